@@ -1,0 +1,57 @@
+/* The server log: php-fpm's line format "[DD-Mon-YYYY HH:MM:SS] LEVEL: message" (microseconds and "pid N,
+ * func(), line N:" at debug), to a file, stderr or syslog. Any thread; one write(2) a line. */
+#ifndef ENGINE_BASE_LOG_H
+#define ENGINE_BASE_LOG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum log_level { LEVEL_DEBUG = 1, LEVEL_NOTICE, LEVEL_WARNING, LEVEL_ERROR, LEVEL_ALERT };
+
+/* Where lines go. Called on the main thread before others exist, or with the writers' lock held inside. */
+void log_to_fd(int fd); /* the descriptor stays the caller's */
+void log_to_syslog(const char *ident, int facility);
+void log_also_stderr(bool on); /* until "launched": NOTICE and above go to stderr too */
+void log_set_level(enum log_level level);
+enum log_level log_get_level(void);
+void log_set_limit(size_t bytes); /* longer lines are cut with "..." */
+void log_set_buffering(bool on);
+int log_fd(void); /* the current descriptor, -1 = syslog */
+
+/* Called with each finished message on the thread that logs (a worker sends it to FCGI_STDERR too); NULL =
+ * none. */
+typedef void (*log_tap_fn)(enum log_level level, const char *message, size_t n);
+extern _Thread_local log_tap_fn log_tap;
+
+void log_write(enum log_level level, const char *function, int line, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+#define log_debug(...)                                                                                       \
+    (log_get_level() <= LEVEL_DEBUG || log_tap ? log_write(LEVEL_DEBUG, __func__, __LINE__, __VA_ARGS__)     \
+                                               : (void)0)
+#define log_notice(...)  log_write(LEVEL_NOTICE, __func__, __LINE__, __VA_ARGS__)
+#define log_warning(...) log_write(LEVEL_WARNING, __func__, __LINE__, __VA_ARGS__)
+#define log_error(...)   log_write(LEVEL_ERROR, __func__, __LINE__, __VA_ARGS__)
+#define log_alert(...)   log_write(LEVEL_ALERT, __func__, __LINE__, __VA_ARGS__)
+/* The same with ": strerror (errno)" at the end. */
+#define log_sys(level, format, ...)                                                                          \
+    log_write(level, __func__, __LINE__, format ": %s (%d)", ##__VA_ARGS__, strerror(errno), errno)
+
+/* For lines that a peer can cause: at most `burst` lines per 10 s and place, then one line that counts the
+ * rest. */
+struct log_limiter {
+    _Atomic uint64_t window_start_us; /* atomics: any thread */
+    _Atomic uint32_t count;
+    _Atomic uint32_t dropped;
+};
+bool log_limiter_allows(struct log_limiter *limiter, uint32_t burst);
+#define log_limited(level, ...)                                                                              \
+    do {                                                                                                     \
+        static struct log_limiter limiter_;                                                                  \
+        if (log_limiter_allows(&limiter_, 10)) {                                                             \
+            log_write(level, __func__, __LINE__, __VA_ARGS__);                                               \
+        }                                                                                                    \
+    } while (0)
+
+#endif

@@ -1,0 +1,46 @@
+/* Sockets: addresses as php-fpm writes them, listening, accepting, time-outs. */
+#ifndef ENGINE_BASE_SOCK_H
+#define ENGINE_BASE_SOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+
+/* "ip:port", "[v6]:port", "host:port", "port" (:: then 0.0.0.0), "/path" or a relative path = unix socket. */
+struct sock_address {
+    char text[256]; /* canonical: the key in FPM_SOCKETS ("ip:port", IPv6 without brackets, or the path) */
+    bool is_unix;
+    bool any_family; /* only a port was given */
+    struct sockaddr_storage sa;
+    socklen_t len;
+};
+
+struct sock_options {
+    int backlog; /* -1: the kernel's maximum */
+    uid_t owner; /* (uid_t)-1: unchanged; unix sockets only, as the next three */
+    gid_t group;
+    mode_t mode;
+    const char *acl_users, *acl_groups; /* comma lists or NULL */
+    bool reuse_port;
+};
+
+/* 0, or -1 with a sentence in error. */
+int sock_parse(const char *text, struct sock_address *out, char *error, size_t error_size);
+/* A listening, close-on-exec, non-blocking descriptor; or -1 with a sentence in error (php-fpm's wording). */
+int sock_listen(struct sock_address *address, const struct sock_options *options, char *error,
+                size_t error_size);
+
+/* What an accept can end in. */
+enum accept_result { ACCEPT_OK, ACCEPT_EMPTY, ACCEPT_NO_DESCRIPTORS, ACCEPT_BROKEN };
+/* One connection, close-on-exec, non-blocking if asked. Harmless errors (ECONNABORTED, EINTR ...) count as
+ * EMPTY. */
+enum accept_result sock_accept(int listener, bool nonblocking, int *fd, struct sockaddr_storage *peer);
+
+int sock_set_timeouts(int fd, unsigned read_ms, unsigned write_ms); /* SO_RCVTIMEO, SO_SNDTIMEO */
+/* Printable IP without port ("-" for unix sockets); IPv4-mapped addresses as IPv4. */
+void sock_ip(const struct sockaddr_storage *sa, char *out, size_t size);
+uint16_t sock_port(const struct sockaddr_storage *sa);
+
+#endif

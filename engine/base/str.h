@@ -1,0 +1,38 @@
+/* A piece of text that somebody else owns: pointer and length, not necessarily NUL-terminated. */
+#ifndef ENGINE_BASE_STR_H
+#define ENGINE_BASE_STR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct str {
+    const char *p;
+    size_t n;
+};
+
+#define STR(literal) ((struct str){(literal), sizeof(literal) - 1})
+#define STR_NONE     ((struct str){NULL, 0})
+
+struct str str_of(const char *text); /* NULL gives STR_NONE */
+bool str_eq(struct str a, struct str b);
+bool str_ieq(struct str a, struct str b); /* ASCII case folded */
+bool str_starts(struct str s, struct str prefix);
+bool str_ends(struct str s, struct str suffix);
+struct str str_trim(struct str s); /* blanks and tabs off both ends */
+
+/* A whole non-negative decimal number that fits; digits only, no sign, no blanks. */
+bool str_to_u64(struct str s, uint64_t *out);
+
+/* The next piece of *rest up to `separator`; false when *rest is used up (its p is then NULL). */
+bool str_split(struct str *rest, char separator, struct str *piece);
+
+/* Start-up allocation: these succeed or end the process with a message. Never used in the request path. */
+void *xmalloc(size_t n);
+void *xcalloc(size_t count, size_t n);
+void *xrealloc(void *p, size_t n);
+char *xstrdup(const char *s);
+char *xstrndup(const char *s, size_t n);
+char *xasprintf(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+#endif

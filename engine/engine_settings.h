@@ -1,0 +1,115 @@
+/* The settings that the engine owns, and the whole configuration as everyone reads it. Built by config_load()
+ * on the supervisor's thread; read-only afterwards, also in the engine processes, which inherit it by fork.
+ */
+#ifndef ENGINE_ENGINE_SETTINGS_H
+#define ENGINE_ENGINE_SETTINGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "engine/base/settings.h"
+
+#define CONFIG_MAX_FRONTENDS 4
+
+struct frontend;
+
+enum pm_kind { PM_UNSET, PM_STATIC, PM_DYNAMIC, PM_ONDEMAND };
+enum engine_kind { ENGINE_PHP, ENGINE_STUB };
+
+/* [global] */
+struct global_settings {
+    char *pid, *error_log, *syslog_ident, *syslog_facility, *events_mechanism;
+    int log_level; /* enum log_level; 0 = unset */
+    int64_t log_limit;
+    bool log_buffering;
+    int64_t emergency_restart_threshold, emergency_restart_interval;
+    int64_t process_control_timeout;
+    int64_t process_max;
+    int64_t process_priority; /* 64 = unset */
+    bool daemonize;
+    int64_t rlimit_files, rlimit_core; /* rlimit_core: -1 = unlimited */
+    int64_t systemd_interval;          /* seconds; 0 = off */
+    int log_format;                    /* 0 text, 1 json */
+    char *crash_dir;                   /* crash reports as files; NULL = log only */
+    char *control_socket;              /* tokiophp ctl */
+    char *service_name;
+    int64_t drain_timeout; /* seconds; process_control_timeout wins where it is set */
+};
+
+/* One [pool]. The fields of front ends are in their own structs: pool_settings(). */
+struct pool_settings {
+    char *prefix, *user, *group, *chroot, *chdir;
+    int64_t process_priority; /* 64 = unset */
+    bool process_dumpable;
+    int pm;               /* enum pm_kind */
+    int64_t max_children; /* "auto" and 0 become a number at load */
+    int64_t start_servers, min_spare_servers, max_spare_servers, max_spawn_rate;
+    bool start_servers_given;
+    int64_t process_idle_timeout;
+    int64_t max_requests;
+    int64_t max_memory; /* bytes an engine process may have resident; 0 = cgroup's limit decides */
+    int64_t processes;  /* engine processes of this pool (pm.processes) */
+    char *status_path, *status_listen, *ping_path, *ping_response;
+    char *access_log, *access_format;
+    struct setting_pair *access_suppress_path;
+    char *slowlog;
+    int64_t request_slowlog_timeout, request_slowlog_trace_depth;
+    int64_t request_terminate_timeout;
+    bool request_terminate_timeout_track_finished;
+    int64_t rlimit_files, rlimit_core;
+    bool catch_workers_output, decorate_workers_output;
+    bool clear_env;
+    struct setting_pair *env, *php_value, *php_flag, *php_admin_value, *php_admin_flag;
+    char *limit_extensions;    /* security.limit_extensions; "" allows all */
+    int engine;                /* enum engine_kind: php | stub */
+    char *allow_process_calls; /* functions that a threaded engine refuses by default and this pool allows */
+};
+
+struct pool_conf {
+    char *name;
+    const char *file; /* where its section begins, for messages */
+    int line;
+    struct pool_settings s;
+    void *frontend_settings[CONFIG_MAX_FRONTENDS]; /* by index in frontends[] */
+    struct pool_conf *next;
+};
+
+struct config {
+    char *path; /* the file; NULL: none (serve, environment) */
+    struct global_settings global;
+    void *frontend_globals[CONFIG_MAX_FRONTENDS]; /* reserved for front ends with global rows */
+    struct pool_conf *pools;                      /* file order */
+    int pool_count;
+};
+
+/* What the command line decides; cli.c fills it. */
+struct cli_options {
+    const char *config_path; /* -y */
+    const char *prefix;      /* -p */
+    const char *pid_path;    /* -g */
+    const char *php_ini;     /* -c */
+    bool no_php_ini;         /* -n */
+    char *php_defines;       /* -d, one "k=v\n" each */
+    bool extended_info;      /* -e */
+    int daemonize;           /* -1 unset, 0 -F, 1 -D */
+    bool force_stderr, allow_root;
+    int test;        /* -t: 1, -tt: 2 */
+    bool as_php_fpm; /* php-fpm's default paths, messages and strictness */
+    int argc;
+    char **argv; /* for the re-execution */
+};
+
+extern const struct setting_table engine_global_table, engine_pool_table;
+
+/* Reads, completes and checks a configuration; every problem is logged. NULL: there was an error (exit 78).
+ * Use config_free() for one that is not going to be used (a tested reload). */
+struct config *config_load(const struct cli_options *cli);
+void config_dump(const struct config *config);  /* -tt */
+void config_print_settings(const char *format); /* text, markdown, ini */
+void config_free(struct config *config);
+
+/* The struct of a front end for this pool. */
+void *pool_frontend_settings(const struct pool_conf *pool, const struct frontend *frontend);
+
+#endif

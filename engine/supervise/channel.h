@@ -1,0 +1,44 @@
+/* The channel between the supervisor and one engine process: a SOCK_SEQPACKET pair, one message a packet,
+ * descriptors as SCM_RIGHTS. Both sides are non-blocking; a message never waits for the other side. A closed
+ * channel tells the engine process that the supervisor is gone (it drains and ends), and the supervisor that
+ * the process is. */
+#ifndef ENGINE_SUPERVISE_CHANNEL_H
+#define ENGINE_SUPERVISE_CHANNEL_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum channel_type {
+    /* engine process -> supervisor */
+    CHANNEL_READY = 1, /* PHP is up, scripts are warm, workers wait */
+    CHANNEL_FAILED,    /* text: why it could not start; it exits next */
+    CHANNEL_SWAP,      /* text: why it should be replaced */
+    CHANNEL_CRASH,     /* text: the crash report */
+    CHANNEL_WARM_LIST, /* descriptor of a memfd: paths of cached scripts, one a line */
+    CHANNEL_DRAINED,   /* nothing left; it exits next */
+    /* supervisor -> engine process */
+    CHANNEL_DRAIN = 32, /* number: milliseconds until the supervisor kills */
+    CHANNEL_STOP,       /* end now: running requests are cut */
+    CHANNEL_LOGS, /* descriptors: new error log, access log, slow log (-1 are left out; number = bit mask) */
+    CHANNEL_WANT_WARM_LIST,
+};
+
+#define CHANNEL_TEXT_MAX 8192
+#define CHANNEL_FDS_MAX  8
+
+struct channel_message {
+    enum channel_type type;
+    int64_t number;
+    int fds[CHANNEL_FDS_MAX]; /* received ones belong to the receiver */
+    int fd_count;
+    size_t text_n;
+    char text[CHANNEL_TEXT_MAX]; /* NUL-terminated on receipt */
+};
+
+int channel_pair(int fds[2]); /* close-on-exec, non-blocking; 0 or -1 */
+int channel_send(int fd, enum channel_type type, int64_t number, const char *text, const int *fds,
+                 int fd_count);
+int channel_receive(int fd, struct channel_message *out); /* 1 message, 0 none now, -1 closed or broken */
+
+#endif

@@ -1,0 +1,26 @@
+/* The engine process: what runs after the supervisor's fork. Becomes the pool's user, starts the executor,
+ * the front ends and the workers, says ready, and then is the control thread until it is drained or told to
+ * stop. */
+#ifndef ENGINE_SUPERVISE_PROCESS_H
+#define ENGINE_SUPERVISE_PROCESS_H
+
+#include "engine/engine.h"
+#include "engine/work/scoreboard.h"
+
+struct process_args {
+    const struct config *config;
+    const struct cli_options *cli;
+    const struct pool_conf *pool;
+    const struct listener *listeners; /* all open listeners; those of other pools are closed first */
+    struct scoreboard *board;
+    uint32_t generation;
+    int channel;                    /* our end */
+    int warm_fd;                    /* list of scripts to compile before ready, -1 = none */
+    int access_log_fd, slow_log_fd; /* -1 = none; opened by the supervisor */
+    int output_fd;                  /* where stdout and stderr go (pipe to the supervisor, or /dev/null) */
+};
+
+/* Never returns: exits 0 after a drain or stop, 70 when it could not start. */
+_Noreturn void process_main(const struct process_args *args);
+
+#endif

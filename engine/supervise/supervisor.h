@@ -1,0 +1,13 @@
+/* The supervisor: one thread, no PHP. Opens the sockets, keeps one ready generation of engine processes per
+ * pool, obeys signals, and never does anything that could take long or fail for good. */
+#ifndef ENGINE_SUPERVISE_SUPERVISOR_H
+#define ENGINE_SUPERVISE_SUPERVISOR_H
+
+#include "engine/engine.h"
+
+enum exit_code { EXIT_OK = 0, EXIT_USAGE = 64, EXIT_SOFTWARE = 70, EXIT_CONFIG = 78 };
+
+/* Runs until told to stop; the process's exit code. daemonises if configured. */
+int supervisor_run(const struct cli_options *cli, struct config *config);
+
+#endif

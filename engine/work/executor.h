@@ -1,0 +1,53 @@
+/* What "run a request" means: the only door from workers to PHP. engine/php implements it with libphp; the
+ * stub executor (engine = stub) answers without PHP, for measuring the server and for the thread sanitizer.
+ */
+#ifndef ENGINE_WORK_EXECUTOR_H
+#define ENGINE_WORK_EXECUTOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct cli_options;
+struct pool_conf;
+struct request;
+struct worker;
+
+/* Why a running script is interrupted from outside. */
+enum interrupt_reason {
+    INTERRUPT_TERMINATE, /* request_terminate_timeout: end the script, shutdown functions run */
+    INTERRUPT_PHP_TIME,  /* max_execution_time or max_input_time: PHP's own message */
+    INTERRUPT_DRAIN,     /* the drain deadline is near */
+};
+
+struct executor {
+    const char *name;
+    /* Main thread of the engine process, after it has become the pool's user and before any thread exists. 0
+     * or -1 (a message is logged). pool may be NULL for -i, -m, -v. */
+    int (*start)(const struct cli_options *cli, const struct pool_conf *pool);
+    void (*stop)(void);                         /* same thread, after all workers ended */
+    int (*thread_start)(struct worker *worker); /* on the worker's thread, once */
+    void (*thread_stop)(struct worker *worker);
+    /* On the worker's thread: runs one request from beginning to end. Calls request_finish() before it
+     * returns, if the script did not. Survives everything that PHP survives. */
+    void (*run)(struct worker *worker, struct request *request);
+    /* Control thread, with the worker's lock held: ask the running script to end. Must not block or allocate.
+     */
+    void (*interrupt)(struct worker *worker, enum interrupt_reason reason);
+    void (*idle)(struct worker *worker); /* on the worker's thread, before it sleeps long: give memory back */
+    /* Async-signal-safe, on the worker's own thread (slow log, crash report): write a PHP backtrace to fd
+     * without faulting on damaged memory; frames at most depth. 0, or -1 when it had to give up. */
+    int (*backtrace)(struct worker *worker, int fd, int depth);
+    size_t (*memory_peak)(struct worker *worker); /* on the worker's thread, of the request that just ran */
+    /* Main/control thread, may be NULL: look after caches; true = ask for a generation swap and why is set.
+     */
+    bool (*check)(const char **why);
+    /* Main thread before workers start: compile the scripts that an older generation had cached. List: paths,
+     * each ended by '\n'. May be NULL. */
+    void (*warm)(const char *list, size_t n, unsigned budget_ms);
+    size_t (*warm_list)(char *out, size_t size); /* any worker-registered or main thread; bytes written */
+};
+
+extern const struct executor php_executor;
+extern const struct executor stub_executor;
+
+#endif

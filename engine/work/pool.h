@@ -1,0 +1,47 @@
+/* The pool inside an engine process: its workers, its wait set, its queue, its sizing. front ends see
+ * engine.h's part; this is what the engine process (engine/supervise/process.c) drives it with, all on the
+ * control thread. */
+#ifndef ENGINE_WORK_POOL_H
+#define ENGINE_WORK_POOL_H
+
+#include "engine/engine.h"
+#include "engine/work/access_log.h"
+#include "engine/work/executor.h"
+#include "engine/work/scoreboard.h"
+#include "engine/work/worker.h"
+
+struct pool *pool_create(const struct pool_conf *conf, const struct executor *executor,
+                         struct scoreboard *board, uint32_t generation);
+/* Starts the first workers by pm's rules. 0, or -1 (reported). */
+int pool_start(struct pool *pool);
+/* Call about every 100 ms, and at once when pool_event_fd() is readable: deadlines, crashed workers, expired
+ * idle connections, queue wait, and once a second php-fpm's sizing rules. */
+void pool_tick(struct pool *pool);
+int pool_event_fd(const struct pool *pool); /* readable: a worker crashed, parked or ended: tick soon */
+/* Take no new work. Workers end when they are idle. */
+void pool_drain(struct pool *pool);
+/* Drain deadline: interrupt what still runs. */
+void pool_interrupt_all(struct pool *pool);
+bool pool_idle(const struct pool *pool); /* nothing runs, nothing queued (lost workers do not count) */
+/* Ends and joins every worker that is not lost; true when none is left running. */
+bool pool_stop(struct pool *pool);
+void pool_destroy(struct pool *pool);
+
+/* Why this process should be replaced, or NULL: crashed or lost workers, pm.max_requests, pm.max_memory,
+ * executor. */
+const char *pool_swap_reason(struct pool *pool);
+/* From any thread (opcache_reset, ...): ask for a swap. why must be static. */
+void pool_request_swap(struct pool *pool, const char *why);
+
+/* Before pool_start; NULL = none. */
+void pool_set_logs(struct pool *pool, struct access_log *access_log, int slow_log_fd);
+struct access_log *pool_access_log(const struct pool *pool);
+
+const struct executor *pool_executor(const struct pool *pool);
+struct scoreboard *pool_scoreboard(const struct pool *pool);
+uint32_t pool_generation(const struct pool *pool);
+
+/* Called on the control thread with each crash, once (supervise/crash_report writes it). */
+extern void (*pool_on_crash)(struct pool *pool, const struct worker *w);
+
+#endif
