@@ -1,0 +1,52 @@
+/* The settings of the HTTP front end, one struct per pool. Read-only after the start. */
+#ifndef HTTP_HTTP_SETTINGS_H
+#define HTTP_HTTP_SETTINGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/base/settings.h"
+
+struct http_settings {
+    char *listen;         /* http.listen: comma list of addresses; "tls:" prefix or http.tls_listen for TLS */
+    char *tls_listen;     /* http.tls_listen */
+    char *server_name;    /* http.server_name: names for virtual hosts, blanks between */
+    char *document_root;  /* http.document_root */
+    char *index;          /* http.index: "", "index.php", "index.html" (FEATURES.md, routing modes) */
+    bool clean_urls;      /* http.clean_urls */
+    bool follow_symlinks; /* http.follow_symlinks: may point outside the document root */
+    char *methods;        /* http.methods; NULL = any token */
+    int64_t loops;        /* http.loops; 0 = by CPU */
+    int64_t body_buffer, max_body_size;
+    int64_t header_timeout, idle_timeout, body_timeout, write_timeout, stream_timeout, handshake_timeout,
+        queue_timeout;
+    int64_t body_rate_min; /* bytes a second an upload must keep up */
+    int64_t max_connections, connections_per_client, queue_capacity;
+    int64_t head_size; /* http.head_size: 32K */
+    int64_t h2_max_streams;
+    char *tls_cert, *tls_key, *tls_certs /* further pairs: "cert:key ..." for SNI */, *tls_client_ca,
+        *tls_ciphers;
+    char *tls_ocsp_file;
+    int tls_client_verify; /* 0 off 1 optional 2 required */
+    bool compression;
+    int64_t compress_min;
+    char *compress_types;
+    int64_t gzip_level, brotli_level, zstd_level;
+    int64_t static_cache_ttl; /* seconds; 0 = off */
+    int64_t static_memory;    /* bytes of the hot-file cache */
+    char *trusted_proxies;
+    bool proxy_protocol;
+    int64_t rate_limit, rate_window;
+    char *error_pages_dir;
+    char *sendfile_root;
+    bool security_headers;
+    char *header_frame_options, *header_content_type_options, *header_referrer_policy,
+        *header_permissions_policy, *header_csp, *header_hsts;
+    bool profile;
+    char *internal_listen, *internal_token;
+    char *access_log_format; /* json, combined or a php-fpm format; the path is access.log */
+};
+
+extern const struct setting_table http_pool_table;
+
+#endif
