@@ -14,10 +14,12 @@ enum route_kind { ROUTE_SCRIPT, ROUTE_FILE, ROUTE_REDIRECT, ROUTE_ERROR };
 
 struct route {
     enum route_kind kind;
-    int status;                        /* ERROR: 400 403 404; REDIRECT: 301 */
+    int status;                        /* ERROR: 400 403 404 414 503; REDIRECT: 301 */
     struct str path;                   /* SCRIPT, FILE: the file's real path, NUL-terminated, arena */
     struct str script_name, path_info; /* SCRIPT: $_SERVER's; path_info may be empty */
     struct str location;               /* REDIRECT: path and query */
+    struct str
+        root; /* SCRIPT, FILE: the real path of the document root that it was found in, NUL-terminated */
 };
 
 struct router *router_create(const struct http_settings *settings,
