@@ -77,12 +77,10 @@ struct waitable {
     uint64_t deadline_us; /* idle deadline while armed (clock_us), 0 = none; the control thread calls expire
                              then */
     void (*expire)(struct waitable *self); /* control thread; owns the waitable from then on */
-    struct waitable *prev, *next; /* guarded by the wait set's lock: list of armed one-shot waitables */
-    bool armed;                   /* same lock */
 };
 
 enum wait_mode {
-    WAIT_LISTENER, /* level-triggered, EPOLLEXCLUSIVE: stays armed; several workers may be told at once */
+    WAIT_LISTENER, /* stays armed; several workers may be told at once, so accepting may find nothing */
     WAIT_ONESHOT,  /* an idle connection: fires once */
 };
 int pool_wait_add(struct pool *pool, struct waitable *w,
@@ -175,7 +173,7 @@ struct request {
     const char *remote_ip;                   /* for logs: the peer as the access log names it */
     const char *body_file;                   /* REQUEST_BODY_FILE, or NULL */
     struct param *params;
-    size_t param_count;
+    size_t param_count, param_size; /* used, room */
     enum request_page page;
     int error_status; /* PAGE_ERROR: 403, 404 ... with error_body, run through PHP for its headers */
     const char *error_body;
