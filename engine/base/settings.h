@@ -37,7 +37,7 @@ struct setting_row {
     size_t offset;            /* of the field in the table's struct */
     const char *initial;      /* the default as text; NULL = unset (0, NULL, empty) */
     int64_t min, max;         /* numbers: inclusive bounds, unused when equal */
-    const char *const *words; /* WORD: NULL-terminated; SETTING_BOOL: unused */
+    const char *const *words; /* WORD: NULL-terminated; numbers: see word_value; SETTING_BOOL: unused */
     const char *help;         /* one line */
     const char *environment;  /* variable that sets it too (FEATURES: LISTEN_ADDR ...), or NULL */
     bool secret;              /* masked in /config and dumps */
@@ -48,6 +48,7 @@ struct setting_row {
     /* Note when this setting was really given (php-fpm's "pm.start_servers is not set"): bool field offset,
      * or 0. */
     size_t given_offset;
+    int64_t word_value; /* INT, TIME, SIZE: what each of words[] ("auto", "unlimited") stands for */
 };
 
 struct setting_table {
@@ -69,5 +70,9 @@ const struct setting_row *settings_find(const struct setting_table *table, const
 /* The known name nearest to a mistyped one over all tables, or NULL. */
 const char *settings_nearest(const struct setting_table *const *tables, size_t count, const char *name);
 void settings_free(const struct setting_table *table, void *in);
+/* php-fpm's and PHP's words for yes and no; 1, 0, or -1: neither. */
+int settings_bool(const char *text);
+/* What a value of this row must look like, for messages and the reference: "a number from 1 to 65535". */
+const char *settings_expected(const struct setting_row *row, char *out, size_t size);
 
 #endif

@@ -11,6 +11,7 @@
 /* "ip:port", "[v6]:port", "host:port", "port" (:: then 0.0.0.0), "/path" or a relative path = unix socket. */
 struct sock_address {
     char text[256]; /* canonical: the key in FPM_SOCKETS ("ip:port", IPv6 without brackets, or the path) */
+    char given[256]; /* as it was written, for messages */
     bool is_unix;
     bool any_family; /* only a port was given */
     struct sockaddr_storage sa;
@@ -28,6 +29,11 @@ struct sock_options {
 
 /* 0, or -1 with a sentence in error. */
 int sock_parse(const char *text, struct sock_address *out, char *error, size_t error_size);
+/* An address that is only a port becomes 0.0.0.0: what sock_listen() does when :: cannot be bound. Its key
+ * changes too, so whoever looks for an inherited socket looks for both. */
+void sock_use_ipv4(struct sock_address *address);
+/* The longest path of a unix socket, without its NUL; longer ones are cut by sock_parse(). */
+#define SOCK_PATH_MAX 107
 /* A listening, close-on-exec, non-blocking descriptor; or -1 with a sentence in error (php-fpm's wording). */
 int sock_listen(struct sock_address *address, const struct sock_options *options, char *error,
                 size_t error_size);

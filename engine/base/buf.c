@@ -1,0 +1,179 @@
+/* Growing text. The owner is whoever declared the struct; memory is malloc'ed and goes back with buf_free().
+ * One thread at a time. Errors are sticky: see buf.h. */
+#include "engine/base/buf.h"
+
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Room for n more bytes and the NUL. */
+static bool reserve(struct buf *b, size_t n)
+{
+    if (b->failed || n > SIZE_MAX / 2 - b->n - 1 || (b->limit && n > b->limit - b->n)) {
+        b->failed = true;
+        return false;
+    }
+    size_t want = b->n + n + 1;
+    if (want <= b->size) {
+        return true;
+    }
+    size_t size = b->size ? b->size * 2 : 128;
+    if (size < want) {
+        size = want;
+    }
+    char *p = realloc(b->p, size);
+    if (!p) {
+        b->failed = true;
+        return false;
+    }
+    b->p = p;
+    b->size = size;
+    return true;
+}
+
+void buf_add(struct buf *b, const char *p, size_t n)
+{
+    if (n > 0 && reserve(b, n)) {
+        memcpy(b->p + b->n, p, n);
+        b->n += n;
+        b->p[b->n] = '\0';
+    }
+}
+
+void buf_str(struct buf *b, struct str s)
+{
+    buf_add(b, s.p, s.n);
+}
+
+void buf_text(struct buf *b, const char *text)
+{
+    buf_add(b, text, strlen(text));
+}
+
+void buf_printf(struct buf *b, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    int n = vsnprintf(NULL, 0, format, args);
+    va_end(args);
+    if (n < 0) {
+        b->failed = true;
+        return;
+    }
+    if (n > 0 && reserve(b, (size_t)n)) {
+        va_start(args, format);
+        vsnprintf(b->p + b->n, (size_t)n + 1, format, args);
+        va_end(args);
+        b->n += (size_t)n;
+    }
+}
+
+/* Length of the well-formed UTF-8 sequence at p (shortest form, no surrogates, up to U+10FFFF), 0 = none. */
+static size_t utf8_length(const unsigned char *p, size_t n)
+{
+    if (p[0] < 0x80) {
+        return 1;
+    }
+    if (p[0] < 0xc2 || p[0] > 0xf4) {
+        return 0;
+    }
+    size_t length = p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
+    if (n < length) {
+        return 0;
+    }
+    for (size_t i = 1; i < length; i++) {
+        if ((p[i] & 0xc0) != 0x80) {
+            return 0;
+        }
+    }
+    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
+        (p[0] == 0xf4 && p[1] > 0x8f)) {
+        return 0;
+    }
+    return length;
+}
+
+#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
+
+/* NULL: the byte stands for itself. */
+static const char *json_escape(unsigned char c, char out[8])
+{
+    switch (c) {
+    case '"': return "\\\"";
+    case '\\': return "\\\\";
+    case '\n': return "\\n";
+    case '\r': return "\\r";
+    case '\t': return "\\t";
+    case '\b': return "\\b";
+    case '\f': return "\\f";
+    default: break;
+    }
+    if (c < 0x20 || c == 0x7f) {
+        snprintf(out, 8, "\\u%04x", (unsigned)c);
+        return out;
+    }
+    return NULL;
+}
+
+static const char *xml_escape(unsigned char c, char out[8])
+{
+    (void)out;
+    switch (c) {
+    case '&': return "&amp;";
+    case '<': return "&lt;";
+    case '>': return "&gt;";
+    case '"': return "&quot;";
+    case '\'': return "&#039;";
+    case '\t':
+    case '\n':
+    case '\r': return NULL;
+    default: return c < 0x20 ? REPLACEMENT : NULL;
+    }
+}
+
+/* U+FFFE and U+FFFF are well-formed UTF-8 but no XML 1.0 characters; harmless in JSON, so both escape them. */
+static bool is_noncharacter(const unsigned char *p, size_t length)
+{
+    return length == 3 && p[0] == 0xef && p[1] == 0xbf && p[2] >= 0xbe;
+}
+
+static void escaped(struct buf *b, struct str s, const char *(*escape)(unsigned char c, char out[8]))
+{
+    size_t plain = 0; /* start of the run that is copied as it is */
+    size_t i = 0;
+
+    while (i < s.n && !b->failed) {
+        const unsigned char *p = (const unsigned char *)s.p + i;
+        char scratch[8];
+        size_t length = utf8_length(p, s.n - i);
+        const char *instead = length == 1                                  ? escape(*p, scratch)
+                              : length == 0 || is_noncharacter(p, length) ? REPLACEMENT
+                                                                           : NULL;
+        if (instead) {
+            buf_add(b, s.p + plain, i - plain);
+            buf_text(b, instead);
+            plain = i + (length ? length : 1);
+        }
+        i += length ? length : 1;
+    }
+    buf_add(b, s.p + plain, s.n - plain);
+}
+
+void buf_json(struct buf *b, struct str s)
+{
+    escaped(b, s, json_escape);
+}
+
+void buf_xml(struct buf *b, struct str s)
+{
+    escaped(b, s, xml_escape);
+}
+
+void buf_free(struct buf *b)
+{
+    free(b->p);
+    *b = (struct buf){0};
+}

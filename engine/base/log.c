@@ -1,0 +1,420 @@
+/* The server log. Any thread may write; a line is put together on the writer's stack and leaves in one
+ * write(2), so lines of different threads and processes never mix. The switches are atomics.
+ *
+ * target_lock is held for reading around that write, and for writing while the descriptor changes, so that
+ * the owner of the old descriptor may close it as soon as log_to_fd() returns. A thread that crashed inside
+ * write(2) never lets go of its side; the change then goes through after a second all the same. */
+#include "engine/base/log.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <syslog.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine/base/buf.h"
+#include "engine/base/clock.h"
+
+#define TO_SYSLOG     (-1)
+#define TAPPED_AS_ALL (-2)
+#define LIMIT_DEFAULT 1024
+#define STACK_LINE    4096 /* longer limits allocate */
+#define ELLIPSIS      "..."
+
+static pthread_rwlock_t target_lock = PTHREAD_RWLOCK_INITIALIZER;
+static _Atomic int target = STDERR_FILENO; /* changed under target_lock */
+static _Atomic bool target_is_stderr = true;
+static _Atomic bool also_stderr;
+static _Atomic int threshold = LEVEL_NOTICE;
+static _Atomic size_t line_limit = LIMIT_DEFAULT;
+static _Atomic bool buffering = true;
+static _Atomic bool timestamps = true;
+static _Atomic int line_format = LOG_TEXT;
+static _Atomic int tapped_fd = TAPPED_AS_ALL;
+static char service_name[64]; /* set before other threads exist */
+
+_Thread_local log_tap_fn log_tap;
+
+/* The finished line: prefix, message, newline. */
+struct line {
+    char *p;
+    size_t n, size;
+    char stack[STACK_LINE];
+};
+
+static void line_open(struct line *line, size_t size)
+{
+    char *heap = size > sizeof line->stack ? malloc(size) : NULL;
+
+    line->p = heap ? heap : line->stack;
+    line->size = heap || size <= sizeof line->stack ? size : sizeof line->stack;
+    line->n = 0;
+}
+
+static void line_close(struct line *line)
+{
+    if (line->p != line->stack) {
+        free(line->p);
+    }
+}
+
+static void line_vprintf(struct line *line, const char *format, va_list args)
+{
+    size_t room = line->size - line->n;
+    int n = vsnprintf(line->p + line->n, room, format, args);
+
+    if (n > 0 && (size_t)n < room) {
+        line->n += (size_t)n;
+    } else if (n > 0) { /* cut: the last byte of the room is left for the newline */
+        line->n = line->size - 1;
+        memcpy(line->p + line->n - strlen(ELLIPSIS), ELLIPSIS, strlen(ELLIPSIS));
+    }
+}
+
+__attribute__((format(printf, 2, 3))) static void line_printf(struct line *line, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    line_vprintf(line, format, args);
+    va_end(args);
+}
+
+const char *log_level_name(enum log_level level)
+{
+    static const char *const names[] = {
+        [LEVEL_DEBUG] = "DEBUG", [LEVEL_NOTICE] = "NOTICE", [LEVEL_WARNING] = "WARNING",
+        [LEVEL_ERROR] = "ERROR", [LEVEL_ALERT] = "ALERT",
+    };
+    return level >= LEVEL_DEBUG && level <= LEVEL_ALERT ? names[level] : "unknown value";
+}
+
+static int syslog_priority(enum log_level level)
+{
+    static const int priorities[] = {
+        [LEVEL_DEBUG] = LOG_DEBUG, [LEVEL_NOTICE] = LOG_NOTICE, [LEVEL_WARNING] = LOG_WARNING,
+        [LEVEL_ERROR] = LOG_ERR,   [LEVEL_ALERT] = LOG_ALERT,
+    };
+    return priorities[level];
+}
+
+/* ---- where lines go ---- */
+
+static bool same_file(int a, int b)
+{
+    struct stat sa, sb;
+
+    return a == b ||
+           (fstat(a, &sa) == 0 && fstat(b, &sb) == 0 && sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino);
+}
+
+static void set_target(int fd)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec++;
+    bool locked = pthread_rwlock_timedwrlock(&target_lock, &until) == 0;
+    target = fd;
+    target_is_stderr = fd >= 0 && same_file(fd, STDERR_FILENO);
+    if (locked) {
+        pthread_rwlock_unlock(&target_lock);
+    }
+}
+
+void log_to_fd(int fd)
+{
+    set_target(fd);
+}
+
+void log_to_syslog(const char *ident, int facility)
+{
+    static char kept_ident[64]; /* openlog() keeps the pointer */
+
+    snprintf(kept_ident, sizeof kept_ident, "%s", ident);
+    openlog(kept_ident, LOG_PID | LOG_CONS, facility);
+    set_target(TO_SYSLOG);
+}
+
+void log_also_stderr(bool on)
+{
+    also_stderr = on;
+}
+
+int log_fd(void)
+{
+    return target;
+}
+
+/* ---- switches ---- */
+
+void log_set_level(enum log_level level)
+{
+    threshold = (int)level;
+}
+
+enum log_level log_get_level(void)
+{
+    return (enum log_level)atomic_load_explicit(&threshold, memory_order_relaxed);
+}
+
+void log_set_limit(size_t bytes)
+{
+    line_limit = bytes < 64 ? 64 : bytes;
+}
+
+void log_set_buffering(bool on)
+{
+    buffering = on;
+}
+
+size_t log_limit(void)
+{
+    return line_limit;
+}
+
+void log_set_tapped_fd(int fd)
+{
+    tapped_fd = fd;
+}
+
+bool log_buffering(void)
+{
+    return buffering;
+}
+
+void log_set_timestamps(bool on)
+{
+    timestamps = on;
+}
+
+void log_set_format(enum log_format format, const char *service)
+{
+    snprintf(service_name, sizeof service_name, "%s", service ? service : "");
+    line_format = format;
+}
+
+/* ---- a line ---- */
+
+static void add_time(struct line *line)
+{
+    struct timespec now;
+    struct tm broken;
+    char text[32];
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    localtime_r(&now.tv_sec, &broken);
+    strftime(text, sizeof text, "%d-%b-%Y %H:%M:%S", &broken);
+    line_printf(line, "[%s", text);
+    if (log_get_level() == LEVEL_DEBUG) {
+        line_printf(line, ".%06ld", now.tv_nsec / 1000);
+    }
+    line_printf(line, "] ");
+}
+
+static void add_prefix(struct line *line, enum log_level level, const char *function, int number)
+{
+    bool debug = log_get_level() == LEVEL_DEBUG;
+
+    if (target == TO_SYSLOG) {
+        line_printf(line, "[%s] ", log_level_name(level));
+        if (debug) {
+            line_printf(line, "%s(), line %d: ", function, number);
+        }
+        return;
+    }
+    if (timestamps) {
+        add_time(line);
+    }
+    line_printf(line, "%s: ", log_level_name(level));
+    if (debug && timestamps) {
+        line_printf(line, "pid %d, ", (int)getpid());
+    }
+    if (debug) {
+        line_printf(line, "%s(), line %d: ", function, number);
+    }
+}
+
+/* A log that cannot be written has nobody to complain to: what remains of the line is dropped. */
+static void write_all(int fd, const char *p, size_t n)
+{
+    while (n > 0) {
+        ssize_t done = write(fd, p, n);
+        if (done < 0 && errno == EINTR) {
+            continue;
+        }
+        if (done <= 0) {
+            return;
+        }
+        p += done;
+        n -= (size_t)done;
+    }
+}
+
+static void emit(enum log_level level, const char *p, size_t n)
+{
+    pthread_rwlock_rdlock(&target_lock);
+    int fd = target;
+    if (fd == TO_SYSLOG) {
+        syslog(syslog_priority(level), "%.*s", (int)(n - 1), p);
+    } else {
+        write_all(fd, p, n);
+    }
+    if (also_stderr && !target_is_stderr && level >= LEVEL_NOTICE) {
+        write_all(STDERR_FILENO, p, n);
+    }
+    pthread_rwlock_unlock(&target_lock);
+}
+
+void log_raw(const char *p, size_t n)
+{
+    struct line line;
+
+    line_open(&line, n + 1);
+    n = n < line.size ? n : line.size - 1;
+    memcpy(line.p, p, n);
+    line.p[n] = '\n';
+    emit(LEVEL_DEBUG, line.p, n + 1);
+    line_close(&line);
+}
+
+static void emit_json(enum log_level level, const char *message, size_t n)
+{
+    static const char *const words[] = {
+        [LEVEL_DEBUG] = "debug", [LEVEL_NOTICE] = "info",  [LEVEL_WARNING] = "warn",
+        [LEVEL_ERROR] = "error", [LEVEL_ALERT] = "fatal",
+    };
+    uint64_t wall = clock_wall_us();
+    time_t seconds = (time_t)(wall / CLOCK_US_PER_SECOND);
+    struct tm broken;
+    char stamp[32];
+    struct buf out = {0};
+
+    gmtime_r(&seconds, &broken);
+    strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &broken);
+    buf_printf(&out, "{\"ts\":\"%s.%03uZ\",\"level\":\"%s\",\"type\":\"server\",\"msg\":\"", stamp,
+               (unsigned)(wall % CLOCK_US_PER_SECOND / 1000), words[level]);
+    buf_json(&out, (struct str){message, n});
+    buf_text(&out, "\",\"ctx\":{\"service\":\"");
+    buf_json(&out, str_of(service_name));
+    buf_printf(&out, "\",\"pid\":%d}}\n", (int)getpid());
+    if (!out.failed) {
+        emit(level, out.p, out.n);
+    }
+    buf_free(&out);
+}
+
+/* The message alone, as the web server's log gets it: as long as it may be behind "LEVEL: " in a line. */
+static void tap(enum log_level level, const char *format, va_list args)
+{
+    struct line line;
+    log_tap_fn to = log_tap;
+
+    line_open(&line, line_limit - strlen(log_level_name(level)) - strlen(": "));
+    line_vprintf(&line, format, args);
+    log_tap = NULL; /* what the receiver logs itself does not come back to it */
+    to(level, line.p, line.n);
+    log_tap = to;
+    line_close(&line);
+}
+
+size_t log_prefix_size(enum log_level level, const char *function, int number)
+{
+    struct line line;
+
+    if (line_format == LOG_JSON) {
+        return 0;
+    }
+    line_open(&line, sizeof line.stack);
+    add_prefix(&line, level, function, number);
+    size_t n = line.n;
+    line_close(&line);
+    return n;
+}
+
+/* A worker's line on its stderr: no time, because the supervisor's line around it has one. */
+static void write_tapped(enum log_level level, const char *format, va_list args)
+{
+    struct line line;
+
+    line_open(&line, line_limit);
+    line_printf(&line, "%s: ", log_level_name(level));
+    line_vprintf(&line, format, args);
+    line.p[line.n++] = '\n';
+    write_all(tapped_fd, line.p, line.n);
+    line_close(&line);
+}
+
+static void write_line(enum log_level level, const char *function, int number, const char *format,
+                       va_list args)
+{
+    struct line line;
+    bool json = line_format == LOG_JSON;
+
+    line_open(&line, line_limit);
+    if (!json) {
+        add_prefix(&line, level, function, number);
+    }
+    line_vprintf(&line, format, args);
+    if (json) {
+        emit_json(level, line.p, line.n);
+    } else {
+        line.p[line.n++] = '\n'; /* line_vprintf left room for it */
+        emit(level, line.p, line.n);
+    }
+    line_close(&line);
+}
+
+void log_write(enum log_level level, const char *function, int line, const char *format, ...)
+{
+    int saved = errno;
+    va_list args;
+
+    if (log_tap) {
+        va_start(args, format);
+        tap(level, format, args);
+        va_end(args);
+    }
+    if (log_tap && tapped_fd != TAPPED_AS_ALL) {
+        if (tapped_fd >= 0 && level >= log_get_level()) {
+            va_start(args, format);
+            write_tapped(level, format, args);
+            va_end(args);
+        }
+    } else if (level >= log_get_level()) {
+        va_start(args, format);
+        write_line(level, function, line, format, args);
+        va_end(args);
+    }
+    errno = saved;
+}
+
+/* ---- limiter ---- */
+
+#define LIMITER_WINDOW_US (10 * CLOCK_US_PER_SECOND)
+
+bool log_limiter_allows(struct log_limiter *limiter, uint32_t burst)
+{
+    uint64_t now = clock_coarse_us();
+    uint64_t start = limiter->window_start_us;
+
+    if (now - start >= LIMITER_WINDOW_US &&
+        atomic_compare_exchange_strong(&limiter->window_start_us, &start, now)) {
+        uint32_t dropped = atomic_exchange(&limiter->dropped, 0);
+        limiter->count = 0;
+        if (dropped > 0) {
+            log_warning("%u more lines of the following kind were left out", (unsigned)dropped);
+        }
+    }
+    if (atomic_fetch_add(&limiter->count, 1) < burst) {
+        return true;
+    }
+    atomic_fetch_add(&limiter->dropped, 1);
+    return false;
+}
