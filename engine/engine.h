@@ -149,6 +149,14 @@ struct request_times {
     uint64_t accepted, queued, started, php_started, script_done, finished;
 };
 
+/* Who the request is in logs and traces (engine/work/trace.h). id[0] == 0: not made yet. */
+struct request_trace {
+    char id[65];
+    char trace_id[33], span_id[17], parent_id[17]; /* parent_id "" = none came in */
+    bool sampled;
+    struct str state; /* tracestate that came in and was valid; the request's memory */
+};
+
 #define REQUEST_MAGIC 0x7e90e571u
 
 struct request {
