@@ -134,7 +134,8 @@ static const char *xml_escape(unsigned char c, char out[8])
     }
 }
 
-/* U+FFFE and U+FFFF are well-formed UTF-8 but no XML 1.0 characters; harmless in JSON, so both escape them. */
+/* U+FFFE and U+FFFF are well-formed UTF-8 but no XML 1.0 characters; harmless in JSON, so both escape them.
+ */
 static bool is_noncharacter(const unsigned char *p, size_t length)
 {
     return length == 3 && p[0] == 0xef && p[1] == 0xbf && p[2] >= 0xbe;
@@ -149,9 +150,9 @@ static void escaped(struct buf *b, struct str s, const char *(*escape)(unsigned 
         const unsigned char *p = (const unsigned char *)s.p + i;
         char scratch[8];
         size_t length = utf8_length(p, s.n - i);
-        const char *instead = length == 1                                  ? escape(*p, scratch)
+        const char *instead = length == 1                                 ? escape(*p, scratch)
                               : length == 0 || is_noncharacter(p, length) ? REPLACEMENT
-                                                                           : NULL;
+                                                                          : NULL;
         if (instead) {
             buf_add(b, s.p + plain, i - plain);
             buf_text(b, instead);

@@ -287,7 +287,7 @@ void log_raw(const char *p, size_t n)
 static void emit_json(enum log_level level, const char *message, size_t n)
 {
     static const char *const words[] = {
-        [LEVEL_DEBUG] = "debug", [LEVEL_NOTICE] = "info",  [LEVEL_WARNING] = "warn",
+        [LEVEL_DEBUG] = "debug", [LEVEL_NOTICE] = "info", [LEVEL_WARNING] = "warn",
         [LEVEL_ERROR] = "error", [LEVEL_ALERT] = "fatal",
     };
     uint64_t wall = clock_wall_us();

@@ -16,20 +16,22 @@ void log_also_stderr(bool on); /* until "launched": NOTICE and above go to stder
 void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
 void log_set_limit(size_t bytes); /* longer lines are cut with "..." */
-void log_set_buffering(bool on); /* for writers of worker output; a line of ours is always one write(2) */
+void log_set_buffering(bool on);  /* for writers of worker output; a line of ours is always one write(2) */
 bool log_buffering(void);
-void log_set_timestamps(bool on); /* off in engine processes whose stderr the supervisor reads: "LEVEL: text" */
+void log_set_timestamps(
+    bool on); /* off in engine processes whose stderr the supervisor reads: "LEVEL: text" */
 enum log_format { LOG_TEXT, LOG_JSON };
 void log_set_format(enum log_format format, const char *service); /* service is copied; NULL = none */
 const char *log_level_name(enum log_level level);                 /* "NOTICE" */
-int log_fd(void); /* the current descriptor, -1 = syslog */
+int log_fd(void);                                                 /* the current descriptor, -1 = syslog */
 size_t log_limit(void);
 /* Bytes before the message in a line that log_write would write now; for a writer that wraps. */
 size_t log_prefix_size(enum log_level level, const char *function, int line);
 /* A finished line as it is, of any level: undecorated output of workers. */
 void log_raw(const char *p, size_t n);
 /* Where a thread's lines go while it has a tap: "LEVEL: text" to fd (a worker's stderr, which the supervisor
- * reads); -1 = nowhere but the tap; -2 = to the log like all others, as it is at first. Set before threads. */
+ * reads); -1 = nowhere but the tap; -2 = to the log like all others, as it is at first. Set before threads.
+ */
 void log_set_tapped_fd(int fd);
 
 /* Called with each finished message on the thread that logs (a worker sends it to FCGI_STDERR too); NULL =

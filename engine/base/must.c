@@ -26,7 +26,8 @@ _Noreturn void must_fail(const char *file, int line, const char *function, const
     } while (value);
 
     struct iovec line_of_text[] = {
-        piece(file), piece(":"), piece(p), piece(": "), piece(function), piece(": "), piece(text), piece("\n"),
+        piece(file),     piece(":"),  piece(p),    piece(": "),
+        piece(function), piece(": "), piece(text), piece("\n"),
     };
     ssize_t written = writev(STDERR_FILENO, line_of_text, sizeof line_of_text / sizeof *line_of_text);
     (void)written; /* there is nobody left to tell */

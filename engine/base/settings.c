@@ -144,11 +144,17 @@ static const char *kind_of_number(enum setting_type type)
     }
 }
 
+/* The first word of a WORD row that may be written. */
+static int first_word(const struct setting_row *row)
+{
+    return row->type == SETTING_WORD && !row->initial ? 1 : 0;
+}
+
 static void add_words(const struct setting_row *row, const char *before, char *out, size_t size)
 {
-    for (int i = 0; row->words && row->words[i]; i++) {
+    for (int i = first_word(row); row->words && row->words[i]; i++) {
         size_t n = strlen(out);
-        const char *between = i == 0 ? before : row->words[i + 1] ? ", " : " or ";
+        const char *between = i == first_word(row) ? before : row->words[i + 1] ? ", " : " or ";
         snprintf(out + n, size - n, "%s%s", between, row->words[i]);
     }
 }
@@ -171,7 +177,8 @@ const char *settings_expected(const struct setting_row *row, char *out, size_t s
         } else if (row->max == INT64_MAX) {
             snprintf(out, size, "%s of at least %" PRId64, kind_of_number(row->type), row->min);
         } else {
-            snprintf(out, size, "%s from %" PRId64 " to %" PRId64, kind_of_number(row->type), row->min, row->max);
+            snprintf(out, size, "%s from %" PRId64 " to %" PRId64, kind_of_number(row->type), row->min,
+                     row->max);
         }
         add_words(row, " or ", out, size);
     }
@@ -213,10 +220,11 @@ static int set_word(const struct setting_row *row, void *out, const char *value)
 {
     int word = find_word(row->words, value);
 
-    if (word >= 0) {
-        *(int *)field(row, out) = word;
+    if (word < first_word(row)) {
+        return -1;
     }
-    return word < 0 ? -1 : 0;
+    *(int *)field(row, out) = word;
+    return 0;
 }
 
 static void set_string(const struct setting_row *row, void *out, const char *value)
@@ -266,8 +274,8 @@ static int set_value(const struct setting_row *row, void *out, const char *key, 
     return -1;
 }
 
-int settings_set(const struct setting_row *row, void *out, const char *key, const char *value, const char *file,
-                 int line, char *error, size_t error_size)
+int settings_set(const struct setting_row *row, void *out, const char *key, const char *value,
+                 const char *file, int line, char *error, size_t error_size)
 {
     if (row->check && row->check(value, error, error_size) < 0) {
         return -1;

@@ -16,9 +16,10 @@ enum setting_type {
     SETTING_OCTAL,  /* int64_t */
     SETTING_STRING, /* char * (owned by the table's struct), NULL = unset */
     SETTING_PATH,   /* char *, as STRING; a relative one gets the pool's prefix (or the global one) */
-    SETTING_WORD,   /* int: index into words[] */
-    SETTING_LIST,   /* struct setting_pair list: values of "name[] = v" (no keys) */
-    SETTING_MAP,    /* struct setting_pair list: "name[key] = v" */
+    SETTING_WORD, /* int: index into words[]; without a default words[0] is "not set" and nobody may write it
+                   */
+    SETTING_LIST, /* struct setting_pair list: values of "name[] = v" (no keys) */
+    SETTING_MAP,  /* struct setting_pair list: "name[key] = v" */
 };
 
 enum setting_scope { SCOPE_GLOBAL, SCOPE_POOL };

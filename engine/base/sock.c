@@ -112,7 +112,8 @@ static void take_info(struct sock_address *out, const struct addrinfo *info)
     make_key(out);
 }
 
-static int resolve(const char *host, const char *port, struct sock_address *out, char *error, size_t error_size)
+static int resolve(const char *host, const char *port, struct sock_address *out, char *error,
+                   size_t error_size)
 {
     struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICSERV};
     struct addrinfo *list, *chosen = NULL;
@@ -163,7 +164,8 @@ int sock_parse(const char *text, struct sock_address *out, char *error, size_t e
 {
     memset(out, 0, sizeof *out);
     if (!*text || strlen(text) >= sizeof out->given) {
-        snprintf(error, error_size, *text ? "the address '%s' is too long" : "the address '%s' is empty", text);
+        snprintf(error, error_size, *text ? "the address '%s' is too long" : "the address '%s' is empty",
+                 text);
         return -1;
     }
     snprintf(out->given, sizeof out->given, "%s", text);
@@ -191,8 +193,8 @@ static int clear_stale_socket(const struct sock_address *address, char *error, s
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
     if (fd < 0) {
-        snprintf(error, error_size, "failed to create new listening socket: socket(): %s (%d)", strerror(errno),
-                 errno);
+        snprintf(error, error_size, "failed to create new listening socket: socket(): %s (%d)",
+                 strerror(errno), errno);
         return -1;
     }
     /* EAGAIN: its backlog is full, so somebody is there. */
@@ -209,8 +211,8 @@ static int clear_stale_socket(const struct sock_address *address, char *error, s
     return 0;
 }
 
-static int set_permissions(const struct sock_address *address, const struct sock_options *options, char *error,
-                           size_t error_size)
+static int set_permissions(const struct sock_address *address, const struct sock_options *options,
+                           char *error, size_t error_size)
 {
     if (options->acl_users || options->acl_groups) {
         return sock_acl_grant(address->text, options->acl_users, options->acl_groups, error, error_size);
@@ -225,8 +227,8 @@ static int set_permissions(const struct sock_address *address, const struct sock
 }
 
 /* The mode is there from the first moment: chmod() after bind() would leave a gap. */
-static int bind_unix(int fd, const struct sock_address *address, const struct sock_options *options, char *error,
-                     size_t error_size)
+static int bind_unix(int fd, const struct sock_address *address, const struct sock_options *options,
+                     char *error, size_t error_size)
 {
     mode_t saved = umask(0777 ^ (options->mode & 0777));
     int bound = bind(fd, (const struct sockaddr *)&address->sa, address->len);
@@ -238,8 +240,8 @@ static int bind_unix(int fd, const struct sock_address *address, const struct so
     return set_permissions(address, options, error, error_size);
 }
 
-static int bind_inet(int fd, const struct sock_address *address, const struct sock_options *options, char *error,
-                     size_t error_size)
+static int bind_inet(int fd, const struct sock_address *address, const struct sock_options *options,
+                     char *error, size_t error_size)
 {
     int on = 1;
 
@@ -261,8 +263,8 @@ static int listen_once(const struct sock_address *address, const struct sock_opt
     }
     int fd = socket(address->sa.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0) {
-        snprintf(error, error_size, "failed to create new listening socket: socket(): %s (%d)", strerror(errno),
-                 errno);
+        snprintf(error, error_size, "failed to create new listening socket: socket(): %s (%d)",
+                 strerror(errno), errno);
         return -1;
     }
     int bound = address->is_unix ? bind_unix(fd, address, options, error, error_size)
@@ -277,7 +279,8 @@ static int listen_once(const struct sock_address *address, const struct sock_opt
     return fd;
 }
 
-int sock_listen(struct sock_address *address, const struct sock_options *options, char *error, size_t error_size)
+int sock_listen(struct sock_address *address, const struct sock_options *options, char *error,
+                size_t error_size)
 {
     int fd = listen_once(address, options, error, error_size);
 

@@ -10,7 +10,7 @@
 
 /* "ip:port", "[v6]:port", "host:port", "port" (:: then 0.0.0.0), "/path" or a relative path = unix socket. */
 struct sock_address {
-    char text[256]; /* canonical: the key in FPM_SOCKETS ("ip:port", IPv6 without brackets, or the path) */
+    char text[256];  /* canonical: the key in FPM_SOCKETS ("ip:port", IPv6 without brackets, or the path) */
     char given[256]; /* as it was written, for messages */
     bool is_unix;
     bool any_family; /* only a port was given */

@@ -1,4 +1,5 @@
-/* Access control lists on unix sockets through libacl. Supervisor's thread; the list lives inside one call. */
+/* Access control lists on unix sockets through libacl. Supervisor's thread; the list lives inside one call.
+ */
 #include "engine/base/sock_acl.h"
 
 #include <stdio.h>
@@ -65,8 +66,8 @@ static int add_names(acl_t *acl, acl_tag_t tag, const char *names, const char *p
             return -1;
         }
         if (add_entry(acl, tag, id) < 0) {
-            snprintf(error, error_size, "failed to add '%s' to the ACL of the socket '%s': %s (%d)", name, path,
-                     strerror(errno), errno);
+            snprintf(error, error_size, "failed to add '%s' to the ACL of the socket '%s': %s (%d)", name,
+                     path, strerror(errno), errno);
             return -1;
         }
     }
@@ -79,13 +80,14 @@ int sock_acl_grant(const char *path, const char *users, const char *groups, char
     int result = -1;
 
     if (!acl) {
-        snprintf(error, error_size, "failed to get the ACL of the socket '%s': %s (%d)", path, strerror(errno),
-                 errno);
+        snprintf(error, error_size, "failed to get the ACL of the socket '%s': %s (%d)", path,
+                 strerror(errno), errno);
         return -1;
     }
     if (add_names(&acl, ACL_USER, users, path, error, error_size) == 0 &&
         add_names(&acl, ACL_GROUP, groups, path, error, error_size) == 0) {
-        if (acl_calc_mask(&acl) == 0 && acl_valid(acl) == 0 && acl_set_file(path, ACL_TYPE_ACCESS, acl) == 0) {
+        if (acl_calc_mask(&acl) == 0 && acl_valid(acl) == 0 &&
+            acl_set_file(path, ACL_TYPE_ACCESS, acl) == 0) {
             result = 0;
         } else {
             snprintf(error, error_size, "failed to set the ACL of the socket '%s': %s (%d)", path,

@@ -5,8 +5,8 @@
 
 #include <stddef.h>
 
-/* Read and write permission on the socket for users and groups: comma lists of names or numbers, or NULL. 0, or
- * -1 with a sentence in error (also when the build has no libacl). */
+/* Read and write permission on the socket for users and groups: comma lists of names or numbers, or NULL. 0,
+ * or -1 with a sentence in error (also when the build has no libacl). */
 int sock_acl_grant(const char *path, const char *users, const char *groups, char *error, size_t error_size);
 
 #endif
