@@ -12,6 +12,10 @@ enum coding { CODING_IDENTITY, CODING_GZIP, CODING_BROTLI, CODING_ZSTD };
 
 /* The best coding that the client accepts; accept: Accept-Encoding's value, STR_NONE if absent. */
 enum coding compress_negotiate(const struct http_settings *settings, struct str accept);
+/* The weight of each coding in thousandths, 0 = refused; identity counts only where it is named. */
+void compress_weights(struct str accept, int weights[4]);
+/* The level that the settings ask for, for responses that are made anew each time. */
+int compress_level(const struct http_settings *settings, enum coding coding);
 const char *compress_name(enum coding coding); /* "br" */
 /* Is a response of this type and size (-1 unknown) worth it by the settings? */
 bool compress_wanted(const struct http_settings *settings, struct str content_type, int64_t size);
