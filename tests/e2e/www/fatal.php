@@ -1,0 +1,1 @@
+<?php echo 'before '; no_such_function();

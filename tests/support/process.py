@@ -1,0 +1,143 @@
+"""Programs under test: started in a session of their own, so that everything they leave behind is found."""
+import os
+import signal
+import socket
+import subprocess
+import time
+
+
+class Failure(AssertionError):
+    """A program under test did not do what it must, whatever the test was about."""
+
+
+def free_port(host="127.0.0.1"):
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as s:
+        s.bind((host, 0))
+        return s.getsockname()[1]
+
+
+def wait_for(condition, seconds=15, what="condition"):
+    """The condition's first true value. Fails after `seconds`."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise Failure(f"{what} did not come true within {seconds} s")
+        time.sleep(0.02)
+
+
+def connect(address, timeout=10):
+    """A connected stream socket. address: a path, or (host, port)."""
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    s = socket.socket(family)
+    s.settimeout(timeout)
+    try:
+        s.connect(address)
+    except OSError:
+        s.close()
+        raise
+    return s
+
+
+def accepts(address):
+    try:
+        connect(address, 2).close()
+        return True
+    except OSError:
+        return False
+
+
+def session_of(pid):
+    """The session id of a process, or None. A zombie counts as gone."""
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            fields = f.read().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else int(fields[3])
+
+
+def status_field(pid, field):
+    """A number of kilobytes from /proc/PID/status, 0 if the process is gone."""
+    try:
+        with open(f"/proc/{pid}/status") as f:
+            for line in f:
+                if line.startswith(field + ":"):
+                    return int(line.split()[1])
+    except OSError:
+        pass
+    return 0
+
+
+class Program:
+    """One running program. Its output goes to LOG in `directory`."""
+
+    def __init__(self, command, directory, log, env=None, cwd=None):
+        self.command, self.directory = command, directory
+        self.log_path = os.path.join(directory, log)
+        self.stopped = False
+        with open(self.log_path, "ab") as out:
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env, cwd=cwd,
+                                            start_new_session=True)
+        self.pid = self.process.pid
+
+    def log(self):
+        with open(self.log_path, errors="replace") as f:
+            return f.read()
+
+    def running(self):
+        return self.process.poll() is None
+
+    def family(self):
+        """Every live process of the session, the program itself first."""
+        pids = [int(p) for p in os.listdir("/proc") if p.isdigit() and session_of(p) == self.pid]
+        return sorted(pids, key=lambda pid: (pid != self.pid, pid))
+
+    def rss_kb(self, field="VmRSS"):
+        return sum(status_field(pid, field) for pid in self.family())
+
+    def wait_accepting(self, address, seconds=20):
+        def ready():
+            if not self.running():
+                raise Failure(f"{self.command[0]} ended with {self.process.returncode} at start:\n{self.log()}")
+            return accepts(address)
+        wait_for(ready, seconds, f"{self.command[0]} listening on {address}")
+
+    def signal(self, number):
+        os.kill(self.pid, number)
+
+    def wait(self, seconds=20):
+        try:
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise Failure(f"{self.command[0]} (pid {self.pid}) did not end within {seconds} s") from None
+
+    def kill_family(self):
+        for pid in self.family():
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.process.wait()
+
+    def stop(self, number=signal.SIGTERM, seconds=20):
+        """End it and return its exit code. What it left running is killed, and is a failure."""
+        if self.stopped:
+            return self.process.returncode
+        self.stopped = True
+        try:
+            if self.running():
+                self.signal(number)
+            code = self.wait(seconds)
+            end = time.monotonic() + 5
+            while self.family() and time.monotonic() < end:
+                time.sleep(0.02)
+            left = self.family()
+            if left:
+                names = [open(f"/proc/{p}/cmdline").read().replace("\0", " ") for p in left if os.path.exists(f"/proc/{p}")]
+                raise Failure(f"{self.command[0]} left processes behind: {names}")
+            return code
+        finally:
+            self.kill_family()
