@@ -27,7 +27,7 @@ struct global_settings {
     int64_t process_control_timeout;
     int64_t process_max;
     int64_t process_priority; /* 64 = unset */
-    bool daemonize;
+    bool daemonize, daemonize_given;
     int64_t rlimit_files, rlimit_core; /* rlimit_core: -1 = unlimited */
     int64_t systemd_interval;          /* seconds; 0 = off */
     int log_format;                    /* 0 text, 1 json */
@@ -81,6 +81,7 @@ struct config {
     void *frontend_globals[CONFIG_MAX_FRONTENDS]; /* reserved for front ends with global rows */
     struct pool_conf *pools;                      /* file order */
     int pool_count;
+    const struct cli_options *cli; /* what it was loaded with */
 };
 
 /* What the command line decides; cli.c fills it. */
@@ -95,21 +96,33 @@ struct cli_options {
     int daemonize;           /* -1 unset, 0 -F, 1 -D */
     bool force_stderr, allow_root;
     int test;        /* -t: 1, -tt: 2 */
+    bool serve;      /* no file: one pool made of `settings` and the environment */
+    char *settings;  /* rows that the command line sets, one "name=value\n" each; they win over everything */
     bool as_php_fpm; /* php-fpm's default paths, messages and strictness */
     int argc;
     char **argv; /* for the re-execution */
 };
+
+#define PRIORITY_UNSET    64
+#define MAX_CHILDREN_AUTO INT32_MIN /* until config_check() has counted */
 
 extern const struct setting_table engine_global_table, engine_pool_table;
 
 /* Reads, completes and checks a configuration; every problem is logged. NULL: there was an error (exit 78).
  * Use config_free() for one that is not going to be used (a tested reload). */
 struct config *config_load(const struct cli_options *cli);
-void config_dump(const struct config *config);  /* -tt */
-void config_print_settings(const char *format); /* text, markdown, ini */
+void config_dump(const struct config *config); /* -tt */
+/* All rows of this build on stdout, as "text", "markdown" or "ini"; -1: no such format. */
+int config_print_settings(const char *format);
 void config_free(struct config *config);
+
+/* Its number in syslog.h, or -1. "daemon", "LOG_DAEMON" ... */
+int syslog_facility(const char *name);
 
 /* The struct of a front end for this pool. */
 void *pool_frontend_settings(const struct pool_conf *pool, const struct frontend *frontend);
+/* The row of this name in the tables of the engine and of all front ends, with the struct of this pool that
+ * it points into; NULL: none. */
+const struct setting_row *pool_setting(const struct pool_conf *pool, const char *name, void **in);
 
 #endif

@@ -49,6 +49,7 @@ struct setting_row {
     /* Note when this setting was really given (php-fpm's "pm.start_servers is not set"): bool field offset,
      * or 0. */
     size_t given_offset;
+    bool reachable;     /* given, it makes the pool reachable: every pool needs one of these */
     int64_t word_value; /* INT, TIME, SIZE: what each of words[] ("auto", "unlimited") stands for */
 };
 

@@ -4,7 +4,7 @@
 
 #include <stdio.h>
 
-#ifdef HAVE_LIBACL
+#ifdef HAVE_ACL
 
 #include <errno.h>
 #include <grp.h>

@@ -1,0 +1,547 @@
+/* Loading a configuration: rows of the engine and of the front ends are filled from the file, then from the
+ * environment, then from the command line; config_check() does the rest. Supervisor's thread. Everything
+ * belongs to the struct config that comes out, and lives as long as the process (a reload is a re-execution).
+ *
+ * Environment variables count only when we run as tokiophp: php-fpm knows none of them, and a drop-in must
+ * not stumble over a LOG_LEVEL that is meant for somebody else. Those of pools count when there is one pool:
+ * with several nobody could say which one LISTEN_ADDR means. */
+#include "engine/config.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "engine/base/buf.h"
+#include "engine/base/ini_reader.h"
+#include "engine/base/log.h"
+#include "engine/base/must.h"
+#include "engine/base/str.h"
+#include "engine/engine.h"
+
+struct loading {
+    struct config *config;
+    struct pool_conf *pool; /* of the section; NULL = [global] */
+    struct pool_conf **end; /* where the next pool goes */
+    bool failed;
+};
+
+/* ---- front ends and rows ---- */
+
+int frontend_index(const struct frontend *frontend)
+{
+    for (int i = 0; frontends[i]; i++) {
+        if (frontends[i] == frontend) {
+            return i;
+        }
+    }
+    MUST(!"a front end that is in frontends[]");
+}
+
+void *pool_frontend_settings(const struct pool_conf *pool, const struct frontend *frontend)
+{
+    return pool->frontend_settings[frontend_index(frontend)];
+}
+
+int config_each_table(const struct pool_conf *pool, config_table_fn fn, void *ctx)
+{
+    void *own =
+        pool ? (void *)(uintptr_t)&pool->s : NULL; /* a const pool gives a struct that is not changed */
+    int result = fn(ctx, &engine_pool_table, own);
+
+    for (int i = 0; frontends[i] && result == 0; i++) {
+        result = fn(ctx, frontends[i]->pool_table, pool ? pool->frontend_settings[i] : NULL);
+    }
+    return result;
+}
+
+struct search {
+    const char *name;
+    const struct setting_row *row;
+    void *in;
+};
+
+static int search_table(void *ctx, const struct setting_table *table, void *in)
+{
+    struct search *s = ctx;
+
+    s->row = settings_find(table, s->name);
+    s->in = in;
+    return s->row != NULL;
+}
+
+const struct setting_row *pool_setting(const struct pool_conf *pool, const char *name, void **in)
+{
+    struct search s = {.name = name};
+
+    config_each_table(pool, search_table, &s);
+    if (in) {
+        *in = s.in;
+    }
+    return s.row;
+}
+
+/* ---- reporting ---- */
+
+static bool as_php_fpm(const struct loading *l)
+{
+    return l->config->cli->as_php_fpm;
+}
+
+__attribute__((format(printf, 3, 4))) static void report(struct loading *l, const struct ini_entry *e,
+                                                         const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    log_error(as_php_fpm(l) ? "[%s:%d] %s" : "%s:%d: %s", e->file, e->line, text);
+    l->failed = true;
+}
+
+static void report_value(struct loading *l, const struct ini_entry *e, const char *reason)
+{
+    if (as_php_fpm(l) && e->key) {
+        report(l, e, "error while parsing '%s[%s]' : %s", e->name, e->key, reason);
+    } else if (as_php_fpm(l)) {
+        report(l, e, "unable to parse value for entry '%s': %s", e->name, reason);
+    } else if (e->key) {
+        report(l, e, "%s[%s] = \"%s\": %s", e->name, e->key, e->raw, reason);
+    } else {
+        report(l, e, "%s = \"%s\": %s", e->name, e->raw, reason);
+    }
+}
+
+static void report_unknown(struct loading *l, const struct ini_entry *e)
+{
+    const struct setting_table *tables[CONFIG_MAX_FRONTENDS + 2] = {&engine_pool_table};
+    size_t count = 1;
+
+    if (as_php_fpm(l)) {
+        report(l, e, e->key ? "unknown directive '%s'" : "unknown entry '%s'", e->name);
+        return;
+    }
+    for (int i = 0; frontends[i]; i++) {
+        tables[count++] = frontends[i]->pool_table;
+    }
+    if (!l->pool) {
+        tables[0] = &engine_global_table;
+        count = 1;
+    }
+    const char *nearest = settings_nearest(tables, count, e->name);
+    if (nearest) {
+        report(l, e, "%s is not a setting; is %s meant?", e->name, nearest);
+    } else if (!l->pool && pool_setting(NULL, e->name, NULL)) {
+        report(l, e, "%s belongs into a pool's section, not into [global]", e->name);
+    } else if (l->pool && settings_find(&engine_global_table, e->name)) {
+        report(l, e, "%s belongs into [global], not into a pool's section", e->name);
+    } else {
+        report(l, e, "%s is not a setting (tokiophp --print-settings lists all)", e->name);
+    }
+}
+
+static void on_problem(void *ctx, int warning, const char *file, int line, const char *text)
+{
+    struct loading *l = ctx;
+
+    if (file) {
+        log_error(as_php_fpm(l) ? "[%s:%d] %s" : "%s:%d: %s", file, line, text);
+    } else if (warning) {
+        log_warning("%s", text);
+    } else {
+        log_error("%s", text);
+    }
+}
+
+/* ---- sections ---- */
+
+static int add_defaults(void *ctx, const struct setting_table *table, void *in)
+{
+    (void)ctx;
+    settings_apply_defaults(table, in);
+    return 0;
+}
+
+static struct pool_conf *add_pool(struct loading *l, const char *name, const char *file, int line)
+{
+    struct pool_conf *pool = xcalloc(1, sizeof *pool);
+
+    pool->name = xstrdup(name);
+    pool->file = file;
+    pool->line = line;
+    for (int i = 0; frontends[i]; i++) {
+        MUST(i < CONFIG_MAX_FRONTENDS);
+        pool->frontend_settings[i] = xcalloc(1, frontends[i]->pool_table->struct_size);
+    }
+    config_each_table(pool, add_defaults, NULL);
+    *l->end = pool;
+    l->end = &pool->next;
+    l->config->pool_count++;
+    return pool;
+}
+
+static void begin_section(struct loading *l, const struct ini_entry *e)
+{
+    l->pool = NULL;
+    if (strcasecmp(e->section, "global") == 0) {
+        return;
+    }
+    for (struct pool_conf *p = l->config->pools; p; p = p->next) {
+        if (strcmp(p->name, e->section) == 0) {
+            l->pool = p;
+            return;
+        }
+    }
+    l->pool = add_pool(l, e->section, e->file, e->line);
+}
+
+/* ---- entries ---- */
+
+static bool is_number(const struct setting_row *row)
+{
+    return row->type == SETTING_INT || row->type == SETTING_TIME || row->type == SETTING_SIZE ||
+           row->type == SETTING_OCTAL;
+}
+
+/* The reader has turned off, no and none into "" and on into "1", as PHP's does. For words and numbers ("off"
+ * is a time and may be a word) that went too far. */
+static const char *value_for(const struct setting_row *row, const struct ini_entry *e)
+{
+    bool was_word = settings_bool(e->raw) >= 0;
+
+    return was_word && (is_number(row) || row->type == SETTING_WORD) ? e->raw : e->value;
+}
+
+/* $pool in a value is the pool's name. */
+static char *expand_pool(const struct pool_conf *pool, const char *value)
+{
+    struct buf out = {0};
+    const char *found;
+
+    while (pool && (found = strstr(value, "$pool"))) {
+        buf_add(&out, value, (size_t)(found - value));
+        buf_text(&out, pool->name);
+        value = found + strlen("$pool");
+    }
+    buf_text(&out, value);
+    char *text = xstrdup(out.p ? out.p : "");
+    buf_free(&out);
+    return text;
+}
+
+static bool is_array(const struct setting_row *row)
+{
+    return row->type == SETTING_LIST || row->type == SETTING_MAP;
+}
+
+/* php-fpm's rules for name[key] and name[]. */
+static int check_array(struct loading *l, const struct ini_entry *e)
+{
+    bool is_list = strcmp(e->name, "access.suppress_path") == 0;
+
+    if (is_list && *e->key) {
+        report(l, e, "Keys provided to field '%s' are ignored", e->name);
+    } else if (is_list && e->value[0] != '/') {
+        report(l, e, "Values provided to field '%s' must begin with '/'", e->name);
+    } else if (!is_list && !*e->key) {
+        report(l, e, "You must provide a key for field '%s'", e->name);
+    } else if (!l->pool) {
+        report(l, e, "Array are not allowed in the global section");
+    } else if (strcmp(e->name, "env") == 0 && !*e->value) {
+        report(l, e, "empty value");
+    } else {
+        return 0;
+    }
+    return -1;
+}
+
+/* php_flag and php_admin_flag end up in the lists of php_value and php_admin_value, as 1 and 0. */
+static const struct setting_row *unflag(const struct setting_row *row, char **value)
+{
+    bool admin = strcmp(row->name, "php_admin_flag") == 0;
+
+    if (!admin && strcmp(row->name, "php_flag") != 0) {
+        return row;
+    }
+    int on = settings_bool(*value);
+    if (on < 0) {
+        return NULL;
+    }
+    free(*value);
+    *value = xstrdup(on ? "1" : "0");
+    return settings_find(&engine_pool_table, admin ? "php_admin_value" : "php_value");
+}
+
+static void warn_ignored(const struct setting_row *row, const struct ini_entry *e)
+{
+    if (row->ignored_because) {
+        log_warning("[%s:%d] '%s' has no effect: %s", e->file, e->line, row->name, row->ignored_because);
+    }
+}
+
+static void set_entry(struct loading *l, const struct ini_entry *e, const struct setting_row *row, void *in)
+{
+    char error[512];
+    char *value = expand_pool(l->pool, value_for(row, e));
+    const struct setting_row *target = unflag(row, &value);
+
+    if (!target) {
+        report_value(l, e, "expected yes or no");
+    } else if (settings_set(target, in, e->key, value, e->file, e->line, error, sizeof error) < 0) {
+        report_value(l, e, error);
+    } else {
+        warn_ignored(row, e);
+    }
+    free(value);
+}
+
+static int on_entry(void *ctx, const struct ini_entry *e)
+{
+    struct loading *l = ctx;
+
+    if (!e->name) {
+        begin_section(l, e);
+        return 0;
+    }
+    void *in = &l->config->global;
+    const struct setting_row *row =
+        l->pool ? pool_setting(l->pool, e->name, &in) : settings_find(&engine_global_table, e->name);
+    bool array_fits = !row || is_array(row) == (e->key != NULL);
+    if (e->key && check_array(l, e) < 0) {
+        return as_php_fpm(l) ? -1 : 0;
+    }
+    if (!row || !array_fits) {
+        report_unknown(l, e);
+    } else {
+        set_entry(l, e, row, in);
+    }
+    return l->failed && as_php_fpm(l) ? -1 : 0; /* tokiophp reports all mistakes of a file at once */
+}
+
+/* ---- environment and command line ---- */
+
+/* A relative path that did not come from the file is one of the caller's directory. */
+static char *from_here(const struct setting_row *row, const char *value)
+{
+    char here[4096];
+
+    if (row->type != SETTING_PATH || *value == '/' || !*value || !getcwd(here, sizeof here)) {
+        return xstrdup(value);
+    }
+    return strcmp(value, ".") == 0 ? xstrdup(here) : xasprintf("%s/%s", here, value);
+}
+
+/* source: "environment variable LOG_LEVEL", "--workers". */
+static void set_outside(struct loading *l, const struct setting_row *row, void *in, const char *source,
+                        const char *text)
+{
+    char error[512];
+    char *value = from_here(row, text);
+
+    if (settings_set(row, in, NULL, value, NULL, 0, error, sizeof error) < 0) {
+        log_error("%s = \"%s\": %s", source, text, error);
+        l->failed = true;
+    }
+    free(value);
+}
+
+/* Switches of other servers that our rows spell differently. NULL: not this one, take it as it is. */
+static const char *translate(const char *variable, const char *text)
+{
+    if (strcmp(variable, "ACCESS_LOG") == 0 && settings_bool(text) >= 0) {
+        return settings_bool(text) ? "/dev/stdout" : "";
+    }
+    return text;
+}
+
+static int apply_environment(void *ctx, const struct setting_table *table, void *in)
+{
+    struct loading *l = ctx;
+
+    for (size_t i = 0; i < table->count; i++) {
+        const struct setting_row *row = &table->rows[i];
+        const char *text = row->environment ? getenv(row->environment) : NULL;
+        char source[128];
+        if (text && *text) {
+            snprintf(source, sizeof source, "environment variable %s", row->environment);
+            set_outside(l, row, in, source, translate(row->environment, text));
+        }
+    }
+    return 0;
+}
+
+static void take_environment(struct loading *l)
+{
+    struct config *c = l->config;
+    const char *stub = getenv("USE_STUB");
+
+    apply_environment(l, &engine_global_table, &c->global);
+    if (c->pool_count != 1) {
+        return;
+    }
+    config_each_table(c->pools, apply_environment, l);
+    if (stub && settings_bool(stub) == 1) {
+        c->pools->s.engine = ENGINE_STUB;
+    }
+}
+
+/* cli->settings: rows of [global], else of the first pool. */
+static void take_command_line(struct loading *l)
+{
+    struct str rest = str_of(l->config->cli->settings), line;
+
+    while (str_split(&rest, '\n', &line)) {
+        struct str value = line, name;
+        if (line.n == 0 || !str_split(&value, '=', &name)) {
+            continue;
+        }
+        char *name_text = xstrndup(name.p, name.n);
+        char *value_text = xstrndup(value.p ? value.p : "", value.n);
+        void *in = &l->config->global;
+        const struct setting_row *row = settings_find(&engine_global_table, name_text);
+        if (!row && l->config->pools) {
+            row = pool_setting(l->config->pools, name_text, &in);
+        }
+        if (row) {
+            set_outside(l, row, in, name_text, value_text);
+        } else {
+            log_error("%s is not a setting of this build", name_text);
+            l->failed = true;
+        }
+        free(name_text);
+        free(value_text);
+    }
+}
+
+/* ---- the whole ---- */
+
+/* What a server without a file is like: it stays in the foreground, shows what it does, and passes its
+ * environment on, as containers expect. Environment and command line still win. */
+static void make_file_less(struct loading *l)
+{
+    static const char *const settings[][2] = {
+        {"pm", "static"},
+        {"clear_env", "no"},
+        {"catch_workers_output", "yes"},
+        {"request_terminate_timeout", "2m"},
+        {"http.listen", "127.0.0.1:8080"},
+        {"http.document_root", "."},
+    };
+    struct pool_conf *pool = add_pool(l, "www", NULL, 0);
+
+    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
+        void *in;
+        const struct setting_row *row = pool_setting(pool, settings[i][0], &in);
+        if (row) {
+            set_outside(l, row, in, settings[i][0], settings[i][1]);
+        }
+    }
+    l->config->global.daemonize = false;
+    l->config->global.daemonize_given = true;
+}
+
+static bool environment_is_enough(const struct cli_options *cli)
+{
+    return !cli->as_php_fpm && !cli->config_path && (getenv("LISTEN_ADDR") || getenv("DOCUMENT_ROOT"));
+}
+
+static char *default_path(const struct cli_options *cli)
+{
+    if (cli->config_path) {
+        return xstrdup(cli->config_path);
+    }
+    if (cli->prefix) {
+        return xasprintf("%s/etc/%s", cli->prefix, cli->as_php_fpm ? "php-fpm.conf" : "tokiophp.ini");
+    }
+    return xstrdup(cli->as_php_fpm ? TOKIOPHP_SYSCONFDIR "/php-fpm.conf" : TOKIOPHP_CONFIG_FILE);
+}
+
+static int read_file(struct loading *l, const char *path)
+{
+    const struct cli_options *cli = l->config->cli;
+
+    if (!cli->as_php_fpm && !cli->config_path && access(path, F_OK) < 0 && errno == ENOENT) {
+        log_error(
+            "there is no configuration file %s; name one with --config FILE, or serve a directory without "
+            "any: tokiophp serve DIR",
+            path);
+        return -1;
+    }
+    int result = ini_read(path, cli->prefix ? cli->prefix : TOKIOPHP_PREFIX, on_entry, on_problem, l);
+    if (result < 0 || l->failed) {
+        log_error("failed to load configuration file '%s'", path);
+        return -1;
+    }
+    return 0;
+}
+
+static int fill(struct loading *l)
+{
+    struct config *c = l->config;
+    char *path = default_path(c->cli);
+
+    if (c->cli->serve || (environment_is_enough(c->cli) && access(path, F_OK) < 0)) {
+        free(path);
+        make_file_less(l);
+    } else {
+        c->path = path;
+        if (read_file(l, path) < 0) {
+            return -1;
+        }
+    }
+    if (!c->cli->as_php_fpm) {
+        take_environment(l);
+    }
+    take_command_line(l);
+    return l->failed ? -1 : 0;
+}
+
+struct config *config_load(const struct cli_options *cli)
+{
+    struct config *config = xcalloc(1, sizeof *config);
+    struct loading l = {.config = config, .end = &config->pools};
+
+    config->cli = cli;
+    settings_apply_defaults(&engine_global_table, &config->global);
+    if (fill(&l) < 0) {
+        config_free(config);
+        return NULL;
+    }
+    if (config_check(config) < 0) {
+        log_error("failed to post process the configuration");
+        config_free(config);
+        return NULL;
+    }
+    return config;
+}
+
+static int free_table(void *ctx, const struct setting_table *table, void *in)
+{
+    (void)ctx;
+    settings_free(table, in);
+    return 0;
+}
+
+void config_free(struct config *config)
+{
+    struct pool_conf *pool = config->pools;
+
+    while (pool) {
+        struct pool_conf *next = pool->next;
+        config_each_table(pool, free_table, NULL);
+        for (int i = 0; frontends[i]; i++) {
+            free(pool->frontend_settings[i]);
+        }
+        free(pool->name);
+        free(pool);
+        pool = next;
+    }
+    settings_free(&engine_global_table, &config->global);
+    free(config->path);
+    free(config);
+}
