@@ -35,6 +35,7 @@ struct listener {
     struct sock_address address;
     struct sock_options options;
     int kind; /* the front end's own number (plain, TLS, status ...) */
+    bool reserved; /* its waitables will be reserved ones: the pool needs page workers */
     int fd;   /* -1 until open */
     const struct frontend *frontend;
     const struct pool_conf *pool;
@@ -77,6 +78,8 @@ struct waitable {
     uint64_t deadline_us; /* idle deadline while armed (clock_us), 0 = none; the control thread calls expire
                              then */
     void (*expire)(struct waitable *self); /* control thread; owns the waitable from then on */
+    bool reserved; /* set before pool_wait_add: for the pool's page workers, which serve nothing else
+                      (pm.status_listen is answered although all workers are busy) */
 };
 
 enum wait_mode {
