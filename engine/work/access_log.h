@@ -2,6 +2,7 @@
 #ifndef ENGINE_WORK_ACCESS_LOG_H
 #define ENGINE_WORK_ACCESS_LOG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "engine/base/settings.h"
@@ -22,6 +23,9 @@ struct access_facts {
     uint64_t user_us, system_us, duration_us;
     size_t memory_peak;
 };
+/* The format shows CPU time: only then is it worth two system calls a request. NULL: no. */
+bool access_log_wants_cpu(const struct access_log *log);
+void access_log_destroy(struct access_log *log); /* NULL is fine */
 void access_log_write(struct access_log *log, const struct request *r, const struct access_facts *facts);
 
 #endif

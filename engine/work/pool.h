@@ -17,7 +17,9 @@ int pool_start(struct pool *pool);
 /* Call about every 100 ms, and at once when pool_event_fd() is readable: deadlines, crashed workers, expired
  * idle connections, queue wait, and once a second php-fpm's sizing rules. */
 void pool_tick(struct pool *pool);
-int pool_event_fd(const struct pool *pool); /* readable: a worker crashed, parked or ended: tick soon */
+/* Readable: tick at once (a worker crashed or ended; ondemand: somebody waits and no worker is idle). Never
+ * read from it; pool_tick quiets it. */
+int pool_event_fd(const struct pool *pool);
 /* Take no new work. Workers end when they are idle. */
 void pool_drain(struct pool *pool);
 /* Drain deadline: interrupt what still runs. */
@@ -32,6 +34,10 @@ void pool_destroy(struct pool *pool);
 const char *pool_swap_reason(struct pool *pool);
 /* From any thread (opcache_reset, ...): ask for a swap. why must be static. */
 void pool_request_swap(struct pool *pool, const char *why);
+
+/* process.max: how many workers all pools together may have. running: how many there are now, over all engine
+ * processes; NULL = this pool's own. Before pool_start; without it there is no such limit. */
+void pool_set_process_max(struct pool *pool, uint32_t max, uint32_t (*running)(void *ctx), void *ctx);
 
 /* Before pool_start; NULL = none. */
 void pool_set_logs(struct pool *pool, struct access_log *access_log, int slow_log_fd);

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+struct metrics;
 struct pool_conf;
 
 enum worker_state {                  /* php-fpm's "state" column, in order */
@@ -27,10 +28,11 @@ enum worker_state {                  /* php-fpm's "state" column, in order */
 };
 const char *worker_state_name(enum worker_state state);
 
+/* One slot a cache line or more: workers write theirs at every request. */
 struct scoreboard_slot {
-    _Atomic uint32_t sequence; /* odd: the texts below are changing */
-    _Atomic int state;         /* enum worker_state */
-    _Atomic pid_t process;     /* of the engine process, 0 = free; claimed with compare-and-swap */
+    _Alignas(64) _Atomic uint32_t sequence; /* odd: the texts below are changing */
+    _Atomic int state;                      /* enum worker_state */
+    _Atomic pid_t process; /* of the engine process, 0 = free; claimed with compare-and-swap */
     _Atomic pid_t tid;
     _Atomic uint32_t generation;
     _Atomic uint64_t start_wall_us; /* of the worker */
@@ -40,7 +42,9 @@ struct scoreboard_slot {
     _Atomic uint64_t memory_peak; /* bytes, of the last request */
     _Atomic uint64_t last_cpu_us; /* user + system of the last request */
     _Atomic uint64_t content_length;
-    char method[16], uri[128], query[512], script[256], user[32]; /* guarded by sequence */
+    /* Guarded by sequence; written and read as whole 8-byte words, so each begins on one. */
+    _Alignas(8) char method[16];
+    char uri[128], query[512], script[256], user[32];
 };
 
 struct scoreboard {
@@ -49,8 +53,9 @@ struct scoreboard {
     uint64_t start_wall_us;
     uint32_t slot_count; /* max_children x 2 (two generations overlap), + page workers */
     uint32_t max_children;
-    _Atomic uint64_t accepted; /* requests taken up */
-    _Atomic uint64_t early_responses, crashes, timeouts, rejected, swaps;
+    _Atomic uint32_t slots_used; /* one more than the highest slot ever claimed: readers stop there */
+    _Alignas(64) _Atomic uint64_t accepted; /* requests taken up; alone in its line, all workers add to it */
+    _Alignas(64) _Atomic uint64_t early_responses, crashes, timeouts, rejected, swaps;
     _Atomic uint32_t active_max;
     _Atomic uint32_t max_children_reached;
     _Atomic uint64_t slow_requests;
@@ -58,11 +63,17 @@ struct scoreboard {
     _Atomic uint32_t listen_queue, listen_queue_max, listen_queue_len; /* sampled by the control thread */
     _Atomic uint32_t idle, active; /* recounted by the control thread each second */
     _Atomic uint32_t opcache_used_percent;
+    struct metrics *metrics; /* a mapping of its own; set once, at the same address in every process */
     struct scoreboard_slot slots[];
 };
 
 struct scoreboard *scoreboard_create(const struct pool_conf *pool); /* NULL with errno */
 void scoreboard_destroy(struct scoreboard *board);
+/* What a slot says of the request that its worker takes up. NULL texts are empty. Worker's thread. */
+struct scoreboard_texts {
+    const char *method, *uri, *query, *script, *user;
+};
+void scoreboard_describe(struct scoreboard_slot *slot, const struct scoreboard_texts *texts);
 /* A free slot for this process, or -1. */
 int scoreboard_claim(struct scoreboard *board, pid_t process, uint32_t generation);
 void scoreboard_release(struct scoreboard *board, int slot);

@@ -14,10 +14,27 @@
 
 #define WORKER_MAGIC       0x3072ce11u
 #define WORKER_STACK_BYTES (8u << 20) /* virtual; PHP derives its own stack limit from it */
+#define WORKER_GUARD_BYTES (64u << 10)
+#define WORKER_ALT_BYTES   (64u << 10)
+
+/* Breaks blocking system calls (handler without SA_RESTART). Not SIGRTMIN: PHP's own timers use it. */
+#define WORKER_SIGNAL_INTERRUPT (SIGRTMIN + 2)
+/* Asks for a backtrace for the slow log. */
+#define WORKER_SIGNAL_TRACE (SIGRTMIN + 3)
+
+/* Where a worker is with starting and ending. */
+enum worker_life {
+    LIFE_STARTING,
+    LIFE_SERVING,
+    LIFE_FAILED, /* the executor refused the thread; it has ended */
+    LIFE_ENDED,  /* to be joined */
+};
 
 /* What the crash handler noted, on the crashed thread itself. Read by the control thread once `noted` is
  * true. */
 struct crash_note {
+    _Atomic uint64_t
+        entered_us; /* the handler began; should it hang, the control thread goes on without it */
     _Atomic bool noted;
     int signal, code;
     void *address;
@@ -49,11 +66,30 @@ struct worker {
     int interrupt_stage;     /* lock; 0 none, 1 asked, 2 signalled: how far the terminate deadline has gone */
     uint64_t interrupted_us; /* lock */
     _Atomic bool lost;       /* set by the control thread or the crash handler: never used again */
-    _Atomic bool parked;     /* see pool.c */
+    _Atomic bool parked;     /* written under lock: surplus, waits for unpark */
     uint64_t requests;       /* worker's thread */
-    uint64_t idle_since_us;  /* pool's lock */
+    _Atomic uint64_t idle_since_us; /* written by the worker's thread when it goes to sleep */
     struct crash_note crash;
     void *alternate_stack; /* for the crash handler */
+
+    _Atomic int life;        /* enum worker_life; written by the worker's thread */
+    pthread_cond_t unpark;   /* with lock: parked became false */
+    uint64_t cpu_seen_us;    /* worker's thread: CPU time at the last reading of it */
+    uint64_t cpu_guessed_us; /* worker's thread: time of requests since then that were too short to measure */
+    unsigned cpu_unread;     /* worker's thread: how many */
+
+    /* Written by the control thread before WORKER_SIGNAL_TRACE, read by its handler. */
+    _Atomic bool trace_wanted; /* taken back (under lock) when the request ends first */
+    char trace_head[512];
+    size_t trace_head_n;
+
+    /* Control thread only. */
+    uint64_t started_us;   /* when the thread was made */
+    bool trace_told;       /* "about to trace" was logged, "finished" not yet */
+    bool crash_told;       /* the crash was reported */
+    bool buried;           /* a lost worker's client was answered */
+    int abandon_status;    /* what its client is told: 500, 504, 503 */
+    uint64_t abandoned_us; /* since when we try to */
 };
 
 /* The worker whose thread this is; NULL on other threads. Safe in a signal handler. */
@@ -67,7 +103,15 @@ bool worker_heartbeat(struct worker *w, int64_t seconds);
 
 void worker_set_state(struct worker *w, enum worker_state state);
 
-/* Used by pool.c. Starts the thread; 0 or an errno value. */
+/* Used by pool.c. A worker that has no thread yet: slot claimed, arena made; NULL = out of memory or slots.
+ */
+struct worker *worker_create(struct pool *pool, int id);
+/* Starts the thread; 0 or an errno value. */
 int worker_start(struct worker *w);
+/* After its thread ended or if it never began: gives slot and memory back. */
+void worker_destroy(struct worker *w);
+/* Signal handlers that workers need; once a process, before the first worker. */
+void worker_install_signals(void);
+enum worker_state worker_get_state(const struct worker *w);
 
 #endif

@@ -1,0 +1,521 @@
+/* The pool: its life from create to destroy, its tick, and the functions that front ends call.
+ *
+ * Control thread, except the front ends' door at the end (any thread, as engine.h says). The pool owns its
+ * workers, its wait set and its queue; configuration, scoreboard, logs and listeners are its caller's. Lost
+ * workers (crashed, or stuck beyond their deadline) are kept in memory to the end: their threads may still
+ * look. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/log.h"
+#include "engine/base/must.h"
+#include "engine/work/pool_private.h"
+
+#define QUEUE_PER_WORKER   100
+#define EXPIRE_INTERVAL_US 200000
+#define START_LIMIT_US     (60 * CLOCK_US_PER_SECOND)
+#define STOP_WAIT_US       200000
+
+void (*pool_on_crash)(struct pool *pool, const struct worker *w);
+
+/* -- create and destroy -------------------------------------------------------------------------------- */
+
+static bool open_events(struct pool *pool)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = 0};
+
+    pool->waitset = waitset_create();
+    pool->control_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    pool->event_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (!pool->waitset || pool->control_fd < 0 || pool->event_fd < 0) {
+        return false;
+    }
+    event.data.fd = pool->control_fd;
+    if (epoll_ctl(pool->event_fd, EPOLL_CTL_ADD, pool->control_fd, &event) != 0) {
+        return false;
+    }
+    /* Asleep until sizing_demand arms it. */
+    event = (struct epoll_event){.events = EPOLLONESHOT, .data.fd = waitset_fd(pool->waitset)};
+    return !pool->ondemand ||
+           epoll_ctl(pool->event_fd, EPOLL_CTL_ADD, waitset_fd(pool->waitset), &event) == 0;
+}
+
+struct pool *pool_create(const struct pool_conf *conf, const struct executor *executor,
+                         struct scoreboard *board, uint32_t generation)
+{
+    struct pool *pool = aligned_alloc(64, sizeof(*pool));
+
+    if (!pool) {
+        return NULL;
+    }
+    memset(pool, 0, sizeof(*pool));
+    pool->conf = conf;
+    pool->executor = executor;
+    pool->board = board;
+    pool->generation = generation;
+    pool->ondemand = conf->s.pm == PM_ONDEMAND;
+    pool->slow_log_fd = -1;
+    pool->spawn_rate = 1;
+    queue_init(&pool->queue);
+    pool->queue.capacity = (unsigned)conf->s.max_children * QUEUE_PER_WORKER;
+    worker_install_signals();
+    if (!open_events(pool)) {
+        log_sys(LEVEL_ERROR, "[pool %s] cannot make the wait set", conf->name);
+        pool_destroy(pool);
+        return NULL;
+    }
+    return pool;
+}
+
+void pool_destroy(struct pool *pool)
+{
+    if (!pool) {
+        return;
+    }
+    /* A lost thread may still look at what it knows of the pool. The process ends soon. */
+    if (pool->lost_count > 0) {
+        return;
+    }
+    for (uint32_t i = 0; i < pool->worker_count; i++) {
+        MUST(!pool->workers[i]);
+    }
+    if (pool->waitset) {
+        waitset_destroy(pool->waitset);
+    }
+    close(pool->control_fd);
+    close(pool->event_fd);
+    queue_free(&pool->queue);
+    free(pool->workers);
+    free(pool);
+}
+
+void pool_set_process_max(struct pool *pool, uint32_t max, uint32_t (*running)(void *ctx), void *ctx)
+{
+    pool->process_max = max;
+    pool->process_running = running;
+    pool->process_ctx = ctx;
+}
+
+void pool_set_logs(struct pool *pool, struct access_log *access_log, int slow_log_fd)
+{
+    pool->access_log = access_log;
+    atomic_store(&pool->slow_log_fd, slow_log_fd);
+}
+
+/* -- workers come and go ------------------------------------------------------------------------------- */
+
+/* An id that nobody has; the table grows if it must. -1: out of memory. */
+static int free_id(struct pool *pool)
+{
+    for (uint32_t i = 0; i < pool->worker_count; i++) {
+        if (!pool->workers[i]) {
+            return (int)i;
+        }
+    }
+    struct worker **grown = realloc(pool->workers, (pool->worker_count + 1) * sizeof(struct worker *));
+
+    if (!grown) {
+        return -1;
+    }
+    pool->workers = grown;
+    pool->workers[pool->worker_count] = NULL;
+    return (int)pool->worker_count++;
+}
+
+int pool_add_worker(struct pool *pool)
+{
+    int id = free_id(pool);
+    struct worker *w = id >= 0 ? worker_create(pool, id) : NULL;
+
+    if (!w) {
+        log_limited(LEVEL_ERROR, "[pool %s] no memory or scoreboard slot for a worker", pool->conf->name);
+        return -1;
+    }
+    atomic_fetch_add(&pool->running, 1);
+    int error = worker_start(w);
+
+    if (error) {
+        atomic_fetch_sub(&pool->running, 1);
+        worker_destroy(w);
+        log_limited(LEVEL_ERROR, "[pool %s] cannot start a worker thread: %s (%d)", pool->conf->name,
+                    strerror(error), error);
+        return -1;
+    }
+    pool->workers[id] = w;
+    return 0;
+}
+
+void pool_bury(struct pool *pool, struct worker *w)
+{
+    struct worker **grown = realloc(pool->lost, (pool->lost_count + 1) * sizeof(struct worker *));
+
+    worker_set_state(w, WORKER_LOST);
+    pool->workers[w->id] = NULL;
+    atomic_fetch_sub(&pool->running, 1);
+    pool->retired_requests += atomic_load(&w->slot->requests);
+    if (!grown) {
+        pool_request_swap(pool, "out of memory");
+        return;
+    }
+    pool->lost = grown;
+    pool->lost[pool->lost_count++] = w;
+    if (!pool->ondemand && !atomic_load(&pool->ending)) {
+        sizing_grow(pool, 1);
+    }
+}
+
+/* A thread that has ended, by order or because the executor refused it. */
+static void reap_worker(struct pool *pool, struct worker *w)
+{
+    pthread_join(w->thread, NULL);
+    pool->workers[w->id] = NULL;
+    pool->retired_requests += atomic_load(&w->slot->requests);
+    atomic_fetch_sub(&pool->running, 1);
+    worker_destroy(w);
+}
+
+/* -- start --------------------------------------------------------------------------------------------- */
+
+/* How many are still starting; *failed: one was refused. */
+static uint32_t starting(const struct pool *pool, bool *failed)
+{
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < pool->worker_count; i++) {
+        int life = pool->workers[i] ? atomic_load(&pool->workers[i]->life) : LIFE_SERVING;
+
+        count += life == LIFE_STARTING;
+        *failed |= life == LIFE_FAILED;
+    }
+    return count;
+}
+
+static void quiet_control(struct pool *pool)
+{
+    uint64_t count;
+
+    while (read(pool->control_fd, &count, sizeof(count)) > 0) {
+    }
+}
+
+static void wait_control(struct pool *pool, int timeout_ms)
+{
+    struct epoll_event event;
+
+    epoll_wait(pool->event_fd, &event, 1, timeout_ms);
+    quiet_control(pool);
+}
+
+int pool_start(struct pool *pool)
+{
+    uint64_t limit = clock_us() + START_LIMIT_US;
+    bool failed = false;
+
+    pool->started_us = clock_us();
+    pool->next_sizing_us = pool->started_us + CLOCK_US_PER_SECOND;
+    watch_start(pool);
+    sizing_grow(pool, sizing_first(pool));
+    while (starting(pool, &failed) > 0 && !failed && clock_us() < limit) {
+        wait_control(pool, 100);
+    }
+    if (failed || starting(pool, &failed) > 0) {
+        log_error("[pool %s] %s", pool->conf->name,
+                  failed ? "a worker could not be initialised" : "workers do not become ready");
+        return -1;
+    }
+    if (sizing_first(pool) > 0 && atomic_load(&pool->running) == 0) {
+        log_error("[pool %s] no worker could be started", pool->conf->name);
+        return -1;
+    }
+    sizing_demand(pool);
+    return 0;
+}
+
+/* -- tick ---------------------------------------------------------------------------------------------- */
+
+static void tick_worker(struct pool *pool, struct worker *w, uint64_t now)
+{
+    int life = atomic_load(&w->life);
+
+    if (life == LIFE_FAILED) {
+        log_limited(LEVEL_ERROR, "[pool %s] a worker could not be initialised", pool->conf->name);
+    }
+    if (life == LIFE_FAILED || life == LIFE_ENDED) {
+        reap_worker(pool, w);
+        return;
+    }
+    crash_collect(pool, w, now);
+    if (pool->workers[w->id] == w) {
+        deadline_check(pool, w, now);
+    }
+}
+
+/* Clients of lost workers whose request could not be locked at first. */
+static void tick_lost(struct pool *pool, struct worker *w, uint64_t now)
+{
+    crash_collect(pool, w, now);
+    if (!w->buried) {
+        w->buried = deadline_abandon(w, now - w->abandoned_us > 5 * CLOCK_US_PER_SECOND);
+    }
+}
+
+static void expire_queue(struct pool *pool, uint64_t now)
+{
+    struct submission *s;
+
+    if (pool->queue.wait_limit_us == 0) {
+        return;
+    }
+    while ((s = queue_pop_older(&pool->queue, now - pool->queue.wait_limit_us)) != NULL) {
+        atomic_fetch_add(&pool->board->rejected, 1);
+        s->expired(s->request);
+    }
+}
+
+void pool_tick(struct pool *pool)
+{
+    uint64_t now = clock_us();
+
+    quiet_control(pool);
+    for (uint32_t i = 0; i < pool->worker_count; i++) {
+        if (pool->workers[i]) {
+            tick_worker(pool, pool->workers[i], now);
+        }
+    }
+    for (uint32_t i = 0; i < pool->lost_count; i++) {
+        tick_lost(pool, pool->lost[i], now);
+    }
+    expire_queue(pool, now);
+    if (now >= pool->next_expire_us) {
+        pool->next_expire_us = now + EXPIRE_INTERVAL_US;
+        waitset_expire(pool->waitset, now);
+    }
+    if (atomic_load(&pool->ending)) {
+        return;
+    }
+    sizing_demand(pool);
+    if (now >= pool->next_sizing_us) {
+        pool->next_sizing_us = now + CLOCK_US_PER_SECOND;
+        sizing_tick(pool, now);
+        watch_tick(pool, now);
+    }
+}
+
+int pool_event_fd(const struct pool *pool)
+{
+    return pool->event_fd;
+}
+
+/* write(2) is async-signal-safe: the crash handler calls this too. */
+void pool_wake_control(struct pool *pool)
+{
+    uint64_t one = 1;
+    ssize_t written = write(pool->control_fd, &one, sizeof(one));
+
+    (void)written; /* full means that the control thread is called already */
+}
+
+/* -- drain and stop ------------------------------------------------------------------------------------ */
+
+/* The front ends stop bringing new work. Workers stay: connections that were told to go may still send the
+ * request that was on its way, and it is served. */
+void pool_drain(struct pool *pool)
+{
+    atomic_store(&pool->draining, true);
+}
+
+void pool_interrupt_all(struct pool *pool)
+{
+    uint64_t now = clock_us();
+
+    for (uint32_t i = 0; i < pool->worker_count; i++) {
+        if (pool->workers[i]) {
+            deadline_force(pool, pool->workers[i], now);
+        }
+    }
+}
+
+bool pool_idle(const struct pool *pool)
+{
+    if (!queue_empty(&pool->queue)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < pool->worker_count; i++) {
+        const struct worker *w = pool->workers[i];
+
+        if (w && !atomic_load(&w->lost) && worker_get_state(w) != WORKER_IDLE &&
+            worker_get_state(w) != WORKER_PARKED) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Orders everybody to end: sleepers one after the other, parked ones each by its own condition. */
+static void order_end(struct pool *pool)
+{
+    atomic_store(&pool->ending, true);
+    waitset_wake(pool->waitset);
+    for (uint32_t i = 0; i < pool->worker_count; i++) {
+        struct worker *w = pool->workers[i];
+
+        if (w && atomic_load(&w->parked)) {
+            pthread_mutex_lock(&w->lock);
+            if (atomic_load(&w->parked)) {
+                atomic_store(&w->parked, false);
+                atomic_fetch_add(&pool->running, 1);
+            }
+            pthread_cond_signal(&w->unpark);
+            pthread_mutex_unlock(&w->lock);
+        }
+    }
+}
+
+bool pool_stop(struct pool *pool)
+{
+    uint64_t limit = clock_us() + STOP_WAIT_US;
+
+    for (;;) {
+        uint32_t left = 0;
+
+        order_end(pool); /* again each time: one may just have parked */
+        pool_tick(pool);
+        for (uint32_t i = 0; i < pool->worker_count; i++) {
+            left += pool->workers[i] != NULL;
+        }
+        if (left == 0 || clock_us() >= limit) {
+            return left == 0;
+        }
+        wait_control(pool, 10);
+    }
+}
+
+/* -- why this process should be replaced --------------------------------------------------------------- */
+
+const char *pool_swap_reason(struct pool *pool)
+{
+    return atomic_load(&pool->swap_reason);
+}
+
+void pool_request_swap(struct pool *pool, const char *why)
+{
+    const char *none = NULL;
+
+    if (atomic_compare_exchange_strong(&pool->swap_reason, &none, why)) {
+        pool_wake_control(pool);
+    }
+}
+
+/* -- the front ends' door (engine.h) ------------------------------------------------------------------- */
+
+int pool_wait_add(struct pool *pool, struct waitable *w, enum wait_mode mode)
+{
+    return waitset_add(pool->waitset, w, mode);
+}
+
+int pool_wait_rearm(struct pool *pool, struct waitable *w)
+{
+    return waitset_rearm(pool->waitset, w);
+}
+
+void pool_wait_forget(struct pool *pool, struct waitable *w)
+{
+    waitset_forget(pool->waitset, w);
+}
+
+void pool_wait_evict(struct pool *pool, void (*fn)(struct waitable *self))
+{
+    waitset_evict(pool->waitset, fn);
+}
+
+enum submit_result pool_submit(struct pool *pool, struct submission *s)
+{
+    if (atomic_load(&pool->ending)) {
+        return SUBMIT_DRAINING;
+    }
+    s->queued_us = clock_us();
+    s->request->times.queued = s->queued_us;
+    if (!queue_push(&pool->queue, s)) {
+        atomic_fetch_add(&pool->board->rejected, 1);
+        return SUBMIT_FULL;
+    }
+    waitset_wake(pool->waitset);
+    if (pool->ondemand && waitset_sleeping(pool->waitset) == 0) {
+        pool_wake_control(pool); /* what is queued does not show in the wait set */
+    }
+    return SUBMIT_OK;
+}
+
+void pool_set_queue(struct pool *pool, unsigned capacity, uint64_t queue_wait_us)
+{
+    pool->queue.capacity = capacity;
+    pool->queue.wait_limit_us = queue_wait_us;
+}
+
+static int place_of(const struct frontend *frontend)
+{
+    int i = 0;
+
+    while (frontends[i] && frontends[i] != frontend) {
+        i++;
+    }
+    MUST(frontends[i]);
+    return i;
+}
+
+void *pool_front(const struct pool *pool, const struct frontend *frontend)
+{
+    return pool->front[place_of(frontend)];
+}
+
+void pool_set_front(struct pool *pool, const struct frontend *frontend, void *data)
+{
+    pool->front[place_of(frontend)] = data;
+}
+
+bool pool_draining(const struct pool *pool)
+{
+    return atomic_load_explicit(&pool->draining, memory_order_relaxed);
+}
+
+const struct pool_conf *pool_conf(const struct pool *pool)
+{
+    return pool->conf;
+}
+
+const struct executor *pool_executor(const struct pool *pool)
+{
+    return pool->executor;
+}
+
+struct scoreboard *pool_scoreboard(const struct pool *pool)
+{
+    return pool->board;
+}
+
+uint32_t pool_generation(const struct pool *pool)
+{
+    return pool->generation;
+}
+
+struct access_log *pool_access_log(const struct pool *pool)
+{
+    return pool->access_log;
+}
+
+void pool_count_accepted(struct pool *pool)
+{
+    atomic_fetch_add_explicit(&pool->board->accepted, 1, memory_order_relaxed);
+}
+
+void pool_count_reading(struct worker *worker)
+{
+    atomic_store_explicit(&worker->slot->accepted_us, clock_us(), memory_order_relaxed);
+    worker_set_state(worker, WORKER_READING);
+}

@@ -1,0 +1,90 @@
+/* struct pool, for the files of engine/work that are its organs: pool.c (life, the front ends' door),
+ * sizing.c (how many workers), deadline.c, crash.c, watch.c, worker.c. Control thread unless a field says
+ * otherwise. */
+#ifndef ENGINE_WORK_POOL_PRIVATE_H
+#define ENGINE_WORK_POOL_PRIVATE_H
+
+#include "engine/work/pool.h"
+#include "engine/work/queue.h"
+#include "engine/work/waitset.h"
+
+struct pool {
+    /* Set at creation, then read by every thread. */
+    const struct pool_conf *conf;
+    const struct executor *executor;
+    struct scoreboard *board;
+    uint32_t generation;
+    struct waitset *waitset;
+    struct access_log *access_log;
+    _Atomic int slow_log_fd;
+    int control_fd; /* eventfd: the control thread is wanted */
+    int event_fd;   /* epoll over control_fd and, for ondemand, the wait set */
+    void *front[CONFIG_MAX_FRONTENDS];
+
+    struct queue queue;
+
+    /* Orders to workers. Any thread reads. */
+    _Alignas(64) _Atomic bool draining;
+    _Atomic bool ending;
+    _Atomic uint32_t park_wanted; /* so many of the next idle workers park */
+    _Atomic uint32_t running;     /* workers that are neither parked nor lost nor ended */
+    _Atomic(const char *) swap_reason;
+    _Atomic bool watching; /* ondemand: event_fd looks at the wait set */
+    bool ondemand;
+
+    /* The workers. */
+    _Alignas(64) struct worker **workers; /* by id; NULL = none yet */
+    uint32_t worker_count;                /* ids used */
+    struct worker **lost;                 /* written off or crashed; kept, never used */
+    uint32_t lost_count;
+    uint32_t ever_started;     /* workers that served, replacements not counted */
+    uint64_t retired_requests; /* served by workers that are gone */
+
+    /* Sizing. */
+    uint32_t spawn_rate;
+    bool warned_max;
+    bool warned_process_max;
+    uint64_t next_sizing_us;
+    uint32_t process_max;
+    uint32_t (*process_running)(void *ctx);
+    void *process_ctx;
+
+    uint64_t next_expire_us;
+    uint64_t started_us;
+    uint64_t draining_since_us;
+    uint64_t memory_limit; /* bytes; 0 = none */
+    uint64_t cgroup_limit; /* bytes; 0 = none */
+};
+
+/* pool.c */
+void pool_wake_control(struct pool *pool); /* any thread; async-signal-safe */
+/* A new thread in a free place; 0 or -1 (reported). */
+int pool_add_worker(struct pool *pool);
+/* Its thread is not ours any more: out of the table, into `lost`. */
+void pool_bury(struct pool *pool, struct worker *w);
+
+/* sizing.c */
+uint32_t sizing_first(const struct pool *pool);           /* so many workers at the start */
+void sizing_grow(struct pool *pool, uint32_t count);      /* unparks, else makes; within process.max */
+void sizing_tick(struct pool *pool, uint64_t now_us);     /* once a second: php-fpm's maintenance */
+void sizing_demand(struct pool *pool);                    /* every tick: ondemand */
+void sizing_wanted(struct pool *pool, uint32_t sleeping); /* a worker took work and left so many asleep */
+
+/* deadline.c */
+void deadline_arm(struct worker *w, uint64_t now_us); /* worker's thread, w->lock held */
+void deadline_check(struct pool *pool, struct worker *w, uint64_t now_us);
+/* The drain's end: as if the terminate deadline had passed now. */
+void deadline_force(struct pool *pool, struct worker *w, uint64_t now_us);
+void deadline_answer_trace(struct worker *w); /* in the handler of WORKER_SIGNAL_TRACE */
+/* A lost worker's client: told `abandon_status` if its request can be locked. false: try again at the next
+ * tick. */
+bool deadline_abandon(struct worker *w, bool insist);
+
+/* crash.c: also crash_install() for process.c */
+void crash_collect(struct pool *pool, struct worker *w, uint64_t now_us);
+
+/* watch.c: what is looked at once a second */
+void watch_start(struct pool *pool);
+void watch_tick(struct pool *pool, uint64_t now_us);
+
+#endif

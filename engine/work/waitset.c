@@ -1,0 +1,340 @@
+/* The wait set: readiness becomes a worker's work without a thread in between.
+ *
+ * Any thread. A one-shot waitable belongs to the set while it is armed and to exactly one thread afterwards.
+ * An epoll event does not carry a pointer: between its delivery and the worker's first instruction the
+ * control thread may have taken the waitable out and freed it. It carries descriptor and sequence number, and
+ * the table of slots (by descriptor, one cache line each, never freed before the set) says under the slot's
+ * lock whether that arming still holds. So there is no list, no shared lock on the request path, and a stale
+ * event is harmless.
+ *
+ * Sleepers are woken last in, first out by the kernel, so surplus workers stay cold. The eventfd for wake-ups
+ * is edge-triggered and never read: one write wakes one sleeper, at the cost of one system call. */
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "engine/base/must.h"
+#include "engine/work/waitset.h"
+
+#define CHUNK_SLOTS 1024u
+#define CHUNKS      1024u /* a million descriptors */
+#define WAKE_TAG    UINT64_MAX
+
+struct slot {
+    _Alignas(64) pthread_mutex_t lock;
+    struct waitable *w;           /* lock; NULL = nothing armed */
+    uint32_t sequence;            /* lock; of the arming */
+    bool listener;                /* lock */
+    _Atomic uint64_t deadline_us; /* written under lock, read without it by waitset_expire; 0 = none */
+};
+
+struct waitset {
+    int epoll;
+    int wake;
+    _Atomic uint32_t high; /* one more than the highest descriptor ever added */
+    pthread_mutex_t grow;  /* guards making a chunk */
+    _Atomic(struct slot *) chunks[CHUNKS];
+    _Alignas(64) _Atomic uint32_t sleeping;
+    _Atomic bool waking; /* the eventfd was written and nobody has come out with it yet */
+};
+
+struct waitset *waitset_create(void)
+{
+    struct waitset *set = aligned_alloc(64, sizeof(*set));
+
+    if (!set) {
+        return NULL;
+    }
+    *set = (struct waitset){.epoll = epoll_create1(EPOLL_CLOEXEC),
+                            .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+    pthread_mutex_init(&set->grow, NULL);
+    struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = WAKE_TAG};
+
+    if (set->epoll < 0 || set->wake < 0 || epoll_ctl(set->epoll, EPOLL_CTL_ADD, set->wake, &event) != 0) {
+        int saved = errno;
+
+        waitset_destroy(set);
+        errno = saved;
+        return NULL;
+    }
+    return set;
+}
+
+static void free_chunk(struct slot *chunk)
+{
+    for (uint32_t i = 0; i < CHUNK_SLOTS; i++) {
+        pthread_mutex_destroy(&chunk[i].lock);
+    }
+    free(chunk);
+}
+
+void waitset_destroy(struct waitset *set)
+{
+    if (set->epoll >= 0) {
+        close(set->epoll);
+    }
+    if (set->wake >= 0) {
+        close(set->wake);
+    }
+    for (uint32_t i = 0; i < CHUNKS; i++) {
+        if (set->chunks[i]) {
+            free_chunk(set->chunks[i]);
+        }
+    }
+    pthread_mutex_destroy(&set->grow);
+    free(set);
+}
+
+int waitset_fd(const struct waitset *set)
+{
+    return set->epoll;
+}
+
+/* -- slots --------------------------------------------------------------------------------------------- */
+
+static struct slot *slot_of(struct waitset *set, uint32_t fd)
+{
+    if (fd >= CHUNKS * CHUNK_SLOTS) {
+        return NULL;
+    }
+    struct slot *chunk = atomic_load_explicit(&set->chunks[fd / CHUNK_SLOTS], memory_order_acquire);
+
+    return chunk ? &chunk[fd % CHUNK_SLOTS] : NULL;
+}
+
+static struct slot *make_chunk(void)
+{
+    struct slot *chunk = aligned_alloc(64, CHUNK_SLOTS * sizeof(*chunk));
+
+    for (uint32_t i = 0; chunk && i < CHUNK_SLOTS; i++) {
+        chunk[i] = (struct slot){.w = NULL};
+        pthread_mutex_init(&chunk[i].lock, NULL);
+    }
+    return chunk;
+}
+
+static struct slot *slot_make(struct waitset *set, int fd)
+{
+    MUST(fd >= 0);
+    struct slot *slot = slot_of(set, (uint32_t)fd);
+
+    if (slot || (uint32_t)fd >= CHUNKS * CHUNK_SLOTS) {
+        errno = EMFILE;
+        return slot;
+    }
+    pthread_mutex_lock(&set->grow);
+    if (!atomic_load(&set->chunks[(uint32_t)fd / CHUNK_SLOTS])) {
+        atomic_store(&set->chunks[(uint32_t)fd / CHUNK_SLOTS], make_chunk());
+    }
+    pthread_mutex_unlock(&set->grow);
+    errno = ENOMEM;
+    return slot_of(set, (uint32_t)fd);
+}
+
+static void note_high(struct waitset *set, uint32_t high)
+{
+    uint32_t seen = atomic_load(&set->high);
+
+    while (seen < high && !atomic_compare_exchange_weak(&set->high, &seen, high)) {
+    }
+}
+
+static uint64_t slot_arm(struct slot *slot, struct waitable *w, bool listener)
+{
+    pthread_mutex_lock(&slot->lock);
+    MUST(!slot->w);
+    slot->w = w;
+    slot->listener = listener;
+    slot->sequence++;
+    uint64_t tag = (uint64_t)slot->sequence << 32 | (uint32_t)w->fd;
+    atomic_store_explicit(&slot->deadline_us, listener ? 0 : w->deadline_us, memory_order_relaxed);
+    pthread_mutex_unlock(&slot->lock);
+    return tag;
+}
+
+static void slot_disarm(struct slot *slot)
+{
+    slot->w = NULL;
+    atomic_store_explicit(&slot->deadline_us, 0, memory_order_relaxed);
+}
+
+/* The waitable that an event is about, or NULL if that arming is over. */
+static struct waitable *slot_claim(struct slot *slot, uint32_t sequence)
+{
+    struct waitable *w = NULL;
+
+    pthread_mutex_lock(&slot->lock);
+    if (slot->w && slot->sequence == sequence) {
+        w = slot->w;
+        if (!slot->listener) {
+            slot_disarm(slot);
+        }
+    }
+    pthread_mutex_unlock(&slot->lock);
+    return w;
+}
+
+/* -- arming -------------------------------------------------------------------------------------------- */
+
+static int arm(struct waitset *set, struct waitable *w, enum wait_mode mode, int operation)
+{
+    struct slot *slot = slot_make(set, w->fd);
+
+    if (!slot) {
+        return -1;
+    }
+    note_high(set, (uint32_t)w->fd + 1);
+    struct epoll_event event = {
+        .events = mode == WAIT_LISTENER ? EPOLLIN | EPOLLEXCLUSIVE : EPOLLIN | EPOLLRDHUP | EPOLLONESHOT,
+        .data.u64 = slot_arm(slot, w, mode == WAIT_LISTENER),
+    };
+
+    if (epoll_ctl(set->epoll, operation, w->fd, &event) == 0) {
+        return 0;
+    }
+    int saved = errno;
+
+    pthread_mutex_lock(&slot->lock);
+    slot_disarm(slot);
+    pthread_mutex_unlock(&slot->lock);
+    errno = saved;
+    return -1;
+}
+
+int waitset_add(struct waitset *set, struct waitable *w, enum wait_mode mode)
+{
+    return arm(set, w, mode, EPOLL_CTL_ADD);
+}
+
+int waitset_rearm(struct waitset *set, struct waitable *w)
+{
+    return arm(set, w, WAIT_ONESHOT, EPOLL_CTL_MOD);
+}
+
+void waitset_forget(struct waitset *set, struct waitable *w)
+{
+    struct slot *slot = w->fd >= 0 ? slot_of(set, (uint32_t)w->fd) : NULL;
+    struct epoll_event event = {0};
+
+    if (!slot) {
+        return;
+    }
+    epoll_ctl(set->epoll, EPOLL_CTL_DEL, w->fd, &event);
+    pthread_mutex_lock(&slot->lock);
+    if (slot->w == w) {
+        slot_disarm(slot);
+    }
+    pthread_mutex_unlock(&slot->lock);
+}
+
+/* Takes out the one-shot waitable of a slot if its deadline is not after `before`. */
+static struct waitable *take_out(struct slot *slot, uint64_t before)
+{
+    struct waitable *w = NULL;
+
+    pthread_mutex_lock(&slot->lock);
+    if (slot->w && !slot->listener &&
+        atomic_load_explicit(&slot->deadline_us, memory_order_relaxed) <= before) {
+        w = slot->w;
+        slot_disarm(slot);
+    }
+    pthread_mutex_unlock(&slot->lock);
+    return w;
+}
+
+void waitset_evict(struct waitset *set, void (*fn)(struct waitable *self))
+{
+    uint32_t high = atomic_load(&set->high);
+
+    for (uint32_t fd = 0; fd < high; fd++) {
+        struct slot *slot = slot_of(set, fd);
+        struct waitable *w = slot ? take_out(slot, UINT64_MAX) : NULL;
+
+        if (w) {
+            fn(w);
+        }
+    }
+}
+
+void waitset_expire(struct waitset *set, uint64_t now_us)
+{
+    uint32_t high = atomic_load(&set->high);
+
+    for (uint32_t fd = 0; fd < high; fd++) {
+        struct slot *slot = slot_of(set, fd);
+        uint64_t deadline = slot ? atomic_load_explicit(&slot->deadline_us, memory_order_relaxed) : 0;
+        struct waitable *w = deadline && deadline <= now_us ? take_out(slot, now_us) : NULL;
+
+        if (w) {
+            w->expire(w);
+        }
+    }
+}
+
+void waitset_listeners(struct waitset *set, void (*fn)(void *ctx, int fd), void *ctx)
+{
+    uint32_t high = atomic_load(&set->high);
+
+    for (uint32_t fd = 0; fd < high; fd++) {
+        struct slot *slot = slot_of(set, fd);
+
+        if (!slot) {
+            continue;
+        }
+        pthread_mutex_lock(&slot->lock);
+        bool listener = slot->w && slot->listener;
+        pthread_mutex_unlock(&slot->lock);
+        if (listener) {
+            fn(ctx, (int)fd);
+        }
+    }
+}
+
+/* -- sleeping ------------------------------------------------------------------------------------------ */
+
+void waitset_enter(struct waitset *set)
+{
+    atomic_fetch_add(&set->sleeping, 1);
+}
+
+uint32_t waitset_leave(struct waitset *set)
+{
+    return atomic_fetch_sub(&set->sleeping, 1) - 1;
+}
+
+uint32_t waitset_sleeping(const struct waitset *set)
+{
+    return atomic_load(&set->sleeping);
+}
+
+enum wait_outcome waitset_wait(struct waitset *set, int timeout_ms, struct waitable **out)
+{
+    struct epoll_event event;
+    int n = epoll_wait(set->epoll, &event, 1, timeout_ms); /* one: a worker does one thing at a time */
+
+    *out = NULL;
+    if (n <= 0) {
+        return n == 0 ? WAIT_TIMEOUT : WAIT_NOTHING;
+    }
+    if (event.data.u64 == WAKE_TAG) {
+        atomic_store(&set->waking, false);
+        return WAIT_WOKEN;
+    }
+    struct slot *slot = slot_of(set, (uint32_t)event.data.u64);
+
+    *out = slot ? slot_claim(slot, (uint32_t)(event.data.u64 >> 32)) : NULL;
+    return *out ? WAIT_READY : WAIT_NOTHING;
+}
+
+void waitset_wake(struct waitset *set)
+{
+    if (atomic_load(&set->sleeping) > 0 && !atomic_exchange(&set->waking, true)) {
+        uint64_t one = 1;
+
+        /* The counter cannot be full: it would take 2^64 wake-ups. */
+        MUST(write(set->wake, &one, sizeof(one)) == (ssize_t)sizeof(one));
+    }
+}
