@@ -115,7 +115,7 @@ enum coding compress_negotiate(const struct http_settings *settings, struct str 
 
 /* -- what is worth it -- */
 
-/* Does a pattern ("text/html", "text/*", "*+json") fit? */
+/* A pattern is a whole type, or has a star for its beginning (any +json) or for its end (any text type). */
 static bool type_fits(struct str type, struct str pattern)
 {
     if (pattern.n > 1 && pattern.p[0] == '*') {
