@@ -1,0 +1,267 @@
+/* Reading STDIN: see body.h. A small reader of records; what belongs to no body is answered (GET_VALUES, a
+ * second BEGIN_REQUEST) or skipped. Waits are poll() with a limit on a descriptor that is read without
+ * blocking, so that a signal or a stalled peer cannot hold the worker. */
+#include <errno.h>
+#include <fastcgi.h>
+#include <poll.h>
+#include <string.h>
+
+#include "engine/base/clock.h"
+#include "fcgi/exchange.h"
+
+/* From here on it is worth reading past our own buffer. */
+#define BODY_DIRECT_BYTES 4096
+
+void body_begin(struct fcgi_body *body)
+{
+    *body = (struct fcgi_body){.end = BODY_OPEN};
+}
+
+/* True once something can be read (also the end of it). */
+static bool wait_readable(int fd)
+{
+    uint64_t until = clock_us() + FCGI_BODY_WAIT_MS * 1000ULL;
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+
+    for (;;) {
+        uint64_t now = clock_us();
+        int n = now < until ? poll(&p, 1, (int)((until - now) / 1000) + 1) : 0;
+
+        if (n > 0) {
+            return true;
+        }
+        if (n == 0 || errno != EINTR) {
+            return false;
+        }
+    }
+}
+
+/* Up to n bytes from the connection; 0 = nothing now (only without wait), -1 = broken. */
+static ssize_t receive(struct fcgi_exchange *x, void *buf, size_t n, bool wait)
+{
+    int fd = x->conn->wait.fd;
+
+    for (;;) {
+        ssize_t got = recv(fd, buf, n, MSG_DONTWAIT);
+
+        if (got > 0) {
+            return got;
+        }
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) {
+            break;
+        }
+        if (!wait) {
+            return 0;
+        }
+        if (!wait_readable(fd)) {
+            break;
+        }
+    }
+    x->body.end = BODY_BROKEN;
+    return -1;
+}
+
+static size_t buffered(const struct fcgi_exchange *x)
+{
+    return x->input_n - x->input_at;
+}
+
+/* At least one byte in x->input. 1, 0 = nothing now, -1 = broken. */
+static int fill(struct fcgi_exchange *x, bool wait)
+{
+    if (buffered(x)) {
+        return 1;
+    }
+    ssize_t got = receive(x, x->input, sizeof(x->input), wait);
+
+    if (got > 0) {
+        x->input_at = 0;
+        x->input_n = (size_t)got;
+    }
+    return got > 0 ? 1 : (int)got;
+}
+
+/* A record that is no STDIN of ours. */
+static void other_record(struct fcgi_exchange *x, uint8_t type, uint16_t id)
+{
+    struct fcgi_body *b = &x->body;
+    int fd = x->conn->wait.fd;
+    bool sent = true;
+
+    if (!id && type == FCGI_GET_VALUES) {
+        sent = conn_send_values(fd, true);
+    } else if (!id && (type == 0 || type > FCGI_GET_VALUES)) {
+        sent = conn_send_unknown_type(fd, type);
+    } else if (id == x->id && type == FCGI_ABORT_REQUEST) {
+        b->end = BODY_ABORTED;
+        x->aborted = true;
+    } else if (type == FCGI_BEGIN_REQUEST) {
+        b->end = id == x->id ? BODY_BROKEN : b->end;
+        sent = conn_send_end(fd, id, FCGI_CANT_MPX_CONN);
+    } else if (id == x->id && type != FCGI_PARAMS && type != FCGI_DATA) {
+        b->end = BODY_BROKEN;
+    }
+    if (!sent) {
+        b->end = BODY_BROKEN;
+    }
+}
+
+static void header_complete(struct fcgi_exchange *x)
+{
+    struct fcgi_body *b = &x->body;
+    const unsigned char *h = b->header;
+    uint16_t id = (uint16_t)(h[2] << 8 | h[3]);
+
+    b->header_n = 0;
+    b->content_left = (uint32_t)(h[4] << 8 | h[5]);
+    b->padding_left = h[6];
+    if (h[0] != FCGI_VERSION_1) {
+        b->end = BODY_BROKEN;
+        return;
+    }
+    b->ours = h[1] == FCGI_STDIN && id == x->id;
+    if (!b->ours) {
+        other_record(x, h[1], id);
+    } else if (!b->content_left) {
+        b->end = BODY_WHOLE;
+    }
+}
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
+}
+
+/* Some content of ours into buf; its length, 0 = nothing now, -1 = broken. */
+static ssize_t take_content(struct fcgi_exchange *x, char *buf, size_t n, bool wait)
+{
+    size_t want = smaller(n, x->body.content_left);
+    ssize_t got;
+
+    if (!buffered(x) && want >= BODY_DIRECT_BYTES) {
+        got = receive(x, buf, want, wait);
+    } else {
+        got = fill(x, wait);
+        if (got > 0) {
+            got = (ssize_t)smaller(want, buffered(x));
+            memcpy(buf, x->input + x->input_at, (size_t)got);
+            x->input_at += (size_t)got;
+        }
+    }
+    if (got > 0) {
+        x->body.content_left -= (uint32_t)got;
+    }
+    return got;
+}
+
+/* Drops up to *left bytes that are here. 1, 0 = nothing now, -1 = broken. */
+static int drop(struct fcgi_exchange *x, uint32_t *left, bool wait)
+{
+    int ready = fill(x, wait);
+
+    if (ready > 0) {
+        size_t n = smaller(*left, buffered(x));
+
+        x->input_at += n;
+        *left -= (uint32_t)n;
+    }
+    return ready;
+}
+
+/* One step outside of our content: a piece of a header, of padding, of a foreign record. As drop(). */
+static int step(struct fcgi_exchange *x, bool wait)
+{
+    struct fcgi_body *b = &x->body;
+
+    if (b->content_left) {
+        return drop(x, &b->content_left, wait);
+    }
+    if (b->padding_left) {
+        return drop(x, &b->padding_left, wait);
+    }
+    int ready = fill(x, wait);
+
+    if (ready > 0) {
+        size_t n = smaller(sizeof(b->header) - b->header_n, buffered(x));
+
+        memcpy(b->header + b->header_n, x->input + x->input_at, n);
+        x->input_at += n;
+        b->header_n += (unsigned char)n;
+        if (b->header_n == sizeof(b->header)) {
+            header_complete(x);
+        }
+    }
+    return ready;
+}
+
+ssize_t body_read(struct fcgi_exchange *x, char *buf, size_t n)
+{
+    struct fcgi_body *b = &x->body;
+    size_t got = 0;
+
+    while (got < n && b->end == BODY_OPEN) {
+        if (b->ours && b->content_left) {
+            ssize_t piece = take_content(x, buf + got, n - got, true);
+
+            got += piece > 0 ? (size_t)piece : 0;
+        } else {
+            step(x, true);
+        }
+    }
+    /* A body that broke off gives what came of it first; the next call says that it broke. */
+    return got || b->end == BODY_OPEN || b->end == BODY_WHOLE ? (ssize_t)got : -1;
+}
+
+enum body_end body_skip(struct fcgi_exchange *x)
+{
+    struct fcgi_body *b = &x->body;
+    int budget = 256; /* steps of at most sizeof(x->input): a peer that never stops is not waited for */
+
+    while (b->end == BODY_OPEN && budget) {
+        if (step(x, false) <= 0) {
+            break;
+        }
+        budget--;
+    }
+    /* The end record's own padding. */
+    while (b->end == BODY_WHOLE && b->padding_left && step(x, false) > 0) {
+    }
+    return b->end == BODY_WHOLE && b->padding_left ? BODY_OPEN : b->end;
+}
+
+bool body_visibly_empty(const struct fcgi_exchange *x)
+{
+    const unsigned char *h = x->input + x->input_at;
+
+    return buffered(x) >= FCGI_HEADER_LEN && h[0] == FCGI_VERSION_1 && h[1] == FCGI_STDIN && !h[4] && !h[5] &&
+           (h[2] << 8 | h[3]) == x->id;
+}
+
+bool body_peer_left(struct fcgi_exchange *x)
+{
+    unsigned char h[FCGI_HEADER_LEN];
+    struct pollfd p = {.fd = x->conn->wait.fd};
+    const unsigned char *at = x->input + x->input_at;
+    ssize_t n = (ssize_t)buffered(x);
+
+    if (x->body.end != BODY_WHOLE || x->body.padding_left) {
+        return poll(&p, 1, 0) > 0 && (p.revents & (POLLERR | POLLHUP));
+    }
+    if (!n) {
+        n = recv(p.fd, h, sizeof(h), MSG_PEEK | MSG_DONTWAIT);
+        at = h;
+    }
+    if (n < 0) {
+        return errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR;
+    }
+    if (n == 0) { /* it will send nothing more; does it still read? */
+        return poll(&p, 1, 0) > 0 && (p.revents & (POLLERR | POLLHUP));
+    }
+    if (n >= FCGI_HEADER_LEN && at[1] == FCGI_ABORT_REQUEST && (at[2] << 8 | at[3]) == x->id) {
+        x->aborted = true;
+    }
+    return x->aborted;
+}

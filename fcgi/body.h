@@ -1,0 +1,37 @@
+/* The STDIN stream of one request, read straight into PHP's buffer. libfcgi's reader is not used for it: it
+ * can read past the end of the request, and stumbles over ABORT_REQUEST and foreign records. Worker's
+ * thread. */
+#ifndef FCGI_BODY_H
+#define FCGI_BODY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct fcgi_exchange;
+
+enum body_end {
+    BODY_OPEN,    /* more may come */
+    BODY_WHOLE,   /* the empty STDIN record was read */
+    BODY_ABORTED, /* FCGI_ABORT_REQUEST instead */
+    BODY_BROKEN,  /* the connection ended or spoke no FastCGI: nothing more can be read from it */
+};
+
+struct fcgi_body {
+    enum body_end end;
+    unsigned char header[8], header_n;
+    uint32_t content_left, padding_left;
+    bool ours; /* the content is this request's STDIN; else it is skipped */
+};
+
+void body_begin(struct fcgi_body *body);
+/* Fills buf; less than n only at the body's end. -1: aborted, broken, or nothing came for too long. */
+ssize_t body_read(struct fcgi_exchange *x, char *buf, size_t n);
+/* Throws away what has already arrived of the rest; never waits. Where the body then stands. */
+enum body_end body_skip(struct fcgi_exchange *x);
+/* Does the next record, already read, say that there is no body? Changes nothing. */
+bool body_visibly_empty(const struct fcgi_exchange *x);
+/* Between records only: has the peer aborted the request, or left? Changes nothing; one recv(). */
+bool body_peer_left(struct fcgi_exchange *x);
+
+#endif

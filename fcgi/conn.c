@@ -1,0 +1,358 @@
+/* A connection's life between requests: see conn.h. */
+#include <errno.h>
+#include <fastcgi.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/log.h"
+#include "engine/base/sock.h"
+#include "fcgi/conn.h"
+#include "fcgi/exchange.h"
+#include "fcgi/record.h"
+
+static void serve(struct fcgi_conn *c, struct worker *worker);
+
+static struct fcgi_conn *conn_of(struct waitable *w)
+{
+    return (struct fcgi_conn *)((char *)w - offsetof(struct fcgi_conn, wait));
+}
+
+void conn_close(struct fcgi_conn *c, const char *why)
+{
+    log_debug("fcgi: connection %d from %s closed: %s", c->wait.fd, c->ip, why);
+    if (c->waited) {
+        pool_wait_forget(c->front->pool, &c->wait);
+    }
+    close(c->wait.fd);
+    buf_free(&c->head);
+    atomic_fetch_sub(&c->front->open, 1);
+    free(c);
+}
+
+/* -- control records ----------------------------------------------------------------------------------- */
+
+bool conn_send_values(int fd, bool mpxs_asked)
+{
+    static const unsigned char name[] = "FCGI_MPXS_CONNS";
+    unsigned char record[FCGI_HEADER_LEN + 24] = {FCGI_VERSION_1, FCGI_GET_VALUES_RESULT};
+    size_t n = 0;
+
+    if (mpxs_asked) { /* one request at a time on a connection */
+        unsigned char *p = record + FCGI_HEADER_LEN;
+
+        p[n++] = sizeof(name) - 1;
+        p[n++] = 1;
+        memcpy(p + n, name, sizeof(name) - 1);
+        n += sizeof(name) - 1;
+        p[n++] = '0';
+    }
+    record[5] = (unsigned char)n;
+    record[6] = (unsigned char)(-n & 7);
+    return record_send(fd, record, FCGI_HEADER_LEN + n + record[6]) == 0;
+}
+
+bool conn_send_unknown_type(int fd, uint8_t type)
+{
+    FCGI_UnknownTypeRecord record = {.header = {.version = FCGI_VERSION_1,
+                                                .type = FCGI_UNKNOWN_TYPE,
+                                                .contentLengthB0 = sizeof(record.body)},
+                                     .body = {.type = type}};
+
+    return record_send(fd, &record, sizeof(record)) == 0;
+}
+
+bool conn_send_end(int fd, uint16_t id, uint8_t protocol_status)
+{
+    FCGI_EndRequestRecord record = {.header = {.version = FCGI_VERSION_1,
+                                               .type = FCGI_END_REQUEST,
+                                               .requestIdB1 = (unsigned char)(id >> 8),
+                                               .requestIdB0 = (unsigned char)id,
+                                               .contentLengthB0 = sizeof(record.body)},
+                                    .body = {.protocolStatus = protocol_status}};
+
+    return record_send(fd, &record, sizeof(record)) == 0;
+}
+
+/* -- waiting ------------------------------------------------------------------------------------------- */
+
+static const char *const overdue[] = {
+    [CONN_NEW] = "nothing came after it was accepted",
+    [CONN_IDLE] = "idle for too long",
+    [CONN_HEAD] = "the request's head did not become complete",
+    [CONN_BUSY] = "",
+    [CONN_LINGER] = "the peer did not close",
+};
+
+/* Control thread. */
+static void expired(struct waitable *w)
+{
+    struct fcgi_conn *c = conn_of(w);
+
+    if (c->state == CONN_HEAD) {
+        log_limited(LEVEL_WARNING, "fcgi: connection from %s closed: its request was not complete after %d s",
+                    c->ip, FCGI_HEAD_MS / 1000);
+    }
+    conn_close(c, overdue[c->state]);
+}
+
+static void enter(struct fcgi_conn *c, enum conn_state state, uint64_t ms)
+{
+    c->state = state;
+    c->deadline_us = ms ? clock_coarse_us() + ms * 1000 : 0;
+}
+
+/* Into the wait set; afterwards the connection may already be another thread's. */
+static void park(struct fcgi_conn *c)
+{
+    bool first = !c->waited;
+    int result;
+
+    c->waited = true;
+    c->wait.deadline_us = c->deadline_us;
+    result = first ? pool_wait_add(c->front->pool, &c->wait, WAIT_ONESHOT)
+                   : pool_wait_rearm(c->front->pool, &c->wait);
+    if (result < 0) {
+        c->waited = !first;
+        log_limited(LEVEL_ERROR, "fcgi: cannot wait for a connection: %s (%d)", strerror(errno), errno);
+        conn_close(c, "it cannot be waited for");
+    }
+}
+
+void conn_answered(struct fcgi_conn *c, bool keep, bool clean)
+{
+    if (keep) {
+        enter(c, CONN_IDLE, c->front->idle_ms);
+        park(c);
+    } else if (clean) {
+        conn_close(c, "answered");
+    } else {
+        /* Unread input would make close() reset the connection and the peer lose our answer. */
+        shutdown(c->wait.fd, SHUT_WR);
+        enter(c, CONN_LINGER, FCGI_LINGER_MS);
+        park(c);
+    }
+}
+
+void conn_evict(struct waitable *w)
+{
+    struct fcgi_conn *c = conn_of(w);
+    char byte;
+
+    if (w->ready != ready) { /* another front end's */
+        return;
+    }
+
+    if (c->state == CONN_IDLE && recv(w->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0) {
+        conn_close(c, "drained");
+    } else { /* a request is on its way: it is still served */
+        park(c);
+    }
+}
+
+/* Throws away what comes after our last word. */
+static void linger(struct fcgi_conn *c)
+{
+    char waste[16384];
+    ssize_t n = 1;
+
+    for (int i = 0; i < 64 && n > 0; i++) {
+        n = recv(c->wait.fd, waste, sizeof(waste), MSG_DONTWAIT);
+    }
+    if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))) {
+        park(c);
+    } else {
+        conn_close(c, "answered, and the peer has closed");
+    }
+}
+
+static void ready(struct waitable *w, struct worker *worker)
+{
+    struct fcgi_conn *c = conn_of(w);
+
+    if (c->state == CONN_LINGER) {
+        linger(c);
+    } else {
+        serve(c, worker);
+    }
+}
+
+/* -- reading heads ------------------------------------------------------------------------------------- */
+
+static void refuse(struct fcgi_conn *c, const char *why)
+{
+    log_limited(LEVEL_WARNING, "fcgi: connection from %s closed: %s", c->ip, why);
+    conn_close(c, why);
+}
+
+/* More is needed. What the screen let through so far stays with the connection. */
+static void wait_for_head(struct fcgi_conn *c, struct fcgi_exchange *x)
+{
+    if (x->head.n) {
+        c->head = x->head;
+        x->head = (struct buf){.p = NULL};
+    }
+    if (!fcgi_screen_idle(&c->screen)) {
+        if (c->state != CONN_HEAD) {
+            enter(c, CONN_HEAD, FCGI_HEAD_MS);
+        }
+    } else if (atomic_load(&c->front->draining) && c->state != CONN_NEW) {
+        conn_close(c, "drained");
+        return;
+    } else if (c->state != CONN_NEW) {
+        enter(c, CONN_IDLE, c->front->idle_ms);
+    }
+    park(c);
+}
+
+/* What the screen reported, short of a request; false: the connection is gone. */
+static bool control_event(struct fcgi_conn *c, struct fcgi_exchange *x, enum screen_event event)
+{
+    int fd = c->wait.fd;
+    struct screen *s = &c->screen;
+    bool sent = true;
+
+    switch (event) {
+    case SCREEN_VALUES: sent = conn_send_values(fd, fcgi_screen_asked(s, STR(FCGI_MPXS_CONNS))); break;
+    case SCREEN_UNKNOWN: sent = conn_send_unknown_type(fd, s->type); break;
+    case SCREEN_FOREIGN: sent = conn_send_end(fd, s->other_id, FCGI_CANT_MPX_CONN); break;
+    case SCREEN_ABORTED:
+    case SCREEN_ROLE:
+        x->head.n = 0;
+        sent = conn_send_end(fd, s->id, event == SCREEN_ROLE ? FCGI_UNKNOWN_ROLE : FCGI_REQUEST_COMPLETE);
+        if (sent && !s->keep) {
+            conn_answered(c, false, false);
+            return false;
+        }
+        break;
+    case SCREEN_REFUSED: refuse(c, s->why); return false;
+    case SCREEN_MORE:
+    case SCREEN_REQUEST: break;
+    }
+    if (!sent) {
+        conn_close(c, "it does not read");
+    }
+    return sent;
+}
+
+/* Screens what lies in x->input. True: x->head holds a complete head. False: the connection is not ours any
+ * more. */
+static bool read_head(struct fcgi_conn *c, struct fcgi_exchange *x)
+{
+    if (c->head.p) {
+        buf_free(&x->head);
+        x->head = c->head;
+        c->head = (struct buf){.p = NULL};
+    }
+    for (;;) {
+        const unsigned char *p = x->input + x->input_at;
+        size_t n = x->input_n - x->input_at;
+        enum screen_event event = fcgi_screen_feed(&c->screen, &p, &n, &x->head);
+
+        x->input_at = x->input_n - n;
+        if (event == SCREEN_REQUEST) {
+            return true;
+        }
+        if (event == SCREEN_MORE) {
+            wait_for_head(c, x);
+            return false;
+        }
+        if (!control_event(c, x, event)) {
+            return false;
+        }
+    }
+}
+
+/* -- a request ----------------------------------------------------------------------------------------- */
+
+static void lend(struct fcgi_conn *c, struct fcgi_exchange *x)
+{
+    c->state = CONN_BUSY;
+    x->conn = c;
+    x->id = c->screen.id;
+    x->keep = c->screen.keep;
+    x->aborted = x->broken = x->written = false;
+    x->messages = 0;
+    x->looked_us = 0;
+    atomic_store(&x->fd, c->wait.fd);
+    body_begin(&x->body);
+    fcgi_screen_reset(&c->screen);
+}
+
+/* The head is complete: run the request. True: its connection has the next one in x->input. */
+static bool run(struct fcgi_conn *c, struct fcgi_exchange *x, struct worker *worker)
+{
+    pool_count_reading(worker);
+    lend(c, x);
+    if (exchange_accept(x, c) < 0) {
+        exchange_release(x);
+        x->conn = NULL;
+        conn_close(c, "libfcgi cannot read it");
+        return false;
+    }
+    if (intake_request(x) == 0) {
+        pool_count_accepted(c->front->pool);
+        request_run(worker, &x->request);
+    } else {
+        log_limited(LEVEL_ERROR, "fcgi: no memory for the variables of a request from %s", c->ip);
+        x->request.io->abandon(&x->request, 500, true);
+    }
+    request_release(&x->request);
+    exchange_release(x);
+    return x->conn != NULL;
+}
+
+static void serve(struct fcgi_conn *c, struct worker *worker)
+{
+    struct fcgi_exchange *x = exchange_mine();
+
+    if (!x) {
+        refuse(c, "out of memory");
+        return;
+    }
+    ssize_t n = recv(c->wait.fd, x->input, sizeof(x->input), MSG_DONTWAIT);
+
+    if (n <= 0) {
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
+            park(c);
+        } else {
+            conn_close(c, n ? strerror(errno) : "the peer closed it");
+        }
+        return;
+    }
+    x->input_at = 0;
+    x->input_n = (size_t)n;
+    if (c->state == CONN_NEW) {
+        c->state = CONN_IDLE;
+    }
+    while (read_head(c, x) && run(c, x, worker)) {
+        c->state = CONN_IDLE;
+    }
+}
+
+void conn_accepted(struct fcgi_front *front, int kind, int fd, const struct sockaddr_storage *peer,
+                   struct worker *worker)
+{
+    struct fcgi_conn *c = calloc(1, sizeof(*c));
+    int one = 1;
+
+    if (!c) {
+        log_limited(LEVEL_ERROR, "fcgi: no memory for a connection");
+        close(fd);
+        return;
+    }
+    c->wait = (struct waitable){.fd = fd, .ready = ready, .expire = expired, .reserved = kind == FCGI_STATUS};
+    c->front = front;
+    c->kind = kind;
+    sock_ip(peer, c->ip, sizeof(c->ip));
+    if (peer->ss_family != AF_UNIX) {
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    }
+    sock_set_timeouts(fd, FCGI_BODY_WAIT_MS, FCGI_WRITE_WAIT_MS);
+    atomic_fetch_add(&front->open, 1);
+    enter(c, CONN_NEW, FCGI_FIRST_BYTE_MS);
+    serve(c, worker);
+}

@@ -1,0 +1,64 @@
+/* One connection from a web server.
+ *
+ * It has one owner at a time: the wait set while it is armed, else the worker that took it out. A worker
+ * reads what is there, never waits for a head: an incomplete one goes back into the wait set with what was
+ * read. So no peer holds a worker before its request is complete up to the body, and idle connections cost a
+ * descriptor and this struct. From BEGIN_REQUEST to END_REQUEST the connection is lent to the worker's
+ * exchange (exchange.h).
+ *
+ * What a peer can do, and what then happens, is the table in docs/fastcgi.md. The waits: */
+#ifndef FCGI_CONN_H
+#define FCGI_CONN_H
+
+#include "engine/base/buf.h"
+#include "engine/engine.h"
+#include "fcgi/fcgi.h"
+#include "fcgi/screen.h"
+
+#define FCGI_FIRST_BYTE_MS 5000  /* from accept to the first byte of the first request */
+#define FCGI_HEAD_MS       60000 /* from the first byte of a head to its last */
+#define FCGI_IDLE_MS       3600000 /* between two requests: only a peer that died without a word waits so long */
+#define FCGI_BODY_WAIT_MS  60000 /* between two pieces of a body that a script reads */
+#define FCGI_WRITE_WAIT_MS 60000 /* until a slow reader takes another byte */
+#define FCGI_LINGER_MS     2000  /* from our last byte to the peer's close */
+#define FCGI_INPUT_BYTES   16384 /* read at once */
+
+enum conn_state {
+    CONN_NEW,    /* accepted; nothing read yet */
+    CONN_IDLE,   /* kept alive, between two requests */
+    CONN_HEAD,   /* a head has begun */
+    CONN_BUSY,   /* lent to an exchange */
+    CONN_LINGER, /* we are done and have shut down; reads are thrown away until the peer closes */
+};
+
+struct fcgi_conn {
+    struct waitable wait; /* .fd is the socket */
+    struct fcgi_front *front;
+    enum conn_state state;
+    int kind;             /* enum fcgi_listener_kind of its listener */
+    bool waited;          /* the wait set knows the descriptor */
+    struct screen screen; /* of the head being read */
+    struct buf head;      /* what the screen let through of an incomplete head */
+    uint64_t deadline_us; /* of the state; 0 = none */
+    char ip[46];          /* the peer, for logs: "-" on a unix socket */
+};
+
+/* Worker's thread. Takes over the descriptor; closes it if there is no memory. */
+void conn_accepted(struct fcgi_front *front, int kind, int fd, const struct sockaddr_storage *peer,
+                   struct worker *worker);
+/* The owner, after a response. keep: wait for the next request; else say goodbye: clean = the peer has
+ * nothing left to say, so the descriptor can be closed at once. The connection is not the caller's any more.
+ */
+void conn_answered(struct fcgi_conn *c, bool keep, bool clean);
+/* The one destructor; the owner. why: a word for the debug log. */
+void conn_close(struct fcgi_conn *c, const char *why);
+/* Control thread, with a connection that was taken out of the wait set: close it unless it is in the middle
+ * of something. */
+void conn_evict(struct waitable *w);
+
+/* Control records that we answer ourselves; never wait. False: the peer does not read, or is gone. */
+bool conn_send_values(int fd, bool mpxs_asked);
+bool conn_send_unknown_type(int fd, uint8_t type);
+bool conn_send_end(int fd, uint16_t id, uint8_t protocol_status);
+
+#endif

@@ -1,0 +1,114 @@
+/* From libfcgi's "NAME=VALUE" strings to a struct request. The strings are cut in two where they lie:
+ * libfcgi keeps them until exchange_release(), which is after the request. Worker's thread. */
+#include <limits.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/clock.h"
+#include "fcgi/exchange.h"
+
+/* Variables that are fields of the request too. */
+static const struct field {
+    const char *name;
+    size_t offset;
+} fields[] = {
+    {"REQUEST_METHOD", offsetof(struct request, method)},
+    {"QUERY_STRING", offsetof(struct request, query)},
+    {"CONTENT_TYPE", offsetof(struct request, content_type)},
+    {"HTTP_COOKIE", offsetof(struct request, cookie)},
+    {"HTTP_AUTHORIZATION", offsetof(struct request, authorization)},
+    {"SERVER_NAME", offsetof(struct request, server_name)},
+    {"PHP_VALUE", offsetof(struct request, php_value)},
+    {"PHP_ADMIN_VALUE", offsetof(struct request, php_admin_value)},
+    {"REQUEST_BODY_FILE", offsetof(struct request, body_file)},
+};
+
+int64_t intake_length(const char *text)
+{
+    struct str digits = str_of(text ? text : "");
+    uint64_t n;
+
+    for (size_t i = 0; i < digits.n; i++) {
+        if (digits.p[i] < '0' || digits.p[i] > '9') {
+            return -1;
+        }
+    }
+    if (!digits.n) {
+        return -1;
+    }
+    return str_to_u64(digits, &n) && n <= INT64_MAX ? (int64_t)n : INT64_MAX;
+}
+
+static void note_field(struct request *r, const struct param *p)
+{
+    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+        if (p->name[0] == fields[i].name[0] && strcmp(p->name, fields[i].name) == 0) {
+            memcpy((char *)r + fields[i].offset, &p->value, sizeof(p->value));
+            return;
+        }
+    }
+}
+
+/* A variable of this name never reaches a script: HTTP_PROXY would be taken for a setting of http clients. */
+static bool is_hidden(const struct param *p)
+{
+    return p->name_len == 0 || (p->name_len == 10 && memcmp(p->name, "HTTP_PROXY", 10) == 0);
+}
+
+static int take_params(struct request *r, char **envp)
+{
+    size_t count = 0;
+
+    while (envp[count]) {
+        count++;
+    }
+    r->param_size = count + 8; /* script.c adds a few */
+    r->params = arena_alloc(r->arena, r->param_size * sizeof(*r->params));
+    if (!r->params) {
+        return -1;
+    }
+    for (char **e = envp; *e; e++) {
+        char *equals = strchr(*e, '=');
+        struct param *p = &r->params[r->param_count];
+
+        if (!equals) { /* a NUL inside the name */
+            continue;
+        }
+        *equals = '\0';
+        *p = (struct param){.name = *e,
+                            .value = equals + 1,
+                            .name_len = (uint32_t)(equals - *e),
+                            .value_len = (uint32_t)strlen(equals + 1)};
+        if (!is_hidden(p)) {
+            note_field(r, p);
+            r->param_count++;
+        }
+    }
+    return 0;
+}
+
+int intake_request(struct fcgi_exchange *x)
+{
+    struct fcgi_conn *c = x->conn;
+    struct request *r = &x->request;
+    bool pages_only = c->kind == FCGI_STATUS;
+
+    request_init(r, c->front->pool, &fcgi_request_io, x, x->arena);
+    r->times.accepted = clock_us();
+    r->proto = 1000; /* what php-fpm tells PHP whatever the client speaks: redirects of POST stay 302 */
+    r->keep_alive = x->keep;
+    r->remote_ip = arena_dup(x->arena, c->ip, strlen(c->ip));
+    if (!r->remote_ip || take_params(r, x->fcgx.envp) < 0) {
+        return -1;
+    }
+    r->content_length = intake_length(script_get(r, STR("CONTENT_LENGTH")));
+    if (r->content_length < 0 && body_visibly_empty(x)) {
+        r->content_length = 0;
+    }
+    if (script_resolve(r, &c->front->policy, &cgi_rules, pages_only) < 0) {
+        return -1;
+    }
+    r->document_root = script_get(r, STR("DOCUMENT_ROOT"));
+    return 0;
+}

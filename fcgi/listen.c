@@ -1,0 +1,200 @@
+/* Accepting: see listen.h. A listener stays in the wait set; every worker that is told of it accepts one
+ * connection and serves it at once. Out of descriptors, the listener leaves the wait set until the next tick:
+ * the kernel keeps the connections meanwhile, and nobody spins. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/base/log.h"
+#include "engine/base/sock.h"
+#include "fcgi/conn.h"
+#include "fcgi/listen.h"
+
+struct fcgi_listener {
+    struct waitable wait;
+    struct fcgi_front *front;
+    int kind;
+    pthread_mutex_t lock; /* guards armed: several workers may run out of descriptors at once */
+    bool armed;
+    struct fcgi_listener *next;
+};
+
+/* -- who may connect ----------------------------------------------------------------------------------- */
+
+int listen_allow(struct fcgi_front *front, const char *list)
+{
+    struct str rest = str_of(list), one;
+
+    if (!list) {
+        return 0;
+    }
+    front->restricted = true;
+    front->allowed = calloc(strlen(list) / 2 + 1, sizeof(*front->allowed));
+    if (!front->allowed) {
+        return -1;
+    }
+    while (str_split(&rest, ',', &one)) {
+        struct allowed_client *a = &front->allowed[front->allowed_count];
+        char text[INET6_ADDRSTRLEN];
+        bool fits = one.n < sizeof(text);
+
+        memcpy(text, fits ? one.p : "", fits ? one.n : 0);
+        text[fits ? one.n : 0] = '\0';
+        a->family = inet_pton(AF_INET, text, &a->address.v4) > 0    ? AF_INET
+                    : inet_pton(AF_INET6, text, &a->address.v6) > 0 ? AF_INET6
+                                                                    : 0;
+        if (a->family) {
+            front->allowed_count++;
+        } else {
+            log_error("Wrong IP address '%.*s' in listen.allowed_clients", (int)one.n, one.p);
+        }
+    }
+    if (!front->allowed_count) {
+        log_error("There are no allowed addresses");
+    }
+    return 0;
+}
+
+static bool is_same_address(const struct allowed_client *a, const struct sockaddr_storage *peer)
+{
+    if (peer->ss_family == AF_INET) {
+        const struct sockaddr_in *v4 = (const void *)peer;
+
+        return a->family == AF_INET && memcmp(&v4->sin_addr, &a->address.v4, 4) == 0;
+    }
+    const struct sockaddr_in6 *v6 = (const void *)peer;
+
+    if (a->family == AF_INET) {
+        return IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr) &&
+               memcmp(v6->sin6_addr.s6_addr + 12, &a->address.v4, 4) == 0;
+    }
+    return memcmp(&v6->sin6_addr, &a->address.v6, 16) == 0;
+}
+
+bool listen_is_allowed(const struct fcgi_front *front, const struct sockaddr_storage *peer)
+{
+    if (!front->restricted || (peer->ss_family != AF_INET && peer->ss_family != AF_INET6)) {
+        return true;
+    }
+    for (size_t i = 0; i < front->allowed_count; i++) {
+        if (is_same_address(&front->allowed[i], peer)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* -- in and out of the wait set ------------------------------------------------------------------------ */
+
+static int arm(struct fcgi_listener *l)
+{
+    int result = 0;
+
+    pthread_mutex_lock(&l->lock);
+    if (!l->armed) {
+        result = pool_wait_add(l->front->pool, &l->wait, WAIT_LISTENER);
+        l->armed = result == 0;
+    }
+    pthread_mutex_unlock(&l->lock);
+    return result;
+}
+
+static void disarm(struct fcgi_listener *l)
+{
+    pthread_mutex_lock(&l->lock);
+    if (l->armed) {
+        pool_wait_forget(l->front->pool, &l->wait);
+        l->armed = false;
+    }
+    pthread_mutex_unlock(&l->lock);
+}
+
+/* Worker's thread. */
+static void ready(struct waitable *w, struct worker *worker)
+{
+    struct fcgi_listener *l = (struct fcgi_listener *)((char *)w - offsetof(struct fcgi_listener, wait));
+    struct fcgi_front *front = l->front;
+    struct sockaddr_storage peer;
+    int fd = -1;
+
+    switch (sock_accept(w->fd, false, &fd, &peer)) {
+    case ACCEPT_OK: break;
+    case ACCEPT_EMPTY: return;
+    case ACCEPT_NO_DESCRIPTORS:
+        log_limited(LEVEL_WARNING, "[pool %s] out of file descriptors: connections wait",
+                    pool_conf(front->pool)->name);
+        disarm(l);
+        return;
+    case ACCEPT_BROKEN:
+        log_limited(LEVEL_ERROR, "[pool %s] accept failed: %s (%d)", pool_conf(front->pool)->name,
+                    strerror(errno), errno);
+        disarm(l);
+        return;
+    }
+    if (!listen_is_allowed(front, &peer)) {
+        char ip[46];
+
+        sock_ip(&peer, ip, sizeof(ip));
+        log_limited(LEVEL_ERROR, "Connection disallowed: IP address '%s' has been dropped.", ip);
+        close(fd);
+        return;
+    }
+    conn_accepted(front, l->kind, fd, &peer, worker);
+}
+
+int listen_open(struct fcgi_front *front, const struct listener *listeners)
+{
+    for (const struct listener *from = listeners; from; from = from->next) {
+        if (from->frontend != &fcgi_frontend || from->pool != pool_conf(front->pool)) {
+            continue;
+        }
+        struct fcgi_listener *l = calloc(1, sizeof(*l));
+
+        if (!l) {
+            log_error("fcgi: no memory for a listener");
+            return -1;
+        }
+        l->front = front;
+        l->kind = from->kind;
+        l->wait = (struct waitable){.fd = from->fd, .ready = ready, .reserved = from->reserved};
+        pthread_mutex_init(&l->lock, NULL);
+        l->next = front->listeners;
+        front->listeners = l;
+        if (arm(l) < 0) {
+            log_error("fcgi: cannot wait for connections on %s: %s (%d)", from->address.text, strerror(errno),
+                      errno);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+void listen_tick(struct fcgi_front *front)
+{
+    for (struct fcgi_listener *l = front->listeners; l && !atomic_load(&front->draining); l = l->next) {
+        arm(l);
+    }
+}
+
+void listen_drain(struct fcgi_front *front)
+{
+    for (struct fcgi_listener *l = front->listeners; l; l = l->next) {
+        disarm(l);
+    }
+}
+
+void listen_free(struct fcgi_front *front)
+{
+    while (front->listeners) {
+        struct fcgi_listener *l = front->listeners;
+
+        front->listeners = l->next;
+        disarm(l);
+        pthread_mutex_destroy(&l->lock);
+        free(l);
+    }
+    free(front->allowed);
+    front->allowed = NULL;
+}

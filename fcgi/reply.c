@@ -1,0 +1,414 @@
+/* The answer: a request's io functions over libfcgi's streams.
+ *
+ * Output is collected in libfcgi's buffer (8 KiB), so that the head, a small body and END_REQUEST leave in
+ * one write. What does not fit goes around it, as records straight from PHP's memory. libfcgi writes
+ * blocking; before it does so behind something that may still be in the socket's buffer, we wait for room
+ * ourselves, because only we can wait with a limit and through a signal. Worker's thread with io_lock held,
+ * except reply_abandon. */
+#include <errno.h>
+#include <fastcgi.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/log.h"
+#include "fcgi/exchange.h"
+#include "fcgi/record.h"
+
+#define LOOK_EVERY_US   5000 /* how often a busy writer asks whether the peer is still there */
+#define STATUS_LINE_MAX 1023 /* php-fpm's cut */
+
+/* The names that php-fpm gives to status codes. */
+static const struct reason {
+    int status;
+    const char *text;
+} reasons[] = {
+    {100, "Continue"},
+    {101, "Switching Protocols"},
+    {200, "OK"},
+    {201, "Created"},
+    {202, "Accepted"},
+    {203, "Non-Authoritative Information"},
+    {204, "No Content"},
+    {205, "Reset Content"},
+    {206, "Partial Content"},
+    {300, "Multiple Choices"},
+    {301, "Moved Permanently"},
+    {302, "Found"},
+    {303, "See Other"},
+    {304, "Not Modified"},
+    {305, "Use Proxy"},
+    {307, "Temporary Redirect"},
+    {308, "Permanent Redirect"},
+    {400, "Bad Request"},
+    {401, "Unauthorized"},
+    {402, "Payment Required"},
+    {403, "Forbidden"},
+    {404, "Not Found"},
+    {405, "Method Not Allowed"},
+    {406, "Not Acceptable"},
+    {407, "Proxy Authentication Required"},
+    {408, "Request Timeout"},
+    {409, "Conflict"},
+    {410, "Gone"},
+    {411, "Length Required"},
+    {412, "Precondition Failed"},
+    {413, "Request Entity Too Large"},
+    {414, "Request-URI Too Long"},
+    {415, "Unsupported Media Type"},
+    {416, "Requested Range Not Satisfiable"},
+    {417, "Expectation Failed"},
+    {426, "Upgrade Required"},
+    {428, "Precondition Required"},
+    {429, "Too Many Requests"},
+    {431, "Request Header Fields Too Large"},
+    {451, "Unavailable For Legal Reasons"},
+    {500, "Internal Server Error"},
+    {501, "Not Implemented"},
+    {502, "Bad Gateway"},
+    {503, "Service Unavailable"},
+    {504, "Gateway Timeout"},
+    {505, "HTTP Version Not Supported"},
+    {506, "Variant Also Negotiates"},
+    {511, "Network Authentication Required"},
+};
+
+static const char *reason_of(int status)
+{
+    for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
+        if (reasons[i].status == status) {
+            return reasons[i].text;
+        }
+    }
+    return NULL;
+}
+
+/* -- writing ------------------------------------------------------------------------------------------- */
+
+static struct fcgi_exchange *exchange_of(struct request *r)
+{
+    return r->front;
+}
+
+static bool is_gone(const struct fcgi_exchange *x)
+{
+    return x->broken || x->aborted;
+}
+
+/* libfcgi is about to write; make sure that it need not wait. */
+static int make_room(struct fcgi_exchange *x)
+{
+    if (x->written && record_wait_writable(x->conn->wait.fd) < 0) {
+        x->broken = true;
+        return -1;
+    }
+    x->written = true;
+    return 0;
+}
+
+static int flush_stream(struct fcgi_exchange *x, FCGX_Stream *stream)
+{
+    if (make_room(x) < 0) {
+        return -1;
+    }
+    if (FCGX_FFlush(stream) < 0 || FCGX_GetError(stream)) {
+        x->broken = true;
+        return -1;
+    }
+    return 0;
+}
+
+static bool fits(const FCGX_Stream *stream, size_t n)
+{
+    return n <= (size_t)(stream->stop - stream->wrNext);
+}
+
+/* Into the stream's buffer, or past it. */
+static int put(struct fcgi_exchange *x, FCGX_Stream *stream, uint8_t type, const char *p, size_t n)
+{
+    if (x->broken) {
+        return -1;
+    }
+    if (fits(stream, n)) {
+        return FCGX_PutStr(p, (int)n, stream) < 0 ? -1 : 0;
+    }
+    if (flush_stream(x, stream) < 0) {
+        return -1;
+    }
+    if (fits(stream, n * 2)) {
+        return FCGX_PutStr(p, (int)n, stream) < 0 ? -1 : 0;
+    }
+    if (record_write(x->conn->wait.fd, x->id, type, p, n) < 0) {
+        x->broken = true;
+        return -1;
+    }
+    return 0;
+}
+
+static int put_out(struct fcgi_exchange *x, const char *p, size_t n)
+{
+    return put(x, x->fcgx.out, FCGI_STDOUT, p, n);
+}
+
+/* Has the client left while the script ran? Asked when output leaves anyway, not more often than it matters.
+ */
+static bool peer_left(struct fcgi_exchange *x)
+{
+    uint64_t now = clock_coarse_us();
+
+    if (x->written && now - x->looked_us >= LOOK_EVERY_US) {
+        x->looked_us = now;
+        if (body_peer_left(x)) {
+            x->broken |= !x->aborted;
+        }
+    }
+    return is_gone(x);
+}
+
+static int reply_write(struct request *r, const char *p, size_t n)
+{
+    struct fcgi_exchange *x = exchange_of(r);
+
+    if (is_gone(x) || (!fits(x->fcgx.out, n) && peer_left(x))) {
+        return -1;
+    }
+    return put_out(x, p, n);
+}
+
+static int reply_flush(struct request *r)
+{
+    struct fcgi_exchange *x = exchange_of(r);
+
+    if (is_gone(x) || peer_left(x)) {
+        return -1;
+    }
+    return flush_stream(x, x->fcgx.out);
+}
+
+/* -- the head ------------------------------------------------------------------------------------------ */
+
+static bool is_named(const struct header_line *line, struct str name)
+{
+    return line->len > name.n + 1 && line->text[name.n] == ':' &&
+           strncasecmp(line->text, name.p, name.n) == 0;
+}
+
+static bool has_status_header(const struct response_head *head)
+{
+    for (size_t i = 0; i < head->count; i++) {
+        if (is_named(&head->lines[i], STR("Status"))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The code in "HTTP/1.1 304 Not Modified". */
+static int status_in(struct str line, int otherwise)
+{
+    const char *space = memchr(line.p, ' ', line.n);
+
+    return space ? atoi(space + 1) : otherwise;
+}
+
+/* The status line by php-fpm's rules: none for a plain 200, and none when the script made a Status: header
+ * of its own. Its length in out, 0 = none; *status becomes what the line says. */
+static size_t status_line(const struct response_head *head, const struct cgi_rules *rules, char *out,
+                          int *status)
+{
+    struct str line = head->status_line;
+    const char *space = line.p ? memchr(line.p, ' ', line.n) : NULL;
+    const char *reason = reason_of(head->status);
+    int n;
+
+    if (head->status == 200 && !rules->nph) {
+        return 0;
+    }
+    if (rules->rfc2616_headers && line.p) {
+        *status = status_in(line, head->status);
+        n = snprintf(out, STATUS_LINE_MAX + 1, "%.*s", (int)line.n, line.p);
+    } else if (space && space - line.p >= 5 && strncasecmp(line.p, "HTTP/", 5) == 0) {
+        *status = status_in(line, head->status);
+        n = snprintf(out, STATUS_LINE_MAX + 1, "Status:%.*s", (int)(line.p + line.n - space), space);
+    } else if (has_status_header(head)) {
+        return 0;
+    } else {
+        n = snprintf(out, STATUS_LINE_MAX + 1, "Status: %d%s%s", head->status, reason ? " " : "",
+                     reason ? reason : "");
+    }
+    return n > STATUS_LINE_MAX ? STATUS_LINE_MAX : (size_t)n;
+}
+
+static int put_line(struct fcgi_exchange *x, const char *p, size_t n)
+{
+    return put_out(x, p, n) < 0 || put_out(x, "\r\n", 2) < 0 ? -1 : 0;
+}
+
+static int reply_send_head(struct request *r, const struct response_head *head)
+{
+    struct fcgi_exchange *x = exchange_of(r);
+    char line[STATUS_LINE_MAX + 1];
+    int status = head->status;
+    size_t n = status_line(head, &cgi_rules, line, &status);
+    bool have_status = n > 0;
+    int result = n ? put_line(x, line, n) : 0;
+
+    for (size_t i = 0; i < head->count && result == 0; i++) {
+        const struct header_line *h = &head->lines[i];
+        bool is_status = is_named(h, STR("Status"));
+
+        if (!h->len || (is_status && have_status) || (status == 304 && is_named(h, STR("Content-Type")))) {
+            continue;
+        }
+        have_status |= is_status;
+        result = put_line(x, h->text, h->len);
+    }
+    return result == 0 && put_out(x, "\r\n", 2) == 0 && !is_gone(x) ? 0 : -1;
+}
+
+/* -- the rest ------------------------------------------------------------------------------------------ */
+
+static ssize_t reply_read_body(struct request *r, char *buf, size_t n)
+{
+    struct fcgi_exchange *x = exchange_of(r);
+    uint64_t left = r->content_length < 0 ? n : (uint64_t)r->content_length - r->body_read;
+
+    if (x->broken) {
+        return -1;
+    }
+    if (r->content_length >= 0 && r->body_read >= (uint64_t)r->content_length) {
+        return 0; /* what is longer than announced is cut */
+    }
+    return body_read(x, buf, n < left ? n : (size_t)left);
+}
+
+/* Several messages of one request are one text for the web server: it logs them on one line. */
+static void reply_message(struct request *r, const char *text, size_t n)
+{
+    struct fcgi_exchange *x = exchange_of(r);
+
+    if (x->broken || !n) {
+        return;
+    }
+    if (x->messages++) {
+        put(x, x->fcgx.err, FCGI_STDERR, "; ", 2);
+    }
+    put(x, x->fcgx.err, FCGI_STDERR, text, n);
+}
+
+/* END_REQUEST, with what is still buffered. */
+static void end_streams(struct fcgi_exchange *x)
+{
+    FCGX_Stream *streams[] = {x->fcgx.err, x->fcgx.out};
+
+    for (int i = 0; i < 2 && !x->broken; i++) {
+        bool quiet = i == 0 && !x->messages; /* closing an unused STDERR writes nothing */
+
+        if (!quiet && make_room(x) < 0) {
+            return;
+        }
+        if (FCGX_FClose(streams[i]) != 0) {
+            x->broken = true;
+        }
+    }
+}
+
+/* The connection is no longer this exchange's: it may serve another worker's request the next moment. */
+static void give_back(struct fcgi_exchange *x)
+{
+    atomic_store(&x->fd, -1);
+    x->fcgx.ipcFd = -1;
+    x->conn = NULL;
+}
+
+static void reply_finish(struct request *r)
+{
+    struct fcgi_exchange *x = exchange_of(r);
+    struct fcgi_conn *c = x->conn;
+
+    x->fcgx.keepConnection = 1;
+    end_streams(x);
+    if (x->broken) {
+        give_back(x);
+        conn_close(c, "it cannot be written");
+        return;
+    }
+    enum body_end end = body_skip(x);
+    bool readable = end == BODY_WHOLE || end == BODY_ABORTED;
+
+    x->keep = x->keep && readable && !atomic_load(&c->front->draining);
+    if (x->keep && x->input_at < x->input_n) {
+        return; /* the next request is in our buffer: conn_serve goes on with it after this one */
+    }
+    give_back(x);
+    conn_answered(c, x->keep, end == BODY_WHOLE);
+}
+
+/* -- a lost worker ------------------------------------------------------------------------------------- */
+
+/* Control thread. A whole small answer, made of bytes: libfcgi's streams belong to the lost worker. */
+static void send_canned(int fd, uint16_t id, int status)
+{
+    const char *reason = reason_of(status);
+    char text[256];
+    int n =
+        snprintf(text, sizeof(text), "Status: %d %s\r\nContent-Type: text/plain;charset=UTF-8\r\n\r\n%s\n",
+                 status, reason ? reason : "Error", reason ? reason : "Error");
+    FCGI_Header header = {.version = FCGI_VERSION_1,
+                          .type = FCGI_STDOUT,
+                          .requestIdB1 = (unsigned char)(id >> 8),
+                          .requestIdB0 = (unsigned char)id,
+                          .contentLengthB1 = (unsigned char)(n >> 8),
+                          .contentLengthB0 = (unsigned char)n};
+    char record[sizeof(header) + sizeof(text)];
+
+    memcpy(record, &header, sizeof(header));
+    memcpy(record + sizeof(header), text, (size_t)n);
+    if (record_send(fd, record, sizeof(header) + (size_t)n) == 0) {
+        conn_send_end(fd, id, FCGI_REQUEST_COMPLETE);
+    }
+}
+
+/* Control thread. The worker and its exchange are never used again, so what they own is left as it is; the
+ * connection is ended, and counted as closed, so that a drain need not wait for it. */
+static void reply_abandon(struct request *r, int status, bool locked)
+{
+    struct fcgi_exchange *x = exchange_of(r);
+    int fd = atomic_load(&x->fd);
+
+    if (fd < 0) {
+        return; /* answered; the connection serves others */
+    }
+    if (!locked) {
+        struct fcgi_front *front = x->conn ? x->conn->front : NULL;
+
+        shutdown(fd, SHUT_RDWR);
+        if (front) {
+            atomic_fetch_sub(&front->open, 1);
+        }
+        return;
+    }
+    struct fcgi_conn *c = x->conn;
+
+    give_back(x);
+    if (x->written) {
+        shutdown(fd, SHUT_RDWR);
+        conn_close(c, "its worker was lost in the middle of a response");
+        return;
+    }
+    send_canned(fd, x->id, status);
+    conn_answered(c, false, false);
+}
+
+const struct request_io fcgi_request_io = {
+    .read_body = reply_read_body,
+    .send_head = reply_send_head,
+    .write = reply_write,
+    .flush = reply_flush,
+    .finish = reply_finish,
+    .message = reply_message,
+    .abandon = reply_abandon,
+};
