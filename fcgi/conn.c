@@ -142,10 +142,6 @@ void conn_evict(struct waitable *w)
     struct fcgi_conn *c = conn_of(w);
     char byte;
 
-    if (w->ready != ready) { /* another front end's */
-        return;
-    }
-
     if (c->state == CONN_IDLE && recv(w->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0) {
         conn_close(c, "drained");
     } else { /* a request is on its way: it is still served */
