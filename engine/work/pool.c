@@ -17,6 +17,7 @@
 #include "engine/base/must.h"
 #include "engine/work/pool_private.h"
 
+#define PAGE_WORKERS       2
 #define QUEUE_PER_WORKER   100
 #define EXPIRE_INTERVAL_US 200000
 #define START_LIMIT_US     (60 * CLOCK_US_PER_SECOND)
@@ -88,6 +89,9 @@ void pool_destroy(struct pool *pool)
     if (pool->waitset) {
         waitset_destroy(pool->waitset);
     }
+    if (pool->page_set) {
+        waitset_destroy(pool->page_set);
+    }
     close(pool->control_fd);
     close(pool->event_fd);
     queue_free(&pool->queue);
@@ -128,20 +132,28 @@ static int free_id(struct pool *pool)
     return (int)pool->worker_count++;
 }
 
-int pool_add_worker(struct pool *pool)
+/* Page workers are beside the numbers that pm's rules are about. */
+static void count_running(struct pool *pool, const struct worker *w, int change)
+{
+    if (!w->page) {
+        atomic_fetch_add(&pool->running, (uint32_t)change);
+    }
+}
+
+int pool_add_worker(struct pool *pool, bool page)
 {
     int id = free_id(pool);
-    struct worker *w = id >= 0 ? worker_create(pool, id) : NULL;
+    struct worker *w = id >= 0 ? worker_create(pool, id, page) : NULL;
 
     if (!w) {
         log_limited(LEVEL_ERROR, "[pool %s] no memory or scoreboard slot for a worker", pool->conf->name);
         return -1;
     }
-    atomic_fetch_add(&pool->running, 1);
+    count_running(pool, w, 1);
     int error = worker_start(w);
 
     if (error) {
-        atomic_fetch_sub(&pool->running, 1);
+        count_running(pool, w, -1);
         worker_destroy(w);
         log_limited(LEVEL_ERROR, "[pool %s] cannot start a worker thread: %s (%d)", pool->conf->name,
                     strerror(error), error);
@@ -157,7 +169,7 @@ void pool_bury(struct pool *pool, struct worker *w)
 
     worker_set_state(w, WORKER_LOST);
     pool->workers[w->id] = NULL;
-    atomic_fetch_sub(&pool->running, 1);
+    count_running(pool, w, -1);
     pool->retired_requests += atomic_load(&w->slot->requests);
     if (!grown) {
         pool_request_swap(pool, "out of memory");
@@ -165,7 +177,12 @@ void pool_bury(struct pool *pool, struct worker *w)
     }
     pool->lost = grown;
     pool->lost[pool->lost_count++] = w;
-    if (!pool->ondemand && !atomic_load(&pool->ending)) {
+    if (atomic_load(&pool->ending)) {
+        return;
+    }
+    if (w->page) {
+        pool_add_worker(pool, true);
+    } else if (!pool->ondemand) {
         sizing_grow(pool, 1);
     }
 }
@@ -176,7 +193,7 @@ static void reap_worker(struct pool *pool, struct worker *w)
     pthread_join(w->thread, NULL);
     pool->workers[w->id] = NULL;
     pool->retired_requests += atomic_load(&w->slot->requests);
-    atomic_fetch_sub(&pool->running, 1);
+    count_running(pool, w, -1);
     worker_destroy(w);
 }
 
@@ -221,6 +238,9 @@ int pool_start(struct pool *pool)
     pool->next_sizing_us = pool->started_us + CLOCK_US_PER_SECOND;
     watch_start(pool);
     sizing_grow(pool, sizing_first(pool));
+    for (int i = 0; pool->page_set && i < PAGE_WORKERS; i++) {
+        pool_add_worker(pool, true);
+    }
     while (starting(pool, &failed) > 0 && !failed && clock_us() < limit) {
         wait_control(pool, 100);
     }
@@ -295,6 +315,9 @@ void pool_tick(struct pool *pool)
     if (now >= pool->next_expire_us) {
         pool->next_expire_us = now + EXPIRE_INTERVAL_US;
         waitset_expire(pool->waitset, now);
+        if (pool->page_set) {
+            waitset_expire(pool->page_set, now);
+        }
     }
     if (atomic_load(&pool->ending)) {
         return;
@@ -362,6 +385,9 @@ static void order_end(struct pool *pool)
 {
     atomic_store(&pool->ending, true);
     waitset_wake(pool->waitset);
+    if (pool->page_set) {
+        waitset_wake(pool->page_set);
+    }
     for (uint32_t i = 0; i < pool->worker_count; i++) {
         struct worker *w = pool->workers[i];
 
@@ -414,24 +440,40 @@ void pool_request_swap(struct pool *pool, const char *why)
 
 /* -- the front ends' door (engine.h) ------------------------------------------------------------------- */
 
+static struct waitset *set_of(const struct pool *pool, const struct waitable *w)
+{
+    return w->reserved ? pool->page_set : pool->waitset;
+}
+
 int pool_wait_add(struct pool *pool, struct waitable *w, enum wait_mode mode)
 {
-    return waitset_add(pool->waitset, w, mode);
+    /* The first reserved one is a listener, before any worker exists: nobody else is looking. */
+    if (w->reserved && !pool->page_set) {
+        MUST(pool->started_us == 0);
+        pool->page_set = waitset_create();
+        if (!pool->page_set) {
+            return -1;
+        }
+    }
+    return waitset_add(set_of(pool, w), w, mode);
 }
 
 int pool_wait_rearm(struct pool *pool, struct waitable *w)
 {
-    return waitset_rearm(pool->waitset, w);
+    return waitset_rearm(set_of(pool, w), w);
 }
 
 void pool_wait_forget(struct pool *pool, struct waitable *w)
 {
-    waitset_forget(pool->waitset, w);
+    waitset_forget(set_of(pool, w), w);
 }
 
 void pool_wait_evict(struct pool *pool, void (*fn)(struct waitable *self))
 {
     waitset_evict(pool->waitset, fn);
+    if (pool->page_set) {
+        waitset_evict(pool->page_set, fn);
+    }
 }
 
 enum submit_result pool_submit(struct pool *pool, struct submission *s)

@@ -15,6 +15,7 @@ struct pool {
     struct scoreboard *board;
     uint32_t generation;
     struct waitset *waitset;
+    struct waitset *page_set; /* of the page workers; NULL = no reserved waitable was ever added */
     struct access_log *access_log;
     _Atomic int slow_log_fd;
     int control_fd; /* eventfd: the control thread is wanted */
@@ -27,7 +28,7 @@ struct pool {
     _Alignas(64) _Atomic bool draining;
     _Atomic bool ending;
     _Atomic uint32_t park_wanted; /* so many of the next idle workers park */
-    _Atomic uint32_t running;     /* workers that are neither parked nor lost nor ended */
+    _Atomic uint32_t running;     /* workers that are neither parked nor lost nor ended; page workers aside */
     _Atomic(const char *) swap_reason;
     _Atomic bool watching; /* ondemand: event_fd looks at the wait set */
     bool ondemand;
@@ -59,7 +60,7 @@ struct pool {
 /* pool.c */
 void pool_wake_control(struct pool *pool); /* any thread; async-signal-safe */
 /* A new thread in a free place; 0 or -1 (reported). */
-int pool_add_worker(struct pool *pool);
+int pool_add_worker(struct pool *pool, bool page);
 /* Its thread is not ours any more: out of the table, into `lost`. */
 void pool_bury(struct pool *pool, struct worker *w);
 

@@ -32,7 +32,7 @@ static struct census take_census(const struct pool *pool)
     for (uint32_t i = 0; i < pool->worker_count; i++) {
         struct worker *w = pool->workers[i];
 
-        if (!w) {
+        if (!w || w->page) {
             continue;
         }
         if (atomic_load(&w->life) == LIFE_STARTING) {
@@ -111,7 +111,7 @@ void sizing_grow(struct pool *pool, uint32_t count)
         if (process_max_reached(pool)) {
             return;
         }
-        if (!unpark_one(pool) && pool_add_worker(pool) != 0) {
+        if (!unpark_one(pool) && pool_add_worker(pool, false) != 0) {
             return;
         }
     }

@@ -106,7 +106,7 @@ static void check_requests(struct pool *pool)
         return;
     }
     for (uint32_t i = 0; i < pool->worker_count; i++) {
-        if (pool->workers[i]) {
+        if (pool->workers[i] && !pool->workers[i]->page) {
             served += atomic_load_explicit(&pool->workers[i]->slot->requests, memory_order_relaxed);
             workers++;
         }

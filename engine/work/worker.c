@@ -32,7 +32,7 @@ static const int fatal_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 
 /* -- making and starting ------------------------------------------------------------------------------- */
 
-struct worker *worker_create(struct pool *pool, int id)
+struct worker *worker_create(struct pool *pool, int id, bool page)
 {
     struct worker *w = aligned_alloc(64, (sizeof(*w) + 63) / 64 * 64);
 
@@ -43,18 +43,20 @@ struct worker *worker_create(struct pool *pool, int id)
     w->magic = WORKER_MAGIC;
     w->id = id;
     w->pool = pool;
+    w->page = page;
+    w->waitset = page ? pool->page_set : pool->waitset;
     w->abandon_status = 500;
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->unpark, NULL);
     w->arena = arena_create(ARENA_LIMIT);
     w->alternate_stack = mmap(NULL, WORKER_ALT_BYTES, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    w->slot_index = scoreboard_claim(pool->board, getpid(), pool->generation);
-    if (!w->arena || w->alternate_stack == MAP_FAILED || w->slot_index < 0) {
+    w->slot_index = page ? -1 : scoreboard_claim(pool->board, getpid(), pool->generation);
+    if (!w->arena || w->alternate_stack == MAP_FAILED || (w->slot_index < 0 && !page)) {
         worker_destroy(w);
         return NULL;
     }
-    w->slot = &pool->board->slots[w->slot_index];
+    w->slot = page ? &w->page_slot : &pool->board->slots[w->slot_index];
     return w;
 }
 
@@ -349,9 +351,13 @@ static void park(struct worker *w)
     worked(w);
 }
 
-static bool has_orders(const struct pool *pool)
+/* Something that this worker should look at before it sleeps. */
+static bool is_wanted(const struct worker *w)
 {
-    return atomic_load(&pool->ending) || atomic_load(&pool->park_wanted) > 0;
+    const struct pool *pool = w->pool;
+
+    return atomic_load(&pool->ending) ||
+           (!w->page && (!queue_empty(&pool->queue) || atomic_load(&pool->park_wanted) > 0));
 }
 
 static void note_active(struct pool *pool, uint32_t sleeping)
@@ -371,25 +377,27 @@ static enum wait_outcome sleep_once(struct worker *w, bool rested, struct waitab
     enum wait_outcome outcome = WAIT_NOTHING;
 
     worker_set_state(w, WORKER_IDLE);
-    waitset_enter(pool->waitset);
-    if (queue_empty(&pool->queue) && !has_orders(pool)) {
-        outcome = waitset_wait(pool->waitset, rested ? -1 : IDLE_MS, out);
+    waitset_enter(w->waitset);
+    if (!is_wanted(w)) {
+        outcome = waitset_wait(w->waitset, rested ? -1 : IDLE_MS, out);
     }
-    uint32_t sleeping = waitset_leave(pool->waitset);
+    uint32_t sleeping = waitset_leave(w->waitset);
 
-    if (outcome == WAIT_READY || !queue_empty(&pool->queue)) {
+    if (outcome == WAIT_READY || (!w->page && !queue_empty(&pool->queue))) {
         worker_set_state(w, WORKER_READING);
-        note_active(pool, sleeping);
-        sizing_wanted(pool, sleeping);
+        if (!w->page) {
+            note_active(pool, sleeping);
+            sizing_wanted(pool, sleeping);
+        }
     }
     return outcome;
 }
 
 /* Whoever was woken wakes the next one if there is still something to do. */
-static void pass_on(struct pool *pool)
+static void pass_on(const struct worker *w)
 {
-    if (!queue_empty(&pool->queue) || has_orders(pool)) {
-        waitset_wake(pool->waitset);
+    if (is_wanted(w)) {
+        waitset_wake(w->waitset);
     }
 }
 
@@ -399,18 +407,18 @@ static void worker_loop(struct worker *w)
     bool rested = true; /* nothing to give back before the first request */
 
     while (!atomic_load(&pool->ending)) {
-        struct submission *s = queue_pop(&pool->queue);
+        struct submission *s = w->page ? NULL : queue_pop(&pool->queue);
         struct waitable *ready = NULL;
 
         if (s) {
-            pass_on(pool);
+            pass_on(w);
             run_submission(w, s);
             worked(w);
             rested = false;
             continue;
         }
-        if (take_park_order(pool)) {
-            pass_on(pool);
+        if (!w->page && take_park_order(pool)) {
+            pass_on(w);
             park(w);
             continue;
         }
@@ -427,7 +435,7 @@ static void worker_loop(struct worker *w)
             rested = true;
         }
     }
-    waitset_wake(pool->waitset); /* the next one that sleeps must hear of the end, too */
+    waitset_wake(w->waitset); /* the next one that sleeps must hear of the end, too */
 }
 
 static void *worker_main(void *arg)

@@ -48,6 +48,8 @@ struct worker {
     unsigned magic;
     int id; /* 0..N-1 in its process, stable: tokio_worker_id() */
     struct pool *pool;
+    bool page; /* serves reserved waitables and nothing else; no part of php-fpm's counts */
+    struct waitset *waitset;
     pthread_t thread;
     pid_t tid;
     struct scoreboard_slot *slot;
@@ -72,9 +74,10 @@ struct worker {
     struct crash_note crash;
     void *alternate_stack; /* for the crash handler */
 
-    _Atomic int life;        /* enum worker_life; written by the worker's thread */
-    pthread_cond_t unpark;   /* with lock: parked became false */
-    uint64_t cpu_seen_us;    /* worker's thread: CPU time at the last reading of it */
+    struct scoreboard_slot page_slot; /* a page worker's: it has none in the scoreboard */
+    _Atomic int life;                 /* enum worker_life; written by the worker's thread */
+    pthread_cond_t unpark;            /* with lock: parked became false */
+    uint64_t cpu_seen_us;             /* worker's thread: CPU time at the last reading of it */
     uint64_t cpu_guessed_us; /* worker's thread: time of requests since then that were too short to measure */
     unsigned cpu_unread;     /* worker's thread: how many */
 
@@ -105,7 +108,7 @@ void worker_set_state(struct worker *w, enum worker_state state);
 
 /* Used by pool.c. A worker that has no thread yet: slot claimed, arena made; NULL = out of memory or slots.
  */
-struct worker *worker_create(struct pool *pool, int id);
+struct worker *worker_create(struct pool *pool, int id, bool page);
 /* Starts the thread; 0 or an errno value. */
 int worker_start(struct worker *w);
 /* After its thread ended or if it never began: gives slot and memory back. */
