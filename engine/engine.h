@@ -203,6 +203,7 @@ struct request {
     uint64_t body_sent; /* bytes of the response body given to the front end */
     struct request_times times;
     struct worker *worker;
+    struct request_trace trace; /* made by the front end, or when PHP asks for it */
     const char *auth_user; /* basic auth user, for the access log; worker's memory, NULL = none */
 };
 

@@ -1,0 +1,41 @@
+<?php
+
+/** The functions of the server, for PHP's reflection and for editors. functions_arginfo.h says the same in C. */
+
+/** The response is complete for the client; the script goes on, its later output is dropped. */
+function fastcgi_finish_request(): bool {}
+
+/** The same as fastcgi_finish_request(). */
+function tokio_finish_request(): bool {}
+
+/** Headers of the request, newest first. */
+function apache_request_headers(): array {}
+
+/** @alias apache_request_headers */
+function getallheaders(): array {}
+
+/** Headers of the response as they are set so far. */
+function apache_response_headers(): array {}
+
+/** The pool and its workers, as php-fpm's status page shows them. */
+function fpm_get_status(): array|false {}
+
+/** The id of this request: the same in logs, in the response and in $_SERVER['TOKIO_REQUEST_ID']. */
+function tokio_request_id(): string {}
+
+/** Which worker runs this: 0 ... N-1. */
+function tokio_worker_id(): int {}
+
+function tokio_server_info(): array {}
+
+/** Moves the deadline of this request to $time seconds from now. */
+function tokio_request_heartbeat(int $time = 10): bool {}
+
+/** Sends the headers now; with a status below 200, as an interim response of its own. */
+function tokio_send_headers(int $status = 200): bool {}
+
+/** Everything that is buffered, at all levels, goes to the client. */
+function tokio_stream_flush(): bool {}
+
+/** Has the head of the response left? */
+function tokio_is_streaming(): bool {}

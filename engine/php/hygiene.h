@@ -1,0 +1,14 @@
+/* What PHP functions may do to the process, which many threads share: made per thread, or refused. */
+#ifndef ENGINE_PHP_HYGIENE_H
+#define ENGINE_PHP_HYGIENE_H
+
+#include "engine/engine_settings.h"
+#include "engine/php/thread.h"
+
+void hygiene_before_php(
+    void); /* main thread: switches of C libraries that must be set before their first use */
+void hygiene_install(const struct pool_conf *pool); /* main thread, after module startup */
+void hygiene_thread_start(struct php_thread *t);
+void hygiene_request_end(void); /* inside request shutdown */
+
+#endif

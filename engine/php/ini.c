@@ -1,0 +1,422 @@
+/* Ini settings beyond php.ini: the pool's, of one request, of a host, of a directory.
+ *
+ * Every thread has its own table of ini entries. The pool's settings become part of it when the thread
+ * starts; what one request changes (PHP_VALUE, PHP_ADMIN_VALUE, .user.ini, ini_set) goes through PHP's own
+ * list of modified entries, which its request shutdown undoes. Functions that a single request disables are
+ * masked in the thread's function table and unmasked afterwards. */
+#include "engine/php/ini.h"
+
+#include "php_ini.h"
+#include "php_ini_builder.h"
+#include "zend_exceptions.h"
+#include "zend_ini_scanner.h"
+
+#include "engine/base/buf.h"
+#include "engine/base/log.h"
+#include "engine/php/module.h"
+
+#define USER_INI_DIRECTORIES 4096 /* cached .user.ini results per thread, then the cache starts anew */
+
+struct user_ini {
+    time_t expires;
+    HashTable entries;
+};
+
+struct masked_function {
+    struct masked_function *next;
+    zend_string *name;
+    zend_function *real;
+    zend_internal_function stand_in;
+};
+
+/* ---- at start ---- */
+
+static void set_default(HashTable *configuration, const char *name, const char *value)
+{
+    zval text;
+
+    ZVAL_NEW_STR(&text, zend_string_init(value, strlen(value), 1));
+    zend_hash_str_update(configuration, name, strlen(name), &text);
+}
+
+/* Roomy, because a cache that fills up costs a new process; php.ini overrules all of it. */
+void ini_defaults(HashTable *configuration)
+{
+    set_default(configuration, "opcache.memory_consumption", "256");
+    set_default(configuration, "opcache.interned_strings_buffer", "32");
+    set_default(configuration, "opcache.max_accelerated_files", "32531");
+    set_default(configuration, "opcache.jit", "disable");
+}
+
+/* Settings that PHP reads only while it starts: php-fpm ignores them in a pool; here a pool has its own PHP.
+ */
+static bool is_startup_key(const char *key)
+{
+    return strcmp(key, "extension") == 0 || strcmp(key, "zend_extension") == 0 ||
+           strncmp(key, "opcache.", sizeof("opcache.") - 1) == 0;
+}
+
+static void add_startup_pairs(struct php_ini_builder *out, const struct setting_pair *pairs)
+{
+    for (const struct setting_pair *p = pairs; p; p = p->next) {
+        if (p->key && p->value && *p->value && is_startup_key(p->key)) {
+            php_ini_builder_quoted(out, p->key, strlen(p->key), p->value, strlen(p->value));
+        }
+    }
+}
+
+char *ini_startup_entries(const struct cli_options *cli, const struct pool_conf *pool)
+{
+    struct php_ini_builder out;
+
+    php_ini_builder_init(&out);
+    for (const char *at = cli ? cli->php_defines : NULL; at && *at;) {
+        size_t n = strcspn(at, "\n");
+        char *define = strndup(at, n);
+
+        if (n && define) {
+            php_ini_builder_define(&out, define);
+        }
+        free(define);
+        at += n + (at[n] == '\n');
+    }
+    if (pool) {
+        add_startup_pairs(&out, pool->s.php_value);
+        add_startup_pairs(&out, pool->s.php_admin_value);
+    }
+    /* OPcache would kill whoever holds its lock, which is our guard, when a restart waits too long. */
+    php_ini_builder_unquoted(&out, ZEND_STRL("opcache.force_restart_timeout"), ZEND_STRL("0"));
+    return php_ini_builder_finish(&out);
+}
+
+/* ---- the pool's, for good ---- */
+
+/* Not through zend_alter_ini_entry(): that would be undone after the first request. */
+static bool set_for_good(const char *name, const char *value, bool admin)
+{
+    zend_ini_entry *entry = zend_hash_str_find_ptr(EG(ini_directives), name, strlen(name));
+
+    if (!entry) {
+        return false;
+    }
+    zend_string *text = zend_string_init(value, strlen(value), 1);
+
+    if (entry->on_modify && entry->on_modify(entry, text, entry->mh_arg1, entry->mh_arg2, entry->mh_arg3,
+                                             ZEND_INI_STAGE_ACTIVATE) != SUCCESS) {
+        zend_string_release_ex(text, 1);
+        return true; /* a value that PHP does not take is php-fpm's user's, too, silently */
+    }
+    entry->value = text;
+    if (admin) {
+        entry->modifiable = ZEND_INI_SYSTEM;
+    }
+    return true;
+}
+
+static bool is_word_in(const char *value, const char *const *words)
+{
+    for (; *words; words++) {
+        if (strcasecmp(value, *words) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static const char *flag_value(const char *value)
+{
+    static const char *const on[] = {"1", "on", "yes", "true", NULL};
+    static const char *const off[] = {"", "0", "off", "no", "false", "none", NULL};
+
+    return is_word_in(value, on) ? "1" : is_word_in(value, off) ? "0" : value;
+}
+
+/* Last line first: of a key that is given twice, the first line wins, as in php-fpm. */
+static void apply_pairs(const struct setting_pair *pair, bool flag, bool admin, bool report)
+{
+    if (!pair) {
+        return;
+    }
+    apply_pairs(pair->next, flag, admin, report);
+    if (!pair->key || is_startup_key(pair->key)) {
+        return;
+    }
+    const char *value = pair->value ? pair->value : "";
+
+    if (!set_for_good(pair->key, flag ? flag_value(value) : value, admin) && report) {
+        log_error("Unable to set php_%s '%s'", admin ? "admin_value" : "value", pair->key);
+    }
+}
+
+void ini_apply_pool(const struct pool_conf *pool, bool report)
+{
+    if (!pool) {
+        return;
+    }
+    zend_first_try
+    {
+        apply_pairs(pool->s.php_value, false, false, report);
+        apply_pairs(pool->s.php_flag, true, false, report);
+        apply_pairs(pool->s.php_admin_value, false, true, report);
+        apply_pairs(pool->s.php_admin_flag, true, true, report);
+    }
+    zend_end_try();
+}
+
+static void each_word(const char *list, void (*fn)(const char *word, size_t n, void *ctx), void *ctx)
+{
+    for (const char *at = list; *at;) {
+        size_t n = strcspn(at, " ,");
+
+        if (n) {
+            fn(at, n, ctx);
+        }
+        at += n + (at[n] != '\0');
+    }
+}
+
+static void disable_class(const char *name, size_t n, void *ctx)
+{
+    char *copy = strndup(name, n);
+
+    (void)ctx;
+    if (copy) {
+        zend_disable_class(copy, n);
+        free(copy);
+    }
+}
+
+static void ban_pairs(const struct setting_pair *pairs)
+{
+    for (const struct setting_pair *p = pairs; p; p = p->next) {
+        if (!p->key || !p->value || !*p->value) {
+            continue;
+        }
+        if (strcmp(p->key, "disable_functions") == 0) {
+            zend_disable_functions(p->value);
+        } else if (strcmp(p->key, "disable_classes") == 0) {
+            each_word(p->value, disable_class, NULL);
+        }
+    }
+}
+
+void ini_apply_pool_bans(const struct pool_conf *pool)
+{
+    if (pool) {
+        ban_pairs(pool->s.php_value);
+        ban_pairs(pool->s.php_admin_value);
+    }
+}
+
+/* ---- of one request ---- */
+
+static ZEND_FUNCTION(masked)
+{
+    const zend_string *name = EX(func)->common.function_name;
+
+    (void)return_value;
+    zend_throw_error(NULL, "Call to undefined function %s()", ZSTR_VAL(name));
+}
+
+static void mask_function(const char *word, size_t n, void *ctx)
+{
+    struct php_thread *t = ctx;
+    zend_string *name = zend_string_init(word, n, 0);
+    zend_string *lower = zend_string_tolower(name);
+    zval *place = zend_hash_find(CG(function_table), lower);
+    zend_function *real = place ? Z_PTR_P(place) : NULL;
+    struct masked_function *m = real && real->type == ZEND_INTERNAL_FUNCTION ? malloc(sizeof *m) : NULL;
+
+    if (m) {
+        m->real = real;
+        m->stand_in = real->internal_function;
+        m->stand_in.handler = zif_masked;
+        m->name = zend_string_init(ZSTR_VAL(lower), ZSTR_LEN(lower), 1);
+        m->next = t->masked;
+        t->masked = m;
+        Z_PTR_P(place) = &m->stand_in;
+    }
+    zend_string_release(lower);
+    zend_string_release(name);
+}
+
+void ini_request_end(struct php_thread *t)
+{
+    while (t->masked) {
+        struct masked_function *m = t->masked;
+        zval *place = zend_hash_find(CG(function_table), m->name);
+
+        if (place) {
+            Z_PTR_P(place) = m->real;
+        }
+        t->masked = m->next;
+        zend_string_release_ex(m->name, 1);
+        free(m);
+    }
+}
+
+static bool set_for_request(const char *name, const char *value, bool admin)
+{
+    if (strcmp(name, "extension") == 0 || strcmp(name, "disable_classes") == 0) {
+        return false; /* the process's, not a request's */
+    }
+    zend_string *key = zend_string_init(name, strlen(name), 0);
+    zend_string *text = zend_string_init(value, strlen(value), 0);
+    bool known = zend_hash_exists(EG(ini_directives), key);
+
+    if (known) {
+        zend_alter_ini_entry_ex(key, text, admin ? ZEND_INI_SYSTEM : ZEND_INI_USER, ZEND_INI_STAGE_ACTIVATE,
+                                true);
+        if (strcmp(name, "disable_functions") == 0 && php_thread) {
+            each_word(value, mask_function, php_thread);
+        }
+    }
+    zend_string_release(key);
+    zend_string_release(text);
+    return known;
+}
+
+#define REFUSED(...) log_error("Passing INI directive through FastCGI: " __VA_ARGS__)
+
+static void on_entry(zval *name, zval *value, zval *index, int kind, void *admin)
+{
+    (void)index;
+    if (!name) {
+        return;
+    }
+    if (kind != ZEND_INI_PARSER_ENTRY) {
+        REFUSED("only classic entries are allowed");
+    } else if (Z_TYPE_P(name) != IS_STRING || Z_STRLEN_P(name) == 0) {
+        REFUSED("empty key");
+    } else if (!value || Z_TYPE_P(value) != IS_STRING) {
+        REFUSED("empty value for key '%s'", Z_STRVAL_P(name));
+    } else if (!set_for_request(Z_STRVAL_P(name), Z_STRVAL_P(value), *(bool *)admin)) {
+        REFUSED("unable to set '%s'", Z_STRVAL_P(name));
+    }
+}
+
+static void apply_text(const char *text, bool admin)
+{
+    size_t n = strlen(text);
+    char *line_ended = emalloc(n + 2 + ZEND_MMAP_AHEAD);
+
+    memcpy(line_ended, text, n);
+    memset(line_ended + n, 0, 2 + ZEND_MMAP_AHEAD);
+    line_ended[n] = '\n';
+    zend_parse_ini_string(line_ended, true, ZEND_INI_SCANNER_NORMAL, on_entry, &admin);
+    efree(line_ended);
+}
+
+void ini_apply_request(const struct request *r)
+{
+    if (r->php_value) {
+        apply_text(r->php_value, false);
+    }
+    if (r->php_admin_value) {
+        apply_text(r->php_admin_value, true);
+    }
+}
+
+/* ---- of a host and of a directory ---- */
+
+static void free_value(zval *value)
+{
+    zval_internal_ptr_dtor(value);
+}
+
+static void free_user_ini(zval *place)
+{
+    struct user_ini *u = Z_PTR_P(place);
+
+    zend_hash_destroy(&u->entries);
+    free(u);
+}
+
+void ini_user_cache_init(HashTable *cache)
+{
+    zend_hash_init(cache, 8, NULL, free_user_ini, true);
+}
+
+static void activate_host(const char *server_name)
+{
+    if (server_name && php_ini_has_per_host_config()) {
+        size_t n = strlen(server_name);
+        char *lower = zend_str_tolower_dup(server_name, n);
+
+        php_ini_activate_per_host_config(lower, n);
+        efree(lower);
+    }
+}
+
+/* directory ends in '/'. From the document root down to it; or it alone if it lies elsewhere. */
+static void scan_user_ini(char *directory, size_t n, const char *root, size_t root_n, HashTable *out)
+{
+    if (n <= root_n || strncmp(directory, root, root_n) != 0 || directory[root_n] != '/') {
+        php_parse_user_ini_file(directory, PG(user_ini_filename), out);
+        return;
+    }
+    for (char *slash = strchr(directory + root_n, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        php_parse_user_ini_file(*directory ? directory : "/", PG(user_ini_filename), out);
+        *slash = '/';
+    }
+}
+
+static struct user_ini *user_ini_of(const char *directory, size_t n)
+{
+    HashTable *cache = &CGIG(user_ini);
+    struct user_ini *u = zend_hash_str_find_ptr(cache, directory, n);
+
+    if (u) {
+        return u;
+    }
+    if (zend_hash_num_elements(cache) >= USER_INI_DIRECTORIES) {
+        zend_hash_clean(cache);
+    }
+    u = malloc(sizeof *u);
+    if (u) {
+        u->expires = 0;
+        zend_hash_init(&u->entries, 0, NULL, free_value, true);
+        zend_hash_str_update_ptr(cache, directory, n, u);
+    }
+    return u;
+}
+
+static void activate_user_ini(char *directory, size_t n, const char *root)
+{
+    struct user_ini *u = user_ini_of(directory, n);
+    size_t root_n = strlen(root);
+    time_t now = (time_t)sapi_get_request_time();
+
+    if (!u) {
+        return;
+    }
+    if (root_n > 0 && root[root_n - 1] == '/') {
+        root_n--;
+    }
+    if (now > u->expires) {
+        zend_hash_clean(&u->entries);
+        scan_user_ini(directory, n, root, root_n, &u->entries);
+        u->expires = now + PG(user_ini_cache_ttl);
+    }
+    php_ini_activate_config(&u->entries, PHP_INI_PERDIR, PHP_INI_STAGE_HTACCESS);
+}
+
+void ini_activate(const struct request *r)
+{
+    const char *script = SG(request_info).path_translated, *slash = strrchr(script, '/');
+    bool user_ini = PG(user_ini_filename) && *PG(user_ini_filename);
+
+    activate_host(r->server_name);
+    if (!slash || (!user_ini && !php_ini_has_per_dir_config())) {
+        return;
+    }
+    size_t n = (size_t)(slash - script) + 1;
+    char *directory = estrndup(script, n);
+
+    php_ini_activate_per_dir_config(directory, n);
+    if (user_ini && r->document_root) {
+        activate_user_ini(directory, n, r->document_root);
+    }
+    efree(directory);
+}

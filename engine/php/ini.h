@@ -1,0 +1,23 @@
+/* Ini settings beyond php.ini: the pool's, of one request (PHP_VALUE, PHP_ADMIN_VALUE), of a host, of a
+ * directory. */
+#ifndef ENGINE_PHP_INI_H
+#define ENGINE_PHP_INI_H
+
+#include "engine/engine_settings.h"
+#include "engine/php/thread.h"
+
+void ini_defaults(HashTable *configuration); /* sapi_module.ini_defaults */
+/* What must be known while PHP starts: "name=value\n" lines of -d and of the pool; malloc'ed. */
+char *ini_startup_entries(const struct cli_options *cli, const struct pool_conf *pool);
+/* php_value, php_flag and their admin forms, into this thread's table. report: log what cannot be set. */
+void ini_apply_pool(const struct pool_conf *pool, bool report);
+/* Main thread, once: disable_functions and disable_classes of the pool. */
+void ini_apply_pool_bans(const struct pool_conf *pool);
+/* Before request startup. Undone by ini_request_end and PHP's own shutdown. */
+void ini_apply_request(const struct request *r);
+void ini_request_end(struct php_thread *t); /* after request shutdown */
+/* sapi_module.activate: per host, per directory, .user.ini. */
+void ini_activate(const struct request *r);
+void ini_user_cache_init(HashTable *cache);
+
+#endif

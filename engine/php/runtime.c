@@ -1,0 +1,283 @@
+/* libphp's life in one engine process.
+ *
+ * Main thread: start (module start-up, which must run on the thread that also ends it), check, warm, stop.
+ * Worker threads: one TSRM entry each, made in thread_start and kept until the thread ends; in normal
+ * operation threads do not end, because that is where extensions crash. */
+#include "engine/php/runtime.h"
+#include "engine/php/thread.h"
+
+#include <malloc.h>
+#include <stdio.h>
+
+#include "TSRM.h"
+#include "ext/standard/info.h"
+#include "zend_extensions.h"
+
+#include "engine/base/log.h"
+#include "engine/php/backtrace.h"
+#include "engine/php/env.h"
+#include "engine/php/functions.h"
+#include "engine/php/hygiene.h"
+#include "engine/php/ini.h"
+#include "engine/php/module.h"
+#include "engine/php/opcache.h"
+#include "engine/php/run.h"
+#include "engine/php/sapi.h"
+#include "engine/php/timeout.h"
+#include "engine/php/vars.h"
+#include "engine/work/executor.h"
+
+ZEND_TSRMLS_CACHE_DEFINE()
+
+_Thread_local struct php_thread *php_thread;
+
+static const struct pool_conf *pool_started; /* set before threads exist */
+static _Atomic unsigned threads_alive;       /* workers between thread_start and thread_stop */
+static void (*interrupt_before)(zend_execute_data *frame);
+
+/* ---- process ---- */
+
+static void choose_php_ini(const struct cli_options *cli)
+{
+    if (!cli) {
+        return;
+    }
+    sapi_table.php_ini_ignore = cli->no_php_ini;
+    sapi_table.php_ini_path_override = cli->php_ini ? strdup(cli->php_ini) : NULL;
+    sapi_table.executable_location = cli->argv ? cli->argv[0] : NULL;
+}
+
+/* Up to and including php_module_startup(). */
+static int start_module(const struct cli_options *cli, const struct pool_conf *pool)
+{
+    hygiene_before_php();
+    if (!php_tsrm_startup_ex(pool ? (int)(pool->s.max_children > 4096 ? 4096 : pool->s.max_children + 2)
+                                  : 1)) {
+        log_alert("PHP's thread manager could not start");
+        return -1;
+    }
+    ZEND_TSRMLS_CACHE_UPDATE();
+    zend_signal_startup();
+    choose_php_ini(cli);
+    sapi_startup(&sapi_table);
+    sapi_table.ini_entries = ini_startup_entries(cli, pool);
+    cgi_module_entry.functions = functions_table();
+    if (php_module_startup(&sapi_table, &cgi_module_entry) == FAILURE) {
+        log_alert("PHP could not start; see the messages above");
+        return -1;
+    }
+    if (cli && cli->extended_info) {
+        CG(compiler_options) |= ZEND_COMPILE_EXTENDED_INFO;
+    }
+    return 0;
+}
+
+/* Runs on the worker's thread inside the virtual machine, when interrupt() set the flag. */
+static void on_interrupt(zend_execute_data *frame)
+{
+    struct php_thread *t = php_thread;
+    int reason = t ? atomic_exchange(&t->interrupt, 0) : 0;
+
+    if (interrupt_before) {
+        interrupt_before(frame);
+    }
+    if (reason == INTERRUPT_TERMINATE + 1) {
+        zend_error_noreturn(E_ERROR, "Request terminated: request_terminate_timeout of %d seconds exceeded",
+                            (int)pool_started->s.request_terminate_timeout);
+    } else if (reason == INTERRUPT_DRAIN + 1) {
+        zend_error_noreturn(E_ERROR, "Request terminated: the server is being replaced or stopped");
+    }
+}
+
+static int start(const struct cli_options *cli, const struct pool_conf *pool)
+{
+    if (start_module(cli, pool) < 0) {
+        return -1;
+    }
+    pool_started = pool;
+    ini_apply_pool_bans(pool);
+    ini_apply_pool(pool, true);
+    timeout_install();
+    env_start();
+    vars_install();
+    hygiene_install(pool);
+    interrupt_before = zend_interrupt_function;
+    zend_interrupt_function = on_interrupt;
+    module_publish_rules();
+    opcache_guard();
+    return 0;
+}
+
+static void stop(void)
+{
+    opcache_guard_stop();
+    if (threads_alive) {
+        return; /* a lost worker still holds PHP memory: the process's end takes it */
+    }
+    SG(server_context) = NULL;
+    php_module_shutdown();
+    sapi_shutdown();
+    tsrm_shutdown();
+}
+
+/* ---- threads ---- */
+
+static int thread_start(struct worker *w)
+{
+    struct php_thread *t = calloc(1, sizeof *t);
+
+    if (!t) {
+        return -1;
+    }
+    (void)ts_resource(0);
+    ZEND_TSRMLS_CACHE_UPDATE();
+    t->worker = w;
+    t->executor = TSRMG_FAST_BULK_STATIC(executor_globals_offset, zend_executor_globals *);
+    t->core = TSRMG_FAST_BULK_STATIC(core_globals_offset, php_core_globals *);
+    t->body_fd = -1;
+    w->executor_data = t;
+    php_thread = t;
+    threads_alive++;
+    SG(request_info).path_translated = NULL;
+    hygiene_thread_start(t);
+    timeout_thread_start();
+    ini_apply_pool(pool_started, false);
+    module_publish_rules();
+    return 0;
+}
+
+static void thread_stop(struct worker *w)
+{
+    struct php_thread *t = w->executor_data;
+
+    if (!t) {
+        return;
+    }
+    w->executor_data = NULL;
+    php_thread = NULL;
+    ts_free_thread();
+    threads_alive--;
+    free(t);
+}
+
+static void run(struct worker *w, struct request *r)
+{
+    run_request(w->executor_data, r);
+}
+
+static void interrupt(struct worker *w, enum interrupt_reason reason)
+{
+    struct php_thread *t = w->executor_data;
+
+    if (!t || !t->request) {
+        return;
+    }
+    if (reason == INTERRUPT_PHP_TIME) {
+        timeout_interrupt(t, reason);
+        return;
+    }
+    t->interrupt = (int)reason + 1;
+    zend_atomic_bool_store_ex(&t->executor->vm_interrupt, true);
+}
+
+static void idle(struct worker *w)
+{
+    (void)w;
+    zend_mm_gc(zend_mm_get_heap());
+    malloc_trim(0);
+}
+
+static int backtrace(struct worker *w, int fd, int depth)
+{
+    return w->executor_data ? backtrace_write(w->executor_data, fd, depth) : -1;
+}
+
+static size_t memory_peak(struct worker *w)
+{
+    const struct php_thread *t = w->executor_data;
+
+    return t ? t->memory_peak : 0;
+}
+
+const struct executor php_executor = {
+    .name = "php",
+    .start = start,
+    .stop = stop,
+    .thread_start = thread_start,
+    .thread_stop = thread_stop,
+    .run = run,
+    .interrupt = interrupt,
+    .idle = idle,
+    .backtrace = backtrace,
+    .memory_peak = memory_peak,
+    .check = opcache_check,
+    .warm = opcache_warm,
+    .warm_list = opcache_warm_list,
+};
+
+/* ---- -i, -m, -v ---- */
+
+static int by_module_name(Bucket *a, Bucket *b)
+{
+    return strcasecmp(((zend_module_entry *)Z_PTR(a->val))->name, ((zend_module_entry *)Z_PTR(b->val))->name);
+}
+
+static int by_extension_name(const zend_llist_element **a, const zend_llist_element **b)
+{
+    return strcmp(((const zend_extension *)(*a)->data)->name, ((const zend_extension *)(*b)->data)->name);
+}
+
+static void print_extension(void *extension)
+{
+    php_printf("%s\n", ((zend_extension *)extension)->name);
+}
+
+static void print_modules(void)
+{
+    HashTable sorted;
+    zend_module_entry *module;
+    zend_llist extensions;
+
+    php_printf("[PHP Modules]\n");
+    zend_hash_init(&sorted, 64, NULL, NULL, 0);
+    zend_hash_copy(&sorted, &module_registry, NULL);
+    zend_hash_sort(&sorted, by_module_name, 0);
+    ZEND_HASH_FOREACH_PTR(&sorted, module)
+    {
+        php_printf("%s\n", module->name);
+    }
+    ZEND_HASH_FOREACH_END();
+    zend_hash_destroy(&sorted);
+    php_printf("\n[Zend Modules]\n");
+    zend_llist_copy(&extensions, &zend_extensions);
+    extensions.dtor = NULL;
+    zend_llist_sort(&extensions, by_extension_name);
+    zend_llist_apply(&extensions, print_extension);
+    zend_llist_destroy(&extensions);
+    php_printf("\n");
+}
+
+static void print_info(void *what)
+{
+    switch (*(char *)what) {
+    case 'm': print_modules(); break;
+    case 'v': php_print_version(&sapi_module); break;
+    default: php_print_info(0xFFFFFFFF); break;
+    }
+    php_output_end_all();
+}
+
+int php_info_main(const struct cli_options *cli, char what)
+{
+    sapi_table.phpinfo_as_text = 1;
+    sapi_prints = true;
+    if (start_module(cli, NULL) < 0) {
+        return 70;
+    }
+    bool done = run_aside(print_info, &what);
+
+    php_module_shutdown();
+    sapi_shutdown();
+    tsrm_shutdown();
+    return done ? 0 : 70;
+}
