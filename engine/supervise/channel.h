@@ -40,5 +40,6 @@ int channel_pair(int fds[2]); /* close-on-exec, non-blocking; 0 or -1 */
 int channel_send(int fd, enum channel_type type, int64_t number, const char *text, const int *fds,
                  int fd_count);
 int channel_receive(int fd, struct channel_message *out); /* 1 message, 0 none now, -1 closed or broken */
+void channel_close_fds(struct channel_message *message);  /* for a receiver that wants none of them */
 
 #endif

@@ -5,20 +5,26 @@
 #define ENGINE_SUPERVISE_PROCESS_H
 
 #include "engine/engine.h"
+#include "engine/supervise/identity.h"
 #include "engine/work/scoreboard.h"
 
 struct process_args {
     const struct config *config;
     const struct cli_options *cli;
     const struct pool_conf *pool;
-    const struct listener *listeners; /* all open listeners; those of other pools are closed first */
+    const struct identity *identity;
+    struct listener *listeners; /* all open listeners; those of other pools are closed first */
     struct scoreboard *board;
     uint32_t generation;
     int channel;                    /* our end */
     int warm_fd;                    /* list of scripts to compile before ready, -1 = none */
     int access_log_fd, slow_log_fd; /* -1 = none; opened by the supervisor */
-    int output_fd;                  /* where stdout and stderr go (pipe to the supervisor, or /dev/null) */
+    int stdout_fd, stderr_fd;       /* pipes to the supervisor, or /dev/null */
+    unsigned drain_ms;              /* how long a drain may take when there is no supervisor left to say so */
 };
+
+/* Bits of CHANNEL_LOGS: which descriptors a message carries, in this order. */
+enum { LOGS_ERROR = 1, LOGS_ACCESS = 2, LOGS_SLOW = 4 };
 
 /* Never returns: exits 0 after a drain or stop, 70 when it could not start. */
 _Noreturn void process_main(const struct process_args *args);

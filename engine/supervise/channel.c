@@ -1,0 +1,133 @@
+/* The channel's wire form: one SOCK_SEQPACKET packet is one message, a fixed head and a text, with
+ * descriptors beside it as SCM_RIGHTS. Used on the supervisor's thread and on the engine process's control
+ * thread, each with its own end. A peer that sends nonsense loses its message, never our process: the engine
+ * process runs as another user, so the supervisor believes nothing that it has not checked. */
+#include "engine/supervise/channel.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define CHANNEL_MAGIC 0x746b6368u
+
+struct wire_head {
+    uint32_t magic;
+    uint32_t type;
+    int64_t number;
+};
+
+int channel_pair(int fds[2])
+{
+    return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds);
+}
+
+int channel_send(int fd, enum channel_type type, int64_t number, const char *text, const int *fds,
+                 int fd_count)
+{
+    struct wire_head head = {.magic = CHANNEL_MAGIC, .type = (uint32_t)type, .number = number};
+    size_t n = text ? strlen(text) : 0;
+    if (n >= CHANNEL_TEXT_MAX) {
+        n = CHANNEL_TEXT_MAX - 1;
+    }
+    struct iovec parts[2] = {{&head, sizeof(head)}, {(void *)(uintptr_t)text, n}};
+    union {
+        struct cmsghdr align;
+        char space[CMSG_SPACE(sizeof(int) * CHANNEL_FDS_MAX)];
+    } control;
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = n > 0 ? 2 : 1};
+    if (fd_count > CHANNEL_FDS_MAX) {
+        errno = EINVAL;
+        return -1;
+    }
+    if (fd_count > 0) {
+        size_t bytes = sizeof(int) * (size_t)fd_count;
+        memset(&control, 0, sizeof(control));
+        message.msg_control = control.space;
+        message.msg_controllen = CMSG_SPACE(bytes);
+        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(bytes);
+        memcpy(CMSG_DATA(c), fds, bytes);
+    }
+    ssize_t sent;
+    do {
+        sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } while (sent < 0 && errno == EINTR);
+    return sent < 0 ? -1 : 0;
+}
+
+static void take_descriptors(struct msghdr *message, struct channel_message *out)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) {
+            continue;
+        }
+        size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < count; i++) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+            if (out->fd_count < CHANNEL_FDS_MAX) {
+                out->fds[out->fd_count++] = fd;
+            } else {
+                close(fd);
+            }
+        }
+    }
+}
+
+void channel_close_fds(struct channel_message *message)
+{
+    for (int i = 0; i < message->fd_count; i++) {
+        close(message->fds[i]);
+    }
+    message->fd_count = 0;
+}
+
+static bool head_is_good(const struct wire_head *head)
+{
+    return head->magic == CHANNEL_MAGIC &&
+           ((head->type >= CHANNEL_READY && head->type <= CHANNEL_DRAINED) ||
+            (head->type >= CHANNEL_DRAIN && head->type <= CHANNEL_WANT_WARM_LIST));
+}
+
+int channel_receive(int fd, struct channel_message *out)
+{
+    for (;;) {
+        struct wire_head head;
+        struct iovec parts[2] = {{&head, sizeof(head)}, {out->text, CHANNEL_TEXT_MAX - 1}};
+        union {
+            struct cmsghdr align;
+            char space[CMSG_SPACE(sizeof(int) * CHANNEL_FDS_MAX)];
+        } control;
+        struct msghdr message = {.msg_iov = parts,
+                                 .msg_iovlen = 2,
+                                 .msg_control = control.space,
+                                 .msg_controllen = sizeof(control.space)};
+        ssize_t n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0) {
+            return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1;
+        }
+        if (n == 0) {
+            return -1;
+        }
+        out->fd_count = 0;
+        take_descriptors(&message, out);
+        if ((size_t)n < sizeof(head) || (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 ||
+            !head_is_good(&head)) {
+            channel_close_fds(out);
+            continue;
+        }
+        out->type = (enum channel_type)head.type;
+        out->number = head.number;
+        out->text_n = (size_t)n - sizeof(head);
+        out->text[out->text_n] = '\0';
+        return 1;
+    }
+}

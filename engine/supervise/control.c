@@ -1,0 +1,357 @@
+/* The control socket's server and its client. The protocol is one line of words in, lines of text out, the
+ * end of the connection is the end of the answer; a first line "error: ..." means that nothing was done.
+ * Server: supervisor's thread; a client has a few seconds to say its line and to take its answer, and there
+ * are at most CLIENTS_MAX of them. The socket is of mode 0600 and made before any other user's process
+ * exists. */
+#include "engine/supervise/control.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/log.h"
+#include "engine/supervise/state.h"
+#include "engine/supervise/supervisor.h"
+
+#define CLIENTS_MAX  16
+#define CLIENT_US    (5 * CLOCK_US_PER_SECOND)
+#define ANSWER_MAX   (4u << 20)
+#define COMMAND_SIZE 256
+
+struct control_client {
+    int fd;
+    uint64_t deadline_us;
+    char command[COMMAND_SIZE];
+    size_t command_n;
+    struct control_client *next;
+};
+
+struct control_client *control_client_next(const struct control_client *client)
+{
+    return client->next;
+}
+
+int control_client_fd(const struct control_client *client)
+{
+    return client->fd;
+}
+
+/* ---- commands */
+
+static void answer_status(const struct supervisor *s, struct buf *out)
+{
+    static const char *const phases[] = {"launching", "running", "testing a new configuration", "finishing",
+                                         "terminating"};
+    uint64_t now = clock_us();
+    buf_printf(out, "supervisor pid=%d state=\"%s\" uptime=%llu\n", (int)getpid(), phases[s->phase],
+               (unsigned long long)((now - s->started_us) / CLOCK_US_PER_SECOND));
+    for (const struct member *m = s->members; m; m = m->next) {
+        uint32_t idle = 0, active = 0, total = 0;
+        if (m->board) {
+            scoreboard_count(m->board, &idle, &active, &total);
+        }
+        buf_printf(out, "pool %s workers=%u active=%u idle=%u requests=%llu crashes=%llu\n", m->name, total,
+                   active, idle, m->board ? (unsigned long long)atomic_load(&m->board->accepted) : 0,
+                   m->board ? (unsigned long long)atomic_load(&m->board->crashes) : 0);
+        for (int i = 0; i < m->seat_count; i++) {
+            const struct seat *seat = &m->seats[i];
+            buf_printf(out, "  seat %d swaps=%llu%s%s\n", i, (unsigned long long)seat->swaps,
+                       seat->crash_loop ? " crash-loop: " : "", seat->crash_loop ? seat->last_failure : "");
+            for (const struct generation *g = seat->generations; g; g = g->next) {
+                buf_printf(out, "    process pid=%d generation=%u state=%s age=%llu\n", (int)g->pid,
+                           g->number, generation_state_name(g->state),
+                           (unsigned long long)((now - g->launched_us) / CLOCK_US_PER_SECOND));
+            }
+        }
+    }
+}
+
+static void answer_restart(struct supervisor *s, const char *name, struct buf *out)
+{
+    struct member *m = name ? member_find(s, name) : NULL;
+    if (!m || !m->conf) {
+        buf_printf(out, "error: there is no pool \"%s\"\n", name ? name : "");
+        return;
+    }
+    for (int i = 0; i < m->seat_count; i++) {
+        seat_swap(&m->seats[i], "asked for through the control socket", clock_us());
+    }
+    buf_printf(out, "pool %s: a new generation is being started\n", m->name);
+}
+
+static void add_settings(const struct setting_table *table, const void *in, struct buf *out)
+{
+    char text[4096];
+    for (size_t i = 0; i < table->count; i++) {
+        const struct setting_row *row = &table->rows[i];
+        buf_printf(out, "%s = %s\n", row->name,
+                   row->secret ? "***" : settings_text(row, in, text, sizeof(text)));
+    }
+}
+
+static void answer_config(const struct supervisor *s, struct buf *out)
+{
+    buf_text(out, "[global]\n");
+    add_settings(&engine_global_table, &s->config->global, out);
+    for (const struct pool_conf *pool = s->config->pools; pool; pool = pool->next) {
+        buf_printf(out, "\n[%s]\n", pool->name);
+        add_settings(&engine_pool_table, &pool->s, out);
+        for (size_t i = 0; frontends[i]; i++) {
+            if (frontends[i]->pool_table) {
+                add_settings(frontends[i]->pool_table, pool_frontend_settings(pool, frontends[i]), out);
+            }
+        }
+    }
+}
+
+static void answer(struct supervisor *s, char *command, struct buf *out)
+{
+    char *rest = NULL;
+    const char *verb = strtok_r(command, " \t\r\n", &rest);
+    const char *argument = verb ? strtok_r(NULL, " \t\r\n", &rest) : NULL;
+    if (!verb) {
+        buf_text(out, "error: no command\n");
+    } else if (strcmp(verb, "status") == 0) {
+        answer_status(s, out);
+    } else if (strcmp(verb, "restart") == 0) {
+        answer_restart(s, argument, out);
+    } else if (strcmp(verb, "drain") == 0) {
+        supervisor_finish(s, "Finishing ...");
+        buf_text(out, "draining; the server ends when everything is done\n");
+    } else if (strcmp(verb, "reload") == 0) {
+        upgrade_begin(s);
+        buf_text(out,
+                 s->phase == PHASE_TESTING ? "the new configuration is being tested\n" : "error: not now\n");
+    } else if (strcmp(verb, "reopen") == 0) {
+        supervisor_reopen_logs(s);
+        buf_text(out, "logs re-opened\n");
+    } else if (strcmp(verb, "config") == 0) {
+        answer_config(s, out);
+    } else {
+        buf_printf(out, "error: \"%s\" is none of: status, restart POOL, drain, reload, reopen, config\n",
+                   verb);
+    }
+}
+
+/* ---- the server */
+
+static void drop(struct supervisor *s, struct control_client *client)
+{
+    struct control_client **link = &s->clients;
+    while (*link != client) {
+        link = &(*link)->next;
+    }
+    *link = client->next;
+    close(client->fd);
+    free(client);
+}
+
+int control_open(struct supervisor *s)
+{
+    const char *path = s->config->global.control_socket;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (!path || !*path) {
+        return 0;
+    }
+    if (strlen(path) >= sizeof(address.sun_path)) {
+        log_error("control_socket: the path is too long (%s)", path);
+        return -1;
+    }
+    memcpy(address.sun_path, path, strlen(path));
+    unlink(path);
+    mode_t mask = umask(0177);
+    s->control_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool good = s->control_fd >= 0 &&
+                bind(s->control_fd, (struct sockaddr *)&address, sizeof(address)) == 0 &&
+                listen(s->control_fd, CLIENTS_MAX) == 0;
+    umask(mask);
+    if (!good) {
+        log_sys(LEVEL_ERROR, "control_socket: %s cannot be opened", path);
+        return -1;
+    }
+    return 0;
+}
+
+void control_accept(struct supervisor *s)
+{
+    int fd = accept4(s->control_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    size_t count = 0;
+    for (struct control_client *c = s->clients; c; c = c->next) {
+        count++;
+    }
+    struct control_client *client = fd >= 0 && count < CLIENTS_MAX ? calloc(1, sizeof(*client)) : NULL;
+    if (!client) {
+        if (fd >= 0) {
+            close(fd);
+        }
+        return;
+    }
+    client->fd = fd;
+    client->deadline_us = clock_us() + CLIENT_US;
+    client->next = s->clients;
+    s->clients = client;
+}
+
+/* The answer leaves in one go: the socket buffer is made large enough, and a client that does not read loses
+ * the rest. */
+static void reply(struct supervisor *s, struct control_client *client)
+{
+    struct buf out = {.limit = ANSWER_MAX};
+    int room = (int)ANSWER_MAX;
+    setsockopt(client->fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+    answer(s, client->command, &out);
+    size_t done = 0;
+    while (!out.failed && done < out.n) {
+        ssize_t n = send(client->fd, out.p + done, out.n - done, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (n <= 0) {
+            break;
+        }
+        done += (size_t)n;
+    }
+    buf_free(&out);
+    client->deadline_us = 1; /* the next tick drops it */
+}
+
+void control_read(struct supervisor *s, struct control_client *client)
+{
+    size_t room = sizeof(client->command) - 1 - client->command_n;
+    ssize_t n = recv(client->fd, client->command + client->command_n, room, 0);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return;
+    }
+    if (n > 0) {
+        client->command_n += (size_t)n;
+        client->command[client->command_n] = '\0';
+    }
+    if (n <= 0 || strchr(client->command, '\n') || client->command_n == sizeof(client->command) - 1) {
+        reply(s, client);
+    }
+}
+
+void control_tick(struct supervisor *s, uint64_t now)
+{
+    for (struct control_client *c = s->clients, *next; c; c = next) {
+        next = c->next;
+        if (now >= c->deadline_us) {
+            drop(s, c);
+        }
+    }
+}
+
+uint64_t control_next_us(const struct supervisor *s)
+{
+    uint64_t next = 0;
+    for (const struct control_client *c = s->clients; c; c = c->next) {
+        next = next == 0 || c->deadline_us < next ? c->deadline_us : next;
+    }
+    return next;
+}
+
+void control_close(struct supervisor *s)
+{
+    while (s->clients) {
+        drop(s, s->clients);
+    }
+    if (s->control_fd >= 0) {
+        close(s->control_fd);
+        s->control_fd = -1;
+        unlink(s->config->global.control_socket);
+    }
+}
+
+/* ---- the client */
+
+static int usage(FILE *to)
+{
+    fputs("Usage: tokiophp ctl [-s SOCKET | -y FILE] COMMAND\n"
+          "  status         processes, generations and workers of every pool\n"
+          "  restart POOL   a new generation for one pool; no request is lost\n"
+          "  reload         as SIGUSR2: test the configuration, then take it\n"
+          "  reopen         as SIGUSR1: reopen the logs\n"
+          "  drain          as SIGQUIT: finish what runs, then end\n"
+          "  config         the settings in effect\n",
+          to);
+    return EXIT_USAGE;
+}
+
+static int dial(const char *path)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof(address.sun_path)) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    memcpy(address.sun_path, path, strlen(path));
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+/* Prints the answer; the exit code follows its first word. */
+static int exchange(int fd, char *const *words, int count)
+{
+    char piece[4096];
+    bool first = true, refused = false;
+    ssize_t n;
+    for (int i = 0; i < count; i++) {
+        if (dprintf(fd, "%s%s", i > 0 ? " " : "", words[i]) < 0) {
+            return EXIT_SOFTWARE;
+        }
+    }
+    if (dprintf(fd, "\n") < 0) {
+        return EXIT_SOFTWARE;
+    }
+    while ((n = read(fd, piece, sizeof(piece))) > 0) {
+        refused = refused || (first && n >= 6 && memcmp(piece, "error:", 6) == 0);
+        first = false;
+        fwrite(piece, 1, (size_t)n, refused ? stderr : stdout);
+    }
+    return first || refused ? EXIT_SOFTWARE : EXIT_OK;
+}
+
+int control_client_main(int argc, char **argv)
+{
+    const char *path = NULL;
+    struct cli_options cli = {.daemonize = -1};
+    int option;
+    optind = 1;
+    while ((option = getopt(argc, argv, "s:y:h")) != -1) {
+        switch (option) {
+        case 's': path = optarg; break;
+        case 'y': cli.config_path = optarg; break;
+        case 'h': usage(stdout); return EXIT_OK;
+        default: return usage(stderr);
+        }
+    }
+    if (optind >= argc) {
+        return usage(stderr);
+    }
+    if (!path) {
+        const struct config *config = config_load(&cli);
+        path = config ? config->global.control_socket : NULL;
+    }
+    if (!path || !*path) {
+        fputs("tokiophp ctl: control_socket is not set in the configuration; say -s SOCKET\n", stderr);
+        return EXIT_CONFIG;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    int fd = dial(path);
+    if (fd < 0) {
+        fprintf(stderr, "tokiophp ctl: %s: %s\n", path, strerror(errno));
+        return EXIT_SOFTWARE;
+    }
+    int code = exchange(fd, argv + optind, argc - optind);
+    close(fd);
+    return code;
+}

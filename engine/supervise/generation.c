@@ -1,0 +1,412 @@
+/* The state machine of the generation swap; see generation.h for the picture. Supervisor's thread. A
+ * generation belongs to its seat and is freed when its process has been seen to end (seat_exited), never
+ * before, so that no event can name one that is gone.
+ *
+ * Two brakes keep a broken pool from becoming a fork storm. A start that fails is tried again after a pause
+ * that doubles. A process that had been ready and dies is replaced at once, as long as the seat has tokens,
+ * which come back one by one. Without tokens, or after several failed starts, the seat says once that it is
+ * in a crash loop, and goes on trying at intervals. */
+#include "engine/supervise/generation.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/log.h"
+#include "engine/base/str.h"
+
+#define LOOP_FAILURES 3 /* failed starts in a row that are called a crash loop */
+
+const struct generation_limits generation_default_limits = {
+    .start_us = 60 * CLOCK_US_PER_SECOND,
+    .drain_us = 30 * CLOCK_US_PER_SECOND,
+    .stop_us = CLOCK_US_PER_SECOND,
+    .warm_us = CLOCK_US_PER_SECOND,
+    .swap_gap_us = CLOCK_US_PER_SECOND,
+    .max_draining = 2,
+    .burst = 30,
+    .refill_us = 2 * CLOCK_US_PER_SECOND,
+    .retry_us = CLOCK_US_PER_SECOND / 4,
+    .retry_max_us = 10 * CLOCK_US_PER_SECOND,
+};
+
+const char *generation_state_name(enum generation_state state)
+{
+    static const char *const names[] = {"starting", "ready", "draining", "gone"};
+    return names[state];
+}
+
+/* ---- the list */
+
+void seat_init(struct seat *seat, const char *name, int index, const struct generation_hooks *hooks,
+               const struct generation_limits *limits, uint64_t now)
+{
+    memset(seat, 0, sizeof(*seat));
+    seat->name = name;
+    seat->index = index;
+    seat->hooks = hooks;
+    seat->limits = *limits;
+    seat->tokens = limits->burst;
+    seat->refilled_us = now;
+}
+
+static struct generation *add(struct seat *seat, uint32_t number, enum generation_state state, uint64_t now)
+{
+    struct generation *g = xcalloc(1, sizeof(*g));
+    g->number = number;
+    g->state = state;
+    g->launched_us = now;
+    g->seat = seat;
+    g->next = seat->generations;
+    seat->generations = g;
+    if (number > seat->last_number) {
+        seat->last_number = number;
+    }
+    return g;
+}
+
+static void drop(struct generation *g)
+{
+    struct generation **link = &g->seat->generations;
+    while (*link != g) {
+        link = &(*link)->next;
+    }
+    *link = g->next;
+    g->state = GENERATION_GONE;
+    g->seat->hooks->forget(g);
+    free(g);
+}
+
+void seat_free(struct seat *seat)
+{
+    while (seat->generations) {
+        drop(seat->generations);
+    }
+}
+
+static struct generation *in_state(const struct seat *seat, enum generation_state state)
+{
+    struct generation *g = seat->generations;
+    while (g && g->state != state) {
+        g = g->next;
+    }
+    return g;
+}
+
+struct generation *seat_serving(const struct seat *seat)
+{
+    return in_state(seat, GENERATION_READY);
+}
+
+struct generation *seat_find(const struct seat *seat, pid_t pid)
+{
+    struct generation *g = seat->generations;
+    while (g && g->pid != pid) {
+        g = g->next;
+    }
+    return g;
+}
+
+bool seat_empty(const struct seat *seat)
+{
+    return seat->generations == NULL;
+}
+
+bool seat_settled(const struct seat *seat)
+{
+    return !in_state(seat, GENERATION_STARTING) && seat->start_at_us == 0 && seat->warm_until_us == 0 &&
+           !seat->swap_wanted;
+}
+
+struct generation *seat_adopt(struct seat *seat, uint32_t number, enum generation_state state, pid_t pid,
+                              uint64_t deadline_us, uint64_t now)
+{
+    struct generation *g = add(seat, number, state, now);
+    g->ready_us = now;
+    g->pid = pid;
+    g->deadline_us = deadline_us;
+    return g;
+}
+
+/* ---- transitions */
+
+static void drain(struct generation *g, uint64_t drain_us, uint64_t now)
+{
+    g->state = GENERATION_DRAINING;
+    g->deadline_us = now + drain_us;
+    g->seat->hooks->drain(g, (unsigned)(drain_us / 1000));
+}
+
+static void kill_now(struct generation *g)
+{
+    g->killed = true;
+    g->deadline_us = 0;
+    g->seat->hooks->kill(g);
+}
+
+static void start_failed(struct seat *seat, const char *why, uint64_t now)
+{
+    uint64_t pause = seat->limits.retry_us << (seat->failures < 16 ? seat->failures : 16);
+    seat->failures++;
+    if (pause > seat->limits.retry_max_us) {
+        pause = seat->limits.retry_max_us;
+    }
+    snprintf(seat->last_failure, sizeof(seat->last_failure), "%s", why);
+    if (seat->phase == SEAT_SERVING) {
+        seat->start_at_us = now + pause;
+    }
+    bool serving = seat_serving(seat) != NULL;
+    log_error("[pool %s] a new engine process could not start: %s; %s", seat->name, why,
+              serving ? "the old one goes on serving" : "nothing serves this pool until one does");
+    if (seat->failures == LOOP_FAILURES && !seat->crash_loop) {
+        seat->crash_loop = true;
+        log_alert(
+            "[pool %s] crash loop: %u starts failed in a row (%s); trying again at intervals of up to %u s",
+            seat->name, seat->failures, why, (unsigned)(seat->limits.retry_max_us / CLOCK_US_PER_SECOND));
+    }
+}
+
+static void launch(struct seat *seat, int warm_fd, uint64_t now)
+{
+    struct generation *g = add(seat, seat->last_number + 1, GENERATION_STARTING, now);
+    seat->start_at_us = 0;
+    seat->warm_until_us = 0;
+    seat->swap_wanted = false; /* what starts now is newer than any reason so far */
+    g->deadline_us = now + seat->limits.start_us;
+    if (seat->hooks->launch(seat, g, warm_fd) != 0) {
+        drop(g);
+        start_failed(seat, "no process could be created", now);
+    }
+}
+
+void seat_start(struct seat *seat, uint64_t now)
+{
+    seat_swap(seat, "start", now);
+}
+
+static unsigned count_state(const struct seat *seat, enum generation_state state)
+{
+    unsigned count = 0;
+    for (const struct generation *g = seat->generations; g; g = g->next) {
+        count += g->state == state;
+    }
+    return count;
+}
+
+/* Swaps are one at a time, not faster than swap_gap_us, and wait while too many old ones are still draining:
+ * a pool whose every new process asks for its successor must not fill the memory with old ones. */
+static void try_swap(struct seat *seat, uint64_t now)
+{
+    if (!seat->swap_wanted || seat->phase != SEAT_SERVING || in_state(seat, GENERATION_STARTING) ||
+        seat->warm_until_us != 0 || seat->start_at_us != 0) {
+        return;
+    }
+    struct generation *old = seat_serving(seat);
+    if (!old) {
+        launch(seat, -1, now);
+        return;
+    }
+    if (now < seat->swap_after_us || count_state(seat, GENERATION_DRAINING) >= seat->limits.max_draining) {
+        return;
+    }
+    log_notice("[pool %s] engine process %d (generation %u) is being replaced: %s", seat->name, (int)old->pid,
+               old->number, seat->swap_reason);
+    seat->swap_after_us = now + seat->limits.swap_gap_us;
+    seat->warm_until_us = now + seat->limits.warm_us;
+    seat->hooks->ask_warm_list(old);
+}
+
+/* A swap while one is under way is remembered and done after it: what starts now may already be older than
+ * what the caller wants to see replaced. */
+void seat_swap(struct seat *seat, const char *why, uint64_t now)
+{
+    if (seat->phase == SEAT_SERVING) {
+        snprintf(seat->swap_reason, sizeof(seat->swap_reason), "%s", why);
+        seat->swap_wanted = true;
+        try_swap(seat, now);
+    }
+}
+
+void seat_warm_list(struct seat *seat, const struct generation *from, int warm_fd, uint64_t now)
+{
+    if (seat->warm_until_us == 0 || from != seat_serving(seat) || seat->phase != SEAT_SERVING) {
+        if (warm_fd >= 0) {
+            close(warm_fd);
+        }
+        return;
+    }
+    launch(seat, warm_fd, now);
+}
+
+void seat_ready(struct generation *g, uint64_t now)
+{
+    struct seat *seat = g->seat;
+    if (g->state != GENERATION_STARTING) {
+        return;
+    }
+    g->state = GENERATION_READY;
+    g->ready_us = now;
+    g->deadline_us = 0;
+    seat->failures = 0;
+    if (seat->crash_loop && seat->tokens > 0) {
+        seat->crash_loop = false;
+        log_notice("[pool %s] serves again", seat->name);
+    }
+    for (struct generation *old = seat->generations; old; old = old->next) {
+        if (old != g && old->state == GENERATION_READY) {
+            drain(old, seat->limits.drain_us, now);
+            seat->swaps++;
+        }
+    }
+    if (seat->phase == SEAT_ENDING) {
+        drain(g, seat->limits.drain_us, now);
+    }
+    try_swap(seat, now);
+    seat->hooks->changed(seat);
+}
+
+void seat_failed(struct generation *g, const char *why)
+{
+    snprintf(g->seat->last_failure, sizeof(g->seat->last_failure), "%s", why);
+}
+
+static void refill(struct seat *seat, uint64_t now)
+{
+    uint64_t back = (now - seat->refilled_us) / seat->limits.refill_us;
+    if (back > 0) {
+        seat->refilled_us += back * seat->limits.refill_us;
+        uint64_t tokens = seat->tokens + back;
+        seat->tokens = tokens > seat->limits.burst ? seat->limits.burst : (unsigned)tokens;
+    }
+}
+
+/* A serving process is gone. A replacement that is starting already serves as one for it. */
+static void replace_dead(struct seat *seat, uint64_t now)
+{
+    if (seat->phase != SEAT_SERVING || in_state(seat, GENERATION_STARTING) || seat_serving(seat)) {
+        return;
+    }
+    seat->warm_until_us = 0;
+    refill(seat, now);
+    if (seat->tokens > 0) {
+        seat->tokens--;
+        launch(seat, -1, now);
+        return;
+    }
+    if (!seat->crash_loop) {
+        seat->crash_loop = true;
+        log_alert("[pool %s] crash loop: its engine processes die faster than one in %u s; one is started at "
+                  "that pace",
+                  seat->name, (unsigned)(seat->limits.refill_us / CLOCK_US_PER_SECOND));
+    }
+    seat->start_at_us = seat->refilled_us + seat->limits.refill_us;
+}
+
+void seat_exited(struct generation *g, const char *how, uint64_t now)
+{
+    struct seat *seat = g->seat;
+    enum generation_state was = g->state;
+    char why[sizeof(seat->last_failure)];
+    snprintf(why, sizeof(why), "%s", seat->last_failure[0] ? seat->last_failure : how);
+    drop(g);
+    if (was == GENERATION_STARTING) {
+        seat->last_failure[0] = '\0';
+        start_failed(seat, why, now);
+    }
+    if (was == GENERATION_READY) {
+        replace_dead(seat, now);
+    }
+    try_swap(seat, now);
+    seat->hooks->changed(seat);
+}
+
+static void tick_generation(struct generation *g, uint64_t now)
+{
+    if (g->deadline_us == 0 || now < g->deadline_us) {
+        return;
+    }
+    if (g->state == GENERATION_STARTING) {
+        char why[64];
+        snprintf(why, sizeof(why), "it was not ready after %u s",
+                 (unsigned)(g->seat->limits.start_us / CLOCK_US_PER_SECOND));
+        seat_failed(g, why);
+    } else {
+        log_warning("[pool %s] engine process %d (generation %u) did not end in time and is killed",
+                    g->seat->name, (int)g->pid, g->number);
+    }
+    kill_now(g);
+}
+
+void seat_tick(struct seat *seat, uint64_t now)
+{
+    for (struct generation *g = seat->generations; g; g = g->next) {
+        tick_generation(g, now);
+    }
+    if (seat->phase != SEAT_SERVING) {
+        return;
+    }
+    refill(seat, now);
+    if (seat->warm_until_us != 0 && now >= seat->warm_until_us) {
+        launch(seat, -1, now); /* no list: a cold start is still a start */
+    } else if (seat->start_at_us != 0 && now >= seat->start_at_us && !in_state(seat, GENERATION_STARTING)) {
+        if (seat->tokens > 0 && !seat_serving(seat)) {
+            seat->tokens--;
+        }
+        launch(seat, -1, now);
+    }
+    try_swap(seat, now);
+}
+
+static void end_seat(struct seat *seat)
+{
+    seat->phase = SEAT_ENDING;
+    seat->start_at_us = 0;
+    seat->warm_until_us = 0;
+    seat->swap_wanted = false;
+}
+
+void seat_drain(struct seat *seat, uint64_t drain_us, uint64_t now)
+{
+    end_seat(seat);
+    for (struct generation *g = seat->generations; g; g = g->next) {
+        if (g->state == GENERATION_READY) {
+            drain(g, drain_us, now);
+        } else if (g->state == GENERATION_STARTING) { /* has never served: nothing to wait for */
+            g->state = GENERATION_DRAINING;
+            kill_now(g);
+        }
+    }
+}
+
+void seat_stop(struct seat *seat, uint64_t now)
+{
+    end_seat(seat);
+    for (struct generation *g = seat->generations; g; g = g->next) {
+        if (g->state == GENERATION_STARTING) {
+            kill_now(g);
+        } else {
+            g->deadline_us = now + seat->limits.stop_us;
+            seat->hooks->stop(g);
+        }
+        g->state = GENERATION_DRAINING;
+    }
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+    return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+uint64_t seat_next_us(const struct seat *seat)
+{
+    uint64_t next = sooner(seat->warm_until_us, seat->start_at_us);
+    if (seat->swap_wanted && count_state(seat, GENERATION_DRAINING) < seat->limits.max_draining) {
+        next = sooner(next, seat->swap_after_us);
+    }
+    for (const struct generation *g = seat->generations; g; g = g->next) {
+        next = sooner(next, g->deadline_us);
+    }
+    return next;
+}

@@ -1,0 +1,117 @@
+/* The generation swap: one state machine for start, replacement, reload, crash, ceiling and upgrade.
+ *
+ * A pool has seats (pm.processes of them). In a seat one engine process serves; a swap puts the next one
+ * beside it, and when that is ready the old one drains:
+ *
+ *   launch -> STARTING -> READY -> DRAINING -> GONE
+ *                 |          `------ died: launch at once ------.
+ *                 `- failed, or no READY in time: GONE; the old one goes on serving; later again
+ *
+ * The machine starts no process and asks no clock: its owner gives it a table of functions and the time,
+ * which is how it is tested without a fork. Supervisor's thread. */
+#ifndef ENGINE_SUPERVISE_GENERATION_H
+#define ENGINE_SUPERVISE_GENERATION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum generation_state { GENERATION_STARTING, GENERATION_READY, GENERATION_DRAINING, GENERATION_GONE };
+const char *generation_state_name(enum generation_state state);
+
+struct seat;
+
+/* One engine process of a seat. */
+struct generation {
+    uint32_t number;
+    enum generation_state state;
+    uint64_t launched_us, ready_us;
+    uint64_t deadline_us; /* STARTING: must be ready; DRAINING: is killed; 0 = none */
+    bool killed;          /* by us: its end is no news */
+    pid_t pid;
+    void *process; /* the owner's */
+    struct seat *seat;
+    struct generation *next;
+};
+
+/* What the owner does for the machine. */
+struct generation_hooks {
+    /* Starts g's process: fills pid and process, takes warm_fd over (-1 = none). 0, or -1 (reported). */
+    int (*launch)(struct seat *seat, struct generation *g, int warm_fd);
+    void (*ask_warm_list)(struct generation *g);
+    void (*drain)(struct generation *g, unsigned ms);
+    void (*stop)(struct generation *g);
+    void (*kill)(struct generation *g);
+    void (*forget)(struct generation *g); /* g is over: free process */
+    void (*changed)(struct seat *seat);   /* something that others may wait for has happened */
+};
+
+struct generation_limits {
+    uint64_t start_us;     /* until READY */
+    uint64_t drain_us;     /* until DRAINING ends by force */
+    uint64_t stop_us;      /* from stop to kill */
+    uint64_t warm_us;      /* for the warm list to arrive */
+    uint64_t swap_gap_us;  /* between two swaps of a seat */
+    unsigned max_draining; /* old ones that may still be draining when the next swap begins */
+    unsigned burst;        /* restarts after deaths that happen at once ... */
+    uint64_t refill_us;    /* ... and how long one of them takes to come back */
+    uint64_t retry_us;     /* first pause after a failed start; doubles ... */
+    uint64_t retry_max_us; /* ... up to this */
+};
+extern const struct generation_limits generation_default_limits; /* drain_us is the configuration's */
+
+enum seat_phase {
+    SEAT_SERVING, /* keep one READY generation here */
+    SEAT_ENDING,  /* drain what is there, start nothing */
+};
+
+struct seat {
+    const char *name; /* the pool's, for messages */
+    int index;        /* among the pool's seats */
+    const struct generation_hooks *hooks;
+    struct generation_limits limits;
+    void *owner;
+    enum seat_phase phase;
+    struct generation *generations; /* newest first */
+    uint32_t last_number;
+    bool swap_wanted;
+    char swap_reason[256];
+    uint64_t warm_until_us; /* waiting for the old one's warm list; 0 = not */
+    uint64_t swap_after_us; /* the next swap is not before this */
+    uint64_t start_at_us;   /* the next launch is not before this; 0 = none is due */
+    unsigned failures;      /* starts that failed in a row */
+    unsigned tokens;        /* restarts left of the burst */
+    uint64_t refilled_us;
+    bool crash_loop;
+    char last_failure[256];
+    uint64_t swaps; /* completed */
+};
+
+void seat_init(struct seat *seat, const char *name, int index, const struct generation_hooks *hooks,
+               const struct generation_limits *limits, uint64_t now);
+/* Frees what is left of the list (at exit; every process is gone or does not matter). */
+void seat_free(struct seat *seat);
+/* Takes a process of an earlier supervisor image in, READY or DRAINING. */
+struct generation *seat_adopt(struct seat *seat, uint32_t number, enum generation_state state, pid_t pid,
+                              uint64_t deadline_us, uint64_t now);
+
+/* Events. */
+void seat_start(struct seat *seat, uint64_t now); /* the first generation, or a new one beside adopted ones */
+void seat_swap(struct seat *seat, const char *why, uint64_t now);
+void seat_warm_list(struct seat *seat, const struct generation *from, int warm_fd,
+                    uint64_t now); /* takes fd */
+void seat_ready(struct generation *g, uint64_t now);
+void seat_failed(struct generation *g, const char *why); /* its process says why; the exit follows */
+void seat_exited(struct generation *g, const char *how, uint64_t now);
+void seat_tick(struct seat *seat, uint64_t now);
+void seat_drain(struct seat *seat, uint64_t drain_us, uint64_t now); /* end politely */
+void seat_stop(struct seat *seat, uint64_t now);                     /* end now */
+
+/* Questions. */
+uint64_t seat_next_us(const struct seat *seat); /* when seat_tick has something to do; 0 = never */
+bool seat_empty(const struct seat *seat);
+bool seat_settled(const struct seat *seat); /* no start is under way or about to be */
+struct generation *seat_serving(const struct seat *seat);
+struct generation *seat_find(const struct seat *seat, pid_t pid);
+
+#endif

@@ -1,0 +1,33 @@
+/* Who an engine process is: user, group, supplementary groups, root directory, limits, environment. Resolved
+ * on the supervisor's thread (names need the system's databases, which a chroot hides), applied in the engine
+ * process before anything else runs. */
+#ifndef ENGINE_SUPERVISE_IDENTITY_H
+#define ENGINE_SUPERVISE_IDENTITY_H
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "engine/engine_settings.h"
+
+struct identity {
+    uid_t uid;             /* 0: stay who we are */
+    gid_t gid;             /* 0: stay */
+    char *initgroups_name; /* user name for the supplementary groups; NULL = none but gid */
+    char *user, *home;     /* for USER and HOME; NULL where env[] sets them or nothing is known */
+    gid_t *groups;         /* supplementary groups, resolved */
+    int group_count;
+};
+
+/* Resolves and checks in php-fpm's wording; 0 or -1 (reported). starting: not only a configuration test. */
+int identity_resolve(const struct pool_conf *pool, bool allow_root, bool starting, struct identity *out);
+void identity_free(struct identity *id);
+
+/* Engine process. 0 or -1 (reported). */
+void identity_limits(const struct pool_conf *pool);
+int identity_become(const struct pool_conf *pool, const struct identity *id);
+void identity_environment(const struct pool_conf *pool, const struct identity *id);
+
+/* Supervisor: the limits and the priority of [global]. 0 or -1 (reported). */
+int identity_master(const struct global_settings *global);
+
+#endif

@@ -1,0 +1,327 @@
+/* Engine processes as the supervisor has them: forked, heard, read, reaped. This is the state machine's table
+ * of functions for real life. Supervisor's thread; a child's record lives from the fork (or the adoption)
+ * until the process has been reaped. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/log.h"
+#include "engine/supervise/channel.h"
+#include "engine/supervise/process.h"
+#include "engine/supervise/state.h"
+
+#define PIPE_ROUNDS 16 /* reads of one pipe before others get their turn */
+
+struct child *child_add(struct member *member, struct generation *g, pid_t pid)
+{
+    struct child *child = xcalloc(1, sizeof(*child));
+    child->member = member;
+    child->generation = g;
+    child->pid = pid;
+    child->channel = child->pipes[OUTPUT_STDOUT] = child->pipes[OUTPUT_STDERR] = -1;
+    child->started_us = clock_us();
+    child->output =
+        output_create(member->name, pid, !member->conf || member->conf->s.decorate_workers_output);
+    child->next = member->supervisor->children;
+    member->supervisor->children = child;
+    g->process = child;
+    g->pid = pid;
+    return child;
+}
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0) {
+        close(*fd);
+        *fd = -1;
+    }
+}
+
+static void close_pipe(struct child *child, enum output_stream stream)
+{
+    if (child->pipes[stream] >= 0 && child->output) {
+        if (output_read(child->output, stream, child->pipes[stream], PIPE_ROUNDS)) {
+            output_close(child->output, stream); /* a grandchild may still hold the pipe's other end */
+        }
+    }
+    close_fd(&child->pipes[stream]);
+}
+
+void child_close(struct child *child)
+{
+    struct child **link = &child->member->supervisor->children;
+    while (*link != child) {
+        link = &(*link)->next;
+    }
+    *link = child->next;
+    close_pipe(child, OUTPUT_STDOUT);
+    close_pipe(child, OUTPUT_STDERR);
+    close_fd(&child->channel);
+    output_destroy(child->output);
+    free(child);
+}
+
+/* ---- launch */
+
+struct ends {
+    int channel[2];
+    int out[2][2]; /* by stream: read end, write end */
+};
+
+static void close_ends(struct ends *ends, int side)
+{
+    close_fd(&ends->channel[side]);
+    close_fd(&ends->out[OUTPUT_STDOUT][side]);
+    close_fd(&ends->out[OUTPUT_STDERR][side]);
+}
+
+/* Side 0 is ours, side 1 the process's. Without catch_workers_output it writes to /dev/null, our stdin. */
+static int open_ends(struct ends *ends, bool catch_output)
+{
+    *ends = (struct ends){{-1, -1}, {{-1, -1}, {-1, -1}}};
+    if (channel_pair(ends->channel) != 0) {
+        return -1;
+    }
+    for (int i = 0; i < 2; i++) {
+        if (catch_output) {
+            if (pipe2(ends->out[i], O_CLOEXEC) != 0) {
+                return -1;
+            }
+            fcntl(ends->out[i][0], F_SETFL, O_NONBLOCK);
+        } else {
+            ends->out[i][1] = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+            if (ends->out[i][1] < 0) {
+                return -1;
+            }
+        }
+    }
+    return 0;
+}
+
+static _Noreturn void run_process(struct member *m, const struct generation *g, const struct ends *ends,
+                                  int warm_fd)
+{
+    struct supervisor *s = m->supervisor;
+    struct process_args args = {
+        .config = s->config,
+        .cli = s->cli,
+        .pool = m->conf,
+        .identity = &m->identity,
+        .listeners = s->listeners,
+        .board = m->board,
+        .generation = g->number,
+        .channel = ends->channel[1],
+        .warm_fd = warm_fd,
+        .access_log_fd = m->access_log_fd,
+        .slow_log_fd = m->slow_log_fd,
+        .stdout_fd = ends->out[OUTPUT_STDOUT][1],
+        .stderr_fd = ends->out[OUTPUT_STDERR][1],
+        .drain_ms = (unsigned)(s->drain_us / 1000),
+    };
+    process_main(&args);
+}
+
+static int hook_launch(struct seat *seat, struct generation *g, int warm_fd)
+{
+    struct member *m = seat->owner;
+    struct ends ends;
+    pid_t pid = -1;
+    if (open_ends(&ends, m->conf->s.catch_workers_output) == 0) {
+        pid = fork();
+    }
+    if (pid == 0) {
+        run_process(m, g, &ends, warm_fd);
+    }
+    if (pid < 0) {
+        log_sys(LEVEL_ERROR, "fork() failed");
+    }
+    close_ends(&ends, 1);
+    close_fd(&warm_fd);
+    if (pid < 0) {
+        close_ends(&ends, 0);
+        return -1;
+    }
+    struct child *child = child_add(m, g, pid);
+    child->channel = ends.channel[0];
+    child->pipes[OUTPUT_STDOUT] = ends.out[OUTPUT_STDOUT][0];
+    child->pipes[OUTPUT_STDERR] = ends.out[OUTPUT_STDERR][0];
+    log_write(m->supervisor->phase == PHASE_LAUNCHING ? LEVEL_DEBUG : LEVEL_NOTICE, __func__, __LINE__,
+              "[pool %s] child %d started", m->name, (int)pid);
+    return 0;
+}
+
+/* ---- the other hooks */
+
+static void send_simple(struct generation *g, enum channel_type type, int64_t number)
+{
+    struct child *child = g->process;
+    if (child->channel >= 0) {
+        channel_send(child->channel, type, number, NULL, NULL, 0);
+    }
+}
+
+static void hook_ask_warm_list(struct generation *g)
+{
+    send_simple(g, CHANNEL_WANT_WARM_LIST, 0);
+}
+
+static void hook_drain(struct generation *g, unsigned ms)
+{
+    send_simple(g, CHANNEL_DRAIN, ms);
+}
+
+static void hook_stop(struct generation *g)
+{
+    send_simple(g, CHANNEL_STOP, 0);
+}
+
+static void hook_kill(struct generation *g)
+{
+    kill(g->pid, SIGKILL);
+}
+
+static void hook_forget(struct generation *g)
+{
+    if (g->process) {
+        child_close(g->process);
+        g->process = NULL;
+    }
+}
+
+static void hook_changed(struct seat *seat)
+{
+    struct member *m = seat->owner;
+    if (m->board) {
+        atomic_store(&m->board->swaps, seat->swaps);
+    }
+}
+
+const struct generation_hooks launch_hooks = {
+    .launch = hook_launch,
+    .ask_warm_list = hook_ask_warm_list,
+    .drain = hook_drain,
+    .stop = hook_stop,
+    .kill = hook_kill,
+    .forget = hook_forget,
+    .changed = hook_changed,
+};
+
+/* ---- what it says */
+
+static void obey(struct child *child, struct channel_message *m)
+{
+    struct generation *g = child->generation;
+    uint64_t now = clock_us();
+    switch (m->type) {
+    case CHANNEL_READY: seat_ready(g, now); break;
+    case CHANNEL_FAILED: seat_failed(g, m->text); break;
+    case CHANNEL_SWAP:
+        if (g->state == GENERATION_READY) {
+            seat_swap(g->seat, m->text, now);
+        }
+        break;
+    case CHANNEL_CRASH:
+        report_crash(child->member->supervisor, child->member, child->pid, m->text);
+        if (m->number == SIGSEGV || m->number == SIGBUS) {
+            report_fault(child->member->supervisor);
+        }
+        break;
+    case CHANNEL_WARM_LIST: {
+        int fd = m->fd_count > 0 ? m->fds[0] : -1;
+        if (fd >= 0) {
+            m->fds[0] = m->fds[--m->fd_count];
+        }
+        seat_warm_list(g->seat, g, fd, now);
+        break;
+    }
+    default: break;
+    }
+    channel_close_fds(m);
+}
+
+void child_hear(struct child *child)
+{
+    static struct channel_message message; /* one thread; too large for a comfortable stack */
+    int rc = 0;
+    for (int i = 0; i < PIPE_ROUNDS && (rc = channel_receive(child->channel, &message)) > 0; i++) {
+        obey(child, &message);
+    }
+    if (rc < 0) {
+        close_fd(&child->channel); /* its exit follows, or its deadline ends it */
+    }
+}
+
+void child_read(struct child *child, enum output_stream stream)
+{
+    if (!child->output || !output_read(child->output, stream, child->pipes[stream], PIPE_ROUNDS)) {
+        close_fd(&child->pipes[stream]);
+    }
+}
+
+/* ---- its end */
+
+static const char *signal_name(int number)
+{
+    const char *name = sigabbrev_np(number);
+    return name ? name : "?";
+}
+
+static void describe(int status, char *out, size_t size)
+{
+    if (WIFEXITED(status)) {
+        snprintf(out, size, "with code %d", WEXITSTATUS(status));
+    } else {
+        snprintf(out, size, "on signal %d (SIG%s%s)", WTERMSIG(status), signal_name(WTERMSIG(status)),
+                 WCOREDUMP(status) ? " - core dumped" : "");
+    }
+}
+
+static void log_exit(const struct child *child, const struct generation *g, int status, const char *how)
+{
+    uint64_t lived = clock_us() - child->started_us;
+    bool expected =
+        g->state == GENERATION_DRAINING && !g->killed && WIFEXITED(status) && WEXITSTATUS(status) == 0;
+    enum log_level level = expected                                        ? LEVEL_DEBUG
+                           : WIFEXITED(status) && WEXITSTATUS(status) == 0 ? LEVEL_NOTICE
+                                                                           : LEVEL_WARNING;
+    if (child->member->supervisor->phase >= PHASE_FINISHING) {
+        level = LEVEL_DEBUG;
+    }
+    log_write(level, __func__, __LINE__, "[pool %s] child %d exited %s after %llu.%06llu seconds from start",
+              child->member->name, (int)child->pid, how, (unsigned long long)(lived / CLOCK_US_PER_SECOND),
+              (unsigned long long)(lived % CLOCK_US_PER_SECOND));
+}
+
+void child_reap(struct supervisor *s, pid_t pid, int status)
+{
+    struct child *child = s->children;
+    while (child && child->pid != pid) {
+        child = child->next;
+    }
+    if (!child) {
+        log_debug("unknown child (%d) ended", (int)pid);
+        return;
+    }
+    char how[64];
+    struct generation *g = child->generation;
+    describe(status, how, sizeof(how));
+    if (child->channel >= 0) {
+        child_hear(child); /* its last words: why it failed, a crash report */
+    }
+    log_exit(child, g, status, how);
+    if (child->member->board) {
+        scoreboard_reap(child->member->board, pid);
+    }
+    bool fault =
+        WIFSIGNALED(status) && !g->killed && (WTERMSIG(status) == SIGSEGV || WTERMSIG(status) == SIGBUS);
+    seat_exited(g, how, clock_us());
+    if (fault) {
+        report_fault(s);
+    }
+}

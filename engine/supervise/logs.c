@@ -1,0 +1,145 @@
+/* Opening and reopening log files. All descriptors are close-on-exec and keep their numbers when they are
+ * reopened (dup3 over the old one), so nobody who holds a number has to be told. Supervisor's thread. */
+#include "engine/supervise/logs.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "engine/base/log.h"
+
+static int error_log_fd = -1;
+static int original_stderr = -1;
+static bool in_use;    /* the error log is where our lines go */
+static bool to_syslog; /* instead of a file */
+
+static bool is_stderr(const char *path)
+{
+    return strcmp(path, "/dev/stderr") == 0 || strcmp(path, "/proc/self/fd/2") == 0;
+}
+
+int logs_open_file(const char *path)
+{
+    if (is_stderr(path) && original_stderr >= 0) {
+        return fcntl(original_stderr, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    }
+    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, S_IRUSR | S_IWUSR);
+    if (fd >= 0 && fd <= STDERR_FILENO) { /* never below: those numbers are replaced later */
+        int high = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+        close(fd);
+        fd = high;
+    }
+    return fd;
+}
+
+static int facility_number(const char *name)
+{
+    static const struct {
+        const char *name;
+        int number;
+    } known[] = {
+        {"AUTH", LOG_AUTH},     {"AUTHPRIV", LOG_AUTHPRIV}, {"CRON", LOG_CRON},     {"DAEMON", LOG_DAEMON},
+        {"FTP", LOG_FTP},       {"KERN", LOG_KERN},         {"LPR", LOG_LPR},       {"MAIL", LOG_MAIL},
+        {"NEWS", LOG_NEWS},     {"SYSLOG", LOG_SYSLOG},     {"USER", LOG_USER},     {"UUCP", LOG_UUCP},
+        {"LOCAL0", LOG_LOCAL0}, {"LOCAL1", LOG_LOCAL1},     {"LOCAL2", LOG_LOCAL2}, {"LOCAL3", LOG_LOCAL3},
+        {"LOCAL4", LOG_LOCAL4}, {"LOCAL5", LOG_LOCAL5},     {"LOCAL6", LOG_LOCAL6}, {"LOCAL7", LOG_LOCAL7}};
+    if (name && strncasecmp(name, "LOG_", 4) == 0) {
+        name += 4;
+    }
+    for (size_t i = 0; name && i < sizeof(known) / sizeof(known[0]); i++) {
+        if (strcasecmp(name, known[i].name) == 0) {
+            return known[i].number;
+        }
+    }
+    return LOG_DAEMON;
+}
+
+static int open_target(const struct global_settings *global)
+{
+    if (strcasecmp(global->error_log, "syslog") == 0) {
+        to_syslog = true;
+        if (in_use) {
+            log_to_syslog(global->syslog_ident ? global->syslog_ident : "php-fpm",
+                          facility_number(global->syslog_facility));
+        }
+        return 0;
+    }
+    error_log_fd = logs_open_file(global->error_log);
+    if (error_log_fd < 0) {
+        log_sys(LEVEL_ERROR, "failed to open error_log (%s)", global->error_log);
+        return -1;
+    }
+    if (in_use) {
+        log_to_fd(error_log_fd);
+        log_also_stderr(!is_stderr(global->error_log));
+    }
+    return 0;
+}
+
+int logs_open(const struct cli_options *cli, const struct global_settings *global, bool daemonize)
+{
+    if (global->log_level) {
+        log_set_level((enum log_level)global->log_level);
+    }
+    log_set_limit((size_t)global->log_limit);
+    log_set_buffering(global->log_buffering);
+    log_set_format(global->log_format ? LOG_JSON : LOG_TEXT, global->service_name);
+    original_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    in_use = daemonize || (!isatty(STDERR_FILENO) && !cli->force_stderr);
+    if (!global->error_log || global->error_log[0] == '\0') {
+        return 0;
+    }
+    return open_target(global);
+}
+
+int logs_take_stderr(void)
+{
+    if (in_use && to_syslog) {
+        dup2(STDOUT_FILENO, STDERR_FILENO); /* /dev/null by now */
+    } else if (in_use && error_log_fd >= 0 && dup2(error_log_fd, STDERR_FILENO) < 0) {
+        log_sys(LEVEL_ERROR, "failed to tie stderr fd with error_log fd: dup2()");
+        return -1;
+    }
+    log_also_stderr(false);
+    return 0;
+}
+
+void logs_restore_stderr(void)
+{
+    if (original_stderr >= 0) {
+        dup2(original_stderr, STDERR_FILENO);
+    }
+}
+
+void logs_close_original(void)
+{
+    if (original_stderr >= 0) {
+        close(original_stderr);
+        original_stderr = -1;
+    }
+}
+
+int logs_reopen_error_log(const struct global_settings *global, int *fd)
+{
+    *fd = -1;
+    if (error_log_fd < 0) {
+        return 0;
+    }
+    int fresh = logs_open_file(global->error_log);
+    if (fresh < 0) {
+        log_sys(LEVEL_ERROR, "failed to open error_log (%s)", global->error_log);
+        return -1;
+    }
+    if (dup3(fresh, error_log_fd, O_CLOEXEC) < 0 || (in_use && dup2(error_log_fd, STDERR_FILENO) < 0)) {
+        log_sys(LEVEL_ERROR, "failed to reopen error_log (%s)", global->error_log);
+        close(fresh);
+        return -1;
+    }
+    close(fresh);
+    *fd = in_use ? error_log_fd : -1;
+    return 0;
+}

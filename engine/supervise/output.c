@@ -1,0 +1,188 @@
+/* The output splitter: bytes of a pipe become lines, on the supervisor's thread. A line ends at a newline, at
+ * the flush mark that workers send after a request (it may be cut anywhere by a read), when the other stream
+ * speaks, at log_limit, and at the end of the pipe. The line buffer is bounded by log_limit.
+ *
+ * A mark that began but turns out to be something else is ordinary text. `matched` counts the bytes of a
+ * begun mark that have been swallowed so far. */
+#include "engine/supervise/output.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/base/buf.h"
+#include "engine/base/log.h"
+
+#define READ_SIZE     4096
+#define CONTENT_LEAST 64            /* of a line, however long the pool's name */
+#define SAY_FUNCTION  "output_feed" /* at debug level a line names its place: one place, one length */
+#define SAY_LINE      1
+
+struct output {
+    const char *pool;
+    pid_t pid;
+    bool decorate;
+    enum output_stream stream; /* whose text is in the line */
+    size_t matched[2];         /* by stream */
+    struct buf line;
+};
+
+static const char flush_mark[OUTPUT_FLUSH_MARK_SIZE] = OUTPUT_FLUSH_MARK;
+static const char *const stream_names[] = {[OUTPUT_STDOUT] = "stdout", [OUTPUT_STDERR] = "stderr"};
+
+struct output *output_create(const char *pool, pid_t pid, bool decorate)
+{
+    struct output *o = calloc(1, sizeof(*o));
+    if (o) {
+        o->pool = pool;
+        o->pid = pid;
+        o->decorate = decorate;
+    }
+    return o;
+}
+
+static void say(const struct output *o, char *p, size_t n, const char *suffix)
+{
+    if (!o->decorate) {
+        log_raw(p, n);
+    } else if (log_get_level() <= LEVEL_WARNING) {
+        for (char *nul = memchr(p, '\0', n); nul; nul = memchr(nul, '\0', n - (size_t)(nul - p))) {
+            *nul = ' '; /* a NUL would end the formatted text */
+        }
+        log_write(LEVEL_WARNING, SAY_FUNCTION, SAY_LINE, "[pool %s] child %d said into %s: \"%.*s\"%s",
+                  o->pool, (int)o->pid, stream_names[o->stream], (int)n, p, suffix);
+    }
+}
+
+/* How much text a line may carry so that it is exactly log_limit long, newline included. */
+static size_t line_room(const struct output *o)
+{
+    size_t limit = log_limit();
+    size_t taken = 1;
+    if (o->decorate) {
+        char head[128];
+        taken += strlen(o->pool);
+        taken += (size_t)snprintf(head, sizeof(head), "[pool ] child %d said into %s: \"\"", (int)o->pid,
+                                  stream_names[o->stream]);
+        taken += log_prefix_size(LEVEL_WARNING, SAY_FUNCTION, SAY_LINE);
+    }
+    return limit > taken + CONTENT_LEAST ? limit - taken : CONTENT_LEAST;
+}
+
+static void finish_line(struct output *o, const char *suffix)
+{
+    if (o->line.n > 0) {
+        say(o, o->line.p, o->line.n, suffix);
+        o->line.n = 0;
+    }
+}
+
+static void add_text(struct output *o, const char *p, size_t n)
+{
+    while (n > 0) {
+        size_t room = line_room(o);
+        size_t free_bytes = room > o->line.n ? room - o->line.n : 0;
+        size_t take = n < free_bytes ? n : free_bytes;
+        buf_add(&o->line, p, take);
+        if (o->line.failed) {
+            buf_free(&o->line);
+            return;
+        }
+        p += take;
+        n -= take;
+        if (n > 0) {
+            finish_line(o, "");
+        }
+    }
+}
+
+static void turn_to(struct output *o, enum output_stream stream)
+{
+    if (o->stream != stream) {
+        finish_line(o, "");
+        o->stream = stream;
+    }
+}
+
+/* Goes on with a mark that began in an earlier piece; returns the bytes used up. */
+static size_t continue_mark(struct output *o, const char *p, size_t n)
+{
+    size_t *matched = &o->matched[o->stream];
+    size_t i = 0;
+    while (i < n && *matched < sizeof(flush_mark) && p[i] == flush_mark[*matched]) {
+        i++;
+        (*matched)++;
+    }
+    if (*matched == sizeof(flush_mark)) {
+        finish_line(o, "");
+        *matched = 0;
+    } else if (i < n) {
+        add_text(o, flush_mark, *matched);
+        *matched = 0;
+    }
+    return i;
+}
+
+void output_feed(struct output *o, enum output_stream stream, const char *p, size_t n)
+{
+    turn_to(o, stream);
+    size_t i = o->matched[stream] > 0 ? continue_mark(o, p, n) : 0;
+    size_t start = i;
+    while (i < n) {
+        if (p[i] == '\n') {
+            add_text(o, p + start, i - start);
+            finish_line(o, "");
+            start = ++i;
+        } else if (p[i] == '\0') {
+            add_text(o, p + start, i - start);
+            i += continue_mark(o, p + i, n - i);
+            start = i;
+        } else {
+            i++;
+        }
+    }
+    add_text(o, p + start, n - start);
+}
+
+void output_close(struct output *o, enum output_stream stream)
+{
+    if (o->matched[stream] > 0) {
+        turn_to(o, stream);
+        add_text(o, flush_mark, o->matched[stream]);
+        o->matched[stream] = 0;
+    }
+    if (o->stream == stream) {
+        finish_line(o, ", pipe is closed");
+    }
+}
+
+void output_destroy(struct output *o)
+{
+    if (o) {
+        buf_free(&o->line);
+        free(o);
+    }
+}
+
+bool output_read(struct output *o, enum output_stream stream, int fd, int rounds)
+{
+    char piece[READ_SIZE];
+    while (rounds-- > 0) {
+        ssize_t n = read(fd, piece, sizeof(piece));
+        if (n > 0) {
+            output_feed(o, stream, piece, (size_t)n);
+        } else if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+            return true;
+        } else {
+            if (n < 0) {
+                log_sys(LEVEL_ERROR, "unable to read what child %d said into %s", (int)o->pid,
+                        stream_names[stream]);
+            }
+            output_close(o, stream);
+            return false;
+        }
+    }
+    return true;
+}

@@ -1,0 +1,125 @@
+/* What the supervisor tells the outside: systemd's heartbeat, crash files, and php-fpm's emergency restart.
+ * Supervisor's thread. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/log.h"
+#include "engine/supervise/notify.h"
+#include "engine/supervise/state.h"
+
+#define CRASH_FILES_MAX 1000 /* of one supervisor: a crash loop must not fill the disk */
+
+/* ---- systemd */
+
+void report_start(struct supervisor *s)
+{
+    notify_init();
+    if (s->config->global.systemd_interval > 0) {
+        s->notify_interval_us = (uint64_t)s->config->global.systemd_interval * CLOCK_US_PER_SECOND;
+    }
+    if (notify_watchdog_us() > 0) {
+        s->notify_interval_us = notify_watchdog_us();
+        log_notice("systemd watchdog configured to %.3gsec",
+                   (double)s->notify_interval_us / (double)CLOCK_US_PER_SECOND);
+    }
+}
+
+void report_ready(struct supervisor *s)
+{
+    bool first = s->notify_us == 0;
+    if (!notify_active()) {
+        return;
+    }
+    notify_send("READY=1\nSTATUS=Ready to handle connections\nMAINPID=%d", (int)getpid());
+    if (s->notify_interval_us == 0) {
+        log_notice("systemd monitor disabled");
+        return;
+    }
+    s->notify_us = clock_us() + s->notify_interval_us;
+    if (first) {
+        log_notice("systemd monitor interval set to %llums",
+                   (unsigned long long)(s->notify_interval_us / 1000));
+    }
+}
+
+void report_tick(struct supervisor *s, uint64_t now)
+{
+    uint64_t requests = 0, slow = 0;
+    uint32_t active = 0, idle = 0;
+    if (s->notify_us == 0 || now < s->notify_us || s->phase >= PHASE_FINISHING) {
+        return;
+    }
+    for (const struct member *m = s->members; m; m = m->next) {
+        if (m->board) {
+            active += atomic_load(&m->board->active);
+            idle += atomic_load(&m->board->idle);
+            requests += atomic_load(&m->board->accepted);
+            slow += atomic_load(&m->board->slow_requests);
+        }
+    }
+    double seconds = (double)s->notify_interval_us / (double)CLOCK_US_PER_SECOND;
+    notify_send("READY=1\n%sSTATUS=Processes active: %u, idle: %u, Requests: %llu, slow: %llu, "
+                "Traffic: %.2freq/sec",
+                notify_watchdog_us() > 0 ? "WATCHDOG=1\n" : "", active, idle, (unsigned long long)requests,
+                (unsigned long long)slow, (double)(requests - s->notified_requests) / seconds);
+    s->notified_requests = requests;
+    s->notify_us = now + s->notify_interval_us;
+}
+
+/* ---- crashes */
+
+void report_crash(struct supervisor *s, const struct member *member, pid_t pid, const char *text)
+{
+    static unsigned written;
+    char path[512], stamp[32];
+    struct tm broken;
+    time_t now = time(NULL);
+    const char *dir = s->config->global.crash_dir;
+    if (!dir || !*dir || written >= CRASH_FILES_MAX) {
+        return;
+    }
+    localtime_r(&now, &broken);
+    strftime(stamp, sizeof(stamp), "%Y%m%d-%H%M%S", &broken);
+    snprintf(path, sizeof(path), "%s/crash-%s-%s-%d-%u.txt", dir, stamp, member->name, (int)pid, written++);
+    for (char *slash = path + strlen(dir) + 1; (slash = strchr(slash, '/')); slash++) {
+        *slash = '_'; /* a pool's name may have one */
+    }
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) {
+        log_sys(LEVEL_WARNING, "a crash report could not be written (%s)", path);
+        return;
+    }
+    if (write(fd, text, strlen(text)) < 0) {
+        log_sys(LEVEL_WARNING, "a crash report could not be written (%s)", path);
+    }
+    close(fd);
+}
+
+/* php-fpm's emergency_restart_threshold: so many crashes within the interval ask for a reload. */
+void report_fault(struct supervisor *s)
+{
+    int64_t threshold = s->config->global.emergency_restart_threshold;
+    int64_t interval = s->config->global.emergency_restart_interval;
+    uint64_t now = clock_us();
+    if (threshold <= 0 || s->phase >= PHASE_FINISHING) {
+        return;
+    }
+    if (!s->crash_us) {
+        s->crash_us = xcalloc((size_t)threshold, sizeof(*s->crash_us));
+    }
+    s->crash_us[s->crash_next] = now;
+    s->crash_next = (s->crash_next + 1) % (unsigned)threshold;
+    uint64_t oldest = s->crash_us[s->crash_next];
+    if (oldest != 0 && now - oldest <= (uint64_t)interval * CLOCK_US_PER_SECOND) {
+        log_warning("failed processes threshold (%d in %d sec) is reached, initiating reload", (int)threshold,
+                    (int)interval);
+        memset(s->crash_us, 0, (size_t)threshold * sizeof(*s->crash_us));
+        upgrade_begin(s);
+    }
+}

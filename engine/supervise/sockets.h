@@ -1,0 +1,24 @@
+/* The listening sockets: opened here, or inherited, and never closed while a generation may need them.
+ * Supervisor's thread. */
+#ifndef ENGINE_SUPERVISE_SOCKETS_H
+#define ENGINE_SUPERVISE_SOCKETS_H
+
+#include <stdbool.h>
+
+#include "engine/engine.h"
+
+/* Notes what FPM_SOCKETS (php-fpm's and our own re-execution) and LISTEN_FDS (systemd) offer. */
+void sockets_inherit(void);
+bool sockets_inherited(void);
+/* Opens every listener of one pool (inherited ones first). 0 or -1 (reported). */
+int sockets_open(const struct pool_conf *pool, struct listener *list);
+/* Inherited ones that no pool has asked for: closed, unix sockets unlinked. */
+void sockets_close_unused(void);
+/* Before an execution: all of them into FPM_SOCKETS, inheritable. */
+void sockets_export(const struct listener *list);
+/* The execution did not happen: close-on-exec again. */
+void sockets_keep(const struct listener *list);
+/* At exit: close, unlink unix sockets. */
+void sockets_remove(const struct listener *list);
+
+#endif

@@ -1,0 +1,112 @@
+/* What the supervisor knows, for the files that are its organs: supervisor.c (life, signals), launch.c
+ * (engine processes), upgrade.c (reload by re-execution), control.c (the control socket), report.c (systemd,
+ * threshold). Everything here belongs to the supervisor's one thread. */
+#ifndef ENGINE_SUPERVISE_STATE_H
+#define ENGINE_SUPERVISE_STATE_H
+
+#include "engine/base/buf.h"
+#include "engine/engine.h"
+#include "engine/supervise/generation.h"
+#include "engine/supervise/identity.h"
+#include "engine/supervise/output.h"
+#include "engine/work/scoreboard.h"
+
+struct supervisor;
+
+/* One pool, with its seats. An adopted pool that the configuration does not have any more has conf == NULL.
+ */
+struct member {
+    struct supervisor *supervisor;
+    const struct pool_conf *conf;
+    char *name;
+    struct identity identity;
+    struct scoreboard *board;
+    int access_log_fd, slow_log_fd;
+    struct seat *seats;
+    int seat_count;
+    bool closed; /* its sockets could not be opened: adopted processes serve on, nothing new is started */
+    struct member *next;
+};
+
+/* What belongs to one engine process besides its place in the state machine. */
+struct child {
+    struct member *member;
+    struct generation *generation;
+    pid_t pid;
+    int channel;  /* -1: closed */
+    int pipes[2]; /* its stdout and stderr, by enum output_stream; -1 = none */
+    struct output *output;
+    uint64_t started_us;
+    struct child *next;
+};
+
+enum supervisor_phase {
+    PHASE_LAUNCHING, /* the first generation of this configuration is not up yet */
+    PHASE_RUNNING,
+    PHASE_TESTING,     /* a reload: the new binary is testing the new configuration */
+    PHASE_FINISHING,   /* QUIT: draining */
+    PHASE_TERMINATING, /* TERM, INT */
+};
+
+struct control_client;
+
+struct supervisor {
+    const struct cli_options *cli;
+    struct config *config;
+    struct listener *listeners;
+    struct member *members; /* file order */
+    struct child *children;
+    enum supervisor_phase phase;
+    bool adopted; /* this image took over from another one */
+    bool reload_wanted;
+    int signal_fd;
+    int report_fd; /* the daemonizing caller waits on it; -1 = nobody does */
+    const char *pid_path;
+    uint64_t started_us;
+    uint64_t drain_us;
+    /* the test of a reload */
+    pid_t test_pid;
+    int test_fd;
+    uint64_t test_deadline_us;
+    struct buf test_output;
+    /* the control socket */
+    int control_fd;
+    struct control_client *clients;
+    /* systemd */
+    uint64_t notify_us, notify_interval_us;
+    uint64_t notified_requests;
+    /* emergency restart: times of the last crashes */
+    uint64_t *crash_us;
+    unsigned crash_next;
+};
+
+/* launch.c */
+extern const struct generation_hooks launch_hooks;
+struct child *child_add(struct member *member, struct generation *g, pid_t pid);
+void child_close(struct child *child); /* what the pipes still hold is said; the child leaves the list */
+void child_hear(struct child *child);  /* its channel has something */
+void child_read(struct child *child, enum output_stream stream);
+void child_reap(struct supervisor *s, pid_t pid, int status);
+
+/* upgrade.c */
+void upgrade_adopt(struct supervisor *s); /* the processes of an earlier image, if there was one */
+bool upgrade_inherited(void);             /* was there one? */
+void upgrade_begin(struct supervisor *s); /* a reload was asked for */
+void upgrade_read(struct supervisor *s);  /* the test says something */
+void upgrade_tested(struct supervisor *s, int status);
+void upgrade_tick(struct supervisor *s, uint64_t now);
+
+/* report.c */
+void report_start(struct supervisor *s);
+void report_ready(struct supervisor *s);
+void report_tick(struct supervisor *s, uint64_t now);
+/* A worker or a process has crashed; the text is kept as a file where crash_dir is set. */
+void report_crash(struct supervisor *s, const struct member *member, pid_t pid, const char *text);
+void report_fault(struct supervisor *s); /* counts for emergency_restart_threshold */
+
+/* supervisor.c */
+struct member *member_find(struct supervisor *s, const char *name);
+void supervisor_reopen_logs(struct supervisor *s);
+void supervisor_finish(struct supervisor *s, const char *how); /* QUIT */
+
+#endif

@@ -1,0 +1,62 @@
+/* Process titles: the kernel shows the memory where the arguments were, and lets a longer text run on into
+ * the environment that follows it. So the environment is copied elsewhere first; argv itself stays readable
+ * through the copies that title_init puts into it. Main thread only; the copies live as long as the process.
+ */
+#include "engine/supervise/title.h"
+
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/base/str.h"
+
+static char *area;
+static size_t area_size;
+
+/* argv and environ lie one after another; whatever breaks the row ends the area. */
+static char *end_of_row(char **vector, char *end)
+{
+    for (size_t i = 0; vector[i]; i++) {
+        if (vector[i] == end) {
+            end += strlen(vector[i]) + 1;
+        }
+    }
+    return end;
+}
+
+static void move_strings(char **from, char **to)
+{
+    size_t i = 0;
+    for (; from[i]; i++) {
+        to[i] = xstrdup(from[i]);
+    }
+    to[i] = NULL;
+}
+
+void title_init(int argc, char **argv)
+{
+    if (area || argc < 1 || !argv[0]) {
+        return;
+    }
+    area = argv[0];
+    char *end = end_of_row(environ, end_of_row(argv, area));
+    area_size = (size_t)(end - area);
+    size_t count = 0;
+    while (environ[count]) {
+        count++;
+    }
+    char **copies = xcalloc(count + 1, sizeof(*copies));
+    move_strings(environ, copies);
+    environ = copies;
+    move_strings(argv, argv);
+}
+
+void title_set(const char *program, const char *text)
+{
+    if (area_size < 2) {
+        return;
+    }
+    memset(area, 0, area_size);
+    snprintf(area, area_size - 1, "%s: %s", program, text);
+}

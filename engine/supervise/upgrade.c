@@ -1,0 +1,313 @@
+/* Reload: the supervisor executes itself anew, so that configuration, binary and libraries are all fresh, and
+ * takes its sockets and its children along. First the new binary tests the new configuration in a process of
+ * its own; if that fails or takes too long, nothing changes.
+ *
+ * Sockets travel in FPM_SOCKETS. Children travel in a memory file, one line each, whose descriptor is named
+ * in TOKIOPHP_STATE together with our pid, so that nobody else believes it. The new image lets them serve
+ * until its own generation is ready, and then drains them: for the children a reload is one more swap.
+ * Supervisor's thread. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/log.h"
+#include "engine/supervise/logs.h"
+#include "engine/supervise/notify.h"
+#include "engine/supervise/sockets.h"
+#include "engine/supervise/state.h"
+
+#define STATE_VARIABLE "TOKIOPHP_STATE"
+#define TEST_US        (20 * CLOCK_US_PER_SECOND)
+#define TEST_OUTPUT    65536
+
+/* ---- taking over */
+
+static int state_descriptor(void)
+{
+    static int fd = -2;
+    int pid;
+    if (fd == -2) {
+        const char *text = getenv(STATE_VARIABLE);
+        if (!text || sscanf(text, "%d:%d", &pid, &fd) != 2 || pid != (int)getpid() || fd < 0 ||
+            fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
+            fd = -1;
+        }
+    }
+    return fd;
+}
+
+bool upgrade_inherited(void)
+{
+    return state_descriptor() >= 0;
+}
+
+/* For a process whose pool or seat does not exist any more: a place that only drains. */
+static struct member *add_orphanage(struct supervisor *s, const char *pool)
+{
+    struct member *m = xcalloc(1, sizeof(*m)), **link = &s->members;
+    m->supervisor = s;
+    m->name = xstrdup(pool);
+    m->access_log_fd = m->slow_log_fd = -1;
+    m->seat_count = 1;
+    m->seats = xcalloc(1, sizeof(*m->seats));
+    struct generation_limits limits = generation_default_limits;
+    limits.drain_us = s->drain_us;
+    seat_init(&m->seats[0], m->name, 0, &launch_hooks, &limits, clock_us());
+    m->seats[0].owner = m;
+    while (*link) {
+        link = &(*link)->next;
+    }
+    *link = m;
+    return m;
+}
+
+static int usable(int fd)
+{
+    return fd >= 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 ? fd : -1;
+}
+
+static void adopt(struct supervisor *s, const char *line)
+{
+    int pid, seat, state, channel, out, err, name_at = 0;
+    unsigned number;
+    unsigned long long deadline, started;
+    if (sscanf(line, "%d %u %d %d %d %d %d %llu %llu %n", &pid, &number, &seat, &state, &channel, &out, &err,
+               &deadline, &started, &name_at) != 9 ||
+        name_at == 0 || pid <= 0 || state < GENERATION_STARTING || state > GENERATION_DRAINING) {
+        log_warning("a line of the inherited state is not understood: %s", line);
+        return;
+    }
+    struct member *m = member_find(s, line + name_at);
+    if (!m || !m->conf || seat < 0 || seat >= m->seat_count) {
+        m = add_orphanage(s, line + name_at);
+        seat = 0;
+    }
+    struct generation *g =
+        seat_adopt(&m->seats[seat], number, (enum generation_state)state, pid, deadline, clock_us());
+    struct child *child = child_add(m, g, pid);
+    child->channel = usable(channel);
+    child->pipes[OUTPUT_STDOUT] = usable(out);
+    child->pipes[OUTPUT_STDERR] = usable(err);
+    child->started_us = started;
+    s->adopted = true;
+    log_debug("[pool %s] child %d of generation %u goes on", m->name, pid, number);
+}
+
+void upgrade_adopt(struct supervisor *s)
+{
+    int fd = state_descriptor();
+    FILE *file = fd >= 0 && lseek(fd, 0, SEEK_SET) == 0 ? fdopen(fd, "r") : NULL;
+    char *line = NULL;
+    size_t size = 0;
+    ssize_t n;
+    unsetenv(STATE_VARIABLE);
+    while (file && (n = getline(&line, &size, file)) > 0) {
+        line[n - 1] = '\0';
+        adopt(s, line);
+    }
+    free(line);
+    if (file) {
+        fclose(file);
+    }
+}
+
+/* ---- handing over */
+
+static void let_through(int fd, bool through)
+{
+    if (fd >= 0) {
+        fcntl(fd, F_SETFD, through ? 0 : FD_CLOEXEC);
+    }
+}
+
+static void pass_children(const struct supervisor *s, bool through)
+{
+    for (const struct child *c = s->children; c; c = c->next) {
+        let_through(c->channel, through);
+        let_through(c->pipes[OUTPUT_STDOUT], through);
+        let_through(c->pipes[OUTPUT_STDERR], through);
+    }
+}
+
+static int write_state(const struct supervisor *s)
+{
+    int fd = memfd_create("state", 0);
+    if (fd < 0) {
+        return -1;
+    }
+    for (const struct child *c = s->children; c; c = c->next) {
+        const struct generation *g = c->generation;
+        if (dprintf(fd, "%d %u %d %d %d %d %d %llu %llu %s\n", (int)c->pid, g->number, g->seat->index,
+                    (int)g->state, c->channel, c->pipes[OUTPUT_STDOUT], c->pipes[OUTPUT_STDERR],
+                    (unsigned long long)g->deadline_us, (unsigned long long)c->started_us,
+                    c->member->name) < 0) {
+            close(fd);
+            return -1;
+        }
+    }
+    char text[32];
+    snprintf(text, sizeof(text), "%d:%d", (int)getpid(), fd);
+    setenv(STATE_VARIABLE, text, 1);
+    return fd;
+}
+
+static void say_execution(char *const *argv)
+{
+    struct buf text = {.limit = 4096};
+    for (size_t i = 0; argv[i]; i++) {
+        buf_printf(&text, "%s\"%s\"", i > 0 ? ", " : "", argv[i]);
+    }
+    log_notice("reloading: execvp(\"%s\", {%s})", argv[0], text.failed ? "..." : text.p);
+    buf_free(&text);
+}
+
+static void execute(struct supervisor *s)
+{
+    say_execution(s->cli->argv);
+    int fd = write_state(s);
+    if (fd >= 0) {
+        sockets_export(s->listeners);
+        pass_children(s, true);
+        logs_restore_stderr();
+        execvp(s->cli->argv[0], s->cli->argv);
+    }
+    int saved = errno;
+    sockets_keep(s->listeners);
+    pass_children(s, false);
+    logs_take_stderr();
+    if (fd >= 0) {
+        close(fd);
+    }
+    unsetenv(STATE_VARIABLE);
+    errno = saved;
+    log_sys(LEVEL_ERROR, "failed to reload: execvp() failed; everything goes on as it was");
+    s->phase = PHASE_RUNNING;
+    report_ready(s);
+}
+
+/* ---- the test */
+
+static _Noreturn void run_test(const struct supervisor *s, int output)
+{
+    sigset_t none;
+    char **argv = xcalloc((size_t)s->cli->argc + 2, sizeof(*argv));
+    for (int i = 0; i < s->cli->argc; i++) {
+        argv[i] = s->cli->argv[i];
+    }
+    argv[s->cli->argc] = xstrdup("-t");
+    unsetenv("NOTIFY_SOCKET");
+    dup2(output, STDOUT_FILENO);
+    dup2(output, STDERR_FILENO);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGPIPE, SIG_DFL);
+    execvp(argv[0], argv);
+    dprintf(STDERR_FILENO, "%s: %s\n", argv[0], strerror(errno));
+    _exit(127);
+}
+
+static void refuse(struct supervisor *s, const char *why)
+{
+    struct str rest = {s->test_output.p, s->test_output.n}, line;
+    log_error("reload refused: %s; nothing was changed", why);
+    while (s->test_output.n > 0 && str_split(&rest, '\n', &line)) {
+        if (line.n > 0) {
+            log_error("reload refused: %.*s", (int)line.n, line.p);
+        }
+    }
+    s->phase = PHASE_RUNNING;
+    report_ready(s);
+}
+
+void upgrade_begin(struct supervisor *s)
+{
+    int fds[2];
+    if (s->phase == PHASE_LAUNCHING) {
+        s->reload_wanted = true; /* one after the other */
+    }
+    if (s->phase != PHASE_RUNNING) {
+        return;
+    }
+    log_notice("Reloading in progress ...");
+    notify_send("RELOADING=1\nMONOTONIC_USEC=%llu\nSTATUS=Reloading in progress ...",
+                (unsigned long long)clock_us());
+    if (!s->config->path) { /* no file to test */
+        execute(s);
+        return;
+    }
+    if (pipe2(fds, O_CLOEXEC) != 0) {
+        refuse(s, strerror(errno));
+        return;
+    }
+    s->phase = PHASE_TESTING;
+    s->test_pid = fork();
+    if (s->test_pid == 0) {
+        run_test(s, fds[1]);
+    }
+    close(fds[1]);
+    fcntl(fds[0], F_SETFL, O_NONBLOCK);
+    s->test_fd = fds[0];
+    s->test_deadline_us = clock_us() + TEST_US;
+    s->test_output.limit = TEST_OUTPUT;
+    if (s->test_pid < 0) {
+        upgrade_tested(s, -1);
+    }
+}
+
+void upgrade_read(struct supervisor *s)
+{
+    char piece[4096];
+    ssize_t n;
+    while (s->test_fd >= 0 && (n = read(s->test_fd, piece, sizeof(piece))) != 0) {
+        if (n > 0) {
+            buf_add(&s->test_output, piece, (size_t)n);
+        } else if (errno != EINTR) {
+            return;
+        }
+    }
+    if (s->test_fd >= 0) {
+        close(s->test_fd);
+        s->test_fd = -1;
+    }
+}
+
+void upgrade_tested(struct supervisor *s, int status)
+{
+    char why[96];
+    upgrade_read(s);
+    if (s->test_fd >= 0) {
+        close(s->test_fd);
+        s->test_fd = -1;
+    }
+    s->test_pid = 0;
+    if (s->phase != PHASE_TESTING) {
+        /* told to stop meanwhile */
+    } else if (status != -1 && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+        execute(s);
+    } else {
+        snprintf(why, sizeof(why), "the test of the new configuration ended %s %d",
+                 status != -1 && WIFEXITED(status) ? "with code" : "on signal",
+                 status == -1        ? 0
+                 : WIFEXITED(status) ? WEXITSTATUS(status)
+                                     : WTERMSIG(status));
+        refuse(s, why);
+    }
+    buf_free(&s->test_output);
+}
+
+void upgrade_tick(struct supervisor *s, uint64_t now)
+{
+    if (s->test_pid > 0 && now >= s->test_deadline_us) {
+        s->test_deadline_us = now + TEST_US;
+        log_error("the test of the new configuration takes more than %u s",
+                  (unsigned)(TEST_US / CLOCK_US_PER_SECOND));
+        kill(s->test_pid, SIGKILL);
+    }
+}
