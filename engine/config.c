@@ -445,12 +445,7 @@ static void make_file_less(struct loading *l)
     l->config->global.daemonize_given = true;
 }
 
-static bool environment_is_enough(const struct cli_options *cli)
-{
-    return !cli->as_php_fpm && !cli->config_path && (getenv("LISTEN_ADDR") || getenv("DOCUMENT_ROOT"));
-}
-
-static char *default_path(const struct cli_options *cli)
+char *config_default_path(const struct cli_options *cli)
 {
     if (cli->config_path) {
         return xstrdup(cli->config_path);
@@ -483,14 +478,12 @@ static int read_file(struct loading *l, const char *path)
 static int fill(struct loading *l)
 {
     struct config *c = l->config;
-    char *path = default_path(c->cli);
 
-    if (c->cli->serve || (environment_is_enough(c->cli) && access(path, F_OK) < 0)) {
-        free(path);
+    if (c->cli->serve) {
         make_file_less(l);
     } else {
-        c->path = path;
-        if (read_file(l, path) < 0) {
+        c->path = config_default_path(c->cli);
+        if (read_file(l, c->path) < 0) {
             return -1;
         }
     }

@@ -7,6 +7,8 @@
 #include <strings.h>
 #include <syslog.h>
 
+#include "engine/base/str.h"
+
 #define GLOBAL(row_name, row_type, field)                                                                    \
     .name = row_name, .type = row_type, .offset = offsetof(struct global_settings, field)
 #define POOL(row_name, row_type, field)                                                                      \
@@ -30,6 +32,21 @@ static int check_suppress_path(const char *value, char *error, size_t error_size
         return -1;
     }
     return 0;
+}
+
+#define MAX_CHILDREN_MOST 65535
+
+/* Zero and negative numbers are config_check()'s, which has php-fpm's sentence for them. */
+static int check_max_children(const char *value, char *error, size_t error_size)
+{
+    uint64_t number;
+    struct str text = str_of(value[0] == '-' ? value + 1 : value);
+
+    if (strcasecmp(value, "auto") == 0 || (str_to_u64(text, &number) && number <= MAX_CHILDREN_MOST)) {
+        return 0;
+    }
+    snprintf(error, error_size, "expected a number from 1 to %d, or auto", MAX_CHILDREN_MOST);
+    return -1;
 }
 
 static int check_not_empty(const char *value, char *error, size_t error_size)
@@ -144,7 +161,7 @@ static const struct setting_row pool_rows[] = {
      .help = "core dumps and debuggers although the user changed"},
     {POOL("pm", SETTING_WORD, pm), .words = pm_words, .help = "how the number of workers is decided"},
     {POOL("pm.max_children", SETTING_INT, max_children), .initial = "0", .words = auto_words,
-     .word_value = MAX_CHILDREN_AUTO, .environment = "PHP_WORKERS",
+     .word_value = MAX_CHILDREN_AUTO, .check = check_max_children, .environment = "PHP_WORKERS",
      .help = "most workers = most requests at once; 0 or auto = by CPU and cgroup"},
     {POOL("pm.start_servers", SETTING_INT, start_servers), .initial = "0",
      .given_offset = offsetof(struct pool_settings, start_servers_given),

@@ -1,0 +1,312 @@
+/* The command line. php-fpm's letters and long names mean what they mean to php-fpm, under whatever name we
+ * run; the words (serve, ctl, top, fpm) exist only as tokiophp. Main thread, before anything else; what is
+ * allocated lives as long as the process. */
+#include "engine/cli.h"
+
+#include <ctype.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/base/str.h"
+#include "engine/config.h"
+
+#define SHORT_OPTIONS "+:c:nd:ehimvty:p:g:RDFO"
+
+static const struct option long_options[] = {
+    {"php-ini", required_argument, NULL, 'c'},
+    {"no-php-ini", no_argument, NULL, 'n'},
+    {"define", required_argument, NULL, 'd'},
+    {"profile-info", no_argument, NULL, 'e'},
+    {"help", no_argument, NULL, 'h'},
+    {"usage", no_argument, NULL, 'h'},
+    {"info", no_argument, NULL, 'i'},
+    {"modules", no_argument, NULL, 'm'},
+    {"version", no_argument, NULL, 'v'},
+    {"test", no_argument, NULL, 't'},
+    {"fpm-config", required_argument, NULL, 'y'},
+    {"config", required_argument, NULL, 'y'},
+    {"prefix", required_argument, NULL, 'p'},
+    {"pid", required_argument, NULL, 'g'},
+    {"allow-to-run-as-root", no_argument, NULL, 'R'},
+    {"daemonize", no_argument, NULL, 'D'},
+    {"nodaemonize", no_argument, NULL, 'F'},
+    {"force-stderr", no_argument, NULL, 'O'},
+    {NULL, 0, NULL, 0},
+};
+
+/* ---- pieces ---- */
+
+static void append_line(char **text, const char *line)
+{
+    char *longer = xasprintf("%s%s\n", *text ? *text : "", line);
+
+    free(*text);
+    *text = longer;
+}
+
+/* "-d k" means k=1; a value that PHP's ini scanner would take apart is quoted. */
+static void add_define(struct cli_options *o, const char *text)
+{
+    const char *equals = strchr(text, '=');
+    char *line;
+
+    if (!equals) {
+        line = xasprintf("%s=1", text);
+    } else if (equals[1] && !isalnum((unsigned char)equals[1]) && equals[1] != '"' && equals[1] != '\'') {
+        line = xasprintf("%.*s=\"%s\"", (int)(equals - text), text, equals + 1);
+    } else {
+        line = xstrdup(text);
+    }
+    append_line(&o->php_defines, line);
+    free(line);
+}
+
+static void add_setting(struct cli_options *o, const char *name, const char *value)
+{
+    char *line = xasprintf("%s=%s", name, value);
+
+    append_line(&o->settings, line);
+    free(line);
+}
+
+/* "-y=FILE" is "-y FILE", as php-fpm has it. A copy: the process title is written over argv. */
+static const char *path_argument(const char *argument)
+{
+    return xstrdup(*argument == '=' ? argument + 1 : argument);
+}
+
+/* ---- flags ---- */
+
+static void set_action(struct cli *cli, enum cli_action action, char what)
+{
+    if (cli->action == CLI_RUN) { /* the first one wins */
+        cli->action = action;
+        cli->what = what;
+    }
+}
+
+/* false: no such option. */
+static bool take_option(struct cli *cli, int letter)
+{
+    struct cli_options *o = &cli->options;
+
+    switch (letter) {
+    case 'c': o->php_ini = path_argument(optarg); break;
+    case 'n': o->no_php_ini = true; break;
+    case 'd': add_define(o, optarg); break;
+    case 'e': o->extended_info = true; break;
+    case 'h': set_action(cli, CLI_HELP, 0); break;
+    case 'i':
+    case 'm':
+    case 'v': set_action(cli, CLI_PHP, (char)letter); break;
+    case 't': o->test++; break;
+    case 'y': o->config_path = path_argument(optarg); break;
+    case 'p': o->prefix = path_argument(optarg); break;
+    case 'g': o->pid_path = path_argument(optarg); break;
+    case 'R': o->allow_root = true; break;
+    case 'D': o->daemonize = 1; break;
+    case 'F': o->daemonize = 0; break;
+    case 'O': o->force_stderr = true; break;
+    default: return false;
+    }
+    return true;
+}
+
+static void parse_flags(struct cli *cli, int argc, char **argv)
+{
+    int letter;
+
+    opterr = 0; /* usage says it all */
+    optind = 1;
+    while ((letter = getopt_long(argc, argv, SHORT_OPTIONS, long_options, NULL)) != -1) {
+        if (letter == '?' && optopt == '?') {
+            set_action(cli, CLI_HELP, 0);
+        } else if (!take_option(cli, letter)) {
+            cli->action = CLI_USAGE;
+            return;
+        }
+    }
+    if (optind < argc) {
+        cli->action = CLI_USAGE;
+    }
+}
+
+/* ---- serve ---- */
+
+static const struct option serve_options[] = {
+    {"listen", required_argument, NULL, 'l'},
+    {"index", required_argument, NULL, 'I'},
+    {"workers", required_argument, NULL, 'w'},
+    {"tls-cert", required_argument, NULL, 'C'},
+    {"tls-key", required_argument, NULL, 'K'},
+    {"php-ini", required_argument, NULL, 'c'},
+    {"no-php-ini", no_argument, NULL, 'n'},
+    {"define", required_argument, NULL, 'd'},
+    {"test", no_argument, NULL, 't'},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
+struct serve_words {
+    const char *directory, *listen;
+    bool tls;
+};
+
+static bool take_serve_option(struct cli *cli, int letter, struct serve_words *words)
+{
+    struct cli_options *o = &cli->options;
+
+    switch (letter) {
+    case 1: /* a word */
+        if (words->directory) {
+            return false;
+        }
+        words->directory = optarg;
+        break;
+    case 'l': words->listen = optarg; break;
+    case 'I': add_setting(o, "http.index", optarg); break;
+    case 'w': add_setting(o, "pm.max_children", optarg); break;
+    case 'C':
+        add_setting(o, "http.tls_cert", optarg);
+        words->tls = true;
+        break;
+    case 'K': add_setting(o, "http.tls_key", optarg); break;
+    case 'c':
+    case 'n':
+    case 'd':
+    case 't':
+    case 'h': return take_option(cli, letter);
+    default: return false;
+    }
+    return !optarg || !strchr(optarg, '\n'); /* settings are lines */
+}
+
+static void parse_serve(struct cli *cli, int argc, char **argv)
+{
+    struct cli_options *o = &cli->options;
+    struct serve_words words = {0};
+    int letter;
+
+    opterr = 0;
+    optind = 1;
+    optarg = NULL;
+    while ((letter = getopt_long(argc, argv, "-:c:nd:th", serve_options, NULL)) != -1) {
+        if (!take_serve_option(cli, letter, &words)) {
+            cli->action = CLI_USAGE;
+            return;
+        }
+        optarg = NULL;
+    }
+    o->serve = true;
+    o->allow_root = true; /* in a container root is the only user there is */
+    if (words.directory) {
+        add_setting(o, "http.document_root", words.directory);
+    }
+    if (words.tls) {
+        add_setting(o, "http.listen", "");
+        add_setting(o, "http.tls_listen", words.listen ? words.listen : "127.0.0.1:8443");
+    } else if (words.listen) {
+        add_setting(o, "http.listen", words.listen);
+    }
+}
+
+/* ---- the whole ---- */
+
+static bool named_php_fpm(const char *program)
+{
+    const char *slash = strrchr(program, '/');
+
+    return strstr(slash ? slash + 1 : program, "php-fpm") != NULL;
+}
+
+/* No file, but an environment that says what to serve: as in a container. */
+static void serve_from_environment(struct cli_options *o)
+{
+    if (o->as_php_fpm || o->config_path || (!getenv("LISTEN_ADDR") && !getenv("DOCUMENT_ROOT"))) {
+        return;
+    }
+    char *path = config_default_path(o);
+    if (access(path, F_OK) < 0) {
+        o->serve = true;
+        o->allow_root = true;
+    }
+    free(path);
+}
+
+static bool is_word(int argc, char **argv, const char *word)
+{
+    return argc > 1 && strcmp(argv[1], word) == 0;
+}
+
+void cli_parse(int argc, char **argv, struct cli *out)
+{
+    struct cli_options *o = &out->options;
+
+    *out = (struct cli){.options = {.daemonize = -1, .argc = argc, .argv = argv}};
+    o->as_php_fpm = named_php_fpm(argv[0]);
+    if (o->as_php_fpm) {
+        parse_flags(out, argc, argv);
+    } else if (is_word(argc, argv, "fpm")) {
+        o->as_php_fpm = true;
+        parse_flags(out, argc - 1, argv + 1);
+    } else if (is_word(argc, argv, "serve")) {
+        parse_serve(out, argc - 1, argv + 1);
+    } else if (is_word(argc, argv, "ctl") || is_word(argc, argv, "top")) {
+        out->action = CLI_CONTROL;
+        out->argc = argc - 1;
+        out->argv = argv + 1;
+    } else if (is_word(argc, argv, "--print-settings") && argc <= 3) {
+        out->action = CLI_PRINT_SETTINGS;
+        out->format = argc == 3 ? argv[2] : "text";
+    } else {
+        parse_flags(out, argc, argv);
+        serve_from_environment(o);
+    }
+}
+
+static const char fpm_usage[] =
+    "  -c, --php-ini PATH           php.ini, or the directory where it is\n"
+    "  -n, --no-php-ini             no php.ini at all\n"
+    "  -d, --define NAME[=VALUE]    set a PHP setting\n"
+    "  -e, --profile-info           more information for debuggers and profilers\n"
+    "  -h, --help                   this text\n"
+    "  -i, --info                   phpinfo() as text\n"
+    "  -m, --modules                PHP's modules\n"
+    "  -v, --version                versions\n"
+    "  -y, --fpm-config FILE        the configuration file\n"
+    "  -t, --test                   test the configuration; -tt also prints it\n"
+    "  -p, --prefix DIR             where relative paths begin\n"
+    "  -g, --pid FILE               file for the process id\n"
+    "  -R, --allow-to-run-as-root   a pool's user may be root\n"
+    "  -D, --daemonize              run in the background, whatever the configuration says\n"
+    "  -F, --nodaemonize            stay in the foreground, whatever the configuration says\n"
+    "  -O, --force-stderr           with -F: log to stderr although it is not a terminal\n";
+
+static const char own_usage[] =
+    "  %s [--config FILE] [OPTION]...\n"
+    "  %s serve [DIR] [--listen ADDRESS] [--index FILE] [--workers N]\n"
+    "  %*s        [--tls-cert FILE --tls-key FILE]   a web server for DIR, without a configuration file\n"
+    "  %s fpm [OPTION]...                  as php-fpm: its default paths and messages\n"
+    "  %s ctl COMMAND                      talk to the running server (ctl help)\n"
+    "  %s top                              watch the running server\n"
+    "  %s --print-settings [text|markdown|ini]\n"
+    "\nOptions:\n";
+
+void cli_print_usage(const struct cli *cli, const char *program)
+{
+    const char *slash = strrchr(program, '/');
+    const char *p = slash ? slash + 1 : program;
+
+    if (cli->options.as_php_fpm) {
+        printf("Usage: %s [-n] [-e] [-h] [-i] [-m] [-v] [-t] [-p DIR] [-g FILE] [-c FILE] [-d NAME[=VALUE]] "
+               "[-y FILE] [-R] [-D] [-F [-O]]\n",
+               p);
+    } else {
+        printf("Usage:\n");
+        printf(own_usage, p, p, (int)strlen(p), "", p, p, p, p);
+    }
+    printf("%s", fpm_usage);
+}

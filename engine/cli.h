@@ -1,0 +1,29 @@
+/* The command line: php-fpm's flags, and tokiophp's own words. Main thread, before anything else. */
+#ifndef ENGINE_CLI_H
+#define ENGINE_CLI_H
+
+#include "engine/engine_settings.h"
+
+enum cli_action {
+    CLI_RUN,            /* serve, or test the configuration */
+    CLI_HELP,           /* usage on stdout, exit 0 */
+    CLI_USAGE,          /* usage on stdout, exit 64 */
+    CLI_PHP,            /* `what` of php_info_main(): i, m or v */
+    CLI_PRINT_SETTINGS, /* `format` */
+    CLI_CONTROL,        /* control_client_main(argc, argv) */
+};
+
+struct cli {
+    enum cli_action action;
+    struct cli_options options;
+    char what;
+    const char *format;
+    int argc; /* CLI_CONTROL: from the word on */
+    char **argv;
+};
+
+/* Fills out; it and its options live as long as the process. */
+void cli_parse(int argc, char **argv, struct cli *out);
+void cli_print_usage(const struct cli *cli, const char *program);
+
+#endif

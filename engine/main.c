@@ -1,0 +1,131 @@
+/* The program: command line, then one of the things that it asks for. Main thread; no other exists before
+ * supervisor_run(). */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/log.h"
+#include "engine/cli.h"
+#include "engine/engine.h"
+#include "engine/supervise/control.h"
+#include "engine/supervise/identity.h"
+#include "engine/supervise/supervisor.h"
+#ifdef HAVE_PHP
+#include "engine/php/runtime.h"
+#endif
+
+static int show_php(const struct cli *cli)
+{
+    if (cli->what == 'v' && !cli->options.as_php_fpm) {
+        printf("tokiophp %s\n", TOKIOPHP_VERSION);
+    }
+    fflush(stdout);
+#ifdef HAVE_PHP
+    return php_info_main(&cli->options, cli->what);
+#else
+    if (cli->what != 'v') {
+        fprintf(stderr, "this build has no PHP\n");
+    }
+    return cli->what == 'v' ? EXIT_OK : EXIT_SOFTWARE;
+#endif
+}
+
+static int print_settings(const struct cli *cli)
+{
+    if (config_print_settings(cli->format) < 0) {
+        cli_print_usage(cli, cli->options.argv[0]);
+        return EXIT_USAGE;
+    }
+    return EXIT_OK;
+}
+
+/* -t also looks users and groups up, which a start does later. */
+static int test_identities(const struct config *config)
+{
+    for (const struct pool_conf *pool = config->pools; pool; pool = pool->next) {
+        struct identity id = {0};
+        if (identity_resolve(pool, config->cli->allow_root, false, &id) < 0) {
+            return -1;
+        }
+        identity_free(&id);
+    }
+    return 0;
+}
+
+static int initialization_failed(const struct cli_options *options)
+{
+    if (options->as_php_fpm) {
+        log_error("FPM initialization failed");
+    }
+    return EXIT_CONFIG;
+}
+
+static int test_config(struct config *config)
+{
+    if (test_identities(config) < 0) {
+        return initialization_failed(config->cli);
+    }
+    if (config->cli->test > 1) {
+        config_dump(config);
+    }
+    log_notice("configuration file %s test is successful", config->path ? config->path : "(none)");
+    config_free(config);
+    return EXIT_OK;
+}
+
+/* `serve` says where it serves what, before the log's first line. */
+static void announce(const struct pool_conf *pool)
+{
+    static const struct {
+        const char *row, *scheme;
+    } listeners[] = {{"http.listen", "http"}, {"http.tls_listen", "https"}};
+    char address[256], root[1024] = "";
+    void *in;
+    const struct setting_row *row = pool_setting(pool, "http.document_root", &in);
+
+    if (row) {
+        settings_text(row, in, root, sizeof root);
+    }
+    for (size_t i = 0; i < sizeof listeners / sizeof *listeners; i++) {
+        row = pool_setting(pool, listeners[i].row, &in);
+        const char *text = row ? settings_text(row, in, address, sizeof address) : "";
+        if (*text && strcmp(text, "undefined") != 0) {
+            log_notice("serving %s at %s://%s/", root, listeners[i].scheme, text);
+        }
+    }
+}
+
+static int run(const struct cli *cli)
+{
+    struct config *config = config_load(&cli->options);
+
+    if (!config) {
+        return initialization_failed(&cli->options);
+    }
+    if (cli->options.test) {
+        return test_config(config);
+    }
+    if (cli->options.serve) {
+        announce(config->pools);
+    }
+    return supervisor_run(&cli->options, config);
+}
+
+int main(int argc, char **argv)
+{
+    static struct cli cli; /* lives as long as the process: settings point into it */
+
+    if (argc < 1) {
+        return EXIT_USAGE;
+    }
+    cli_parse(argc, argv, &cli);
+    switch (cli.action) {
+    case CLI_HELP: cli_print_usage(&cli, argv[0]); return EXIT_OK;
+    case CLI_USAGE: cli_print_usage(&cli, argv[0]); return EXIT_USAGE;
+    case CLI_PHP: return show_php(&cli);
+    case CLI_PRINT_SETTINGS: return print_settings(&cli);
+    case CLI_CONTROL: return control_client_main(cli.argc, cli.argv);
+    case CLI_RUN: break;
+    }
+    return run(&cli);
+}
