@@ -185,10 +185,22 @@ static int start_frontends(struct control *c, const struct listener *own)
     return 0;
 }
 
+static const struct executor *choose_executor(const struct pool_conf *pool)
+{
+#ifdef HAVE_PHP
+    return pool->s.engine == ENGINE_STUB ? &stub_executor : &php_executor;
+#else
+    return pool->s.engine == ENGINE_STUB ? &stub_executor : NULL;
+#endif
+}
+
 static const char *start(struct control *c, const struct listener *own)
 {
     const struct process_args *args = c->args;
-    c->executor = args->pool->s.engine == ENGINE_STUB ? &stub_executor : &php_executor;
+    c->executor = choose_executor(args->pool);
+    if (!c->executor) {
+        return "this build has no PHP: only engine = stub runs";
+    }
     if (c->executor->start(args->cli, args->pool) != 0) {
         return "the executor did not start";
     }

@@ -27,6 +27,7 @@
 #define CPU_UNREAD_MAX 64
 
 _Thread_local struct worker *current_worker;
+_Thread_local struct cgi_rules cgi_rules;
 
 static const int fatal_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 
