@@ -165,7 +165,7 @@ static void forget_empty(struct pool_settings *s)
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         set_default(texts[i], NULL);
     }
-    set_default(&s->access_format, "%R - %u %t \"%m %r\" %s");
+    set_default(&s->access_format, s->access_log ? "%R - %u %t \"%m %r\" %s" : NULL);
 }
 
 static int check_prefix(struct config *c, struct pool_conf *pool)
@@ -454,7 +454,7 @@ static int check_access_format(const struct pool_conf *pool)
     const char *format = pool->s.access_format;
     char error[256];
 
-    if (!pool->s.access_log || strcmp(format, "json") == 0 || strcmp(format, "combined") == 0) {
+    if (!format || strcmp(format, "json") == 0 || strcmp(format, "combined") == 0) {
         return 0;
     }
     if (access_format_check(format, error, sizeof error) < 0) {

@@ -15,6 +15,7 @@ enum dump_form {
     DUMP_PLAIN,    /* as settings_text() has it */
     DUMP_NUMBER,   /* a bare number, whatever the row's type or words are */
     DUMP_FACILITY, /* the number of syslog.h */
+    DUMP_LEVEL,    /* in capitals */
     DUMP_EVENTS,   /* what is used, not what is written */
     DUMP_PAIRS,    /* a line each, the last one first */
 };
@@ -30,7 +31,7 @@ static const struct dump_line global_lines[] = {
     {"syslog.ident", DUMP_PLAIN},
     {"syslog.facility", DUMP_FACILITY},
     {"log_buffering", DUMP_PLAIN},
-    {"log_level", DUMP_PLAIN},
+    {"log_level", DUMP_LEVEL},
     {"log_limit", DUMP_PLAIN},
     {"emergency_restart_interval", DUMP_PLAIN},
     {"emergency_restart_threshold", DUMP_PLAIN},
@@ -111,6 +112,9 @@ static void dump_row(const struct setting_row *row, const void *in, enum dump_fo
     case DUMP_PAIRS: dump_pairs(row->name, *(struct setting_pair *const *)field); break;
     case DUMP_NUMBER: log_notice("\t%s = %" PRId64, row->name, *(const int64_t *)field); break;
     case DUMP_FACILITY: log_notice("\t%s = %d", row->name, syslog_facility(*(char *const *)field)); break;
+    case DUMP_LEVEL:
+        log_notice("\t%s = %s", row->name, log_level_name((enum log_level) * (const int *)field));
+        break;
     case DUMP_EVENTS: log_notice("\t%s = epoll", row->name); break;
     case DUMP_PLAIN: log_notice("\t%s = %s", row->name, settings_text(row, in, text, sizeof text)); break;
     }
