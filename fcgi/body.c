@@ -240,13 +240,31 @@ bool body_visibly_empty(const struct fcgi_exchange *x)
            (h[2] << 8 | h[3]) == x->id;
 }
 
+/* Steps over the end of a body that was read to its end, or is none: an ABORT_REQUEST can only lie behind it.
+ */
+static void pass_end(struct fcgi_exchange *x)
+{
+    struct fcgi_body *b = &x->body;
+
+    if (b->end == BODY_OPEN && !b->content_left && !b->padding_left && !b->header_n && fill(x, false) > 0 &&
+        body_visibly_empty(x)) {
+        step(x, false);
+    }
+    if (b->end == BODY_WHOLE && b->padding_left) {
+        step(x, false);
+    }
+}
+
 bool body_peer_left(struct fcgi_exchange *x)
 {
     unsigned char h[FCGI_HEADER_LEN];
     struct pollfd p = {.fd = x->conn->wait.fd};
-    const unsigned char *at = x->input + x->input_at;
-    ssize_t n = (ssize_t)buffered(x);
+    const unsigned char *at;
+    ssize_t n;
 
+    pass_end(x);
+    at = x->input + x->input_at;
+    n = (ssize_t)buffered(x);
     if (x->body.end != BODY_WHOLE || x->body.padding_left) {
         return poll(&p, 1, 0) > 0 && (p.revents & (POLLERR | POLLHUP));
     }

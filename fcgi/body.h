@@ -31,7 +31,7 @@ ssize_t body_read(struct fcgi_exchange *x, char *buf, size_t n);
 enum body_end body_skip(struct fcgi_exchange *x);
 /* Does the next record, already read, say that there is no body? Changes nothing. */
 bool body_visibly_empty(const struct fcgi_exchange *x);
-/* Between records only: has the peer aborted the request, or left? Changes nothing; one recv(). */
+/* Has the peer aborted the request, or left? Never waits, loses nothing; at most two system calls. */
 bool body_peer_left(struct fcgi_exchange *x);
 
 #endif
