@@ -22,7 +22,7 @@
 #include "engine/base/clock.h"
 
 #define TO_SYSLOG     (-1)
-#define TAPPED_AS_ALL (-2)
+#define WORKER_AS_ALL (-2)
 #define LIMIT_DEFAULT 1024
 #define STACK_LINE    4096 /* longer limits allocate */
 #define ELLIPSIS      "..."
@@ -36,10 +36,11 @@ static _Atomic size_t line_limit = LIMIT_DEFAULT;
 static _Atomic bool buffering = true;
 static _Atomic bool timestamps = true;
 static _Atomic int line_format = LOG_TEXT;
-static _Atomic int tapped_fd = TAPPED_AS_ALL;
+static _Atomic int worker_fd = WORKER_AS_ALL;
 static char service_name[64]; /* set before other threads exist */
 
 _Thread_local log_tap_fn log_tap;
+_Thread_local bool log_as_server;
 
 /* The finished line: prefix, message, newline. */
 struct line {
@@ -179,9 +180,9 @@ size_t log_limit(void)
     return line_limit;
 }
 
-void log_set_tapped_fd(int fd)
+void log_set_worker_fd(int fd)
 {
-    tapped_fd = fd;
+    worker_fd = fd;
 }
 
 bool log_buffering(void)
@@ -339,7 +340,7 @@ size_t log_prefix_size(enum log_level level, const char *function, int number)
 }
 
 /* A worker's line on its stderr: no time, because the supervisor's line around it has one. */
-static void write_tapped(enum log_level level, const char *format, va_list args)
+static void write_worker_line(enum log_level level, const char *format, va_list args)
 {
     struct line line;
 
@@ -347,7 +348,7 @@ static void write_tapped(enum log_level level, const char *format, va_list args)
     line_printf(&line, "%s: ", log_level_name(level));
     line_vprintf(&line, format, args);
     line.p[line.n++] = '\n';
-    write_all(tapped_fd, line.p, line.n);
+    write_all(worker_fd, line.p, line.n);
     line_close(&line);
 }
 
@@ -381,17 +382,14 @@ void log_write(enum log_level level, const char *function, int line, const char 
         tap(level, format, args);
         va_end(args);
     }
-    if (log_tap && tapped_fd != TAPPED_AS_ALL) {
-        if (tapped_fd >= 0 && level >= log_get_level()) {
-            va_start(args, format);
-            write_tapped(level, format, args);
-            va_end(args);
-        }
-    } else if (level >= log_get_level()) {
-        va_start(args, format);
+    bool wanted = level >= log_get_level();
+    va_start(args, format);
+    if (wanted && worker_fd >= 0 && !log_as_server) {
+        write_worker_line(level, format, args);
+    } else if (wanted && (!log_tap || worker_fd == WORKER_AS_ALL)) {
         write_line(level, function, line, format, args);
-        va_end(args);
     }
+    va_end(args);
     errno = saved;
 }
 

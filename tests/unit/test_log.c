@@ -1,0 +1,205 @@
+/* The server log, written to a pipe and read back: the form of lines, cutting, levels, the tap, the limiter.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <regex.h>
+#include <unistd.h>
+
+#include "engine/base/log.h"
+
+static int ends[2];
+static char got[65536];
+
+static const char *read_back(void)
+{
+    ssize_t n = read(ends[0], got, sizeof got - 1);
+
+    got[n > 0 ? n : 0] = '\0';
+    return got;
+}
+
+static void assert_matches(const char *text, const char *pattern)
+{
+    regex_t compiled;
+
+    assert_int_equal(regcomp(&compiled, pattern, REG_EXTENDED | REG_NOSUB), 0);
+    if (regexec(&compiled, text, 0, NULL, 0) != 0) {
+        fail_msg("'%s' does not match '%s'", text, pattern);
+    }
+    regfree(&compiled);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    if (pipe2(ends, O_NONBLOCK | O_CLOEXEC) < 0) {
+        return -1;
+    }
+    log_to_fd(ends[1]);
+    log_set_level(LEVEL_NOTICE);
+    log_set_limit(1024);
+    log_set_timestamps(true);
+    log_set_format(LOG_TEXT, NULL);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    log_to_fd(STDERR_FILENO);
+    close(ends[0]);
+    close(ends[1]);
+    return 0;
+}
+
+#define TIME "^\\[[0-9]{2}-[A-Z][a-z]{2}-[0-9]{4} [0-9:]{8}"
+
+static void writes_lines_like_php_fpm(void **state)
+{
+    (void)state;
+    log_notice("fpm is running, pid %d", 7);
+    assert_matches(read_back(), TIME "\\] NOTICE: fpm is running, pid 7\n$");
+    log_alert("x");
+    assert_matches(read_back(), TIME "\\] ALERT: x\n$");
+    log_debug("not at this level");
+    assert_string_equal(read_back(), "");
+    log_set_level(LEVEL_DEBUG);
+    log_debug("now");
+    assert_matches(read_back(),
+                   TIME "\\.[0-9]{6}\\] DEBUG: pid [0-9]+, writes_lines_like_php_fpm\\(\\), line "
+                        "[0-9]+: now\n$");
+    log_set_timestamps(false);
+    log_set_level(LEVEL_WARNING);
+    log_warning("in a worker process");
+    assert_string_equal(read_back(), "WARNING: in a worker process\n");
+    log_notice("quiet");
+    assert_string_equal(read_back(), "");
+}
+
+static void cuts_at_the_limit(void **state)
+{
+    (void)state;
+    log_set_timestamps(false);
+    for (int limit = 512; limit <= 9000; limit += 2122) {
+        log_set_limit((size_t)limit);
+        log_notice("%*s", limit - 9, "x"); /* "NOTICE: " and the newline just fit */
+        assert_int_equal(strlen(read_back()), limit);
+        assert_int_equal(got[limit - 2], 'x');
+        log_notice("%*s", limit * 2, "x");
+        assert_int_equal(strlen(read_back()), limit);
+        assert_string_equal(got + limit - 4, "...\n");
+    }
+}
+
+static char tapped[4096];
+
+static void tap(enum log_level level, const char *message, size_t n)
+{
+    snprintf(tapped, sizeof tapped, "%d:%.*s", (int)level, (int)n, message);
+    log_notice("from the tap"); /* must not come back */
+}
+
+static void taps_messages_of_any_level(void **state)
+{
+    (void)state;
+    log_set_timestamps(false);
+    log_tap = tap;
+    log_debug("secret %d", 1);
+    assert_string_equal(tapped, "1:secret 1");
+    assert_string_equal(read_back(), "NOTICE: from the tap\n");
+    log_set_limit(512);
+    log_notice("%2000s", "x");
+    assert_int_equal(strlen(tapped), 2 + 512 - strlen("NOTICE: ") - 1);
+    assert_string_equal(tapped + strlen(tapped) - 3, "...");
+    log_tap = NULL;
+}
+
+static void writes_json(void **state)
+{
+    (void)state;
+    log_set_format(LOG_JSON, "shop");
+    log_warning("a \"quoted\"\nthing");
+    assert_matches(read_back(),
+                   "^\\{\"ts\":\"[0-9T:.-]+Z\",\"level\":\"warn\",\"type\":\"server\",\"msg\":\"a "
+                   "\\\\\"quoted\\\\\"\\\\nthing\",\"ctx\":\\{\"service\":\"shop\",\"pid\":[0-9]+"
+                   "\\}\\}\n$");
+}
+
+static void keeps_errno_and_names_it(void **state)
+{
+    (void)state;
+    log_set_timestamps(false);
+    errno = ENOENT;
+    log_sys(LEVEL_ERROR, "cannot open %s", "x");
+    assert_int_equal(errno, ENOENT);
+    assert_string_equal(read_back(), "ERROR: cannot open x: No such file or directory (2)\n");
+}
+
+static void limits_what_a_peer_can_cause(void **state)
+{
+    struct log_limiter limiter = {0};
+    int allowed = 0;
+
+    (void)state;
+    for (int i = 0; i < 100; i++) {
+        allowed += log_limiter_allows(&limiter, 10);
+    }
+    assert_int_equal(allowed, 10);
+    assert_int_equal(limiter.dropped, 90);
+    limiter.window_start_us = 0; /* long ago */
+    assert_true(log_limiter_allows(&limiter, 10));
+    assert_non_null(strstr(read_back(), "90 more lines"));
+}
+
+static void *shout(void *unused)
+{
+    for (int i = 0; i < 200; i++) {
+        log_notice("%s", "abcdefghijklmnopqrstuvwxyz");
+    }
+    return unused;
+}
+
+static void does_not_mix_threads(void **state)
+{
+    pthread_t threads[4];
+
+    (void)state;
+    log_set_timestamps(false);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, shout, NULL), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    int lines = 0;
+    const char *expected = "NOTICE: abcdefghijklmnopqrstuvwxyz\n";
+    for (const char *p = read_back(); *p; p += strlen(expected)) {
+        assert_memory_equal(p, expected, strlen(expected));
+        lines++;
+    }
+    assert_int_equal(lines, 800);
+}
+
+#define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(writes_lines_like_php_fpm),  TEST(cuts_at_the_limit),
+        TEST(taps_messages_of_any_level), TEST(writes_json),
+        TEST(keeps_errno_and_names_it),   TEST(limits_what_a_peer_can_cause),
+        TEST(does_not_mix_threads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
