@@ -227,13 +227,15 @@ static void prefix_arguments(zval *command)
     add_next_index_string(&list, "/usr/bin/env");
     ZEND_HASH_FOREACH_STR_KEY_VAL(php_thread->environment, name, part)
     {
-        if (!name || memchr(ZSTR_VAL(name), '\0', ZSTR_LEN(name))) {
-            continue;
-        }
-        if (Z_TYPE_P(part) == IS_NULL) {
+        if (name && Z_TYPE_P(part) == IS_NULL) {
             add_next_index_string(&list, "-u");
             add_next_index_str(&list, zend_string_copy(name));
-        } else {
+        }
+    }
+    ZEND_HASH_FOREACH_END();
+    ZEND_HASH_FOREACH_STR_KEY_VAL(php_thread->environment, name, part)
+    {
+        if (name && Z_TYPE_P(part) != IS_NULL) {
             add_next_index_str(&list, zend_strpprintf(0, "%s=%s", ZSTR_VAL(name), Z_STRVAL_P(part)));
         }
     }

@@ -13,6 +13,7 @@
 
 #include "engine/base/buf.h"
 #include "engine/base/log.h"
+#include "engine/php/functions.h"
 #include "engine/php/module.h"
 
 #define USER_INI_DIRECTORIES 4096 /* cached .user.ini results per thread, then the cache starts anew */
@@ -175,6 +176,14 @@ static void each_word(const char *list, void (*fn)(const char *word, size_t n, v
     }
 }
 
+static ZEND_FUNCTION(masked)
+{
+    const zend_string *name = EX(func)->common.function_name;
+
+    (void)return_value;
+    zend_throw_error(NULL, "Call to undefined function %s()", ZSTR_VAL(name));
+}
+
 static void disable_class(const char *name, size_t n, void *ctx)
 {
     char *copy = strndup(name, n);
@@ -186,37 +195,60 @@ static void disable_class(const char *name, size_t n, void *ctx)
     }
 }
 
-static void ban_pairs(const struct setting_pair *pairs)
+static void disable_late(const char *name, size_t n, void *ctx)
 {
-    for (const struct setting_pair *p = pairs; p; p = p->next) {
-        if (!p->key || !p->value || !*p->value) {
-            continue;
-        }
-        if (strcmp(p->key, "disable_functions") == 0) {
-            zend_disable_functions(p->value);
-        } else if (strcmp(p->key, "disable_classes") == 0) {
-            each_word(p->value, disable_class, NULL);
+    char *copy = strndup(name, n);
+
+    (void)ctx;
+    if (copy) {
+        functions_override(copy, zif_masked, NULL);
+        free(copy);
+    }
+}
+
+static const struct pool_conf *pool_of_process; /* set before PHP starts */
+
+static void each_value(const char *key, void (*fn)(const char *value))
+{
+    const struct setting_pair *lists[] = {pool_of_process ? pool_of_process->s.php_value : NULL,
+                                          pool_of_process ? pool_of_process->s.php_admin_value : NULL};
+
+    for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) {
+        for (const struct setting_pair *p = lists[i]; p; p = p->next) {
+            if (p->key && p->value && strcmp(p->key, key) == 0) {
+                fn(p->value);
+            }
         }
     }
 }
 
-void ini_apply_pool_bans(const struct pool_conf *pool)
+static void disable_classes(const char *list)
 {
-    if (pool) {
-        ban_pairs(pool->s.php_value);
-        ban_pairs(pool->s.php_admin_value);
-    }
+    each_word(list, disable_class, NULL);
+}
+
+static void disable_late_functions(const char *list)
+{
+    each_word(list, disable_late, NULL);
+}
+
+void ini_set_pool(const struct pool_conf *pool)
+{
+    pool_of_process = pool;
+}
+
+void ini_ban_functions(void)
+{
+    each_value("disable_functions", zend_disable_functions);
+}
+
+void ini_ban_late(void)
+{
+    each_value("disable_classes", disable_classes);
+    each_value("disable_functions", disable_late_functions);
 }
 
 /* ---- of one request ---- */
-
-static ZEND_FUNCTION(masked)
-{
-    const zend_string *name = EX(func)->common.function_name;
-
-    (void)return_value;
-    zend_throw_error(NULL, "Call to undefined function %s()", ZSTR_VAL(name));
-}
 
 static void mask_function(const char *word, size_t n, void *ctx)
 {

@@ -11,8 +11,12 @@ void ini_defaults(HashTable *configuration); /* sapi_module.ini_defaults */
 char *ini_startup_entries(const struct cli_options *cli, const struct pool_conf *pool);
 /* php_value, php_flag and their admin forms, into this thread's table. report: log what cannot be set. */
 void ini_apply_pool(const struct pool_conf *pool, bool report);
-/* Main thread, once: disable_functions and disable_classes of the pool. */
-void ini_apply_pool_bans(const struct pool_conf *pool);
+/* disable_functions and disable_classes of the pool. Main thread: what pool it is, before PHP starts;
+ * functions that exist while the module starts are taken out of the table that threads copy; what came later
+ * (OPcache's functions) and classes are made unusable where they are. */
+void ini_set_pool(const struct pool_conf *pool);
+void ini_ban_functions(void);
+void ini_ban_late(void);
 /* Before request startup. Undone by ini_request_end and PHP's own shutdown. */
 void ini_apply_request(const struct request *r);
 void ini_request_end(struct php_thread *t); /* after request shutdown */

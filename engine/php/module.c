@@ -9,6 +9,7 @@
 #include "engine/php/functions.h"
 #include "engine/php/hygiene.h"
 #include "engine/php/ini.h"
+#include "engine/php/timeout.h"
 #include "engine/php/vars.h"
 
 ZEND_DECLARE_MODULE_GLOBALS(cgi)
@@ -45,6 +46,8 @@ static PHP_MINIT_FUNCTION(cgi)
 {
     REGISTER_INI_ENTRIES();
     vars_intern_names();
+    timeout_replace_handlers();
+    ini_ban_functions();
     return SUCCESS;
 }
 

@@ -61,6 +61,7 @@ static int start_module(const struct cli_options *cli, const struct pool_conf *p
     choose_php_ini(cli);
     sapi_startup(&sapi_table);
     sapi_table.ini_entries = ini_startup_entries(cli, pool);
+    ini_set_pool(pool);
     cgi_module_entry.functions = functions_table();
     if (php_module_startup(&sapi_table, &cgi_module_entry) == FAILURE) {
         log_alert("PHP could not start; see the messages above");
@@ -95,9 +96,9 @@ static int start(const struct cli_options *cli, const struct pool_conf *pool)
         return -1;
     }
     pool_started = pool;
-    ini_apply_pool_bans(pool);
+    ini_ban_late();
     ini_apply_pool(pool, true);
-    timeout_install();
+    timeout_thread_start();
     env_start();
     vars_install();
     hygiene_install(pool);

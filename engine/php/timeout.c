@@ -135,16 +135,17 @@ static ZEND_INI_MH(on_max_input_time)
 static void replace_handler(const char *name, ZEND_INI_MH((*handler)))
 {
     zend_ini_entry *entry = zend_hash_str_find_ptr(EG(ini_directives), name, strlen(name));
+    zend_string *value = entry && entry->value ? entry->value : ZSTR_EMPTY_ALLOC();
 
     if (entry) {
         entry->on_modify = handler;
-        handler(entry, entry->value ? entry->value : ZSTR_EMPTY_ALLOC(), NULL, NULL, NULL,
-                ZEND_INI_STAGE_STARTUP);
+        handler(entry, value, NULL, NULL, NULL, ZEND_INI_STAGE_STARTUP);
     }
 }
 
-/* Threads copy the main thread's table, handlers included, and call each handler with the values. */
-void timeout_install(void)
+/* While modules start, EG(ini_directives) is the table that all threads will copy, this one included; they
+ * call each handler with its value. */
+void timeout_replace_handlers(void)
 {
     replace_handler("max_execution_time", on_max_execution_time);
     replace_handler("max_input_time", on_max_input_time);

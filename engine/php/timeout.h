@@ -5,7 +5,7 @@
 #include "engine/php/thread.h"
 #include "engine/work/executor.h"
 
-void timeout_install(void); /* main thread, after module startup, before threads */
+void timeout_replace_handlers(void); /* main thread, while the module starts */
 void timeout_thread_start(void);
 void timeout_begin_input(struct php_thread *t);  /* request startup begins */
 void timeout_begin_script(struct php_thread *t); /* the script begins */

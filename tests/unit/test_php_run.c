@@ -1,0 +1,522 @@
+/* Requests through real PHP: what scripts see, what clients get, and that nothing of one request is left for
+ * the next. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "engine/base/clock.h"
+#include "engine/php/runtime.h"
+#include "tests/support/php_pool.h"
+
+static const char *text_of(const struct buf *b)
+{
+    return b->p ? b->p : "";
+}
+
+static void assert_has(const struct buf *b, const char *part)
+{
+    if (!strstr(text_of(b), part)) {
+        fail_msg("\"%s\" is not in \"%s\"", part, text_of(b));
+    }
+}
+
+static void assert_has_not(const struct buf *b, const char *part)
+{
+    if (strstr(text_of(b), part)) {
+        fail_msg("\"%s\" is in \"%s\"", part, text_of(b));
+    }
+}
+
+/* Runs a script and compares the whole body. */
+static void assert_says(const char *script, const char *query, const char *body)
+{
+    struct call c = {.script = script, .query = query};
+
+    call_run(&c);
+    if (strcmp(text_of(&c.body), body) != 0) {
+        fail_msg("\"%s\" instead of \"%s\" (%s)", text_of(&c.body), body, text_of(&c.messages));
+    }
+    assert_true(c.finished);
+    call_free(&c);
+}
+
+static void test_hello(void **state)
+{
+    struct call c = {
+        .script = php_script("<?php echo 'Hello, ', $_GET['who'], ' ', PHP_SAPI, ' ', php_sapi_name();"),
+        .query = "who=world"};
+
+    (void)state;
+    call_run(&c);
+    assert_string_equal(text_of(&c.body), "Hello, world fpm-fcgi fpm-fcgi");
+    assert_int_equal(c.status, 200);
+    assert_has(&c.head, "X-Powered-By: PHP/");
+    assert_has(&c.head, "Content-type: text/html; charset=UTF-8\n");
+    call_free(&c);
+}
+
+static void test_headers_and_status(void **state)
+{
+    struct call c = {
+        .script = php_script("<?php header('X-One: 1'); header('X-One: 2', false); setcookie('a', 'b');"
+                             "http_response_code(404); header('Content-Type: text/plain'); echo 'no';")};
+    struct call not_modified = {.script = php_script("<?php http_response_code(304);")};
+    struct call line = {.script = php_script("<?php header('HTTP/1.1 418 Teapot');")};
+    struct call head = {.method = "HEAD", .script = php_script("<?php echo 'not sent';")};
+
+    (void)state;
+    call_run(&c);
+    assert_int_equal(c.status, 404);
+    assert_has(&c.head, "X-One: 1\nX-One: 2\n");
+    assert_has(&c.head, "Set-Cookie: a=b\n");
+    assert_has(&c.head, "Content-type: text/plain;charset=UTF-8\n");
+    call_free(&c);
+    call_run(&not_modified);
+    assert_int_equal(not_modified.status, 304);
+    assert_has_not(&not_modified.head, "ontent-");
+    call_free(&not_modified);
+    call_run(&line);
+    assert_int_equal(line.status, 418);
+    call_free(&line);
+    call_run(&head);
+    assert_int_equal(head.body.n, 0);
+    call_free(&head);
+    assert_says(php_script("<?php echo http_response_code();"), "", "200");
+}
+
+static void test_post(void **state)
+{
+    struct call c = {.script =
+                         php_script("<?php echo json_encode($_POST), '|', file_get_contents('php://input');"),
+                     .content_type = "application/x-www-form-urlencoded",
+                     .post = "a=1&b[]=2&b[]=3+4&c.d=%C3%A4",
+                     .post_n = 28};
+
+    (void)state;
+    call_run(&c);
+    assert_string_equal(
+        text_of(&c.body),
+        "{\"a\":\"1\",\"b\":[\"2\",\"3 4\"],\"c_d\":\"\\u00e4\"}|a=1&b[]=2&b[]=3+4&c.d=%C3%A4");
+    call_free(&c);
+}
+
+static void test_body_of_unknown_length(void **state)
+{
+    size_t n = 300000;
+    char *body = malloc(n);
+    char expected[64];
+    struct call c = {
+        .script = php_script("<?php $i = file_get_contents('php://input'); echo strlen($i), ' ', crc32($i);"),
+        .method = "PUT",
+        .length_unknown = true,
+        .post = body,
+        .post_n = n};
+    struct call short_one = {
+        .script = c.script, .method = "PUT", .post = body, .post_n = 5000, .post_claimed = 9000};
+
+    (void)state;
+    for (size_t i = 0; i < n; i++) {
+        body[i] = (char)(i * 7 % 251);
+    }
+    call_run(&c);
+    snprintf(expected, sizeof expected, "%zu ", n);
+    assert_memory_equal(text_of(&c.body), expected, strlen(expected));
+    call_free(&c);
+    call_run(&short_one);
+    assert_memory_equal(text_of(&short_one.body), "5000 ", 5);
+    call_free(&short_one);
+    free(body);
+}
+
+static void test_upload(void **state)
+{
+    static const char body[] = "--B\r\nContent-Disposition: form-data; name=\"t\"\r\n\r\nvalue\r\n"
+                               "--B\r\nContent-Disposition: form-data; name=\"f\"; filename=\"x.bin\"\r\n"
+                               "Content-Type: application/octet-stream\r\n\r\na\0b\r\n--B--\r\n";
+    struct call c = {.script = php_script(
+                         "<?php $f = $_FILES['f']; echo $_POST['t'], ' ', $f['name'], ' ', $f['size'], ' ',"
+                         "is_uploaded_file($f['tmp_name']) ? 'uploaded' : 'not', ' ',"
+                         "bin2hex(file_get_contents($f['tmp_name'])), ' ', $f['tmp_name'];"),
+                     .content_type = "multipart/form-data; boundary=B",
+                     .post = body,
+                     .post_n = sizeof body - 1};
+
+    (void)state;
+    call_run(&c);
+    assert_has(&c.body, "value x.bin 3 uploaded 610062 ");
+    assert_int_not_equal(access(strrchr(c.body.p, ' ') + 1, F_OK), 0);
+    call_free(&c);
+}
+
+static void test_server_variables(void **state)
+{
+    struct call c = {
+        .script = php_script(
+            "<?php echo json_encode([$_SERVER['HTTP_X_A'], $_SERVER['PHP_SELF'], $_SERVER['TOKIO_WORKER_ID'] "
+            "=== (string) tokio_worker_id(),"
+            "isset($_SERVER['HTTP_PROXY']), getenv('HTTP_PROXY'), getenv('HTTP_X_A'), $_SERVER['DUP'],"
+            "isset($_SERVER['argv']), $_SERVER['PHP_AUTH_USER'], $_SERVER['PHP_AUTH_PW'],"
+            "is_float($_SERVER['REQUEST_TIME_FLOAT']), $_COOKIE, filter_input(INPUT_SERVER, 'DUP'),"
+            "strlen($_SERVER['TOKIO_REQUEST_ID']) > 8, $_SERVER['TOKIO_REQUEST_ID'] === tokio_request_id(),"
+            "array_keys(getallheaders())], JSON_UNESCAPED_SLASHES);"),
+        .query = "a+b",
+        .cookie = "k=v; l=w",
+        .authorization = "Basic dXNlcjpwYXNz",
+        .params = {"HTTP_X_A=1", "PATH_INFO=/p/i", "HTTP_PROXY=evil", "DUP=first", "DUP=last",
+                   "CONTENT_TYPE="}};
+
+    (void)state;
+    call_run(&c);
+    assert_string_equal(
+        text_of(&c.body),
+        "[\"1\",\"/test.php/p/i\",true,false,false,\"1\",\"last\",false,\"user\",\"pass\",true,"
+        "{\"k\":\"v\",\"l\":\"w\"},\"last\",true,true,[\"Content-Type\",\"Proxy\",\"X-A\"]]");
+    call_free(&c);
+}
+
+static void test_environment_is_the_requests(void **state)
+{
+    const char *set = php_script("<?php putenv('TEST_A=one\\'s'); putenv('TEST_POOL'); echo "
+                                 "getenv('TEST_A'), '|', var_export(getenv('TEST_POOL'), true), '|',"
+                                 "getenv()['TEST_A'], '|', shell_exec('echo $TEST_A '"
+                                 ". '${TEST_POOL-unset}'), exec('echo $TEST_A'), '|';"
+                                 "$p = proc_open(['sh', '-c', 'echo $TEST_A'], [1 => ['pipe', 'w']], "
+                                 "$pipes); echo stream_get_contents($pipes[1]);"
+                                 "proc_close($p);");
+    const char *look = php_script("<?php echo var_export(getenv('TEST_A'), true), '|', getenv('TEST_POOL'), "
+                                  "'|', $_SERVER['TEST_POOL'], '|', shell_exec('echo $TEST_A');");
+
+    (void)state;
+    assert_says(look, "", "false|from pool|from pool|\n");
+    struct call c = {.script = set};
+
+    call_run(&c);
+    assert_has(&c.body, "one's|false|one's|one's unset\none's|one's\n");
+    call_free(&c);
+    assert_says(look, "", "false|from pool|from pool|\n");
+}
+
+static void test_ini_is_undone(void **state)
+{
+    const char *look = php_script(
+        "<?php echo ini_get('precision'), ' ', ini_get('memory_limit'), ' ', ini_get('include_path'),"
+        "' ', function_exists('strrev') ? strrev('ab') : '';");
+    struct call with = {.script =
+                            php_script("<?php echo ini_get('precision'), ' ', ini_get('memory_limit'), ' ',"
+                                       "var_export(ini_set('memory_limit', '1G'), true), ' ';"
+                                       "ini_set('include_path', '/nowhere'); try { echo strrev('ab'); } "
+                                       "catch (Error $e) { echo $e->getMessage(); }"),
+                        .php_value = "precision=5\nnonsense=1",
+                        .php_admin_value = "memory_limit=77M\ndisable_functions=strrev"};
+
+    (void)state;
+    assert_says(look, "", "14 99M .:/pool ba");
+    call_run(&with);
+    assert_string_equal(text_of(&with.body), "5 77M false Call to undefined function strrev()");
+    assert_has(&with.messages, "Passing INI directive through FastCGI: unable to set 'nonsense'");
+    call_free(&with);
+    assert_says(look, "", "14 99M .:/pool ba");
+}
+
+static void test_user_ini(void **state)
+{
+    (void)state;
+    php_file("sub/.user.ini", "precision = 9\nmemory_limit = 1G\n");
+    assert_says(php_file("sub/a.php", "<?php echo ini_get('precision'), ' ', ini_get('memory_limit');"), "",
+                "9 99M");
+}
+
+static void test_ends(void **state)
+{
+    struct call fatal = {
+        .script = php_script("<?php register_shutdown_function(function () { echo 'bye'; }); nothing();")};
+    struct call parse = {.script = php_script("<?php this is not")};
+    struct call memory = {.script = php_script("<?php $a = str_repeat('x', 200000000);")};
+    struct call recursion = {.script = php_script("<?php function f() { return f() + 1; } f();")};
+    struct call error_header = {.script = fatal.script,
+                                .php_admin_value = "fastcgi.error_header=HTTP/1.1 599 Broken"};
+
+    (void)state;
+    assert_says(php_script("<?php echo 'a'; exit(3); echo 'b';"), "", "a");
+    call_run(&fatal);
+    assert_int_equal(fatal.status, 500);
+    assert_string_equal(text_of(&fatal.body), "bye");
+    assert_has(&fatal.messages,
+               "PHP message: PHP Fatal error:  Uncaught Error: Call to undefined function nothing()");
+    call_free(&fatal);
+    call_run(&parse);
+    assert_int_equal(parse.status, 500);
+    call_free(&parse);
+    call_run(&memory);
+    assert_int_equal(memory.status, 500);
+    assert_has(&memory.messages, "Allowed memory size");
+    call_free(&memory);
+    call_run(&recursion);
+    assert_int_equal(recursion.status, 500);
+    call_free(&recursion);
+    call_run(&error_header);
+    assert_int_equal(error_header.status, 599);
+    call_free(&error_header);
+    assert_says(php_script("<?php echo error_get_last() === null ? 'clean' : 'dirty';"), "", "clean");
+}
+
+static void test_disabled_functions(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 16; i++) {
+        assert_says(
+            php_script(
+                "<?php echo function_exists('phpinfo') ? 'there' : 'gone', ini_get('disable_functions');"
+                "try { phpinfo(); } catch (Error $e) { echo $e->getMessage(); }"),
+            "", "gonephpinfo,opcache_is_script_cachedCall to undefined function phpinfo()");
+    }
+}
+
+static void test_no_script(void **state)
+{
+    struct call missing = {.script = "/nowhere/at/all.php"};
+    struct call folder = {.script = "/tmp"};
+
+    (void)state;
+    call_run(&missing);
+    assert_int_equal(missing.status, 404);
+    assert_string_equal(text_of(&missing.body), "No input file specified.\n");
+    assert_string_equal(text_of(&missing.messages),
+                        "Unable to open primary script: /nowhere/at/all.php (No such file or directory)");
+    call_free(&missing);
+    call_run(&folder);
+    assert_int_equal(folder.status, 404);
+    call_free(&folder);
+}
+
+static void test_messages_are_joined(void **state)
+{
+    struct call c = {.script = php_script("<?php error_log('one'); error_log('two');")};
+
+    (void)state;
+    call_run(&c);
+    assert_string_equal(text_of(&c.messages), "PHP message: one; PHP message: two");
+    call_free(&c);
+}
+
+static void test_early_finish(void **state)
+{
+    struct call c = {
+        .script = php_script(
+            "<?php echo 'early'; ob_start(); echo ' buffered'; var_dump(fastcgi_finish_request());"
+            "echo 'late'; var_dump(fastcgi_finish_request()); usleep(300000); header('X: y'); flush();")};
+
+    (void)state;
+    call_run(&c);
+    assert_string_equal(text_of(&c.body), "early buffered");
+    assert_true(c.done_us - c.finished_us > 250000);
+    assert_has_not(&c.messages, "headers already sent");
+    call_free(&c);
+}
+
+static void test_streaming(void **state)
+{
+    struct call c = {
+        .script = php_script(
+            "<?php header('Link: </a.css>; rel=preload'); echo json_encode([tokio_is_streaming(),"
+            "tokio_send_headers(103), tokio_is_streaming(), tokio_send_headers(201), tokio_is_streaming(),"
+            "tokio_send_headers(), headers_sent()]); ob_start(); echo 'x'; var_dump(tokio_stream_flush());")};
+
+    (void)state;
+    call_run(&c);
+    assert_int_equal(c.status, 201);
+    assert_string_equal(text_of(&c.interim), "103\nX-Powered-By: PHP/"
+                                             "8.4.24"
+                                             "\nLink: </a.css>; rel=preload\n");
+    assert_has(&c.body, "[false,true,false,true,true,false,true]xbool(true)");
+    assert_true(c.flushes >= 2);
+    call_free(&c);
+}
+
+static void test_client_abort(void **state)
+{
+    const char *mark = php_file("mark", "");
+    char text[512];
+    struct call gone = {.gone_after = 10}, ignored = {.gone_after = 10};
+
+    (void)state;
+    snprintf(text, sizeof text,
+             "<?php ignore_user_abort((bool) ($_GET['ignore'] ?? 0)); register_shutdown_function(fn() => "
+             "file_put_contents('%s', connection_status(), FILE_APPEND));"
+             "while (ob_get_level()) { ob_end_clean(); } for ($i = 0; $i < 50; $i++) { echo 'xxxxxxxx'; "
+             "flush(); } file_put_contents('%s', 'end', "
+             "FILE_APPEND);",
+             mark, mark);
+    gone.script = ignored.script = php_script(text);
+    ignored.query = "ignore=1";
+    call_run(&gone);
+    call_run(&ignored);
+    call_free(&gone);
+    call_free(&ignored);
+    snprintf(text, sizeof text, "<?php readfile('%s');", mark);
+    assert_says(php_script(text), "", "1end1");
+}
+
+static void test_pages(void **state)
+{
+    struct call ping = {.page = PAGE_PING, .script = "/x.php"};
+    struct call error = {
+        .page = PAGE_ERROR, .error_status = 403, .error_body = "Access denied.\n", .error_message = "why"};
+
+    (void)state;
+    call_run(&ping);
+    assert_string_equal(text_of(&ping.body), "pong");
+    assert_string_equal(text_of(&ping.head),
+                        "X-Powered-By: PHP/8.4.24\nContent-type: text/plain;charset=UTF-8\n"
+                        "Expires: Thu, 01 Jan 1970 00:00:00 GMT\nCache-Control: no-cache, no-store, "
+                        "must-revalidate, max-age=0\n");
+    call_free(&ping);
+    call_run(&error);
+    assert_int_equal(error.status, 403);
+    assert_string_equal(text_of(&error.body), "Access denied.\n");
+    assert_string_equal(text_of(&error.messages), "why");
+    call_free(&error);
+}
+
+static void test_session(void **state)
+{
+    struct call first = {
+        .script = php_script(
+            "<?php ini_set('session.save_path', '/tmp'); session_id('tokiophptest'); session_start();"
+            "echo $_SESSION['n'] = ($_SESSION['n'] ?? 0) + 1; if (isset($_GET['end'])) session_destroy();")};
+    struct call second = {.script = first.script, .query = "end=1"};
+
+    (void)state;
+    call_run(&first);
+    call_run(&second);
+    assert_string_equal(text_of(&first.body), "1");
+    assert_string_equal(text_of(&second.body), "2");
+    call_free(&first);
+    call_free(&second);
+}
+
+static void test_time_limits(void **state)
+{
+    struct call limit = {
+        .script =
+            php_script("<?php register_shutdown_function(function () { echo 'shut ', connection_status(); });"
+                       "set_time_limit(1); while (true);")};
+    struct call again = {.script = limit.script};
+    struct call waits = {.script = php_script("<?php set_time_limit(1); usleep(2500000); echo 'awake';")};
+    struct call terminated = {.script =
+                                  php_script("<?php set_time_limit(0); register_shutdown_function(function "
+                                             "() { echo 'shut'; }); while (true);")};
+
+    (void)state;
+    call_run(&limit);
+    assert_int_equal(limit.status, 500);
+    assert_string_equal(text_of(&limit.body), "shut 2");
+    assert_has(&limit.messages, "PHP Fatal error:  Maximum execution time of 1 second exceeded");
+    call_free(&limit);
+    call_run(&again);
+    assert_has(&again.messages, "Maximum execution time of 1 second exceeded");
+    call_free(&again);
+    call_run(&waits);
+    assert_string_equal(text_of(&waits.body), "awake");
+    call_free(&waits);
+    call_run(&terminated);
+    assert_has(&terminated.messages, "request_terminate_timeout of 4 seconds exceeded");
+    assert_string_equal(text_of(&terminated.body), "shut");
+    call_free(&terminated);
+    assert_says(
+        php_script("<?php for ($i = 0; $i < 1000; $i++) strlen('a'); echo 'fine ', connection_status();"), "",
+        "fine 0");
+}
+
+static void test_process_calls_are_refused(void **state)
+{
+    struct call c = {.script = php_script("<?php var_dump(pcntl_fork(), posix_setuid(0), "
+                                          "function_exists('dl')); setlocale(LC_ALL, 'C.UTF-8');"
+                                          "echo setlocale(LC_CTYPE, '0'); umask(077); echo umask();")};
+
+    (void)state;
+    call_run(&c);
+    assert_string_equal(text_of(&c.body), "int(-1)\nbool(false)\nbool(false)\nC.UTF-863");
+    assert_has(&c.messages, "allow_process_calls = pcntl_fork");
+    call_free(&c);
+    assert_says(php_script("<?php echo umask() === 077 ? 'leaked' : 'own';"), "", "own");
+}
+
+static void test_many(void **state)
+{
+    enum { CALLS = 8000 };
+    struct call *calls = calloc(CALLS, sizeof *calls);
+    const char *script = php_script(
+        "<?php putenv('N=' . $_GET['n']); ini_set('precision', $_GET['n'] % 17);"
+        "$_SESSION = str_repeat('x', 1000); class A { public $s; } $a = new A; $a->s = $a;"
+        "echo $_GET['n'], ' ', getenv('N'), ' ', ini_get('precision'), ' ', strlen($_SERVER['HTTP_H']);");
+
+    (void)state;
+    for (int i = 0; i < CALLS; i++) {
+        char *query = NULL;
+
+        assert_true(asprintf(&query, "n=%d", i) > 0);
+        calls[i].script = script;
+        calls[i].query = query;
+        calls[i].params[0] = "HTTP_H=12345";
+        call_submit(&calls[i]);
+    }
+    for (int i = 0; i < CALLS; i++) {
+        char expected[64];
+
+        call_wait(&calls[i]);
+        snprintf(expected, sizeof expected, "%d %d %d 5", i, i, i % 17);
+        assert_string_equal(text_of(&calls[i].body), expected);
+        call_free(&calls[i]);
+        free((char *)(uintptr_t)calls[i].query);
+    }
+    free(calls);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_hello),
+        cmocka_unit_test(test_headers_and_status),
+        cmocka_unit_test(test_post),
+        cmocka_unit_test(test_body_of_unknown_length),
+        cmocka_unit_test(test_upload),
+        cmocka_unit_test(test_server_variables),
+        cmocka_unit_test(test_environment_is_the_requests),
+        cmocka_unit_test(test_ini_is_undone),
+        cmocka_unit_test(test_user_ini),
+        cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_disabled_functions),
+        cmocka_unit_test(test_no_script),
+        cmocka_unit_test(test_messages_are_joined),
+        cmocka_unit_test(test_early_finish),
+        cmocka_unit_test(test_streaming),
+        cmocka_unit_test(test_client_abort),
+        cmocka_unit_test(test_pages),
+        cmocka_unit_test(test_session),
+        cmocka_unit_test(test_process_calls_are_refused),
+        cmocka_unit_test(test_time_limits),
+        cmocka_unit_test(test_many),
+    };
+
+    setenv("TEST_POOL", "from pool", 1);
+    php_pool_start(&(struct php_pool_options){
+        .workers = 8,
+        .terminate_timeout = 4,
+        .with_php_ini = true,
+        .defines = "display_errors=0\nlog_errors=1\nhtml_errors=0\nerror_log=\nsession.use_strict_mode=0\n",
+        .php_value = {"precision", "14"},
+        .php_admin_value = {"memory_limit", "99M", "include_path", ".:/pool", "disable_functions",
+                            "phpinfo,opcache_is_script_cached"},
+    });
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+
+    php_pool_stop();
+    return failed;
+}
