@@ -116,6 +116,15 @@ static void resolve_supplementary(struct identity *out)
     out->group_count = count;
 }
 
+/* A test of the configuration looks names up even where they will not be used. */
+static int check_names(const struct pool_conf *pool)
+{
+    struct identity scratch = {0};
+    int rc = resolve_user(pool, &scratch) != 0 ? -1 : resolve_group(pool, &scratch);
+    identity_free(&scratch);
+    return rc;
+}
+
 static void say_ignored(const struct pool_conf *pool)
 {
     const struct {
@@ -136,6 +145,9 @@ static void say_ignored(const struct pool_conf *pool)
 int identity_resolve(const struct pool_conf *pool, bool allow_root, bool starting, struct identity *out)
 {
     memset(out, 0, sizeof(*out));
+    if (!starting && check_names(pool) != 0) {
+        return -1;
+    }
     if (geteuid() != 0) {
         say_ignored(pool);
         const struct passwd *pw = getpwuid(getuid());

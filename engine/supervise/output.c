@@ -14,6 +14,7 @@
 
 #include "engine/base/buf.h"
 #include "engine/base/log.h"
+#include "engine/work/worker.h"
 
 #define READ_SIZE     4096
 #define CONTENT_LEAST 64            /* of a line, however long the pool's name */
@@ -29,7 +30,7 @@ struct output {
     struct buf line;
 };
 
-static const char flush_mark[OUTPUT_FLUSH_MARK_SIZE] = OUTPUT_FLUSH_MARK;
+static const char flush_mark[WORKER_FLUSH_MARK_SIZE] = WORKER_FLUSH_MARK;
 static const char *const stream_names[] = {[OUTPUT_STDOUT] = "stdout", [OUTPUT_STDERR] = "stderr"};
 
 struct output *output_create(const char *pool, pid_t pid, bool decorate)

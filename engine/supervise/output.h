@@ -10,10 +10,6 @@
 
 enum output_stream { OUTPUT_STDOUT, OUTPUT_STDERR };
 
-/* A request ended: what stands in the line buffer is a line, though no newline came. */
-#define OUTPUT_FLUSH_MARK      "\0fscf" /* with its own terminating NUL: 6 bytes */
-#define OUTPUT_FLUSH_MARK_SIZE 6
-
 struct output;
 
 /* pool is borrowed. NULL: out of memory. */

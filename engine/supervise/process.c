@@ -33,6 +33,7 @@
 #define TICK_MS          100
 #define WARM_BUDGET_MS   5000
 #define WARM_LIST_MAX    (4u << 20)
+#define LISTENERS_FROM   512
 #define INTERRUPT_MAX_US (2 * CLOCK_US_PER_SECOND) /* before the deadline, so that scripts can still end */
 
 struct control {
@@ -100,6 +101,17 @@ static struct listener *own_listeners(const struct process_args *args)
     return first;
 }
 
+/* Low numbers are left to connections and files: libraries that call select() cannot use large ones. */
+static void move_up(struct listener *own)
+{
+    for (struct listener *l = own; l; l = l->next) {
+        int high = fcntl(l->fd, F_DUPFD_CLOEXEC, LISTENERS_FROM);
+        if (high >= 0) {
+            l->fd = high; /* the old number is closed with the foreign ones */
+        }
+    }
+}
+
 /* The supervisor's other channels must not stay open here: a process would never see its end of one close. */
 static void close_foreign(const struct process_args *args, const struct listener *own)
 {
@@ -131,7 +143,7 @@ static int arrange_output(const struct process_args *args)
     if (dup2(args->stdout_fd, STDOUT_FILENO) < 0 || dup2(args->stderr_fd, STDERR_FILENO) < 0) {
         return -1;
     }
-    log_set_tapped_fd(args->pool->s.catch_workers_output ? STDERR_FILENO : -1);
+    log_set_worker_fd(args->pool->s.catch_workers_output ? STDERR_FILENO : -1);
     return 0;
 }
 
@@ -139,6 +151,7 @@ static int settle(const struct process_args *args, struct listener **own)
 {
     *own = own_listeners(args);
     wake_fd = -1;
+    move_up(*own);
     close_foreign(args, *own);
     wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (wake_fd < 0 || arrange_output(args) != 0) {
@@ -423,6 +436,7 @@ _Noreturn void process_main(const struct process_args *args)
         log_error("[pool %s] child failed to initialize", args->pool->name);
         _exit(EXIT_SOFTWARE);
     }
+    log_as_server = true; /* what the pool's keeper says is no output of a worker */
     channel_send(args->channel, CHANNEL_READY, 0, NULL, NULL, 0);
     control_loop(&c);
     end(&c);

@@ -29,6 +29,7 @@
 #include "engine/supervise/state.h"
 #include "engine/supervise/title.h"
 
+#define START_SILENCE_US CLOCK_US_PER_SECOND
 #define REPORT_LATEST_US (9 * CLOCK_US_PER_SECOND) /* the daemonizing caller waits 10 s */
 
 struct member *member_find(struct supervisor *s, const char *name)
@@ -440,10 +441,17 @@ static void watch(struct sources *w, int fd, enum source_kind kind, void *object
     w->what[w->count++] = (struct source){kind, object};
 }
 
+/* What a process says while it starts stands in the log after the line that it has started, as in php-fpm;
+ * but a talkative one must not wait for us for long, with its pipe full. */
+static uint64_t listen_from_us(const struct child *c)
+{
+    return c->generation->state == GENERATION_STARTING ? c->generation->launched_us + START_SILENCE_US : 0;
+}
+
 static void collect(struct supervisor *s, struct sources *w)
 {
+    uint64_t now = clock_us();
     w->count = 0;
-    watch(w, s->signal_fd, SOURCE_SIGNAL, s);
     watch(w, s->test_fd, SOURCE_TEST, s);
     watch(w, s->control_fd, SOURCE_CONTROL, s);
     for (struct control_client *c = s->clients; c; c = control_client_next(c)) {
@@ -451,9 +459,12 @@ static void collect(struct supervisor *s, struct sources *w)
     }
     for (struct child *c = s->children; c; c = c->next) {
         watch(w, c->channel, SOURCE_CHANNEL, c);
-        watch(w, c->pipes[OUTPUT_STDOUT], SOURCE_STDOUT, c);
-        watch(w, c->pipes[OUTPUT_STDERR], SOURCE_STDERR, c);
+        if (listen_from_us(c) <= now) {
+            watch(w, c->pipes[OUTPUT_STDOUT], SOURCE_STDOUT, c);
+            watch(w, c->pipes[OUTPUT_STDERR], SOURCE_STDERR, c);
+        }
     }
+    watch(w, s->signal_fd, SOURCE_SIGNAL, s); /* last: what was said before a signal is logged before it */
 }
 
 /* Children are freed only by reaping, which comes after this, so that no source here is stale. */
@@ -501,6 +512,10 @@ static int wait_ms(const struct supervisor *s)
     next = sooner(next, control_next_us(s));
     if (s->phase == PHASE_LAUNCHING && s->report_fd >= 0) {
         next = sooner(next, s->started_us + REPORT_LATEST_US);
+    }
+    for (const struct child *c = s->children; c; c = c->next) {
+        uint64_t from = listen_from_us(c);
+        next = from > now ? sooner(next, from) : next;
     }
     for (const struct member *m = s->members; m; m = m->next) {
         for (int i = 0; i < m->seat_count; i++) {

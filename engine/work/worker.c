@@ -142,12 +142,12 @@ int worker_start(struct worker *w)
 
 void worker_set_state(struct worker *w, enum worker_state state)
 {
-    atomic_store_explicit(&w->slot->state, state, memory_order_relaxed);
+    atomic_store_explicit(&w->slot->state, state, memory_order_release);
 }
 
 enum worker_state worker_get_state(const struct worker *w)
 {
-    return (enum worker_state)atomic_load_explicit(&w->slot->state, memory_order_relaxed);
+    return (enum worker_state)atomic_load_explicit(&w->slot->state, memory_order_acquire);
 }
 
 void worker_set_php_time(struct worker *w, int64_t seconds)
@@ -281,6 +281,14 @@ static void request_end(struct worker *w)
     }
 }
 
+static void end_output_lines(const struct pool *pool)
+{
+    if (pool->conf->s.catch_workers_output &&
+        write(STDERR_FILENO, WORKER_FLUSH_MARK, WORKER_FLUSH_MARK_SIZE) < 0) {
+        log_limited(LEVEL_DEBUG, "nobody reads the workers' output");
+    }
+}
+
 void request_run(struct worker *w, struct request *r)
 {
     MUST(w == current_worker && r->magic == REQUEST_MAGIC && !w->request);
@@ -296,6 +304,7 @@ void request_run(struct worker *w, struct request *r)
     note_peak(w);
     w->requests++;
     request_end(w);
+    end_output_lines(w->pool);
 }
 
 /* -- the loop ------------------------------------------------------------------------------------------ */
@@ -402,13 +411,23 @@ static void pass_on(const struct worker *w)
     }
 }
 
+/* Busy first, then out of the queue: pool_idle must never find the request in neither place. */
+static struct submission *take_submission(struct worker *w)
+{
+    if (w->page || queue_empty(&w->pool->queue)) {
+        return NULL;
+    }
+    worker_set_state(w, WORKER_READING);
+    return queue_pop(&w->pool->queue);
+}
+
 static void worker_loop(struct worker *w)
 {
     struct pool *pool = w->pool;
     bool rested = true; /* nothing to give back before the first request */
 
     while (!atomic_load(&pool->ending)) {
-        struct submission *s = w->page ? NULL : queue_pop(&pool->queue);
+        struct submission *s = take_submission(w);
         struct waitable *ready = NULL;
 
         if (s) {
