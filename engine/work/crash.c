@@ -169,7 +169,7 @@ void crash_collect(struct pool *pool, struct worker *w, uint64_t now)
     if (since == 0 || w->crash_told) {
         return;
     }
-    if (!atomic_load(&w->crash.noted) && now - since < HANDLER_LIMIT_US) {
+    if (!atomic_load(&w->crash.noted) && now < since + HANDLER_LIMIT_US) { /* `since` may be after `now` */
         return;
     }
     w->crash_told = true;

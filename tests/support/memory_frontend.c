@@ -161,10 +161,10 @@ enum submit_result memory_submit(struct memory_call *call)
 
 bool memory_answered(struct memory_call *call)
 {
-    if (call->abandoned) {
-        return true;
+    /* Its holder may have died: then "not yet". */
+    if (call->abandoned || pthread_mutex_trylock(&call->lock) != 0) {
+        return call->abandoned;
     }
-    pthread_mutex_lock(&call->lock);
     bool answered = call->finishes > 0 || call->expired;
     pthread_mutex_unlock(&call->lock);
     return answered;
@@ -172,7 +172,9 @@ bool memory_answered(struct memory_call *call)
 
 bool memory_done(struct memory_call *call)
 {
-    pthread_mutex_lock(&call->lock);
+    if (pthread_mutex_trylock(&call->lock) != 0) {
+        return false;
+    }
     bool is_done = call->done;
     pthread_mutex_unlock(&call->lock);
     return is_done;

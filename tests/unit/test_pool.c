@@ -309,6 +309,7 @@ static void drain_finishes_what_runs(void **state)
     while (!pool_idle(t.pool)) {
         test_pool_run(&t, 10);
     }
+    assert_true(memory_done(call));
     assert_int_equal(call->status, 200);
     memory_call_free(call);
     test_pool_stop(&t);

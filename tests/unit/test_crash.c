@@ -1,0 +1,157 @@
+/* A crash costs the request that crashed and nothing else. The address sanitizer catches these signals before
+ * the engine's handler could, so that build only checks that the program links. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "engine/base/must.h"
+#include "engine/work/crash.h"
+#include "tests/support/memory_frontend.h"
+#include "tests/support/test_executor.h"
+#include "tests/support/test_pool.h"
+
+#define CRASHES 20
+#define ROUNDS  20
+#define ROUND   100
+
+static int reports;
+static int last_signal;
+static char last_backtrace[256];
+
+static void on_crash(struct pool *pool, const struct worker *w)
+{
+    (void)pool;
+    reports++;
+    last_signal = w->crash.signal;
+    memcpy(last_backtrace, w->crash.php_backtrace, sizeof(last_backtrace));
+    MUST(w->crash.frame_count > 0);
+}
+
+static struct test_pool *start(int children)
+{
+    struct test_pool *t = malloc(sizeof(*t)); /* stays: lost threads may look */
+
+    MUST(t);
+    test_pool_init(t, children);
+    test_pool_start(t, &test_executor);
+    crash_install();
+    pool_on_crash = on_crash;
+    reports = 0;
+    return t;
+}
+
+static void one_crash(struct test_pool *t, const char *uri, int signal)
+{
+    struct memory_call *call = memory_call_new(t->pool, "GET", uri, "", NULL);
+    int before = reports;
+
+    test_pool_call(t, call, 5000);
+    assert_int_equal(call->abandoned, 500);
+    assert_true(call->abandoned_lock);
+    assert_int_equal(call->finishes, 0);
+    assert_int_equal(reports, before + 1);
+    assert_int_equal(last_signal, signal);
+    assert_non_null(strstr(last_backtrace, "index.php:1"));
+}
+
+static void every_signal(void **state)
+{
+    struct test_pool *t = start(2);
+
+    (void)state;
+    one_crash(t, "/segv", SIGSEGV);
+    assert_string_equal(pool_swap_reason(t->pool), "a worker crashed");
+    assert_true(test_pool_logged(t, "exited on signal 11 (SIGSEGV) after "));
+    one_crash(t, "/abort", SIGABRT);
+    one_crash(t, "/fpe", SIGFPE);
+    one_crash(t, "/bus", SIGBUS);
+    one_crash(t, "/ill", SIGILL);
+    one_crash(t, "/overflow", SIGSEGV);
+    struct memory_call *call = memory_call_new(t->pool, "GET", "/echo", "", "after");
+
+    test_pool_call(t, call, 5000);
+    assert_string_equal(call->answer.p, "after");
+    memory_call_free(call);
+    test_pool_stop(t);
+}
+
+static void inside_the_front_end(void **state)
+{
+    struct test_pool *t = start(2);
+    struct memory_call *call = memory_call_new(t->pool, "GET", "/crash-in-write", "", NULL);
+
+    (void)state;
+    test_pool_call(t, call, 5000);
+    assert_int_equal(call->abandoned, 500);
+    assert_false(call->abandoned_lock);
+    test_pool_stop(t);
+}
+
+static void twenty_among_thousands(void **state)
+{
+    struct test_pool *t = start(4);
+    int crashed = 0, served = 0;
+
+    (void)state;
+    for (int round = 0; round < ROUNDS; round++) {
+        struct memory_call *calls[ROUND];
+
+        for (int i = 0; i < ROUND; i++) {
+            calls[i] = memory_call_new(t->pool, "POST", i == ROUND / 2 ? "/segv" : "/echo", "", "x");
+            assert_int_equal(memory_submit(calls[i]), SUBMIT_OK);
+        }
+        for (int i = 0; i < ROUND; i++) {
+            while (!calls[i]->abandoned && !memory_done(calls[i])) {
+                test_pool_run(t, 1);
+            }
+            crashed += calls[i]->abandoned == 500;
+            served += calls[i]->finishes == 1 && calls[i]->status == 200;
+            assert_int_equal(calls[i]->abandoned != 0, i == ROUND / 2);
+            memory_call_free(calls[i]);
+        }
+    }
+    assert_int_equal(crashed, CRASHES);
+    assert_int_equal(served, ROUNDS * ROUND - CRASHES);
+    assert_int_equal(reports, CRASHES);
+    assert_int_equal(t->board->crashes, CRASHES);
+    test_pool_stop(t);
+}
+
+/* Outside of the workers it is the process's end, by the same signal. */
+static void other_threads_end_the_process(void **state)
+{
+    (void)state;
+    pid_t child = fork();
+
+    if (child == 0) {
+        crash_install();
+        *(volatile int *)16 = 1;
+        _exit(0);
+    }
+    int status = 0;
+
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), SIGSEGV);
+}
+
+int main(void)
+{
+#if defined(__SANITIZE_ADDRESS__)
+    return 0;
+#endif
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(other_threads_end_the_process),
+        cmocka_unit_test(every_signal),
+        cmocka_unit_test(inside_the_front_end),
+        cmocka_unit_test(twenty_among_thousands),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
