@@ -1,0 +1,358 @@
+/* The HTTP front end's table: what the engine calls to check, listen, start, drain and stop it. Supervisor's
+ * thread before the fork, the engine process's main thread (control) afterwards. */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/log.h"
+#include "engine/base/must.h"
+#include "http/front.h"
+#include "http/limits.h"
+#include "http/loop.h"
+#include "http/route.h"
+#include "http/static.h"
+#include "http/tls.h"
+
+#define DESCRIPTOR_RESERVE 128   /* for PHP, request bodies, logs */
+#define RATE_TABLE         65536 /* client addresses that are remembered */
+
+static const struct http_settings *settings_of(const struct pool_conf *pool)
+{
+    return pool_frontend_settings(pool, &http_frontend);
+}
+
+/* -- configuration -- */
+
+static bool serves(const struct http_settings *s)
+{
+    return (s->listen && s->listen[0]) || (s->tls_listen && s->tls_listen[0]);
+}
+
+/* Calls fn for each address of a comma list. 0, or the first result that is not. */
+static int each_address(const char *list, int kind, int (*fn)(void *ctx, const char *address, int kind),
+                        void *ctx)
+{
+    struct str rest = str_of(list), piece;
+    while (rest.p && str_split(&rest, ',', &piece)) {
+        piece = str_trim(piece);
+        if (piece.n == 0) {
+            continue;
+        }
+        int one_kind = kind;
+        if (str_starts(piece, STR("tls:"))) {
+            one_kind = LISTENER_TLS;
+            piece = (struct str){piece.p + 4, piece.n - 4};
+        }
+        char *text = xstrndup(piece.p, piece.n);
+        int bad = fn(ctx, text, one_kind);
+        free(text);
+        if (bad) {
+            return bad;
+        }
+    }
+    return 0;
+}
+
+static int all_addresses(const struct http_settings *s, int (*fn)(void *ctx, const char *address, int kind),
+                         void *ctx)
+{
+    int bad = each_address(s->listen, LISTENER_PLAIN, fn, ctx);
+    return bad ? bad : each_address(s->tls_listen, LISTENER_TLS, fn, ctx);
+}
+
+static int count_tls(void *ctx, const char *address, int kind)
+{
+    (void)address;
+    *(bool *)ctx |= kind == LISTENER_TLS;
+    return 0;
+}
+
+static bool wants_tls(const struct http_settings *s)
+{
+    bool tls = false;
+    all_addresses(s, count_tls, &tls);
+    return tls;
+}
+
+static int complain(const struct pool_conf *pool, const char *text)
+{
+    log_alert("[pool %s] %s", pool->name, text);
+    return -1;
+}
+
+static int check_tls(const struct pool_conf *pool, const struct http_settings *s)
+{
+    if (!wants_tls(s)) {
+        return 0;
+    }
+    char error[512];
+    if (!s->tls_cert || !s->tls_key) {
+        return complain(pool, "a TLS address needs http.tls_cert and http.tls_key");
+    }
+    struct tls_context *context = tls_context_create(s, error, sizeof error);
+    if (!context) {
+        return complain(pool, error);
+    }
+    tls_context_destroy(context);
+    return 0;
+}
+
+static int http_check(const struct config *config, struct pool_conf *pool)
+{
+    struct http_settings *s = pool_frontend_settings(pool, &http_frontend);
+    struct stat st;
+    char error[256];
+    (void)config;
+    if (!serves(s)) {
+        return 0;
+    }
+    if (!s->document_root) {
+        return complain(pool, "http.listen needs http.document_root");
+    }
+    if (!pool->s.chroot && (stat(s->document_root, &st) != 0 || !S_ISDIR(st.st_mode))) {
+        log_alert("[pool %s] http.document_root = %s is not a directory", pool->name, s->document_root);
+        return -1;
+    }
+    if (s->trusted_proxies) {
+        struct cidr_list *list = cidr_list_parse(s->trusted_proxies, error, sizeof error);
+        if (!list) {
+            log_alert("[pool %s] http.trusted_proxies: %s", pool->name, error);
+            return -1;
+        }
+        cidr_list_free(list);
+    }
+    return check_tls(pool, s);
+}
+
+struct listen_list {
+    const struct pool_conf *pool;
+    struct listener **last;
+};
+
+static int add_listener(void *ctx, const char *text, int kind)
+{
+    struct listen_list *list = ctx;
+    char error[256];
+    struct listener *l = xcalloc(1, sizeof *l);
+    l->frontend = &http_frontend;
+    l->pool = list->pool;
+    l->kind = kind;
+    l->fd = -1;
+    l->options = (struct sock_options){.backlog = -1, .owner = (uid_t)-1, .group = (gid_t)-1, .mode = 0666};
+    if (sock_parse(text, &l->address, error, sizeof error) != 0) {
+        log_alert("[pool %s] http.listen = %s: %s", list->pool->name, text, error);
+        free(l);
+        return -1;
+    }
+    *list->last = l;
+    list->last = &l->next;
+    return 0;
+}
+
+static int http_listeners(const struct pool_conf *pool, struct listener **list)
+{
+    while (*list) {
+        list = &(*list)->next;
+    }
+    struct listen_list all = {pool, list};
+    return all_addresses(settings_of(pool), add_listener, &all);
+}
+
+/* -- start -- */
+
+static int64_t connection_limit(const struct http_settings *s)
+{
+    struct rlimit files;
+    int64_t limit = s->max_connections ? s->max_connections : INT32_MAX;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY) {
+        int64_t room = (int64_t)files.rlim_cur - DESCRIPTOR_RESERVE;
+        if (room < 16) {
+            room = 16;
+        }
+        limit = limit < room ? limit : room;
+    }
+    return limit;
+}
+
+static int loop_count(const struct http_settings *s)
+{
+    if (s->loops > 0) {
+        return (int)s->loops;
+    }
+    long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    return cpus < 4 ? 1 : cpus > 32 ? 16 : (int)(cpus / 2);
+}
+
+static void front_destroy(struct http_front *front)
+{
+    for (int i = 0; i < front->loop_count; i++) {
+        if (front->loops[i]) {
+            loop_destroy(front->loops[i]);
+        }
+    }
+    free(front->loops);
+    if (front->router) {
+        router_destroy(front->router);
+    }
+    if (front->files) {
+        static_files_destroy(front->files);
+    }
+    if (front->trusted) {
+        cidr_list_free(front->trusted);
+    }
+    if (front->per_client) {
+        conn_limit_destroy(front->per_client);
+    }
+    if (front->rate) {
+        rate_limit_destroy(front->rate);
+    }
+    if (front->tls) {
+        tls_context_destroy(front->tls);
+    }
+    free(front);
+}
+
+/* What answers are made from. 0 or -1 (reported). */
+static int make_parts(struct http_front *front)
+{
+    const struct http_settings *s = front->settings;
+    char error[512] = "";
+    front->router = router_create(s, front->conf->s.limit_extensions);
+    front->files = static_files_create(s);
+    if (!front->router || !front->files) {
+        log_alert("[pool %s] cannot serve %s", front->conf->name, s->document_root);
+        return -1;
+    }
+    if (s->trusted_proxies && !(front->trusted = cidr_list_parse(s->trusted_proxies, error, sizeof error))) {
+        return complain(front->conf, error);
+    }
+    if (s->connections_per_client > 0) {
+        front->per_client = conn_limit_create((uint32_t)s->connections_per_client, RATE_TABLE);
+    }
+    if (s->rate_limit > 0) {
+        front->rate = rate_limit_create((uint32_t)s->rate_limit,
+                                        (uint64_t)s->rate_window * CLOCK_US_PER_SECOND, RATE_TABLE);
+    }
+    if (wants_tls(s) && !(front->tls = tls_context_create(s, error, sizeof error))) {
+        return complain(front->conf, error);
+    }
+    return 0;
+}
+
+static int make_loops(struct http_front *front)
+{
+    int count = loop_count(front->settings);
+    front->loops = xcalloc((size_t)count, sizeof *front->loops);
+    front->loop_count = count;
+    for (int i = 0; i < count; i++) {
+        front->loops[i] = loop_create(front, i);
+        if (!front->loops[i]) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int start_loops(struct http_front *front)
+{
+    for (int i = 0; i < front->loop_count; i++) {
+        int bad = loop_start(front->loops[i]);
+        if (bad) {
+            log_alert("cannot start an event loop: %s", strerror(bad));
+            while (i-- > 0) {
+                loop_stop(front->loops[i]);
+            }
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int http_start(struct pool *pool, const struct listener *listeners)
+{
+    const struct pool_conf *conf = pool_conf(pool);
+    const struct http_settings *s = settings_of(conf);
+    if (!serves(s)) {
+        return 0;
+    }
+    struct http_front *front = xcalloc(1, sizeof *front);
+    front->pool = pool;
+    front->conf = conf;
+    front->settings = s;
+    front->listeners = listeners;
+    front->max_connections = connection_limit(s);
+    signal(SIGPIPE, SIG_IGN);
+    int64_t capacity = s->queue_capacity ? s->queue_capacity : conf->s.max_children * 100;
+    pool_set_queue(pool, (unsigned)capacity, (uint64_t)s->queue_timeout * CLOCK_US_PER_SECOND);
+    if (make_parts(front) != 0 || make_loops(front) != 0 || start_loops(front) != 0) {
+        front_destroy(front);
+        return -1;
+    }
+    pool_set_front(pool, &http_frontend, front);
+    return 0;
+}
+
+/* -- the end -- */
+
+static struct http_front *front_of(struct pool *pool)
+{
+    return pool_front(pool, &http_frontend);
+}
+
+static void http_drain(struct pool *pool)
+{
+    struct http_front *front = front_of(pool);
+    if (!front) {
+        return;
+    }
+    atomic_store(&front->drain_us, clock_coarse_us());
+    atomic_store(&front->draining, true);
+    for (int i = 0; i < front->loop_count; i++) {
+        loop_drain(front->loops[i]);
+    }
+}
+
+/* Connections whose worker died with their descriptor in hand are nobody's any more. */
+static bool http_drained(struct pool *pool)
+{
+    struct http_front *front = front_of(pool);
+    return !front || atomic_load(&front->connections) <= atomic_load(&front->written_off);
+}
+
+static void http_stop(struct pool *pool)
+{
+    struct http_front *front = front_of(pool);
+    if (!front) {
+        return;
+    }
+    for (int i = 0; i < front->loop_count; i++) {
+        loop_stop(front->loops[i]);
+    }
+    pool_set_front(pool, &http_frontend, NULL);
+    front_destroy(front);
+}
+
+static void http_tick(struct pool *pool)
+{
+    struct http_front *front = front_of(pool);
+    if (front && front->tls) {
+        tls_context_tick(front->tls);
+    }
+}
+
+const struct frontend http_frontend = {
+    .name = "http",
+    .pool_table = &http_pool_table,
+    .check = http_check,
+    .listeners = http_listeners,
+    .start = http_start,
+    .drain = http_drain,
+    .drained = http_drained,
+    .stop = http_stop,
+    .tick = http_tick,
+};

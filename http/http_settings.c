@@ -1,0 +1,119 @@
+/* The rows of http.*: names, defaults, bounds, help. Data only. */
+#include "http/http_settings.h"
+
+#include <stddef.h>
+
+#include "http/front.h"
+
+#define AT(field) offsetof(struct http_settings, field)
+#define ROW(key, kind, field, value, text, ...)                                                              \
+    {                                                                                                        \
+        .name = "http." key, .type = SETTING_##kind, .offset = AT(field), .initial = value, .help = text,    \
+        ##__VA_ARGS__                                                                                        \
+    }
+
+static const char *const verify_words[] = {"off", "optional", "required", NULL};
+
+#define COMPRESS_TYPES                                                                                       \
+    "text/* application/javascript application/json application/xml application/xhtml+xml "                  \
+    "application/rss+xml application/atom+xml application/ld+json application/manifest+json "                \
+    "application/wasm application/problem+json image/svg+xml font/ttf font/otf"
+
+static const struct setting_row rows[] = {
+    ROW("listen", STRING, listen, NULL,
+        "addresses to serve HTTP on, separated by commas; tls:ADDRESS for TLS", .environment = "LISTEN_ADDR",
+        .reachable = true),
+    ROW("tls_listen", STRING, tls_listen, NULL, "addresses to serve HTTPS on, separated by commas",
+        .reachable = true),
+    ROW("server_name", STRING, server_name, NULL,
+        "host names that this pool answers to, separated by blanks"),
+    ROW("document_root", PATH, document_root, NULL, "the directory that is served",
+        .environment = "DOCUMENT_ROOT"),
+    ROW("index", STRING, index, "",
+        "empty: traditional; index.php: front controller; index.html: single-page application",
+        .environment = "INDEX_FILE"),
+    ROW("clean_urls", BOOL, clean_urls, "no", "/about runs about.php"),
+    ROW("follow_symlinks", BOOL, follow_symlinks, "no", "symbolic links may lead out of the document root"),
+    ROW("methods", STRING, methods, NULL, "methods that are let through; others get 405; empty = all"),
+    ROW("loops", INT, loops, "0", "event loop threads per engine process; 0 = one for two CPUs", .min = 0,
+        .max = 64),
+    ROW("body_buffer", SIZE, body_buffer, "1M", "a larger request body goes to a temporary file", .min = 0,
+        .max = 1 << 30),
+    ROW("max_body_size", SIZE, max_body_size, "64M", "a larger request body is refused with 413"),
+    ROW("header_timeout", TIME, header_timeout, "5s", "time in which a request head must have arrived",
+        .min = 1, .max = 3600, .environment = "HEADER_TIMEOUT_SECS"),
+    ROW("idle_timeout", TIME, idle_timeout, "60s", "how long an idle connection is kept", .min = 1,
+        .max = 86400, .environment = "IDLE_TIMEOUT_SECS"),
+    ROW("body_timeout", TIME, body_timeout, "30s", "longest pause in a request body", .min = 1, .max = 3600),
+    ROW("write_timeout", TIME, write_timeout, "60s", "longest pause of a client that reads its response",
+        .min = 1, .max = 3600),
+    ROW("stream_timeout", TIME, stream_timeout, "30m", "how long a streamed response may take; 0 = no limit",
+        .environment = "SSE_TIMEOUT"),
+    ROW("handshake_timeout", TIME, handshake_timeout, "10s", "time for a TLS handshake", .min = 1,
+        .max = 3600),
+    ROW("queue_timeout", TIME, queue_timeout, "30s",
+        "a request that waits longer for a worker is answered with 503; 0 = waits as long as the client"),
+    ROW("body_rate_min", SIZE, body_rate_min, "512",
+        "bytes a second that a request body must keep up on average; 0 = any"),
+    ROW("max_connections", INT, max_connections, "0",
+        "connections per engine process; 0 = as many as descriptors allow", .min = 0, .max = 10000000),
+    ROW("connections_per_client", INT, connections_per_client, "0",
+        "connections per client address; 0 = no limit", .min = 0, .max = 1000000),
+    ROW("queue_capacity", INT, queue_capacity, "0", "requests that may wait for workers; 0 = workers x 100",
+        .min = 0, .max = 10000000, .environment = "QUEUE_CAPACITY"),
+    ROW("head_size", SIZE, head_size, "32K", "largest request head", .min = 1024, .max = 65536),
+    ROW("h2_max_streams", INT, h2_max_streams, "128", "concurrent streams of an HTTP/2 connection", .min = 1,
+        .max = 1000),
+    ROW("tls_cert", PATH, tls_cert, NULL, "certificate chain (PEM)", .environment = "TLS_CERT"),
+    ROW("tls_key", PATH, tls_key, NULL, "private key (PEM)", .environment = "TLS_KEY"),
+    ROW("tls_certs", STRING, tls_certs, NULL, "further certificates for SNI: \"cert:key cert:key\""),
+    ROW("tls_client_ca", PATH, tls_client_ca, NULL, "certificate authorities of client certificates (PEM)"),
+    ROW("tls_ciphers", STRING, tls_ciphers, NULL, "TLS 1.2 ciphers; empty = Mozilla's intermediate list"),
+    ROW("tls_ocsp_file", PATH, tls_ocsp_file, NULL,
+        "OCSP response to staple (DER); read again when it changes"),
+    ROW("tls_client_verify", WORD, tls_client_verify, "off", "client certificates", .words = verify_words),
+    ROW("compression", BOOL, compression, "yes", "brotli, gzip and zstd by Accept-Encoding"),
+    ROW("compress_min", SIZE, compress_min, "256", "smaller responses are not compressed"),
+    ROW("compress_types", STRING, compress_types, COMPRESS_TYPES, "media types that are compressed"),
+    ROW("gzip_level", INT, gzip_level, "5", "1 fast to 9 small", .min = 1, .max = 9),
+    ROW("brotli_level", INT, brotli_level, "4", "0 fast to 11 small", .min = 0, .max = 11),
+    ROW("zstd_level", INT, zstd_level, "3", "1 fast to 19 small", .min = 1, .max = 19),
+    ROW("static_cache_ttl", TIME, static_cache_ttl, "1d",
+        "Cache-Control: max-age of static files; off = none", .environment = "STATIC_CACHE_TTL"),
+    ROW("static_memory", SIZE, static_memory, "32M", "memory for hot static files; 0 = none"),
+    ROW("trusted_proxies", STRING, trusted_proxies, NULL,
+        "networks whose X-Forwarded-* and Forwarded are believed, separated by blanks or commas"),
+    ROW("proxy_protocol", BOOL, proxy_protocol, "no", "connections begin with a PROXY protocol header"),
+    ROW("rate_limit", INT, rate_limit, "0", "requests per client address and http.rate_window; 0 = no limit",
+        .min = 0, .max = 1000000000, .environment = "RATE_LIMIT"),
+    ROW("rate_window", TIME, rate_window, "60s", "the window of http.rate_limit", .min = 1, .max = 86400,
+        .environment = "RATE_WINDOW"),
+    ROW("error_pages_dir", PATH, error_pages_dir, NULL, "directory of 404.html, 500.html, ...",
+        .environment = "ERROR_PAGES_DIR"),
+    ROW("sendfile_root", PATH, sendfile_root, NULL,
+        "directory of the files that X-Accel-Redirect and X-Sendfile may name"),
+    ROW("security_headers", BOOL, security_headers, "no", "adds the http.header_* fields to every response"),
+    ROW("header_frame_options", STRING, header_frame_options, "SAMEORIGIN", "X-Frame-Options"),
+    ROW("header_content_type_options", STRING, header_content_type_options, "nosniff",
+        "X-Content-Type-Options"),
+    ROW("header_referrer_policy", STRING, header_referrer_policy, "strict-origin-when-cross-origin",
+        "Referrer-Policy"),
+    ROW("header_permissions_policy", STRING, header_permissions_policy, NULL, "Permissions-Policy"),
+    ROW("header_csp", STRING, header_csp, NULL, "Content-Security-Policy"),
+    ROW("header_hsts", STRING, header_hsts, NULL, "Strict-Transport-Security; sent over TLS only"),
+    ROW("profile", BOOL, profile, "no", "X-Profile: 1 in a request asks for timing fields in the response",
+        .environment = "PROFILE"),
+    ROW("internal_listen", STRING, internal_listen, NULL, "address of health checks and metrics",
+        .environment = "INTERNAL_ADDR"),
+    ROW("internal_token", STRING, internal_token, NULL, "bearer token that http.internal_listen asks for",
+        .secret = true),
+    ROW("access_log_format", STRING, access_log_format, NULL,
+        "json, combined, or a format as in access.format; empty = access.format"),
+};
+
+const struct setting_table http_pool_table = {
+    .scope = SCOPE_POOL,
+    .rows = rows,
+    .count = sizeof rows / sizeof rows[0],
+    .struct_size = sizeof(struct http_settings),
+};

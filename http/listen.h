@@ -1,0 +1,11 @@
+/* A loop's view of the listening sockets. Loop thread, but for open. */
+#ifndef HTTP_LISTEN_H
+#define HTTP_LISTEN_H
+
+struct loop;
+
+int listen_open(struct loop *loop);   /* 0 or -1 */
+void listen_close(struct loop *loop); /* the descriptors stay the supervisor's */
+void listen_sweep(struct loop *loop); /* resumes what was paused */
+
+#endif
