@@ -13,6 +13,7 @@
 #include "ext/session/php_session.h"
 #include "ext/standard/php_standard.h"
 #include "php_output.h"
+#include "zend_virtual_cwd.h"
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
@@ -136,6 +137,39 @@ static void cannot_open(const struct request *r, int error)
     PUTS(error == EACCES ? "Access denied.\n" : "No input file specified.\n");
 }
 
+/* ---- the script ---- */
+
+/* This thread's working directory. libphp does not export where its virtual_cwd_globals are, but an array
+ * inside of them. */
+static cwd_state *working_directory(void)
+{
+    return &((virtual_cwd_globals *)(void *)((char *)realpath_cache_get_buckets() -
+                                             offsetof(virtual_cwd_globals, realpath_cache)))
+                ->cwd;
+}
+
+static int change_directory(const char *path)
+{
+    return virtual_file_ex(working_directory(), path, NULL, CWD_REALPATH) ? -1 : 0;
+}
+
+/* In the script's directory, and back: what PHP does too, but it asks the kernel each time whether the
+ * directories exist. They do: the script was found in one, and we come from the other. */
+static void execute(zend_file_handle *file)
+{
+    cwd_state *cwd = working_directory(), before = *cwd;
+
+    cwd->cwd = estrndup(before.cwd, before.cwd_length);
+    if (file->filename) {
+        virtual_chdir_file(ZSTR_VAL(file->filename), change_directory);
+    }
+    SG(options) |= SAPI_OPTION_NO_CHDIR;
+    php_execute_script(file);
+    SG(options) &= ~SAPI_OPTION_NO_CHDIR;
+    efree(cwd->cwd);
+    *cwd = before;
+}
+
 static void run_script(struct php_thread *t)
 {
     zend_file_handle file;
@@ -147,7 +181,7 @@ static void run_script(struct php_thread *t)
         EG(exit_status) = 0;
         timeout_begin_script(t);
         worker_set_state(t->worker, WORKER_RUNNING);
-        php_execute_script(&file);
+        execute(&file);
     }
     if (!file.in_list) {
         zend_destroy_file_handle(&file);

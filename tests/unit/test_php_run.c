@@ -266,6 +266,17 @@ static void test_ends(void **state)
     assert_says(php_script("<?php echo error_get_last() === null ? 'clean' : 'dirty';"), "", "clean");
 }
 
+static void test_working_directory(void **state)
+{
+    const char *script = php_script(
+        "<?php echo getcwd() === __DIR__ ? 'own' : getcwd(); chdir('/usr');"
+        "register_shutdown_function(function () { echo getcwd() === '/usr' ? 'same' : ' back'; });");
+
+    (void)state;
+    assert_says(script, "", "own back");
+    assert_says(script, "", "own back");
+}
+
 static void test_disabled_functions(void **state)
 {
     (void)state;
@@ -492,6 +503,7 @@ int main(void)
         cmocka_unit_test(test_ini_is_undone),
         cmocka_unit_test(test_user_ini),
         cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_working_directory),
         cmocka_unit_test(test_disabled_functions),
         cmocka_unit_test(test_no_script),
         cmocka_unit_test(test_messages_are_joined),
