@@ -10,7 +10,7 @@
 
 #include "engine/base/log.h"
 
-void body_init(struct body *b)
+void http_body_init(struct body *b)
 {
     *b = (struct body){.fd = -1};
 }
@@ -92,7 +92,7 @@ static int move_to_file(struct body *b)
     return bad;
 }
 
-int body_add(struct body *b, const char *p, size_t n, int64_t expected, size_t memory_limit)
+int http_body_add(struct body *b, const char *p, size_t n, int64_t expected, size_t memory_limit)
 {
     if (b->fd < 0 && b->n + n > memory_limit && move_to_file(b) != 0) {
         return -1;
@@ -111,7 +111,7 @@ int body_add(struct body *b, const char *p, size_t n, int64_t expected, size_t m
     return 0;
 }
 
-ssize_t body_read(struct body *b, char *out, size_t n)
+ssize_t http_body_read(struct body *b, char *out, size_t n)
 {
     if (b->fd < 0) {
         size_t left = b->n - (size_t)b->read;
@@ -133,11 +133,11 @@ ssize_t body_read(struct body *b, char *out, size_t n)
     return (ssize_t)n;
 }
 
-void body_free(struct body *b)
+void http_body_free(struct body *b)
 {
     free(b->p);
     if (b->fd >= 0) {
         close(b->fd);
     }
-    body_init(b);
+    http_body_init(b);
 }

@@ -16,10 +16,10 @@ struct body {
     uint64_t read;  /* bytes handed to the worker */
 };
 
-void body_init(struct body *b);
+void http_body_init(struct body *b);
 /* expected: of the whole body, -1 unknown. 0, or -1 with errno: no memory or no disk. */
-int body_add(struct body *b, const char *p, size_t n, int64_t expected, size_t memory_limit);
-ssize_t body_read(struct body *b, char *out, size_t n); /* 0 = end, -1 = error */
-void body_free(struct body *b);
+int http_body_add(struct body *b, const char *p, size_t n, int64_t expected, size_t memory_limit);
+ssize_t http_body_read(struct body *b, char *out, size_t n); /* 0 = end, -1 = error */
+void http_body_free(struct body *b);
 
 #endif

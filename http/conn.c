@@ -48,7 +48,7 @@ static void unlink_conn(struct conn *c)
     c->loop->dead = c;
 }
 
-void conn_close(struct conn *c, const char *why)
+void http_conn_close(struct conn *c, const char *why)
 {
     if (c->state == CONN_CLOSED) {
         return;
@@ -86,7 +86,7 @@ void conn_close(struct conn *c, const char *why)
     atomic_fetch_sub_explicit(&c->loop->front->connections, 1, memory_order_relaxed);
 }
 
-void conn_free_dead(struct loop *loop)
+void http_conn_free_dead(struct loop *loop)
 {
     struct conn *kept = NULL;
     while (loop->dead) {
@@ -104,10 +104,10 @@ void conn_free_dead(struct loop *loop)
     loop->dead = kept;
 }
 
-void conn_linger(struct conn *c)
+void http_conn_linger(struct conn *c)
 {
     if (c->eof) {
-        conn_close(c, "done");
+        http_conn_close(c, "done");
         return;
     }
     c->protocol->leave(c);
@@ -118,12 +118,12 @@ void conn_linger(struct conn *c)
     c->state = CONN_LINGER;
     c->linger_left = LINGER_BYTES;
     c->deadline_us = c->loop->now_us + LINGER_US;
-    conn_pump(c);
+    http_conn_pump(c);
 }
 
 /* -- writing -- */
 
-ssize_t conn_write(struct conn *c, const char *p, size_t n)
+ssize_t http_conn_write(struct conn *c, const char *p, size_t n)
 {
     if (!c->writable) {
         return 0;
@@ -165,7 +165,7 @@ static ssize_t send_memory(struct conn *c)
                 n += take;
             }
         }
-        return conn_write(c, p, n);
+        return http_conn_write(c, p, n);
     }
     size_t total = 0;
     for (int i = 0; i < count; i++) {
@@ -191,7 +191,7 @@ static ssize_t send_file(struct conn *c)
     size_t n = chunk->n < SENDFILE_PART ? chunk->n : SENDFILE_PART;
     if (c->tls && !tls_can_sendfile(c->tls)) {
         ssize_t got = pread(chunk->fd, c->loop->scratch_out, n < 16384 ? n : 16384, chunk->offset);
-        return got <= 0 ? -1 : conn_write(c, c->loop->scratch_out, (size_t)got);
+        return got <= 0 ? -1 : http_conn_write(c, c->loop->scratch_out, (size_t)got);
     }
     ssize_t done;
     off_t offset = chunk->offset;
@@ -214,13 +214,13 @@ static ssize_t send_file(struct conn *c)
     return done;
 }
 
-int conn_send(struct conn *c)
+int http_conn_send(struct conn *c)
 {
     unsigned turns = 0;
     while (c->out.first && c->writable) {
         ssize_t done = c->out.first->fd < 0 ? send_memory(c) : send_file(c);
         if (done < 0) {
-            conn_close(c, "the client is gone");
+            http_conn_close(c, "the client is gone");
             return -1;
         }
         if (done > 0) {
@@ -264,7 +264,7 @@ static void keep_rest(struct conn *c, const char *p, size_t n)
     if (n > 0) {
         c->in = malloc(n);
         if (!c->in) {
-            conn_close(c, "out of memory");
+            http_conn_close(c, "out of memory");
             return;
         }
         memcpy(c->in, p, n);
@@ -281,7 +281,7 @@ static void drop_input(struct conn *c)
             return;
         }
         if (got <= 0 || (uint64_t)got > c->linger_left) {
-            conn_close(c, "done");
+            http_conn_close(c, "done");
             return;
         }
         c->linger_left -= (uint64_t)got;
@@ -317,7 +317,7 @@ static void take_proxy_header(struct conn *c)
     }
     int used = n > 0 ? proxy_header_parse(p, (size_t)n, &source, &local) : -1;
     if (used < 0 || (used == 0 && n == 1024) || (used > 0 && recv(c->fd, p, (size_t)used, 0) != used)) {
-        conn_close(c, "no valid PROXY protocol header");
+        http_conn_close(c, "no valid PROXY protocol header");
         return;
     }
     if (used == 0) {
@@ -331,11 +331,11 @@ static void take_proxy_header(struct conn *c)
         }
         c->peer = source;
         if (!admitted(c->loop, c)) {
-            conn_close(c, "too many connections of this client");
+            http_conn_close(c, "too many connections of this client");
             return;
         }
     }
-    conn_become(c, NULL);
+    http_conn_become(c, NULL);
 }
 
 static bool wants_input(struct conn *c)
@@ -365,7 +365,7 @@ static bool pump_once(struct conn *c)
             return false;
         }
         if (got == -2) {
-            conn_close(c, "reset by the client");
+            http_conn_close(c, "reset by the client");
             return false;
         }
         if (got == 0) {
@@ -386,7 +386,7 @@ static bool pump_once(struct conn *c)
     return c->state != CONN_CLOSED;
 }
 
-void conn_pump(struct conn *c)
+void http_conn_pump(struct conn *c)
 {
     for (unsigned turns = 0; wants_input(c); turns++) {
         if (turns >= TURN_READS) {
@@ -404,7 +404,7 @@ void conn_pump(struct conn *c)
 
 /* -- life -- */
 
-void conn_become(struct conn *c, const struct conn_protocol *protocol)
+void http_conn_become(struct conn *c, const struct conn_protocol *protocol)
 {
     if (protocol) {
         c->protocol = protocol;
@@ -428,7 +428,7 @@ static void handshake(struct conn *c)
     if (!c->tls) {
         c->tls = tls_conn_create(c->loop->front->tls, c->fd);
         if (!c->tls) {
-            conn_close(c, "out of memory");
+            http_conn_close(c, "out of memory");
             return;
         }
     }
@@ -437,7 +437,7 @@ static void handshake(struct conn *c)
         c->readable = c->writable = true;
         if (tls_is_h2(c->tls)) {
             if (h2_conn_start(c) != 0) {
-                conn_close(c, "out of memory");
+                http_conn_close(c, "out of memory");
             }
         } else {
             h1_conn_start(c);
@@ -445,11 +445,11 @@ static void handshake(struct conn *c)
         break;
     case TLS_WANT_READ: c->readable = false; break;
     case TLS_WANT_WRITE: c->writable = false; break;
-    case TLS_FAILED: conn_close(c, "TLS handshake failed"); break;
+    case TLS_FAILED: http_conn_close(c, "TLS handshake failed"); break;
     }
 }
 
-void conn_resume(struct conn *c)
+void http_conn_resume(struct conn *c)
 {
     if (c->state == CONN_PROXY && c->readable) {
         take_proxy_header(c);
@@ -460,7 +460,7 @@ void conn_resume(struct conn *c)
     if (c->state == CONN_OPEN && !c->closing) {
         c->protocol->output(c);
     }
-    conn_pump(c);
+    http_conn_pump(c);
 }
 
 static void on_event(evutil_socket_t fd, short what, void *ctx)
@@ -480,12 +480,12 @@ static void on_event(evutil_socket_t fd, short what, void *ctx)
     if (what & EV_WRITE) {
         c->writable = true;
     }
-    conn_resume(c);
-    conn_free_dead(loop);
+    http_conn_resume(c);
+    http_conn_free_dead(loop);
 }
 
-void conn_accept(struct loop *loop, const struct listener *listener, int fd,
-                 const struct sockaddr_storage *peer)
+void http_conn_accept(struct loop *loop, const struct listener *listener, int fd,
+                      const struct sockaddr_storage *peer)
 {
     struct conn *c = calloc(1, sizeof *c);
     if (!c) {
@@ -518,10 +518,10 @@ void conn_accept(struct loop *loop, const struct listener *listener, int fd,
     loop->conns = c;
     atomic_fetch_add_explicit(&loop->front->connections, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&loop->front->accepted, 1, memory_order_relaxed);
-    conn_become(c, NULL);
+    http_conn_become(c, NULL);
 }
 
-void conn_sweep(struct conn *c)
+void http_conn_sweep(struct conn *c)
 {
     uint64_t now = c->loop->now_us;
     if (c->state == CONN_OPEN && !c->closing) {
@@ -530,18 +530,18 @@ void conn_sweep(struct conn *c)
         if (c->state != CONN_LINGER) {
             atomic_fetch_add_explicit(&c->loop->front->timeouts, 1, memory_order_relaxed);
         }
-        conn_close(c, "too slow to begin");
+        http_conn_close(c, "too slow to begin");
     }
 }
 
-void conn_drain(struct conn *c)
+void http_conn_drain(struct conn *c)
 {
     if (c->state == CONN_OPEN && !c->closing) {
         c->protocol->drain(c);
     }
 }
 
-bool conn_local(struct conn *c)
+bool http_conn_local(struct conn *c)
 {
     if (c->local_ip) {
         return true;

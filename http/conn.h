@@ -94,24 +94,24 @@ struct conn {
 extern const struct conn_protocol h1_protocol, h2_protocol;
 
 /* -- conn.c -- */
-void conn_accept(struct loop *loop, const struct listener *listener, int fd,
-                 const struct sockaddr_storage *peer);
+void http_conn_accept(struct loop *loop, const struct listener *listener, int fd,
+                      const struct sockaddr_storage *peer);
 /* The one way a connection ends; why is for the debug log. Deferred while a worker has the descriptor. */
-void conn_close(struct conn *c, const char *why);
+void http_conn_close(struct conn *c, const char *why);
 /* Ends it politely: sends FIN, and takes what still comes for a moment. c->out is empty. */
-void conn_linger(struct conn *c);
+void http_conn_linger(struct conn *c);
 /* Reads and offers input for as long as the protocol wants some. */
-void conn_pump(struct conn *c);
-void conn_resume(struct conn *c);
+void http_conn_pump(struct conn *c);
+void http_conn_resume(struct conn *c);
 /* Sends c->out as far as it goes. 0, or -1: the connection was closed. */
-int conn_send(struct conn *c);
+int http_conn_send(struct conn *c);
 /* Writes n bytes as far as they go: the number, 0 = none now, -1 = broken. */
-ssize_t conn_write(struct conn *c, const char *p, size_t n);
-void conn_sweep(struct conn *c);
-void conn_drain(struct conn *c);
-void conn_free_dead(struct loop *loop);
-bool conn_local(struct conn *c); /* local_ip and local_port are known afterwards; false: no memory */
-void conn_become(struct conn *c, const struct conn_protocol *protocol);
+ssize_t http_conn_write(struct conn *c, const char *p, size_t n);
+void http_conn_sweep(struct conn *c);
+void http_conn_drain(struct conn *c);
+void http_conn_free_dead(struct loop *loop);
+bool http_conn_local(struct conn *c); /* local_ip and local_port are known afterwards; false: no memory */
+void http_conn_become(struct conn *c, const struct conn_protocol *protocol);
 
 /* -- h1_conn.c -- */
 void h1_conn_start(struct conn *c);

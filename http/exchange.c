@@ -69,7 +69,7 @@ struct exchange *exchange_create(struct loop *loop, struct conn *conn)
     x->magic = EXCHANGE_MAGIC;
     x->conn = conn;
     x->fd = -1;
-    body_init(&x->body);
+    http_body_init(&x->body);
     x->reply.length = -1;
     x->began_us = x->progress_us = loop->now_us;
     atomic_store_explicit(&x->refs, 1, memory_order_relaxed);
@@ -94,7 +94,7 @@ static void clean(struct exchange *x)
         x->answer->release(x->answer->held);
     }
     chunk_clear(&x->out);
-    body_free(&x->body);
+    http_body_free(&x->body);
     if (x->reply.compressor) {
         compressor_destroy(x->reply.compressor);
     }

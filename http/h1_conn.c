@@ -50,7 +50,7 @@ static void refuse(struct conn *c, int status)
     c->h1.keep_alive = false;
     c->h1.state = H1_SEND;
     if (head.failed || chunk_copy(&c->out, head.p, head.n) != 0) {
-        conn_close(c, "out of memory");
+        http_conn_close(c, "out of memory");
     }
     buf_free(&head);
 }
@@ -62,7 +62,7 @@ static void add_pieces(struct conn *c, struct exchange *x)
         const struct http_piece *piece = &answer->pieces[i];
         struct chunk *chunk = arena_alloc(x->arena, sizeof *chunk);
         if (!chunk) {
-            conn_close(c, "out of memory");
+            http_conn_close(c, "out of memory");
             return;
         }
         if (piece->n > 0) {
@@ -81,7 +81,7 @@ static void send_answer(struct conn *c, struct exchange *x)
     wire_answer(&head, x->answer, c->h1.keep_alive, x->request.proto < 1001);
     if (head.failed || chunk_copy(&c->out, head.p, head.n) != 0) {
         buf_free(&head);
-        conn_close(c, "out of memory");
+        http_conn_close(c, "out of memory");
         return;
     }
     buf_free(&head);
@@ -196,7 +196,7 @@ static void begin_request(struct conn *c, const struct h1_facts *facts, size_t m
     if (facts->expect_continue && more == 0) {
         static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
         if (chunk_copy(&c->out, go_on, sizeof go_on - 1) != 0) {
-            conn_close(c, "out of memory");
+            http_conn_close(c, "out of memory");
         }
     }
 }
@@ -214,7 +214,7 @@ static size_t take_head(struct conn *c, const char *p, size_t n)
                 return 0;
             }
             if (h2_conn_start(c) != 0) {
-                conn_close(c, "out of memory");
+                http_conn_close(c, "out of memory");
                 return 0;
             }
             return c->protocol->input(c, p, n);
@@ -261,8 +261,8 @@ static int store_body(struct conn *c, struct str data)
     int status = 0;
     if (c->h1.body_read > (uint64_t)settings->max_body_size) {
         status = 413;
-    } else if (body_add(&x->body, data.p, data.n, x->request.content_length, (size_t)settings->body_buffer) !=
-               0) {
+    } else if (http_body_add(&x->body, data.p, data.n, x->request.content_length,
+                             (size_t)settings->body_buffer) != 0) {
         status = 503;
     }
     if (status) {
@@ -326,7 +326,7 @@ static size_t h1_input(struct conn *c, const char *p, size_t n)
         bool in_head = c->h1.state == H1_HEAD;
         size_t took = in_head ? take_head(c, p + used, n - used) : take_body(c, p + used, n - used);
         used += took;
-        if (c->out.first && c->state == CONN_OPEN && conn_send(c) != 0) {
+        if (c->out.first && c->state == CONN_OPEN && http_conn_send(c) != 0) {
             break;
         }
         if (c->state == CONN_OPEN && c->protocol == &h1_protocol && c->h1.state == H1_SEND && !c->out.first) {
@@ -352,7 +352,7 @@ static void next_request(struct conn *c)
     c->idle_since_us = c->loop->now_us;
     if (!h1->keep_alive) {
         h1->state = H1_SEND;
-        conn_linger(c);
+        http_conn_linger(c);
         return;
     }
     h1->state = H1_HEAD;
@@ -409,7 +409,7 @@ static void h1_output(struct conn *c)
     if (c->state != CONN_OPEN || h1_lent(c) || !c->out.first) {
         return;
     }
-    if (conn_send(c) == 0 && !c->out.first && c->h1.state == H1_SEND) {
+    if (http_conn_send(c) == 0 && !c->out.first && c->h1.state == H1_SEND) {
         next_request(c);
     }
 }
@@ -441,7 +441,7 @@ void h1_conn_message(struct conn *c, struct exchange *x)
     if (x->out_end) {
         if (c->closing || x->out_cut) {
             c->closing = false;
-            conn_close(c, "the response broke off");
+            http_conn_close(c, "the response broke off");
             return;
         }
         c->h1.keep_alive = c->h1.keep_alive && !x->close;
@@ -450,10 +450,10 @@ void h1_conn_message(struct conn *c, struct exchange *x)
             send_file(c, x);
         }
     }
-    if (c->state == CONN_OPEN && conn_send(c) == 0 && x->out_end && !c->out.first) {
+    if (c->state == CONN_OPEN && http_conn_send(c) == 0 && x->out_end && !c->out.first) {
         next_request(c);
     }
-    conn_pump(c);
+    http_conn_pump(c);
 }
 
 /* -- time -- */
@@ -488,10 +488,10 @@ static void sweep_head(struct conn *c)
             h1_output(c);
         }
     } else if (idle > SECONDS(first ? settings->header_timeout : settings->idle_timeout)) {
-        conn_close(c, "idle");
+        http_conn_close(c, "idle");
     } else if (draining(c) && idle > DRAIN_GRACE &&
                now - atomic_load_explicit(&front->drain_us, memory_order_relaxed) > DRAIN_GRACE) {
-        conn_close(c, "idle while draining");
+        http_conn_close(c, "idle while draining");
     }
 }
 
@@ -514,7 +514,7 @@ static void h1_sweep(struct conn *c)
     case H1_RUN:
     case H1_SEND:
         if (c->out.first && !h1_lent(c) && now - c->progress_us > SECONDS(settings_of(c)->write_timeout)) {
-            conn_close(c, "the client reads too slowly");
+            http_conn_close(c, "the client reads too slowly");
         }
         break;
     }
@@ -530,7 +530,7 @@ static void h1_drain(struct conn *c)
 static void h1_eof(struct conn *c)
 {
     if (c->h1.state == H1_HEAD || c->h1.state == H1_BODY) {
-        conn_close(c, "closed by the client");
+        http_conn_close(c, "closed by the client");
     }
 }
 
@@ -556,7 +556,7 @@ void h1_conn_start(struct conn *c)
     c->h1 = (struct h1_conn){.state = H1_HEAD, .keep_alive = true};
     c->deadline_us = 0;
     c->idle_since_us = c->loop->now_us;
-    conn_become(c, &h1_protocol);
+    http_conn_become(c, &h1_protocol);
 }
 
 const struct conn_protocol h1_protocol = {

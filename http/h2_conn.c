@@ -542,7 +542,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
         x->progress_us = c->loop->now_us;
         if (x->body.total + n > (uint64_t)settings->max_body_size) {
             send_error(c, x, 413);
-        } else if (body_add(&x->body, (const char *)p, n, x->request.content_length, limit) != 0) {
+        } else if (http_body_add(&x->body, (const char *)p, n, x->request.content_length, limit) != 0) {
             send_error(c, x, 503);
         }
     }
@@ -667,7 +667,7 @@ static void become_h2(struct conn *c, struct h2_conn *h2)
     c->h2 = h2;
     c->deadline_us = 0;
     c->idle_since_us = c->loop->now_us;
-    conn_become(c, &h2_protocol);
+    http_conn_become(c, &h2_protocol);
     loop_again(c->loop, c); /* our SETTINGS */
 }
 
@@ -734,9 +734,9 @@ static size_t gather_frames(struct conn *c)
 static int send_frames(struct conn *c, const char *p, size_t n)
 {
     struct h2_conn *h2 = c->h2;
-    ssize_t done = conn_write(c, p, n);
+    ssize_t done = http_conn_write(c, p, n);
     if (done < 0) {
-        conn_close(c, "the client is gone");
+        http_conn_close(c, "the client is gone");
         return -1;
     }
     if ((size_t)done == n) {
@@ -744,7 +744,7 @@ static int send_frames(struct conn *c, const char *p, size_t n)
     }
     char *rest = malloc(n - (size_t)done);
     if (!rest) {
-        conn_close(c, "out of memory");
+        http_conn_close(c, "out of memory");
         return -1;
     }
     memcpy(rest, p + done, n - (size_t)done);
@@ -760,9 +760,9 @@ static int send_unsent(struct conn *c)
 {
     struct h2_conn *h2 = c->h2;
     while (h2->unsent) {
-        ssize_t done = conn_write(c, h2->unsent + h2->unsent_at, h2->unsent_n);
+        ssize_t done = http_conn_write(c, h2->unsent + h2->unsent_at, h2->unsent_n);
         if (done < 0) {
-            conn_close(c, "the client is gone");
+            http_conn_close(c, "the client is gone");
             return -1;
         }
         h2->unsent_at += (size_t)done;
@@ -779,7 +779,7 @@ static int send_unsent(struct conn *c)
 static void h2_output(struct conn *c)
 {
     struct h2_conn *h2 = c->h2;
-    if (c->out.first && (conn_send(c) != 0 || c->out.first)) {
+    if (c->out.first && (http_conn_send(c) != 0 || c->out.first)) {
         return;
     }
     for (unsigned turns = 0; turns < 16; turns++) {
@@ -795,7 +795,7 @@ static void h2_output(struct conn *c)
         }
     }
     if (h2->killed || (!nghttp2_session_want_read(h2->session) && !nghttp2_session_want_write(h2->session))) {
-        conn_linger(c);
+        http_conn_linger(c);
     } else if (nghttp2_session_want_write(h2->session) && c->writable && !h2->unsent) {
         loop_again(c->loop, c); /* others first */
     }
@@ -820,7 +820,7 @@ static size_t h2_input(struct conn *c, const char *p, size_t n)
 static void h2_eof(struct conn *c)
 {
     if (!c->h2->streams && !c->h2->unsent) {
-        conn_close(c, "closed by the client");
+        http_conn_close(c, "closed by the client");
     }
 }
 
@@ -876,12 +876,12 @@ static void h2_sweep(struct conn *c)
     struct h2_conn *h2 = c->h2;
     uint64_t now = c->loop->now_us;
     if (h2->unsent && now - c->progress_us > SECONDS(s->write_timeout)) {
-        conn_close(c, "the client reads too slowly");
+        http_conn_close(c, "the client reads too slowly");
         return;
     }
     if (h2->head_since_us && now - h2->head_since_us > SECONDS(s->header_timeout)) {
         atomic_fetch_add_explicit(&c->loop->front->timeouts, 1, memory_order_relaxed);
-        conn_close(c, "a header block that never ends");
+        http_conn_close(c, "a header block that never ends");
         return;
     }
     for (struct exchange *x = h2->streams; x; x = x->stream_next) {

@@ -433,7 +433,7 @@ enum intake_verdict intake_head(struct exchange *x, const struct http_head *head
     atomic_fetch_add_explicit(&front->requests, 1, memory_order_relaxed);
     x->request.times.accepted = x->loop->now_us;
     x->head_only = str_eq(head->method, STR("HEAD"));
-    if (!conn_local(x->conn)) {
+    if (!http_conn_local(x->conn)) {
         intake_error(x, 503);
         return INTAKE_ANSWER;
     }

@@ -44,7 +44,7 @@ static void make_room(struct loop *loop)
         }
     }
     if (oldest) {
-        conn_close(oldest, "idle, and others wait");
+        http_conn_close(oldest, "idle, and others wait");
     }
 }
 
@@ -67,7 +67,7 @@ static void on_listener(evutil_socket_t fd, short what, void *ctx)
         struct sockaddr_storage peer;
         enum accept_result result = sock_accept((int)fd, true, &client, &peer);
         if (result == ACCEPT_OK) {
-            conn_accept(loop, l->listener, client, &peer);
+            http_conn_accept(loop, l->listener, client, &peer);
             continue;
         }
         if (result == ACCEPT_NO_DESCRIPTORS) {
@@ -80,10 +80,10 @@ static void on_listener(evutil_socket_t fd, short what, void *ctx)
         }
         break;
     }
-    conn_free_dead(loop);
+    http_conn_free_dead(loop);
 }
 
-int listen_open(struct loop *loop)
+int http_listen_open(struct loop *loop)
 {
     for (const struct listener *listener = loop->front->listeners; listener; listener = listener->next) {
         if (listener->frontend != &http_frontend || listener->pool != loop->front->conf || listener->fd < 0 ||
@@ -108,7 +108,7 @@ int listen_open(struct loop *loop)
     return 0;
 }
 
-void listen_close(struct loop *loop)
+void http_listen_close(struct loop *loop)
 {
     while (loop->listens) {
         struct listen *l = loop->listens;
@@ -120,7 +120,7 @@ void listen_close(struct loop *loop)
     }
 }
 
-void listen_sweep(struct loop *loop)
+void http_listen_sweep(struct loop *loop)
 {
     for (struct listen *l = loop->listens; l; l = l->next) {
         if (l->paused && loop->now_us >= l->resume_us) {

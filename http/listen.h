@@ -4,8 +4,8 @@
 
 struct loop;
 
-int listen_open(struct loop *loop);   /* 0 or -1 */
-void listen_close(struct loop *loop); /* the descriptors stay the supervisor's */
-void listen_sweep(struct loop *loop); /* resumes what was paused */
+int http_listen_open(struct loop *loop);   /* 0 or -1 */
+void http_listen_close(struct loop *loop); /* the descriptors stay the supervisor's */
+void http_listen_sweep(struct loop *loop); /* resumes what was paused */
 
 #endif

@@ -81,7 +81,7 @@ static void run_again(struct loop *loop)
         struct conn *c = list;
         list = c->next_again;
         c->in_again = false;
-        conn_resume(c);
+        http_conn_resume(c);
     }
 }
 
@@ -97,7 +97,7 @@ static void on_wake(evutil_socket_t fd, short what, void *ctx)
     run_inbox(loop);
     loop->in_inbox = false;
     run_again(loop);
-    conn_free_dead(loop);
+    http_conn_free_dead(loop);
 }
 
 static void on_sweep(evutil_socket_t fd, short what, void *ctx)
@@ -108,12 +108,12 @@ static void on_sweep(evutil_socket_t fd, short what, void *ctx)
     loop->now_us = clock_coarse_us();
     for (struct conn *c = loop->conns; c;) {
         struct conn *next = c->next;
-        conn_sweep(c);
+        http_conn_sweep(c);
         c = next;
     }
-    listen_sweep(loop);
+    http_listen_sweep(loop);
     exchange_trim(loop);
-    conn_free_dead(loop);
+    http_conn_free_dead(loop);
 }
 
 /* -- life -- */
@@ -121,10 +121,10 @@ static void on_sweep(evutil_socket_t fd, short what, void *ctx)
 static void run_drain(struct loop *loop, struct loop_message *self)
 {
     (void)self;
-    listen_close(loop);
+    http_listen_close(loop);
     for (struct conn *c = loop->conns; c;) {
         struct conn *next = c->next;
-        conn_drain(c);
+        http_conn_drain(c);
         c = next;
     }
 }
@@ -160,7 +160,7 @@ struct loop *loop_create(struct http_front *front, int id)
     struct timeval period = {0, SWEEP_MS * 1000};
     if (!loop->scratch || !loop->scratch_out || !loop->wake_event || !loop->sweep_event ||
         event_add(loop->wake_event, NULL) != 0 || event_add(loop->sweep_event, &period) != 0 ||
-        listen_open(loop) != 0) {
+        http_listen_open(loop) != 0) {
         log_alert("cannot make an event loop: %s", strerror(errno));
         loop_destroy(loop);
         return NULL;
@@ -207,13 +207,13 @@ void loop_destroy(struct loop *loop)
     if (loop->base) {
         run_inbox(loop); /* what workers posted last; none of them runs any more */
     }
-    listen_close(loop);
+    http_listen_close(loop);
     for (struct conn *c = loop->conns; c;) {
         struct conn *next = c->next;
-        conn_close(c, "the process ends");
+        http_conn_close(c, "the process ends");
         c = next;
     }
-    conn_free_dead(loop);
+    http_conn_free_dead(loop);
     exchange_free_spares(loop);
     if (loop->wake_event) {
         event_free(loop->wake_event);

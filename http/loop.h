@@ -56,7 +56,7 @@ void loop_destroy(struct loop *loop);
 
 void loop_post(struct loop *loop, struct loop_message *message); /* any thread */
 void loop_drain(struct loop *loop);                              /* control thread, once */
-/* Loop thread: call conn_resume() on it after other connections had their turn. */
+/* Loop thread: call http_conn_resume() on it after other connections had their turn. */
 void loop_again(struct loop *loop, struct conn *conn);
 
 #endif

@@ -534,7 +534,7 @@ static int reply_flush(struct request *r)
 
 static ssize_t reply_read_body(struct request *r, char *buf, size_t n)
 {
-    return body_read(&exchange_of(r)->body, buf, n);
+    return http_body_read(&exchange_of(r)->body, buf, n);
 }
 
 static int reply_send_interim(struct request *r, const struct response_head *head)
