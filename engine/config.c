@@ -494,6 +494,18 @@ static int fill(struct loading *l)
     return l->failed ? -1 : 0;
 }
 
+static int check_frontends(struct config *c)
+{
+    for (struct pool_conf *pool = c->pools; pool; pool = pool->next) {
+        for (int i = 0; frontends[i]; i++) {
+            if (frontends[i]->check && frontends[i]->check(c, pool) < 0) {
+                return -1;
+            }
+        }
+    }
+    return 0;
+}
+
 struct config *config_load(const struct cli_options *cli)
 {
     struct config *config = xcalloc(1, sizeof *config);
@@ -507,6 +519,10 @@ struct config *config_load(const struct cli_options *cli)
     }
     if (config_check(config) < 0) {
         log_error("failed to post process the configuration");
+        config_free(config);
+        return NULL;
+    }
+    if (check_frontends(config) < 0) { /* php-fpm finds these when it opens sockets: no line of its own */
         config_free(config);
         return NULL;
     }

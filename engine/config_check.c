@@ -467,16 +467,6 @@ static int check_access_format(const struct pool_conf *pool)
 
 /* ---- all ---- */
 
-static int check_frontends(struct config *c, struct pool_conf *pool)
-{
-    for (int i = 0; frontends[i]; i++) {
-        if (frontends[i]->check && frontends[i]->check(c, pool) < 0) {
-            return -1;
-        }
-    }
-    return 0;
-}
-
 static int check_pool(struct config *c, struct pool_conf *pool)
 {
     forget_empty(&pool->s);
@@ -484,10 +474,10 @@ static int check_pool(struct config *c, struct pool_conf *pool)
         return -1;
     }
     config_each_table(pool, complete_paths, (void *)(uintptr_t)config_prefix(c, pool));
-    if (check_pages(pool) < 0 || check_slowlog(pool) < 0 || check_directories(c, pool) < 0) {
+    if (check_pages(pool) < 0 || check_slowlog(pool) < 0) {
         return -1;
     }
-    return check_frontends(c, pool);
+    return check_directories(c, pool);
 }
 
 static bool prefix_exists(const struct config *c)

@@ -2,6 +2,7 @@
  * exists. */
 #include "fcgi/fcgi_settings.h"
 
+#include <errno.h>
 #include <grp.h>
 #include <inttypes.h>
 #include <pwd.h>
@@ -79,9 +80,10 @@ static int resolve_owner(const struct pool_conf *pool, const char *name, struct 
         options->owner = (uid_t)number;
         return 0;
     }
+    errno = 0; /* a name that nobody has is no error to getpwnam() */
     struct passwd *user = getpwnam(name);
     if (!user) {
-        log_error("[pool %s] cannot get uid for user '%s'", pool->name, name);
+        log_sys(LEVEL_ERROR, "[pool %s] cannot get uid for user '%s'", pool->name, name);
         return -1;
     }
     options->owner = user->pw_uid;
@@ -97,9 +99,10 @@ static int resolve_group(const struct pool_conf *pool, const char *name, struct 
         options->group = (gid_t)number;
         return 0;
     }
+    errno = 0;
     struct group *group = getgrnam(name);
     if (!group) {
-        log_error("[pool %s] cannot get gid for group '%s'", pool->name, name);
+        log_sys(LEVEL_ERROR, "[pool %s] cannot get gid for group '%s'", pool->name, name);
         return -1;
     }
     options->group = group->gr_gid;
