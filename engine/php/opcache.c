@@ -21,6 +21,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/php/functions.h"
+#include "engine/php/opcache_lock.h"
 #include "engine/php/run.h"
 #include "engine/work/pool.h"
 
@@ -82,6 +83,7 @@ static _Noreturn void guard_main(int parent, int ready)
     sigset_t all;
     char byte = 0;
 
+    opcache_lock_skip(-1);
     sigfillset(&all);
     sigprocmask(SIG_SETMASK, &all, NULL);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -125,6 +127,7 @@ static bool start_guard(void)
 
     close(ready[0]);
     guard_pipe = alive[1];
+    opcache_lock_skip(holds ? lock_fd : -1);
     return holds;
 }
 
@@ -272,6 +275,7 @@ static void look_after_guard(void)
 {
     if (guard > 0 && waitpid(guard, NULL, WNOHANG) == guard) {
         log_warning("OPcache's guard process has ended; starting another");
+        opcache_lock_skip(-1);
         close(guard_pipe);
         guard_pipe = -1;
         guard = -1;

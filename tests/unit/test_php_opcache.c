@@ -1,0 +1,172 @@
+/* OPcache under threads: it never restarts in the process, whatever scripts do; what is cached can be handed
+ * on; and backtraces of running scripts. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "engine/php/backtrace.h"
+#include "engine/php/runtime.h"
+#include "engine/work/pool.h"
+#include "tests/support/php_pool.h"
+
+static const char *text_of(const struct buf *b)
+{
+    return b->p ? b->p : "";
+}
+
+static void test_reset_storm(void **state)
+{
+    enum { CALLS = 4000 };
+    struct call *calls = calloc(CALLS, sizeof *calls);
+    const char *reset = php_script("<?php var_dump(opcache_reset());"), *work[40];
+
+    (void)state;
+    for (int i = 0; i < 40; i++) {
+        char text[300];
+
+        snprintf(text, sizeof text,
+                 "<?php class K%d { public $a = ['x' => %d]; function f() { return $this->a['x']; } }"
+                 "echo (new K%d)->f(); if (mt_rand(0, 20) == 0) opcache_invalidate(__FILE__, true);",
+                 i, i, i);
+        work[i] = php_script(text);
+    }
+    for (int i = 0; i < CALLS; i++) {
+        calls[i].script = i % 50 == 7 ? reset : work[i % 40];
+        call_submit(&calls[i]);
+    }
+    for (int i = 0; i < CALLS; i++) {
+        char expected[32];
+
+        snprintf(expected, sizeof expected, "%d", i % 40);
+        call_wait(&calls[i]);
+        assert_string_equal(text_of(&calls[i].body), i % 50 == 7 ? "bool(true)\n" : expected);
+        call_free(&calls[i]);
+    }
+    free(calls);
+    assert_string_equal(pool_swap_reason(php_pool()), "opcache_reset() was called");
+    struct call count = {
+        .script = php_script("<?php $s = opcache_get_status(false)['opcache_statistics'];"
+                             "echo $s['manual_restarts'] + $s['oom_restarts'] + $s['hash_restarts'];")};
+
+    call_run(&count);
+    assert_string_equal(text_of(&count.body), "0");
+    call_free(&count);
+}
+
+static void test_warm_list(void **state)
+{
+    const char *script = php_script("<?php echo 'kept';");
+    static char list[1 << 20];
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct call c = {.script = script};
+
+        call_run(&c);
+        call_free(&c);
+    }
+    size_t n = php_executor.warm_list(list, sizeof list - 1);
+
+    assert_true(n > 0);
+    list[n] = '\0';
+    assert_non_null(strstr(list, script));
+    assert_int_equal(list[n - 1], '\n');
+    assert_true(php_executor.warm_list(list, 100) <= 100);
+}
+
+static void test_warm(void **state)
+{
+    const char *script = php_file("warm.php", "<?php echo 'warm';");
+    const char *broken = php_file("broken.php", "<?php class {");
+    char list[600], text[600];
+
+    (void)state;
+    snprintf(list, sizeof list, "/nowhere.php\n%s\n%s\n", broken, script);
+    php_executor.warm(list, strlen(list), 5000);
+    snprintf(text, sizeof text, "<?php var_dump(opcache_is_script_cached('%s'));", script);
+    struct call c = {.script = php_script(text)};
+
+    call_run(&c);
+    assert_string_equal(text_of(&c.body), "bool(true)\n");
+    call_free(&c);
+}
+
+static int pipe_ends[2];
+static zif_handler sleep_of_php;
+
+static PHP_FUNCTION(traced)
+{
+    (void)execute_data;
+    (void)return_value;
+    assert_int_equal(backtrace_write(php_thread, pipe_ends[1], 10), 0);
+    assert_int_equal(backtrace_write(php_thread, pipe_ends[1], 1), 0);
+    /* Damage: it must give up, not fault. */
+    zend_execute_data *real = EG(current_execute_data);
+
+    EG(current_execute_data) = (zend_execute_data *)(uintptr_t)0x10;
+    assert_int_equal(backtrace_write(php_thread, pipe_ends[1], 10), -1);
+    EG(current_execute_data) = (zend_execute_data *)(uintptr_t)0x7000dead0000;
+    assert_int_equal(backtrace_write(php_thread, pipe_ends[1], 10), -1);
+    EG(current_execute_data) = real;
+}
+
+static void test_backtrace(void **state)
+{
+    struct call c = {.script = php_script("<?php\nclass C {\n function m() {\n  usleep(1); } }\n"
+                                          "function f() {\n (new C)->m(); }\nf();\n")};
+    zend_function *f = zend_hash_str_find_ptr(CG(function_table), "usleep", 6);
+    char text[4096], expected[400];
+
+    (void)state;
+    assert_int_equal(pipe(pipe_ends), 0);
+    sleep_of_php = f->internal_function.handler;
+    f->internal_function.handler = zif_traced;
+    call_run(&c);
+    f->internal_function.handler = sleep_of_php;
+    ssize_t n = read(pipe_ends[0], text, sizeof text - 1);
+
+    assert_true(n > 0);
+    text[n] = '\0';
+    snprintf(expected, sizeof expected, "] usleep() %s:4\n", c.script);
+    assert_non_null(strstr(text, expected));
+    snprintf(expected, sizeof expected, "] C::m() %s:6\n", c.script);
+    assert_non_null(strstr(text, expected));
+    snprintf(expected, sizeof expected, "] f() %s:7\n", c.script);
+    assert_non_null(strstr(text, expected));
+    call_free(&c);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_warm_list),
+        cmocka_unit_test(test_warm),
+        cmocka_unit_test(test_backtrace),
+        cmocka_unit_test(test_reset_storm),
+    };
+
+    php_pool_start(&(struct php_pool_options){
+        .workers = 8,
+        .with_php_ini = true,
+        .defines = "opcache.enable=1\nopcache.file_update_protection=0\ndisplay_errors=1\nhtml_errors=0\n",
+    });
+    struct call has = {.script = php_script("<?php echo extension_loaded('Zend OPcache') ? 'yes' : 'no';")};
+
+    call_run(&has);
+    int failed = 0;
+
+    if (strcmp(text_of(&has.body), "yes") == 0) {
+        failed = cmocka_run_group_tests(tests, NULL, NULL);
+    } else {
+        puts("skipped: this PHP has no OPcache");
+    }
+    call_free(&has);
+    php_pool_stop();
+    return failed;
+}
