@@ -651,20 +651,22 @@ static struct h2_conn *h2_create(struct conn *c)
         return NULL;
     }
     h2_guard_init(&h2->guard, c->loop->now_us);
+    c->h2 = h2; /* nghttp2 may call back at once */
     return h2;
 }
 
-static void h2_destroy(struct h2_conn *h2)
+static void h2_destroy(struct conn *c)
 {
+    struct h2_conn *h2 = c->h2;
+    c->h2 = NULL;
     nghttp2_session_del(h2->session);
     free(h2->head);
     free(h2->unsent);
     free(h2);
 }
 
-static void become_h2(struct conn *c, struct h2_conn *h2)
+static void become_h2(struct conn *c)
 {
-    c->h2 = h2;
     c->deadline_us = 0;
     c->idle_since_us = c->loop->now_us;
     http_conn_become(c, &h2_protocol);
@@ -678,10 +680,10 @@ int h2_conn_start(struct conn *c)
         return -1;
     }
     if (submit_settings(c, h2->session) != 0) {
-        h2_destroy(h2);
+        h2_destroy(c);
         return -1;
     }
-    become_h2(c, h2);
+    become_h2(c);
     return 0;
 }
 
@@ -697,14 +699,14 @@ int h2_conn_upgrade(struct conn *c, struct exchange *x, struct str settings)
     }
     if (nghttp2_session_upgrade2(h2->session, payload, (size_t)n, x->head_only, x) != 0 ||
         submit_settings(c, h2->session) != 0 || chunk_copy(&c->out, switching, sizeof switching - 1) != 0) {
-        h2_destroy(h2);
+        h2_destroy(c);
         return -1;
     }
     x->h2 = true;
     x->stream_id = 1;
     x->body_done = true;
     link_stream(h2, x);
-    become_h2(c, h2);
+    become_h2(c);
     if (x->answer) {
         send_answer(c, x);
     } else {
@@ -914,8 +916,7 @@ static void h2_leave(struct conn *c)
         exchange_leave(x);
     }
     if (c->state == CONN_CLOSED) {
-        c->h2 = NULL;
-        h2_destroy(h2);
+        h2_destroy(c);
     }
 }
 
