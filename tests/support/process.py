@@ -1,6 +1,6 @@
 """Programs under test: started in a session of their own, so that everything they leave behind is found."""
 import os
-import signal
+import signal as signals
 import socket
 import subprocess
 import time
@@ -117,12 +117,12 @@ class Program:
     def kill_family(self):
         for pid in self.family():
             try:
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, signals.SIGKILL)
             except ProcessLookupError:
                 pass
         self.process.wait()
 
-    def stop(self, number=signal.SIGTERM, seconds=20):
+    def stop(self, number=signals.SIGTERM, seconds=20):
         """End it and return its exit code. What it left running is killed, and is a failure."""
         if self.stopped:
             return self.process.returncode

@@ -5,7 +5,7 @@ the configuration is php-fpm's dialect, and the tests that speak FastCGI only th
 """
 import os
 import re
-import signal
+import signal as signals
 
 from process import Failure, Program, wait_for
 
@@ -76,7 +76,7 @@ class Tokiophp(Program):
     def engine_pids(self):
         return self.family()[1:]
 
-    def stop(self, number=signal.SIGTERM, seconds=20):
+    def stop(self, number=signals.SIGTERM, seconds=20):
         first = not self.stopped
         code = super().stop(number, seconds)
         if first and code != 0:

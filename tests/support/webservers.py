@@ -4,6 +4,7 @@ import os
 import shutil
 
 from process import Program, free_port
+from tokiophp import is_stand_in
 
 SANS_ROOT = os.geteuid() != 0
 
@@ -64,7 +65,11 @@ NGINX_PASS = """
 """
 
 
-def nginx(directory, root, address, keepalive=True, locations=""):
+# A php-fpm's children each wait on one kept-alive connection: as many idle ones as children, and it serves nobody.
+KEEPALIVE = not is_stand_in()
+
+
+def nginx(directory, root, address, keepalive=KEEPALIVE, locations=""):
     port = free_port()
     text = NGINX.format(
         user="" if SANS_ROOT else "user root;", dir=directory, port=port, root=root, locations=locations,
@@ -80,7 +85,6 @@ CADDY = """
 {{
     admin off
     auto_https off
-    persist_config off
     grace_period 1s
 }}
 http://127.0.0.1:{port} {{
@@ -151,11 +155,11 @@ APACHE_MODULES = "/usr/lib/apache2/modules"
 def apache(directory, root, address):
     port = free_port()
     if isinstance(address, str):
-        handler, worker = f"unix:{address}|fcgi://localhost/", "fcgi://localhost/"
+        handler, worker = f"unix:{address}|fcgi://localhost", "fcgi://localhost"
     else:
-        handler = worker = "fcgi://%s:%d/" % address
+        handler = worker = "fcgi://%s:%d" % address
     conf = _write(directory, "apache.conf", APACHE.format(
-        dir=directory, port=port, root=root, modules=APACHE_MODULES, handler=handler, worker=worker, reuse="enablereuse=on",
+        dir=directory, port=port, root=root, modules=APACHE_MODULES, handler=handler, worker=worker, reuse="enablereuse=on" if KEEPALIVE else "",
         user="" if SANS_ROOT else "User nobody\nGroup nogroup"))
     return WebServer(["apache2", "-f", conf, "-DFOREGROUND"], directory, "apache.log", port)
 
