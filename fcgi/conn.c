@@ -270,8 +270,7 @@ static void lend(struct fcgi_conn *c, struct fcgi_exchange *x)
     x->conn = c;
     x->id = c->screen.id;
     x->keep = c->screen.keep;
-    x->aborted = x->broken = x->written = false;
-    x->messages = 0;
+    x->aborted = x->broken = x->written = x->has_message = false;
     x->looked_us = 0;
     atomic_store(&x->fd, c->wait.fd);
     body_begin(&x->body);
@@ -321,6 +320,8 @@ static void serve(struct fcgi_conn *c, struct worker *worker)
     }
     x->input_at = 0;
     x->input_n = (size_t)n;
+    x->head.n = 0; /* a connection that was refused leaves its head behind */
+    x->head.failed = false;
     if (c->state == CONN_NEW) {
         c->state = CONN_IDLE;
     }

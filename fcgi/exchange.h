@@ -24,7 +24,7 @@ struct fcgi_exchange {
     bool aborted;       /* FCGI_ABORT_REQUEST came: the script's output goes nowhere, END_REQUEST does */
     bool broken;        /* the connection cannot be written any more */
     bool written;       /* something of the response has left */
-    unsigned messages;  /* sent on STDERR so far */
+    bool has_message;   /* something went to STDERR */
     uint64_t looked_us; /* when the peer was last looked after */
 
     struct request request;

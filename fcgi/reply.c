@@ -285,7 +285,6 @@ static ssize_t reply_read_body(struct request *r, char *buf, size_t n)
     return body_read(x, buf, n < left ? n : (size_t)left);
 }
 
-/* Several messages of one request are one text for the web server: it logs them on one line. */
 static void reply_message(struct request *r, const char *text, size_t n)
 {
     struct fcgi_exchange *x = exchange_of(r);
@@ -293,9 +292,7 @@ static void reply_message(struct request *r, const char *text, size_t n)
     if (x->broken || !n) {
         return;
     }
-    if (x->messages++) {
-        put(x, x->fcgx.err, FCGI_STDERR, "; ", 2);
-    }
+    x->has_message = true;
     put(x, x->fcgx.err, FCGI_STDERR, text, n);
 }
 
@@ -305,7 +302,7 @@ static void end_streams(struct fcgi_exchange *x)
     FCGX_Stream *streams[] = {x->fcgx.err, x->fcgx.out};
 
     for (int i = 0; i < 2 && !x->broken; i++) {
-        bool quiet = i == 0 && !x->messages; /* closing an unused STDERR writes nothing */
+        bool quiet = i == 0 && !x->has_message; /* closing an unused STDERR writes nothing */
 
         if (!quiet && make_room(x) < 0) {
             return;
@@ -324,9 +321,8 @@ static void give_back(struct fcgi_exchange *x)
     x->conn = NULL;
 }
 
-static void reply_finish(struct request *r)
+static void finish(struct fcgi_exchange *x)
 {
-    struct fcgi_exchange *x = exchange_of(r);
     struct fcgi_conn *c = x->conn;
 
     x->fcgx.keepConnection = 1;
@@ -345,6 +341,15 @@ static void reply_finish(struct request *r)
     }
     give_back(x);
     conn_answered(c, x->keep, end == BODY_WHOLE);
+}
+
+static void reply_finish(struct request *r)
+{
+    log_tap_fn tap = log_tap;
+
+    log_tap = NULL; /* what is logged now is the server's, not the request's: it is over */
+    finish(exchange_of(r));
+    log_tap = tap;
 }
 
 /* -- a lost worker ------------------------------------------------------------------------------------- */
