@@ -17,7 +17,9 @@ static ssize_t read_body(struct request *r, char *buf, size_t n)
     size_t left = call->body_n - call->body_at;
 
     n = n < left ? n : left;
-    memcpy(buf, call->body + call->body_at, n);
+    if (n) {
+        memcpy(buf, call->body + call->body_at, n);
+    }
     call->body_at += n;
     return (ssize_t)n;
 }

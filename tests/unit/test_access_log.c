@@ -1,0 +1,194 @@
+/* Every token of access.format, php-fpm's refusals, access.suppress_path, long lines. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "engine/base/clock.h"
+#include "engine/work/access_log.h"
+#include "tests/support/memory_frontend.h"
+#include "tests/support/test_executor.h"
+#include "tests/support/test_pool.h"
+
+static struct test_pool t;
+
+static const char *header(void *ctx, const char *name, size_t n, size_t *value_n)
+{
+    (void)ctx;
+    if (n == 6 && memcmp(name, "X-Test", 6) == 0) {
+        *value_n = 5;
+        return "value";
+    }
+    return NULL;
+}
+
+static const struct access_facts facts = {
+    .header = header, .user_us = 300000, .system_us = 200000, .duration_us = 2000000, .memory_peak = 3 << 20};
+
+static struct memory_call *call_for(const char *method, const char *uri, const char *query)
+{
+    struct memory_call *call = memory_call_new(t.pool, method, uri, query, NULL);
+
+    call->request.times.started = clock_us();
+    request_param(&call->request, STR("HTTP_HOST"), STR("example.org"));
+    return call;
+}
+
+/* What one request becomes. */
+static const char *line(const char *format, struct request *r, const struct setting_pair *suppress)
+{
+    static char text[4096];
+    int fd = memfd_create("access", MFD_CLOEXEC);
+    struct access_log *log = access_log_create(fd, format, suppress);
+
+    assert_non_null(log);
+    access_log_write(log, r, &facts);
+    ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
+
+    text[n > 0 ? n : 0] = '\0';
+    access_log_destroy(log);
+    close(fd);
+    return text;
+}
+
+static void tokens(void **state)
+{
+    struct memory_call *call = call_for("POST", "/a.php", "x=1");
+    struct request *r = &call->request;
+    char pid[64];
+
+    (void)state;
+    r->content_length = 42;
+    r->status = 201;
+    r->remote_ip = "192.0.2.7";
+    r->auth_user = "joe";
+    assert_string_equal(line("%% %m %r%Q%q %s %l %f %n %R %u", r, NULL),
+                        "% POST /a.php?x=1 201 42 /srv/app/index.php www 192.0.2.7 joe\n");
+    assert_string_equal(line("%C %{user}C %{system}C %{total}C", r, NULL), "25.00 15.00 10.00 25.00\n");
+    assert_string_equal(line("%d %{seconds}d %{milli}d %{mili}d %{micro}d", r, NULL),
+                        "2.000 2.000 2000.000 2000.000 2000000\n");
+    assert_string_equal(line("%M %{kilo}M %{megabytes}M", r, NULL), "3145728 3072 3\n");
+    assert_string_equal(line("%{HTTP_HOST}e %{NONE}e %{X-Test}o %{X-None}o", r, NULL),
+                        "example.org - value -\n");
+    assert_string_equal(line("%{%Y}t-%{x}T", r, NULL) + 4, "-x\n");
+    snprintf(pid, sizeof(pid), "%ld %ld\n", (long)getpid(), (long)getppid());
+    assert_string_equal(line("%p %P", r, NULL), pid);
+    assert_int_equal(strlen(line("%t", r, NULL)), strlen("21/Nov/2026:21:06:16 +0000\n"));
+    memory_call_free(call);
+}
+
+static void missing_values(void **state)
+{
+    struct memory_call *call = call_for("GET", "/", "");
+
+    (void)state;
+    call->request.script = NULL;
+    assert_string_equal(line("%R|%u|%f|%Q%q|%l", &call->request, NULL), "-||-||0\n");
+    memory_call_free(call);
+}
+
+static void one_line_a_request(void **state)
+{
+    struct memory_call *call = call_for("GET", "/a\nb\rc", "");
+    static char uri[3000];
+
+    (void)state;
+    assert_string_equal(line("%r", &call->request, NULL), "/a b c\n");
+    memset(uri, 'u', sizeof(uri) - 1);
+    call->request.uri = uri;
+    const char *text = line("%r%s", &call->request, NULL);
+
+    assert_int_equal(strlen(text), 1024);
+    assert_int_equal(text[1023], '\n');
+    assert_true(
+        test_pool_logged(&t, "the log buffer is full (1024). The access log request has been truncated."));
+    memory_call_free(call);
+}
+
+static void refusals(void **state)
+{
+    static const char *const wrong[][2] = {
+        {"%z", "Invalid token in the access.format (%z)"},
+        {"%{x", "missing closing embrace in the access.format"},
+        {"%{days}d",
+         "only 'seconds', 'milli', 'milliseconds', 'micro' or 'microseconds' are allowed as a modifier "
+         "for %d ('days')"},
+        {"%{x}C", "only 'total', 'user' or 'system' are allowed as a modifier for %C ('x')"},
+        {"%{x}M",
+         "only 'bytes', 'kilo', 'kilobytes', 'mega' or 'megabytes' are allowed as a modifier for %M ('x')"},
+        {"%e", "the name of the environment variable must be set between embraces for %e"},
+        {"%o", "the name of the header must be set between embraces for %o"},
+        {"%{x}m", "embrace is not allowed for modifier %m"},
+        {"%", NULL},
+    };
+    char error[256];
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+        assert_int_equal(access_format_check(wrong[i][0], error, sizeof(error)), -1);
+        if (wrong[i][1]) {
+            assert_string_equal(error, wrong[i][1]);
+        }
+    }
+    assert_int_equal(
+        access_format_check("%R - %u %t \"%m %r%Q%q\" %s %f %{milli}d %{kilo}M %C%%", error, 256), 0);
+    assert_int_equal(access_format_check("", error, sizeof(error)), 0);
+}
+
+static void suppression(void **state)
+{
+    struct setting_pair second = {.value = (char *)(uintptr_t) "/health"};
+    struct setting_pair paths = {.value = (char *)(uintptr_t) "/ping", .next = &second};
+    struct memory_call *call = call_for("GET", "/health", "");
+    struct request *r = &call->request;
+
+    (void)state;
+    assert_string_equal(line("%r", r, &paths), "");
+    r->method = "HEAD";
+    assert_string_equal(line("%r", r, &paths), "");
+    r->method = "POST";
+    assert_string_equal(line("%r", r, &paths), "/health\n");
+    r->method = "GET";
+    r->query = "a";
+    assert_string_equal(line("%r", r, &paths), "/health\n");
+    r->query = "";
+    r->content_length = 3;
+    assert_string_equal(line("%r", r, &paths), "/health\n");
+    r->content_length = 0;
+    r->status = 500;
+    assert_string_equal(line("%r", r, &paths), "/health\n");
+    r->status = 200;
+    r->uri = "/healthy";
+    assert_string_equal(line("%r", r, &paths), "/healthy\n");
+    memory_call_free(call);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    test_pool_init(&t, 1);
+    test_pool_create(&t, &test_executor);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    test_pool_stop(&t);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tokens),   cmocka_unit_test(missing_values), cmocka_unit_test(one_line_a_request),
+        cmocka_unit_test(refusals), cmocka_unit_test(suppression),
+    };
+
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
