@@ -236,6 +236,17 @@ static void serve_from_environment(struct cli_options *o)
     free(path);
 }
 
+static const char print_settings[] = "--print-settings";
+
+/* --print-settings, --print-settings=FORMAT, or with the format as the next word. */
+static void parse_print_settings(struct cli *cli, int argc, char **argv)
+{
+    const char *rest = argv[1] + strlen(print_settings);
+
+    cli->format = *rest == '=' ? rest + 1 : argc == 3 ? argv[2] : "text";
+    cli->action = (*rest && *rest != '=') || argc > (*rest ? 2 : 3) ? CLI_USAGE : CLI_PRINT_SETTINGS;
+}
+
 static bool is_word(int argc, char **argv, const char *word)
 {
     return argc > 1 && strcmp(argv[1], word) == 0;
@@ -258,9 +269,8 @@ void cli_parse(int argc, char **argv, struct cli *out)
         out->action = CLI_CONTROL;
         out->argc = argc - 1;
         out->argv = argv + 1;
-    } else if (is_word(argc, argv, "--print-settings") && argc <= 3) {
-        out->action = CLI_PRINT_SETTINGS;
-        out->format = argc == 3 ? argv[2] : "text";
+    } else if (argc > 1 && strncmp(argv[1], print_settings, strlen(print_settings)) == 0) {
+        parse_print_settings(out, argc, argv);
     } else {
         parse_flags(out, argc, argv);
         serve_from_environment(o);

@@ -1,10 +1,8 @@
 /* Loading a configuration: rows of the engine and of the front ends are filled from the file, then from the
- * environment, then from the command line; config_check() does the rest. Supervisor's thread. Everything
- * belongs to the struct config that comes out, and lives as long as the process (a reload is a re-execution).
- *
- * Environment variables count only when we run as tokiophp: php-fpm knows none of them, and a drop-in must
- * not stumble over a LOG_LEVEL that is meant for somebody else. Those of pools count when there is one pool:
- * with several nobody could say which one LISTEN_ADDR means. */
+ * environment and the command line (config_outside.c); config_check() does the rest. Supervisor's thread.
+ * Everything belongs to the struct config that comes out, and lives as long as the process (a reload is a
+ * re-execution).
+ */
 #include "engine/config.h"
 
 #include <errno.h>
@@ -323,127 +321,7 @@ static int on_entry(void *ctx, const struct ini_entry *e)
     return l->failed && as_php_fpm(l) ? -1 : 0; /* tokiophp reports all mistakes of a file at once */
 }
 
-/* ---- environment and command line ---- */
-
-/* A relative path that did not come from the file is one of the caller's directory. */
-static char *from_here(const struct setting_row *row, const char *value)
-{
-    char here[4096];
-
-    if (row->type != SETTING_PATH || *value == '/' || !*value || !getcwd(here, sizeof here)) {
-        return xstrdup(value);
-    }
-    return strcmp(value, ".") == 0 ? xstrdup(here) : xasprintf("%s/%s", here, value);
-}
-
-/* source: "environment variable LOG_LEVEL", "--workers". */
-static void set_outside(struct loading *l, const struct setting_row *row, void *in, const char *source,
-                        const char *text)
-{
-    char error[512];
-    char *value = from_here(row, text);
-
-    if (settings_set(row, in, NULL, value, NULL, 0, error, sizeof error) < 0) {
-        log_error("%s = \"%s\": %s", source, text, error);
-        l->failed = true;
-    }
-    free(value);
-}
-
-/* Switches of other servers that our rows spell differently. NULL: not this one, take it as it is. */
-static const char *translate(const char *variable, const char *text)
-{
-    if (strcmp(variable, "ACCESS_LOG") == 0 && settings_bool(text) >= 0) {
-        return settings_bool(text) ? "/dev/stdout" : "";
-    }
-    return text;
-}
-
-static int apply_environment(void *ctx, const struct setting_table *table, void *in)
-{
-    struct loading *l = ctx;
-
-    for (size_t i = 0; i < table->count; i++) {
-        const struct setting_row *row = &table->rows[i];
-        const char *text = row->environment ? getenv(row->environment) : NULL;
-        char source[128];
-        if (text && *text) {
-            snprintf(source, sizeof source, "environment variable %s", row->environment);
-            set_outside(l, row, in, source, translate(row->environment, text));
-        }
-    }
-    return 0;
-}
-
-static void take_environment(struct loading *l)
-{
-    struct config *c = l->config;
-    const char *stub = getenv("USE_STUB");
-
-    apply_environment(l, &engine_global_table, &c->global);
-    if (c->pool_count != 1) {
-        return;
-    }
-    config_each_table(c->pools, apply_environment, l);
-    if (stub && settings_bool(stub) == 1) {
-        c->pools->s.engine = ENGINE_STUB;
-    }
-}
-
-/* cli->settings: rows of [global], else of the first pool. */
-static void take_command_line(struct loading *l)
-{
-    struct str rest = str_of(l->config->cli->settings), line;
-
-    while (str_split(&rest, '\n', &line)) {
-        struct str value = line, name;
-        if (line.n == 0 || !str_split(&value, '=', &name)) {
-            continue;
-        }
-        char *name_text = xstrndup(name.p, name.n);
-        char *value_text = xstrndup(value.p ? value.p : "", value.n);
-        void *in = &l->config->global;
-        const struct setting_row *row = settings_find(&engine_global_table, name_text);
-        if (!row && l->config->pools) {
-            row = pool_setting(l->config->pools, name_text, &in);
-        }
-        if (row) {
-            set_outside(l, row, in, name_text, value_text);
-        } else {
-            log_error("%s is not a setting of this build", name_text);
-            l->failed = true;
-        }
-        free(name_text);
-        free(value_text);
-    }
-}
-
 /* ---- the whole ---- */
-
-/* What a server without a file is like: it stays in the foreground, shows what it does, and passes its
- * environment on, as containers expect. Environment and command line still win. */
-static void make_file_less(struct loading *l)
-{
-    static const char *const settings[][2] = {
-        {"pm", "static"},
-        {"clear_env", "no"},
-        {"catch_workers_output", "yes"},
-        {"request_terminate_timeout", "2m"},
-        {"http.listen", "127.0.0.1:8080"},
-        {"http.document_root", "."},
-    };
-    struct pool_conf *pool = add_pool(l, "www", NULL, 0);
-
-    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
-        void *in;
-        const struct setting_row *row = pool_setting(pool, settings[i][0], &in);
-        if (row) {
-            set_outside(l, row, in, settings[i][0], settings[i][1]);
-        }
-    }
-    l->config->global.daemonize = false;
-    l->config->global.daemonize_given = true;
-}
 
 char *config_default_path(const struct cli_options *cli)
 {
@@ -480,18 +358,14 @@ static int fill(struct loading *l)
     struct config *c = l->config;
 
     if (c->cli->serve) {
-        make_file_less(l);
+        add_pool(l, "www", NULL, 0);
     } else {
         c->path = config_default_path(c->cli);
         if (read_file(l, c->path) < 0) {
             return -1;
         }
     }
-    if (!c->cli->as_php_fpm) {
-        take_environment(l);
-    }
-    take_command_line(l);
-    return l->failed ? -1 : 0;
+    return config_apply_outside(c);
 }
 
 static int check_frontends(struct config *c)

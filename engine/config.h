@@ -1,8 +1,16 @@
-/* Between config.c, config_check.c and config_dump.c. Supervisor's thread. */
+/* Between config.c, config_outside.c, config_check.c, config_workers.c and config_dump.c. Supervisor's
+ * thread. */
 #ifndef ENGINE_CONFIG_H
 #define ENGINE_CONFIG_H
 
 #include "engine/engine_settings.h"
+
+/* Over what the file said: the environment, then the command line; under both, for `serve`, what a server
+ * without a file is like. 0, or -1 (reported). */
+int config_apply_outside(struct config *config);
+
+/* pm and the numbers of workers; "auto" becomes a number. 0, or -1 (reported). */
+int config_check_workers(struct config *config, struct pool_conf *pool);
 
 /* What rows cannot check, in php-fpm's order and words; completes the structs. 0, or -1 (reported). */
 int config_check(struct config *config);

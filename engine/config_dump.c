@@ -259,15 +259,23 @@ static void print_ini(const struct setting_row *row)
 struct printer {
     const char *format;
     void (*row)(const struct setting_row *row);
-    const char *section; /* with the section's name */
-    const char *head;
+    const char *title;
+    const char *global, *pool; /* headings */
+    const char *head;          /* below each */
 };
 
 static const struct printer printers[] = {
-    {"text", print_text, "[%s]\n", ""},
-    {"markdown", print_markdown, "\n## [%s]\n\n",
+    {"text", print_text, "", "[global]\n", "\n[POOL]\n", ""},
+    {"markdown", print_markdown,
+     "# Settings\n\n"
+     "This is what `tokiophp --print-settings=markdown` prints. Names and meanings are php-fpm's where "
+     "php-fpm has "
+     "the\nsetting. Sources, the strongest first: command line, environment, configuration file, default. "
+     "Environment variables\nof pools count when there is one pool, and none counts when the program runs as "
+     "php-fpm.\n\n",
+     "## [global]\n\n", "\n## Pools\n\n",
      "| setting | value | default | environment | what it does |\n|---|---|---|---|---|\n"},
-    {"ini", print_ini, "[%s]\n\n", ""},
+    {"ini", print_ini, "", "[global]\n\n", "[www]\n\n", ""},
 };
 
 static int print_table(void *ctx, const struct setting_table *table, void *in)
@@ -283,11 +291,9 @@ static int print_table(void *ctx, const struct setting_table *table, void *in)
 
 static void print_all(const struct printer *printer)
 {
-    printf(printer->section, "global");
-    printf("%s", printer->head);
+    printf("%s%s%s", printer->title, printer->global, printer->head);
     print_table((void *)(uintptr_t)printer, &engine_global_table, NULL);
-    printf(printer->section, "www");
-    printf("%s", printer->head);
+    printf("%s%s", printer->pool, printer->head);
     config_each_table(NULL, print_table, (void *)(uintptr_t)printer);
 }
 
