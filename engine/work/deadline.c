@@ -9,6 +9,7 @@
  * off: its client is answered, a new thread takes its place, and it never comes back to the front end. */
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -80,6 +81,24 @@ static void compose_trace_head(struct worker *w)
     w->trace_head_n = n < 0 ? 0 : (size_t)n < sizeof(w->trace_head) ? (size_t)n : sizeof(w->trace_head) - 1;
 }
 
+/* Is the thread blocked in the kernel? Field 3 of its stat line, after the last ')'. */
+static bool is_blocked(const struct worker *w)
+{
+    char path[64], text[512];
+
+    snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)w->tid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
+
+    if (fd >= 0) {
+        close(fd);
+    }
+    text[n > 0 ? n : 0] = '\0';
+    const char *end = strrchr(text, ')');
+
+    return end && end[1] == ' ' && (end[2] == 'S' || end[2] == 'D');
+}
+
 static void check_slow(struct worker *w, uint64_t now)
 {
     if (w->slow_at_us == 0 || now < w->slow_at_us || worker_get_state(w) != WORKER_RUNNING) {
@@ -92,7 +111,13 @@ static void check_slow(struct worker *w, uint64_t now)
     compose_trace_head(w);
     w->trace_told = true;
     atomic_store(&w->trace_wanted, true);
-    pthread_kill(w->thread, WORKER_SIGNAL_TRACE);
+    if (is_blocked(w)) {
+        /* A signal would cut its sleep() or read() short, which php-fpm's tracing does not. Its stack stands
+         * still (and whoever walks it survives if it does not). */
+        deadline_answer_trace(w);
+    } else {
+        pthread_kill(w->thread, WORKER_SIGNAL_TRACE);
+    }
 }
 
 static void write_all(int fd, const char *p, size_t n)
@@ -108,7 +133,8 @@ static void write_all(int fd, const char *p, size_t n)
     }
 }
 
-/* Between any two instructions of the script: nothing here takes a lock or allocates. */
+/* In the signal handler this is between any two instructions of the script: nothing here locks or allocates.
+ */
 void deadline_answer_trace(struct worker *w)
 {
     int saved = errno;

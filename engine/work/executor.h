@@ -34,8 +34,9 @@ struct executor {
      */
     void (*interrupt)(struct worker *worker, enum interrupt_reason reason);
     void (*idle)(struct worker *worker); /* on the worker's thread, before it sleeps long: give memory back */
-    /* Async-signal-safe, on the worker's own thread (slow log, crash report): write a PHP backtrace to fd
-     * without faulting on damaged memory; frames at most depth. 0, or -1 when it had to give up. */
+    /* Async-signal-safe, on the worker's own thread (slow log, crash report) or on the control thread while
+     * the worker is blocked in a system call (slow log): write a PHP backtrace to fd without faulting on
+     * damaged memory; frames at most depth. 0, or -1 when it had to give up. */
     int (*backtrace)(struct worker *worker, int fd, int depth);
     size_t (*memory_peak)(struct worker *worker); /* on the worker's thread, of the request that just ran */
     /* Main/control thread, may be NULL: look after caches; true = ask for a generation swap and why is set.

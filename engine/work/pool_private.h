@@ -76,7 +76,7 @@ void deadline_arm(struct worker *w, uint64_t now_us); /* worker's thread, w->loc
 void deadline_check(struct pool *pool, struct worker *w, uint64_t now_us);
 /* The drain's end: as if the terminate deadline had passed now. */
 void deadline_force(struct pool *pool, struct worker *w, uint64_t now_us);
-void deadline_answer_trace(struct worker *w); /* in the handler of WORKER_SIGNAL_TRACE */
+void deadline_answer_trace(struct worker *w); /* handler of WORKER_SIGNAL_TRACE, control thread */
 /* A lost worker's client: told `abandon_status` if its request can be locked. false: try again at the next
  * tick. */
 bool deadline_abandon(struct worker *w, bool insist);

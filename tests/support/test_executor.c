@@ -132,6 +132,10 @@ static void run(struct worker *w, struct request *r)
     } else if (strcmp(r->uri, "/sleep") == 0) {
         sleep_ms(w, ms);
         answer(r, interrupted(w) ? 500 : 200);
+    } else if (strcmp(r->uri, "/nap") == 0) {
+        struct timespec left = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+
+        answer(r, nanosleep(&left, NULL) == 0 ? 200 : 503);
     } else if (strcmp(r->uri, "/spin") == 0) {
         while (!interrupted(w)) {
         }

@@ -1,6 +1,7 @@
 /* An executor that does what the request's URI says, without PHP:
  *   /echo           answers the body        /sleep?MS     blocks in a system call; an interrupt ends it
  *   /spin           runs until interrupted  /stuck?MS     runs so long, whatever anyone says
+ *   /nap?MS         one nanosleep; 503 if anything interrupts it
  *   /early?MS       finishes, then sleeps   /segv /bus /fpe /ill /abort /overflow   crash
  *   /crash-in-write dies inside the front end's write (io_lock held) */
 #ifndef TESTS_SUPPORT_TEST_EXECUTOR_H

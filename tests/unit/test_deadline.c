@@ -176,9 +176,9 @@ static void slow_log(void **state)
     pool_set_logs(t->pool, NULL, slow);
     assert_int_equal(pool_start(t->pool), 0);
     struct memory_call *fast = run(t, "/echo", "", 5000);
-    struct memory_call *call = run(t, "/sleep", "2000", 10000);
+    struct memory_call *call = run(t, "/nap", "2000", 10000);
 
-    assert_int_equal(call->status, 200);
+    assert_int_equal(call->status, 200); /* its sleep was not cut short */
     assert_int_equal(t->board->slow_requests, 1);
     ssize_t n = pread(slow, text, sizeof(text) - 1, 0);
 
@@ -189,8 +189,15 @@ static void slow_log(void **state)
     assert_non_null(strstr(text, "]  [pool www] pid "));
     assert_non_null(strstr(text, "\nscript_filename = /srv/app/index.php\n[0x1] test() index.php:1\n"));
     assert_null(strstr(text, "dump failed"));
-    assert_true(test_pool_logged(t, "(request: \"GET /sleep?2000\") executing too slow (1."));
+    assert_true(test_pool_logged(t, "(request: \"GET /nap?2000\") executing too slow (1."));
     assert_true(test_pool_logged(t, " sec), logging"));
+    memory_call_free(call);
+    call = run(t, "/stuck", "2000", 10000); /* now awake, now asleep */
+    assert_int_equal(t->board->slow_requests, 2);
+    n = pread(slow, text, sizeof(text) - 1, n);
+    assert_true(n > 0);
+    text[n] = '\0';
+    assert_non_null(strstr(text, "\n[0x1] test() index.php:1\n"));
     memory_call_free(call);
     memory_call_free(fast);
     test_pool_stop(t);
