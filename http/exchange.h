@@ -48,8 +48,9 @@ struct reply {
     int status;
     struct str status_line; /* arena; PHP's own, or STR_NONE */
     struct compressor *compressor;
-    int64_t length; /* Content-Length that PHP gave, -1 = none */
-    uint64_t sent;  /* body bytes that left, before framing and compression */
+    unsigned security; /* bits of the security headers that the response lacks */
+    int64_t length;    /* Content-Length that PHP gave, -1 = none */
+    uint64_t sent;     /* body bytes that left, before framing and compression */
     bool chunked, no_body, streaming, has_coding, no_transform, has_vary, has_date, has_server;
     bool close;            /* the connection can't be used again; read by the loop after the end */
     bool cut;              /* what was promised can't be kept; the same */
@@ -82,7 +83,7 @@ struct exchange {
     bool h2;
     bool keep_alive;        /* h1: the client's wish */
     enum coding coding;     /* that the client accepts best */
-    struct http_head *head; /* arena; kept only where a script may answer with a file */
+    struct http_head *head; /* arena; kept only where it is asked for later: sendfile_root, error_pages_dir */
 
     /* -- hand-over -- */
     int fd;                          /* the lent descriptor, -1: output goes through messages */
@@ -130,6 +131,8 @@ enum intake_verdict {
 enum intake_verdict intake_head(struct exchange *x, const struct http_head *head);
 /* Makes x->answer an error; also instead of one that is there. */
 void intake_error(struct exchange *x, int status);
+/* Before an answer leaves: what every response has. */
+void intake_seal(struct exchange *x);
 /* x->answer is a file that a script named: the script's head lines (x->lines) win over the file's. */
 void intake_script_lines(struct exchange *x);
 /* The body is complete: hand the request to the workers. 0, or -1: x->answer says why not. */

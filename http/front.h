@@ -9,6 +9,7 @@
 
 #include "engine/engine.h"
 #include "http/http_settings.h"
+#include "http/security_headers.h"
 
 enum { LISTENER_PLAIN, LISTENER_TLS };
 
@@ -20,10 +21,12 @@ struct http_front {
     const struct http_settings *settings;
     struct router *router;
     struct static_files *files;
-    struct cidr_list *trusted;     /* NULL: nobody is */
-    struct conn_limit *per_client; /* NULL: no limit */
-    struct rate_limit *rate;       /* NULL: no limit */
-    struct tls_context *tls;       /* NULL: no TLS listener */
+    struct error_pages *pages;
+    struct security_headers security; /* none if http.security_headers is off */
+    struct cidr_list *trusted;        /* NULL: nobody is */
+    struct conn_limit *per_client;    /* NULL: no limit */
+    struct rate_limit *rate;          /* NULL: no limit */
+    struct tls_context *tls;          /* NULL: no TLS listener */
     const struct listener *listeners;
     struct loop **loops;
     int loop_count;

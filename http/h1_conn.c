@@ -78,6 +78,7 @@ static void send_answer(struct conn *c, struct exchange *x)
     struct buf head = {0};
     c->h1.state = H1_SEND;
     c->h1.keep_alive = c->h1.keep_alive && !draining(c);
+    intake_seal(x);
     wire_answer(&head, x->answer, c->h1.keep_alive, x->request.proto < 1001);
     if (head.failed || chunk_copy(&c->out, head.p, head.n) != 0) {
         buf_free(&head);

@@ -227,6 +227,7 @@ static void send_answer(struct conn *c, struct exchange *x)
     nghttp2_nv nv[LINES_MAX];
     size_t count = 0;
     char code[12], length[24];
+    intake_seal(x);
     snprintf(code, sizeof code, "%03d", answer->status);
     add_nv(nv, &count, STR(":status"), (struct str){code, 3});
     struct str date = wire_date();

@@ -11,6 +11,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/must.h"
+#include "http/error_pages.h"
 #include "http/front.h"
 #include "http/limits.h"
 #include "http/loop.h"
@@ -202,6 +203,9 @@ static void front_destroy(struct http_front *front)
     if (front->files) {
         static_files_destroy(front->files);
     }
+    if (front->pages) {
+        error_pages_destroy(front->pages);
+    }
     if (front->trusted) {
         cidr_list_free(front->trusted);
     }
@@ -224,7 +228,11 @@ static int make_parts(struct http_front *front)
     char error[512] = "";
     front->router = router_create(s, front->conf->s.limit_extensions);
     front->files = static_files_create(s);
-    if (!front->router || !front->files) {
+    front->pages = error_pages_load(s->error_pages_dir);
+    if (s->security_headers) {
+        security_headers_init(&front->security, s);
+    }
+    if (!front->router || !front->files || !front->pages) {
         log_alert("[pool %s] cannot serve %s", front->conf->name, s->document_root);
         return -1;
     }

@@ -6,6 +6,7 @@
 #include "engine/base/log.h"
 #include "engine/base/must.h"
 #include "http/conn.h"
+#include "http/error_pages.h"
 #include "http/exchange.h"
 #include "http/h1_parse.h"
 #include "http/route.h"
@@ -89,29 +90,30 @@ static struct http_answer *new_answer(struct exchange *x)
 void intake_error(struct exchange *x, int status)
 {
     struct http_answer *answer = new_answer(x);
-    struct http_piece *piece = answer ? arena_alloc(x->arena, sizeof *piece) : NULL;
-    char *text = piece ? arena_printf(x->arena,
-                                      "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-                                      "<title>%d %s</title></head>\n<body><h1>%d %s</h1></body></html>\n",
-                                      status, wire_reason(status), status, wire_reason(status))
-                       : NULL;
-    if (!text) {
+    if (!answer) {
         return;
     }
-    *piece = (struct http_piece){.p = text, .fd = -1, .n = strlen(text)};
     answer->status = status;
-    answer->pieces = piece;
-    answer->piece_count = 1;
-    answer->body_n = piece->n;
     answer->no_body = x->head_only;
-    add_field(answer, STR("Content-Type"), STR("text/html; charset=utf-8"));
-    add_field(answer, STR("Cache-Control"), STR("no-store"));
+    if (status >= 400) {
+        add_field(answer, STR("Cache-Control"), STR("no-store"));
+    }
     if (status == 503) {
         add_field(answer, STR("Retry-After"), STR("1"));
     } else if (status == 405) {
         const char *methods = x->loop->front->settings->methods;
-        add_field(answer, STR("Allow"), str_of(methods ? methods : "GET, HEAD"));
+        add_field(answer, STR("Allow"), str_of(methods ? methods : "GET, HEAD, POST"));
     }
+}
+
+void intake_seal(struct exchange *x)
+{
+    struct http_front *front = x->loop->front;
+    if (x->answer == &no_memory) {
+        return;
+    }
+    error_pages_fill(front->pages, x->head, x->arena, x->answer);
+    security_headers_add(&front->security, x->client.https, x->answer);
 }
 
 static void answer_redirect(struct exchange *x, int status, struct str location)
@@ -296,7 +298,7 @@ static bool own_params(struct exchange *x, const struct http_head *head, const s
     bool ok =
         set_text(r, STR("GATEWAY_INTERFACE"), "CGI/1.1") && set_text(r, STR("SERVER_SOFTWARE"), "tokiophp") &&
         set_text(r, STR("REDIRECT_STATUS"), "200") && set_text(r, STR("SERVER_PROTOCOL"), protocol) &&
-        set_text(r, STR("REQUEST_METHOD"), r->method) && set_text(r, STR("REQUEST_URI"), r->uri) &&
+        set_text(r, STR("REQUEST_METHOD"), r->method) && set_copy(r, STR("REQUEST_URI"), head->target) &&
         set_text(r, STR("QUERY_STRING"), r->query) && set_text(r, STR("DOCUMENT_ROOT"), r->document_root);
     if (!ok || !route) {
         return ok;
@@ -358,10 +360,12 @@ static enum intake_verdict take_script(struct exchange *x, const struct http_hea
     struct request *r = &x->request;
     const struct http_settings *settings = x->loop->front->settings;
     r->method = arena_dup(x->arena, head->method.p, head->method.n);
-    r->uri = arena_dup(x->arena, head->target.p, head->target.n);
+    /* What PHP calls the request's URI is the script's: PHP_SELF and the status page come from it. */
+    struct str uri = route ? route->script_name : head->path;
+    r->uri = arena_dup(x->arena, uri.p, uri.n);
     r->query = head->query.n ? arena_dup(x->arena, head->query.p, head->query.n) : "";
     r->script = route ? route->path.p : NULL;
-    r->document_root = settings->document_root;
+    r->document_root = route ? route->root.p : settings->document_root;
     r->proto = head->proto;
     r->keep_alive = x->keep_alive;
     r->param_size = head->field_count + OWN_PARAMS;
@@ -374,9 +378,6 @@ static enum intake_verdict take_script(struct exchange *x, const struct http_hea
     if (settings->compression) {
         const struct http_field *accept = http_head_find(head, STR("Accept-Encoding"));
         x->coding = compress_negotiate(settings, accept ? accept->value : STR_NONE);
-    }
-    if (settings->sendfile_root) {
-        keep_head(x, head);
     }
     return INTAKE_SCRIPT;
 }
@@ -433,6 +434,9 @@ enum intake_verdict intake_head(struct exchange *x, const struct http_head *head
     atomic_fetch_add_explicit(&front->requests, 1, memory_order_relaxed);
     x->request.times.accepted = x->loop->now_us;
     x->head_only = str_eq(head->method, STR("HEAD"));
+    if (front->settings->sendfile_root || front->settings->error_pages_dir) {
+        keep_head(x, head);
+    }
     if (!http_conn_local(x->conn)) {
         intake_error(x, 503);
         return INTAKE_ANSWER;

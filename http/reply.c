@@ -17,6 +17,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/must.h"
+#include "http/error_pages.h"
 #include "http/exchange.h"
 #include "http/reply_message.h"
 #include "http/wire.h"
@@ -318,8 +319,13 @@ static int reply_send_head(struct request *r, const struct response_head *head)
     reply->status = head->status >= 200 && head->status <= 999 ? head->status : 500;
     reply->status_line = head->status_line.p ? keep(x, head->status_line) : STR_NONE;
     reply->no_body = head->no_body || x->head_only || !wire_has_body(reply->status);
+    const struct security_headers *security = &x->loop->front->security;
+    reply->security = security_headers_all(security, x->client.https);
     for (size_t i = 0; i < head->count; i++) {
         const struct header_line *line = &head->lines[i];
+        if (reply->security) {
+            reply->security &= ~security_headers_seen(security, (struct str){line->text, line->name_len});
+        }
         if (line->len == 0 || is_ours(line) || note_file(x, line) || !note_line(x, line)) {
             continue;
         }
@@ -373,6 +379,15 @@ static void add_common(struct exchange *x)
         buf_str(&x->lines, wire_server);
     }
     add_etag(x);
+    const struct security_headers *security = &x->loop->front->security;
+    for (size_t i = 0; x->reply.security && i < security->count; i++) {
+        if (x->reply.security & 1u << i) {
+            buf_str(&x->lines, security->fields[i].name);
+            buf_str(&x->lines, STR(": "));
+            buf_str(&x->lines, security->fields[i].value);
+            buf_str(&x->lines, STR("\r\n"));
+        }
+    }
 }
 
 /* Everything in x->lines that depends on the body: its length (-1: unknown) and whether the connection
@@ -586,9 +601,26 @@ static void give_back(struct exchange *x, bool quietly)
     reply_message_end(x);
 }
 
+/* An error of a script that says nothing gets the administrator's page. */
+static void fill_error(struct exchange *x)
+{
+    struct reply *reply = &x->reply;
+    if (reply->status < 400 || x->held.n > 0 || reply->no_body || !x->head) {
+        return;
+    }
+    struct str page = error_pages_custom(x->loop->front->pages, x->head, reply->status);
+    if (page.p) {
+        buf_str(&x->held, page);
+        if (!reply->type.p) {
+            buf_str(&x->lines, STR("Content-Type: text/html; charset=utf-8\r\n"));
+        }
+    }
+}
+
 /* A response that was held back to its end: one piece, with its length. */
 static int complete_held(struct exchange *x, struct parts *parts, struct buf *top)
 {
+    fill_error(x);
     const char *p = x->held.p;
     size_t n = x->held.n;
     choose_coding(x, x->reply.no_body ? x->reply.length : (int64_t)n);
