@@ -12,7 +12,7 @@ import uuid
 import zlib
 
 import pytest
-from process import connect, wait_for
+from process import connect, free_port, wait_for
 
 MEGABYTE = 1 << 20
 POOL = "php_admin_value[post_max_size] = 0\nphp_admin_value[upload_max_filesize] = 0\n"
@@ -125,8 +125,8 @@ def test_sixty_headers_and_status(site):
 
 
 def test_large_cookies(site):
-    """64 KiB of cookies in one header; Apache's mod_proxy_fcgi gives up on a variable above 16 KiB."""
-    cookies = {f"c{i}": "v" * 4096 for i in range(3 if site.kind == "apache" else 16)}
+    """Nearly 64 KiB of cookies, the most that nginx and Caddy put into one FastCGI request; Apache stops at 16 KiB."""
+    cookies = {f"c{i}": "v" * 4000 for i in range(3 if site.kind == "apache" else 16)}
     got = ask(site, "/server.php", headers={"Cookie": "; ".join(f"{k}={v}" for k, v in cookies.items())})
     assert got.status == 200 and got.json()["cookie"] == cookies
 
@@ -304,7 +304,8 @@ def test_download_of_a_gigabyte_in_flat_memory(site):
     with Peak(site.server) as peak:
         connection.request("GET", f"/big/source.php?n={GIGABYTE}")
         response = connection.getresponse()
-        assert response.getheader("Content-Length") == str(GIGABYTE)
+        if site.kind != "apache":  # which believes no script's Content-Length and sends chunks
+            assert response.getheader("Content-Length") == str(GIGABYTE)
         n = 0
         buffer = bytearray(MEGABYTE)
         zero = bytes(MEGABYTE)
@@ -351,7 +352,6 @@ def test_upstream_keepalive(workdir, tokiophp, webserver, keepalive):
 
 
 def test_tcp_listener(workdir, tokiophp, webserver):
-    from process import free_port
     server = tokiophp(address=("127.0.0.1", free_port()))
     for kind in ("nginx", "caddy", "apache"):
         front = webserver(kind, workdir + "/www", server.address)

@@ -87,7 +87,8 @@ CADDY = """
     auto_https off
     grace_period 1s
 }}
-http://127.0.0.1:{port} {{
+http://:{port} {{
+    bind 127.0.0.1
     root * {root}
     @php path *.php *.php/*
     reverse_proxy @php {address} {{
