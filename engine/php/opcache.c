@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -56,12 +57,28 @@ static bool is_lock_file(const char *link)
     return strncmp(link, "/memfd:opcache_lock", 19) == 0 || strstr(link, "/.ZendSem.") != NULL;
 }
 
+/* Without /proc (a chroot): the one empty file that has no name and knows of seals. */
+static int guess_lock_file(void)
+{
+    struct stat st;
+
+    for (int fd = 3; fd < 1024; fd++) {
+        if (fcntl(fd, F_GET_SEALS) >= 0 && fstat(fd, &st) == 0 && st.st_nlink == 0 && st.st_size == 0) {
+            return fd;
+        }
+    }
+    return -1;
+}
+
 static int find_lock_file(void)
 {
     DIR *fds = opendir("/proc/self/fd");
     int found = -1;
 
-    for (struct dirent *e = fds ? readdir(fds) : NULL; e && found < 0; e = readdir(fds)) {
+    if (!fds) {
+        return guess_lock_file();
+    }
+    for (struct dirent *e = readdir(fds); e && found < 0; e = readdir(fds)) {
         char link[256];
         ssize_t n = readlinkat(dirfd(fds), e->d_name, link, sizeof link - 1);
 
@@ -70,10 +87,24 @@ static int find_lock_file(void)
             found = is_lock_file(link) ? atoi(e->d_name) : -1;
         }
     }
-    if (fds) {
-        closedir(fds);
-    }
+    closedir(fds);
     return found;
+}
+
+/* Everything but these three, which become 0, 1 and 2. Their numbers are all above 2: those were open. */
+static void keep_only(int a, int b, int c)
+{
+    dup2(a, 0);
+    dup2(b, 1);
+    dup2(c, 2);
+#ifdef HAVE_CLOSE_RANGE
+    if (close_range(3, ~0u, 0) == 0) {
+        return;
+    }
+#endif
+    for (int fd = 3; fd < 65536; fd++) {
+        close(fd);
+    }
 }
 
 /* The child. Only async-signal-safe calls: the parent may have threads. */
@@ -88,16 +119,10 @@ static _Noreturn void guard_main(int parent, int ready)
     sigprocmask(SIG_SETMASK, &all, NULL);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     prctl(PR_SET_NAME, "opcache-guard");
-    for (int fd = 0; fd < 65536; fd++) {
-        if (fd != parent && fd != ready && fd != lock_fd) {
-            if (close(fd) < 0 && fd > 1024) {
-                break;
-            }
-        }
-    }
-    if (fcntl(lock_fd, F_SETLK, &used) == 0 && write(ready, &byte, 1) == 1) {
-        close(ready);
-        while (read(parent, &byte, 1) < 0 && errno == EINTR) {
+    keep_only(parent, ready, lock_fd);
+    if (fcntl(2, F_SETLK, &used) == 0 && write(1, &byte, 1) == 1) {
+        close(1);
+        while (read(0, &byte, 1) < 0 && errno == EINTR) {
         }
     }
     _exit(0);

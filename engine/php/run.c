@@ -56,7 +56,6 @@ static void begin(struct php_thread *t, struct request *r)
 {
     t->request = r;
     t->interrupt = 0;
-    t->message_sent = false;
     if (access_log_wants_cpu(pool_access_log(r->pool))) {
         getrusage(RUSAGE_THREAD, &t->usage_before);
     }

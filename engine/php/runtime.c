@@ -13,6 +13,7 @@
 #include "ext/standard/info.h"
 #include "zend_extensions.h"
 
+#include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/php/backtrace.h"
 #include "engine/php/env.h"
@@ -26,6 +27,8 @@
 #include "engine/php/timeout.h"
 #include "engine/php/vars.h"
 #include "engine/work/executor.h"
+
+#define TRIM_EVERY_US (5 * CLOCK_US_PER_SECOND)
 
 ZEND_TSRMLS_CACHE_DEFINE()
 
@@ -170,7 +173,7 @@ static void interrupt(struct worker *w, enum interrupt_reason reason)
 {
     struct php_thread *t = w->executor_data;
 
-    if (!t || !t->request) {
+    if (!t || !w->request) {
         return;
     }
     if (reason == INTERRUPT_PHP_TIME) {
@@ -181,11 +184,17 @@ static void interrupt(struct worker *w, enum interrupt_reason reason)
     zend_atomic_bool_store_ex(&t->executor->vm_interrupt, true);
 }
 
+/* PHP's heap is the thread's; malloc's is everybody's, so one of the idle workers tidies it for all. */
 static void idle(struct worker *w)
 {
+    static _Atomic uint64_t trimmed_at_us;
+    uint64_t now = clock_coarse_us(), last = trimmed_at_us;
+
     (void)w;
     zend_mm_gc(zend_mm_get_heap());
-    malloc_trim(0);
+    if (now - last > TRIM_EVERY_US && atomic_compare_exchange_strong(&trimmed_at_us, &last, now)) {
+        malloc_trim(0);
+    }
 }
 
 static int backtrace(struct worker *w, int fd, int depth)

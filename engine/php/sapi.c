@@ -264,10 +264,6 @@ static void tap(enum log_level level, const char *message, size_t n)
     if (!t || !t->request || !n || !CGIG(logging)) {
         return;
     }
-    if (t->message_sent) {
-        request_message(t->request, "; ", 2);
-    }
-    t->message_sent = true;
     request_message(t->request, message, n);
 }
 
