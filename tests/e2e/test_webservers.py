@@ -11,6 +11,7 @@ import time
 import uuid
 import zlib
 
+import fcgi_client
 import pytest
 from process import connect, free_port, wait_for
 
@@ -356,3 +357,25 @@ def test_tcp_listener(workdir, tokiophp, webserver):
     for kind in ("nginx", "caddy", "apache"):
         front = webserver(kind, workdir + "/www", server.address)
         assert ask(type("S", (), {"port": front.port}), "/hello.php").text == "hello"
+
+
+def test_idle_connections_hold_no_worker(workdir, tokiophp, webserver):
+    """200 kept-alive FastCGI connections that have served a request and wait, and four workers: others are served at
+    once, and the idle connections still work afterwards."""
+    server = tokiophp()
+    script = workdir + "/www/hello.php"
+    idle = [fcgi_client.Connection(server.address) for _ in range(200)]
+    try:
+        for connection in idle:
+            assert connection.request(script, keep=True).body == b"hello"
+        front = webserver("nginx", workdir + "/www", server.address)
+        site = type("S", (), {"port": front.port})
+        started = time.monotonic()
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(lambda _: ask(site, "/hello.php").text, range(400))) == {"hello"}
+        assert time.monotonic() - started < 20
+        for connection in idle:
+            assert connection.request(script, keep=True).body == b"hello"
+    finally:
+        for connection in idle:
+            connection.close()
