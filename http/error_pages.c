@@ -180,7 +180,7 @@ void error_pages_fill(const struct error_pages *pages, const struct http_head *h
     out->fields[out->field_count++] = (struct http_field){
         STR("Content-Type"), html ? STR("text/html; charset=utf-8") : STR("text/plain; charset=utf-8")};
     out->body_n = page.n;
-    out->no_body = head != NULL && str_eq(head->method, STR("HEAD"));
+    out->no_body |= head != NULL && str_eq(head->method, STR("HEAD"));
     if (!out->no_body) {
         *piece = (struct http_piece){.p = page.p, .fd = -1, .n = page.n};
         out->pieces = piece;

@@ -83,7 +83,7 @@ static void no_body(struct http_answer *out, int status)
     out->pieces = NULL;
     out->piece_count = 0;
     out->body_n = 0;
-    out->no_body = status == 304;
+    out->no_body |= status == 304;
 }
 
 static void out_of_memory(struct http_answer *out)
@@ -300,8 +300,8 @@ void static_answer(struct static_files *s, const struct http_head *head, struct 
                    struct http_answer *out)
 {
     memset(out, 0, sizeof(*out));
-    bool is_head = str_eq(head->method, STR("HEAD"));
-    if (!is_head && !str_eq(head->method, STR("GET"))) {
+    out->no_body = str_eq(head->method, STR("HEAD"));
+    if (!out->no_body && !str_eq(head->method, STR("GET"))) {
         no_body(out, 405);
         add(out, STR("Allow"), STR("GET, HEAD"));
         return;
@@ -314,7 +314,6 @@ void static_answer(struct static_files *s, const struct http_head *head, struct 
         no_body(out, status);
         return;
     }
-    out->no_body = is_head;
     out->release = release_file;
     out->held = file;
     answer_file(s, head, file, arena, out);
