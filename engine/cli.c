@@ -120,7 +120,7 @@ static void parse_flags(struct cli *cli, int argc, char **argv)
     int letter;
 
     opterr = 0; /* usage says it all */
-    optind = 1;
+    optind = 0; /* from the beginning, whatever was parsed before */
     while ((letter = getopt_long(argc, argv, SHORT_OPTIONS, long_options, NULL)) != -1) {
         if (letter == '?' && optopt == '?') {
             set_action(cli, CLI_HELP, 0);
@@ -191,7 +191,7 @@ static void parse_serve(struct cli *cli, int argc, char **argv)
     int letter;
 
     opterr = 0;
-    optind = 1;
+    optind = 0; /* from the beginning, whatever was parsed before */
     optarg = NULL;
     while ((letter = getopt_long(argc, argv, "-:c:nd:th", serve_options, NULL)) != -1) {
         if (!take_serve_option(cli, letter, &words)) {

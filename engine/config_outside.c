@@ -43,11 +43,14 @@ static void set_value(struct outside *o, const struct setting_row *row, void *in
     free(value);
 }
 
-/* Switches of other servers that our rows spell differently. NULL: not this one, take it as it is. */
+/* Values that users of other servers know, as our rows spell them. */
 static const char *translate(const char *variable, const char *text)
 {
     if (strcmp(variable, "ACCESS_LOG") == 0 && settings_bool(text) >= 0) {
         return settings_bool(text) ? "/dev/stdout" : "";
+    }
+    if (strcmp(variable, "EXECUTOR") == 0 && strcmp(text, "ext") == 0) {
+        return "php";
     }
     return text;
 }

@@ -221,7 +221,7 @@ static const struct setting_row pool_rows[] = {
     {POOL("pm.max_memory", SETTING_SIZE, max_memory), .initial = "0",
      .help = "resident memory at which the pool's process is replaced; 0 = the cgroup's limit decides"},
     {POOL("pm.processes", SETTING_INT, processes), .initial = "1", .min = 1, .max = 64,
-     .help = "processes of this pool; their workers add up to pm.max_children"},
+     .help = "processes of this pool behind the same sockets, each with pm.max_children workers"},
     {POOL("engine", SETTING_WORD, engine), .initial = "php", .words = engine_words, .environment = "EXECUTOR",
      .help = "stub answers a fixed text without PHP, for measurements"},
     {POOL("security.allow_process_calls", SETTING_STRING, allow_process_calls),
