@@ -285,12 +285,16 @@ static ssize_t reply_read_body(struct request *r, char *buf, size_t n)
     return body_read(x, buf, n < left ? n : (size_t)left);
 }
 
+/* Several messages of one request are one text for the web server, which logs them on one line. */
 static void reply_message(struct request *r, const char *text, size_t n)
 {
     struct fcgi_exchange *x = exchange_of(r);
 
     if (x->broken || !n) {
         return;
+    }
+    if (x->has_message) {
+        put(x, x->fcgx.err, FCGI_STDERR, "; ", 2);
     }
     x->has_message = true;
     put(x, x->fcgx.err, FCGI_STDERR, text, n);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/log.h"
 #include "engine/base/must.h"
 #include "engine/work/request.h"
 #include "engine/work/worker.h"
@@ -92,13 +93,30 @@ const struct param *request_param_find(const struct request *r, struct str name)
 
 /* -- the answer ---------------------------------------------------------------------------------------- */
 
+/* What a front end logs while it holds the request is not for the request's own client: the tap would come back
+ * here for the same lock. */
+static _Thread_local log_tap_fn held_tap;
+
+static void io_lock(struct request *r)
+{
+    pthread_mutex_lock(&r->io_lock);
+    held_tap = log_tap;
+    log_tap = NULL;
+}
+
+static void io_unlock(struct request *r)
+{
+    log_tap = held_tap;
+    pthread_mutex_unlock(&r->io_lock);
+}
+
 /* True with io_lock held: the front end may be called. */
 static bool io_begin(struct request *r)
 {
     MUST(r->magic == REQUEST_MAGIC);
-    pthread_mutex_lock(&r->io_lock);
+    io_lock(r);
     if (r->finished || atomic_load_explicit(&r->gone, memory_order_relaxed)) {
-        pthread_mutex_unlock(&r->io_lock);
+        io_unlock(r);
         return false;
     }
     return true;
@@ -115,7 +133,7 @@ static int io_end(struct request *r, int result)
     if (result < 0) {
         atomic_store_explicit(&r->gone, true, memory_order_relaxed);
     }
-    pthread_mutex_unlock(&r->io_lock);
+    io_unlock(r);
     return result < 0 ? -1 : 0;
 }
 
@@ -130,7 +148,7 @@ ssize_t request_read_body(struct request *r, char *buf, size_t n)
         r->body_read += (uint64_t)got;
     }
     /* A body that ends too early does not mean that nobody reads the answer: only writing finds that out. */
-    pthread_mutex_unlock(&r->io_lock);
+    io_unlock(r);
     return got;
 }
 
@@ -182,7 +200,7 @@ int request_flush(struct request *r)
 void request_finish(struct request *r)
 {
     MUST(r->magic == REQUEST_MAGIC);
-    pthread_mutex_lock(&r->io_lock);
+    io_lock(r);
     /* A lost worker's request was abandoned: the front end has let go of it. */
     bool lost = r->worker && atomic_load_explicit(&r->worker->lost, memory_order_relaxed);
 
@@ -191,7 +209,7 @@ void request_finish(struct request *r)
         r->times.finished = clock_us();
         r->io->finish(r);
     }
-    pthread_mutex_unlock(&r->io_lock);
+    io_unlock(r);
     if (r->worker) {
         worker_set_state(r->worker, WORKER_FINISHING);
     }
@@ -203,5 +221,5 @@ void request_message(struct request *r, const char *text, size_t n)
         return;
     }
     r->io->message(r, text, n);
-    pthread_mutex_unlock(&r->io_lock);
+    io_unlock(r);
 }
