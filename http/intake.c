@@ -427,7 +427,7 @@ static enum intake_verdict by_route(struct exchange *x, const struct http_head *
     return INTAKE_ANSWER;
 }
 
-enum intake_verdict intake_head(struct exchange *x, const struct http_head *head)
+static enum intake_verdict decide(struct exchange *x, const struct http_head *head)
 {
     struct http_front *front = x->loop->front;
     const struct pool_settings *pool = &front->conf->s;
@@ -463,6 +463,16 @@ enum intake_verdict intake_head(struct exchange *x, const struct http_head *head
         return INTAKE_ANSWER;
     }
     return by_route(x, head);
+}
+
+enum intake_verdict intake_head(struct exchange *x, const struct http_head *head)
+{
+    enum intake_verdict verdict = decide(x, head);
+    if (verdict == INTAKE_ANSWER && x->answer != &no_memory) {
+        /* Now, because it depends on the head, which is not kept. */
+        error_pages_fill(x->loop->front->pages, head, x->arena, x->answer);
+    }
+    return verdict;
 }
 
 int intake_submit(struct exchange *x)
