@@ -254,3 +254,15 @@ void scoreboard_count(const struct scoreboard *board, uint32_t *idle, uint32_t *
     }
     *total = *idle + *active;
 }
+
+uint32_t scoreboard_busy(const struct scoreboard *board)
+{
+    uint32_t used = atomic_load(&board->slots_used), busy = 0;
+
+    for (uint32_t i = 0; i < used; i++) {
+        int state = atomic_load_explicit(&board->slots[i].state, memory_order_relaxed);
+
+        busy += state >= WORKER_INFO && state <= WORKER_FINISHING;
+    }
+    return busy;
+}

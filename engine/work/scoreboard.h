@@ -81,6 +81,8 @@ void scoreboard_release(struct scoreboard *board, int slot);
 void scoreboard_reap(struct scoreboard *board, pid_t process);
 /* A consistent copy of a slot's texts and numbers; false if the slot is free. */
 bool scoreboard_read(const struct scoreboard *board, uint32_t slot, struct scoreboard_slot *out);
+/* How many workers have a request in hand. */
+uint32_t scoreboard_busy(const struct scoreboard *board);
 /* Active, idle and total workers as php-fpm counts processes (parked and lost ones do not count). */
 void scoreboard_count(const struct scoreboard *board, uint32_t *idle, uint32_t *active, uint32_t *total);
 

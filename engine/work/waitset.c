@@ -177,6 +177,14 @@ static struct waitable *slot_claim(struct slot *slot, uint32_t sequence)
     return w;
 }
 
+/* Listeners are level-triggered. Measured, 8 threads in one set, a connection a request, two cores: with all
+ * threads busy a connection costs 22-25 us of CPU level-triggered and 23-27 us with EPOLLONESHOT and a
+ * re-arming epoll_ctl; with idle threads 45 us against 31, because the kernel tells a second sleeper of a
+ * connection that the first one is just accepting (a quarter of these wake-ups finds nothing). So the busy
+ * server wins and the idle one pays. EPOLLET is no cheaper and would lose connections: two that come together
+ * make one event, and the worker that got it serves only one. EPOLLEXCLUSIVE, which excludes EPOLLONESHOT,
+ * keeps the other processes of the pool asleep. */
+
 /* -- arming -------------------------------------------------------------------------------------------- */
 
 static int arm(struct waitset *set, struct waitable *w, enum wait_mode mode, int operation)

@@ -215,11 +215,30 @@ static void describe(struct worker *w, struct request *r)
     worker_set_state(w, WORKER_RUNNING);
 }
 
+/* php-fpm's "max active processes". A look at two counters says whether this may be a new maximum; only then
+ * are the busy ones counted, because a worker that was told of a connection which another one took is awake,
+ * but not busy. */
+static void note_active(const struct worker *w)
+{
+    const struct pool *pool = w->pool;
+    uint32_t most = atomic_load_explicit(&pool->board->active_max, memory_order_relaxed);
+
+    if (w->page || atomic_load_explicit(&pool->running, memory_order_relaxed) <=
+                       most + waitset_sleeping(pool->waitset)) {
+        return;
+    }
+    uint32_t busy = scoreboard_busy(pool->board);
+
+    while (busy > most && !atomic_compare_exchange_weak(&pool->board->active_max, &most, busy)) {
+    }
+}
+
 static void request_begin(struct worker *w, struct request *r)
 {
     r->worker = w;
     r->times.started = clock_us();
     describe(w, r);
+    note_active(w);
     pthread_mutex_lock(&w->lock);
     w->request = r;
     w->interrupt_stage = 0;
@@ -370,16 +389,6 @@ static bool is_wanted(const struct worker *w)
            (!w->page && (!queue_empty(&pool->queue) || atomic_load(&pool->park_wanted) > 0));
 }
 
-static void note_active(struct pool *pool, uint32_t sleeping)
-{
-    uint32_t running = atomic_load_explicit(&pool->running, memory_order_relaxed);
-    uint32_t active = running > sleeping ? running - sleeping : 0;
-    uint32_t most = atomic_load_explicit(&pool->board->active_max, memory_order_relaxed);
-
-    while (active > most && !atomic_compare_exchange_weak(&pool->board->active_max, &most, active)) {
-    }
-}
-
 /* Sleeps until something is ready. `rested`: memory was given back already, sleep as long as it takes. */
 static enum wait_outcome sleep_once(struct worker *w, bool rested, struct waitable **out)
 {
@@ -396,7 +405,6 @@ static enum wait_outcome sleep_once(struct worker *w, bool rested, struct waitab
     if (outcome == WAIT_READY || (!w->page && !queue_empty(&pool->queue))) {
         worker_set_state(w, WORKER_READING);
         if (!w->page) {
-            note_active(pool, sleeping);
             sizing_wanted(pool, sleeping);
         }
     }
