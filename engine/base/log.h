@@ -30,9 +30,8 @@ size_t log_prefix_size(enum log_level level, const char *function, int line);
 /* A finished line as it is, of any level: undecorated output of workers. */
 void log_raw(const char *p, size_t n);
 /* Where workers' lines go. -2: to the log, as it is at first. -1: those of a thread with a tap to the tap
- * alone.
- * >= 0: "LEVEL: text" to that descriptor (a worker's stderr, which the supervisor reads), for every thread
- * that does not call itself the server's. Set before threads exist. */
+ * alone. >= 0: "LEVEL: text" to that descriptor (a worker's stderr, which the supervisor reads), for every
+ * thread that does not call itself the server's. Set before threads exist. */
 void log_set_worker_fd(int fd);
 extern _Thread_local bool log_as_server; /* this thread's lines go to the log in any case */
 
