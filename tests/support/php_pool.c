@@ -101,7 +101,12 @@ static void finish(struct request *r)
 
 static void message(struct request *r, const char *text, size_t n)
 {
-    buf_add(&((struct call *)r->front)->messages, text, n);
+    struct buf *all = &((struct call *)r->front)->messages;
+
+    if (all->n) {
+        buf_add(all, "; ", 2);
+    }
+    buf_add(all, text, n);
 }
 
 static void abandon(struct request *r, int status, bool locked)

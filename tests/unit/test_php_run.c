@@ -33,6 +33,17 @@ static void assert_has_not(const struct buf *b, const char *part)
     }
 }
 
+static long resident_kb(void)
+{
+    long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+
+    assert_non_null(f);
+    assert_int_equal(fscanf(f, "%*s %ld", &pages), 1);
+    fclose(f);
+    return pages * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
 /* Runs a script and compares the whole body. */
 static void assert_says(const char *script, const char *query, const char *body)
 {
@@ -350,6 +361,49 @@ static void test_streaming(void **state)
     call_free(&c);
 }
 
+static void test_functions(void **state)
+{
+    (void)state;
+    assert_says(php_script("<?php var_dump(tokio_request_heartbeat(3), tokio_request_heartbeat(0),"
+                           "tokio_request_heartbeat(99));"),
+                "", "bool(true)\nbool(false)\nbool(false)\n");
+    assert_says(
+        php_script("<?php header('X-A: b'); $h = apache_response_headers(); echo $h['X-A'], ' ';"
+                   "$i = tokio_server_info(); echo $i['name'], ' ', $i['pool'], ' ', $i['workers'], ' ';"
+                   "$s = fpm_get_status(); echo $s['pool'], ' ', $s['process-manager'], ' ',"
+                   "$s['total-processes'], ' ', count($s['procs']);"),
+        "", "b tokiophp test 8 test static 8 8");
+    assert_says(
+        php_script("<?php foreach (['tokio_request_heartbeat' => 'time', 'tokio_send_headers' => 'status']"
+                   "as $f => $name) echo (new ReflectionFunction($f))->getParameters()[0]->name === $name;"),
+        "", "11");
+}
+
+static void test_memory_stays_flat(void **state)
+{
+    struct call c = {
+        .script = php_script("<?php putenv('A=b'); ini_set('precision', 3); setlocale(LC_ALL, 'C.UTF-8');"
+                             "$a = array_fill(0, 1000, $_SERVER); error_log('x'); nothing();"),
+        .php_value = "precision=4",
+        .php_admin_value = "disable_functions=strrev"};
+    long before = 0, after = 0;
+
+    (void)state;
+    for (int i = 0; i < 4000; i++) {
+        struct call once = c;
+
+        call_run(&once);
+        call_free(&once);
+        if (i == 1000) {
+            before = resident_kb();
+        }
+    }
+    after = resident_kb();
+    if (after > before + 4096) {
+        fail_msg("%ld kB after 1000 requests, %ld kB after 4000", before, after);
+    }
+}
+
 static void test_client_abort(void **state)
 {
     const char *mark = php_file("mark", "");
@@ -509,7 +563,9 @@ int main(void)
         cmocka_unit_test(test_messages_are_joined),
         cmocka_unit_test(test_early_finish),
         cmocka_unit_test(test_streaming),
+        cmocka_unit_test(test_functions),
         cmocka_unit_test(test_client_abort),
+        cmocka_unit_test(test_memory_stays_flat),
         cmocka_unit_test(test_pages),
         cmocka_unit_test(test_session),
         cmocka_unit_test(test_process_calls_are_refused),
