@@ -30,7 +30,8 @@ static const struct setting_row rows[] = {
     ROW("document_root", PATH, document_root, NULL, "the directory that is served",
         .environment = "DOCUMENT_ROOT"),
     ROW("index", STRING, index, "",
-        "empty: traditional; index.php: front controller; index.html: single-page application",
+        "empty: traditional; index.php: front controller; index.html: single-page application; /index.php: "
+        "traditional, unknown paths run it",
         .environment = "INDEX_FILE"),
     ROW("clean_urls", BOOL, clean_urls, "no", "/about runs about.php"),
     ROW("follow_symlinks", BOOL, follow_symlinks, "no", "symbolic links may lead out of the document root"),

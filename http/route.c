@@ -5,8 +5,7 @@
  *   (empty)      files and directories as they are; "/dir/" is dir/index.php, then dir/index.html
  *   index.php    front controller: existing static files, everything else runs index.php
  *   index.html   single-page application: as the first, and unknown paths get index.html
- *   /index.php   as the first, and unknown paths run index.php (a leading slash: fallback, other scripts run
- * too)
+ *   /index.php   as the first, and unknown paths run index.php (the slash: a fallback, not the only script)
  *
  * Any loop thread; a router is read-only but for its caches, which lock themselves. */
 #include <stdio.h>
