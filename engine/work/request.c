@@ -93,8 +93,8 @@ const struct param *request_param_find(const struct request *r, struct str name)
 
 /* -- the answer ---------------------------------------------------------------------------------------- */
 
-/* What a front end logs while it holds the request is not for the request's own client: the tap would come back
- * here for the same lock. */
+/* What a front end logs while it holds the request is not for the request's own client: the tap would come
+ * back here for the same lock. */
 static _Thread_local log_tap_fn held_tap;
 
 static void io_lock(struct request *r)

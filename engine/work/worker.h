@@ -12,14 +12,14 @@
 #include "engine/engine.h"
 #include "engine/work/scoreboard.h"
 
-#define WORKER_MAGIC       0x3072ce11u
+#define WORKER_MAGIC 0x3072ce11u
 /* With catch_workers_output a worker writes this to its stderr after a request: what stands there without a
  * newline is a line. The supervisor reads it (supervise/output.c); php-fpm's mark, its NUL included. */
 #define WORKER_FLUSH_MARK      "\0fscf"
 #define WORKER_FLUSH_MARK_SIZE 6
-#define WORKER_STACK_BYTES (8u << 20) /* virtual; PHP derives its own stack limit from it */
-#define WORKER_GUARD_BYTES (64u << 10)
-#define WORKER_ALT_BYTES   (64u << 10)
+#define WORKER_STACK_BYTES     (8u << 20) /* virtual; PHP derives its own stack limit from it */
+#define WORKER_GUARD_BYTES     (64u << 10)
+#define WORKER_ALT_BYTES       (64u << 10)
 
 /* Breaks blocking system calls (handler without SA_RESTART). Not SIGRTMIN: PHP's own timers use it. */
 #define WORKER_SIGNAL_INTERRUPT (SIGRTMIN + 2)
