@@ -52,9 +52,24 @@ static void fill_request_info(const struct request *r)
     php_handle_auth_data(r->authorization);
 }
 
+/* Who it is was not known when the request was described first. */
+static void show_user(const struct php_thread *t, struct request *r)
+{
+    r->auth_user = SG(request_info).auth_user;
+    if (r->auth_user) {
+        scoreboard_describe(t->worker->slot, &(struct scoreboard_texts){.method = r->method,
+                                                                        .uri = r->uri,
+                                                                        .query = r->query,
+                                                                        .script = r->script,
+                                                                        .user = r->auth_user});
+    }
+}
+
 static void begin(struct php_thread *t, struct request *r)
 {
     t->request = r;
+    EG(exit_status) = 0;
+    worker_set_state(t->worker, WORKER_INFO);
     t->interrupt = 0;
     if (access_log_wants_cpu(pool_access_log(r->pool))) {
         getrusage(RUSAGE_THREAD, &t->usage_before);
@@ -62,6 +77,7 @@ static void begin(struct php_thread *t, struct request *r)
     zend_first_try
     {
         fill_request_info(r);
+        show_user(t, r);
         if (r->php_value || r->php_admin_value) {
             sapi_tap_log(true);
             ini_apply_request(r);
@@ -177,9 +193,7 @@ static void run_script(struct php_thread *t)
     if (php_fopen_primary_script(&file) == FAILURE) {
         cannot_open(t->request, errno);
     } else {
-        EG(exit_status) = 0;
         timeout_begin_script(t);
-        worker_set_state(t->worker, WORKER_RUNNING);
         execute(&file);
     }
     if (!file.in_list) {
@@ -192,6 +206,7 @@ static void run_what_it_is(struct php_thread *t)
     const struct request *r = t->request;
 
     PG(during_request_startup) = 0;
+    worker_set_state(t->worker, WORKER_RUNNING);
     switch (r->page) {
     case PAGE_PING: ping_page(r); break;
     case PAGE_STATUS: status_page(r); break;
@@ -263,6 +278,9 @@ static void script_done(struct php_thread *t)
     struct request *r = t->request;
 
     r->times.script_done = clock_us();
+    if (!r->finished) {
+        worker_set_state(t->worker, WORKER_ENDING);
+    }
     if (!r->head_sent) {
         r->status = SG(sapi_headers).http_response_code;
     }
