@@ -1,6 +1,6 @@
-/* struct pool, for the files of engine/work that are its organs: pool.c (life, the front ends' door),
- * sizing.c (how many workers), deadline.c, crash.c, watch.c, worker.c. Control thread unless a field says
- * otherwise. */
+/* struct pool, for the files of engine/work that are its organs: pool.c (life), front.c (the front ends see
+ * it), sizing.c (how many workers), deadline.c, crash.c, watch.c, worker.c. Control thread unless a field
+ * says otherwise. */
 #ifndef ENGINE_WORK_POOL_PRIVATE_H
 #define ENGINE_WORK_POOL_PRIVATE_H
 

@@ -1,0 +1,127 @@
+/* The pool as its front ends see it: engine.h's functions on wait set, queue, counters. Any thread, as
+ * engine.h says of each. Nothing here owns anything. */
+#include "engine/base/clock.h"
+#include "engine/base/must.h"
+#include "engine/work/pool_private.h"
+
+static struct waitset *set_of(const struct pool *pool, const struct waitable *w)
+{
+    return w->reserved ? pool->page_set : pool->waitset;
+}
+
+int pool_wait_add(struct pool *pool, struct waitable *w, enum wait_mode mode)
+{
+    /* The first reserved one is a listener, before any worker exists: nobody else is looking. */
+    if (w->reserved && !pool->page_set) {
+        MUST(pool->started_us == 0);
+        pool->page_set = waitset_create();
+        if (!pool->page_set) {
+            return -1;
+        }
+    }
+    return waitset_add(set_of(pool, w), w, mode);
+}
+
+int pool_wait_rearm(struct pool *pool, struct waitable *w)
+{
+    return waitset_rearm(set_of(pool, w), w);
+}
+
+void pool_wait_forget(struct pool *pool, struct waitable *w)
+{
+    waitset_forget(set_of(pool, w), w);
+}
+
+void pool_wait_evict(struct pool *pool, void (*fn)(struct waitable *self))
+{
+    waitset_evict(pool->waitset, fn);
+    if (pool->page_set) {
+        waitset_evict(pool->page_set, fn);
+    }
+}
+
+enum submit_result pool_submit(struct pool *pool, struct submission *s)
+{
+    if (atomic_load(&pool->ending)) {
+        return SUBMIT_DRAINING;
+    }
+    s->queued_us = clock_us();
+    s->request->times.queued = s->queued_us;
+    if (!queue_push(&pool->queue, s)) {
+        atomic_fetch_add(&pool->board->rejected, 1);
+        return SUBMIT_FULL;
+    }
+    waitset_wake(pool->waitset);
+    if (pool->ondemand && waitset_sleeping(pool->waitset) == 0) {
+        pool_wake_control(pool); /* what is queued does not show in the wait set */
+    }
+    return SUBMIT_OK;
+}
+
+void pool_set_queue(struct pool *pool, unsigned capacity, uint64_t queue_wait_us)
+{
+    pool->queue.capacity = capacity;
+    pool->queue.wait_limit_us = queue_wait_us;
+}
+
+static int place_of(const struct frontend *frontend)
+{
+    int i = 0;
+
+    while (frontends[i] && frontends[i] != frontend) {
+        i++;
+    }
+    MUST(frontends[i]);
+    return i;
+}
+
+void *pool_front(const struct pool *pool, const struct frontend *frontend)
+{
+    return pool->front[place_of(frontend)];
+}
+
+void pool_set_front(struct pool *pool, const struct frontend *frontend, void *data)
+{
+    pool->front[place_of(frontend)] = data;
+}
+
+bool pool_draining(const struct pool *pool)
+{
+    return atomic_load_explicit(&pool->draining, memory_order_relaxed);
+}
+
+const struct pool_conf *pool_conf(const struct pool *pool)
+{
+    return pool->conf;
+}
+
+const struct executor *pool_executor(const struct pool *pool)
+{
+    return pool->executor;
+}
+
+struct scoreboard *pool_scoreboard(const struct pool *pool)
+{
+    return pool->board;
+}
+
+uint32_t pool_generation(const struct pool *pool)
+{
+    return pool->generation;
+}
+
+struct access_log *pool_access_log(const struct pool *pool)
+{
+    return pool->access_log;
+}
+
+void pool_count_accepted(struct pool *pool)
+{
+    atomic_fetch_add_explicit(&pool->board->accepted, 1, memory_order_relaxed);
+}
+
+void pool_count_reading(struct worker *worker)
+{
+    atomic_store_explicit(&worker->slot->accepted_us, clock_us(), memory_order_relaxed);
+    worker_set_state(worker, WORKER_READING);
+}
