@@ -83,6 +83,10 @@ void timeout_begin_script(struct php_thread *t)
 void timeout_end(struct php_thread *t)
 {
     arm(t, 0, false);
+    if (EG(timeout_seconds)) {
+        pthread_sigmask(SIG_SETMASK, &t->signals,
+                        NULL); /* PHP opened its timer's signal when it ended the script */
+    }
     EG(timeout_seconds) = 0;
     zend_atomic_bool_store_ex(&EG(timed_out), false);
 }
