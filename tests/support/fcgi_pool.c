@@ -61,11 +61,10 @@ static void send_body(struct request *r)
     }
 }
 
+static char x[100000]; /* all 'x' once a pool has started */
+
 static void send_size(struct request *r, long size)
 {
-    static char x[100000];
-
-    memset(x, 'x', sizeof(x));
     while (size > 0) {
         long n = size < (long)sizeof(x) ? size : (long)sizeof(x);
 
@@ -197,6 +196,7 @@ struct fcgi_pool *fcgi_pool_start(const char *path, int workers, const struct po
     char error[256];
 
     must(p != NULL, "calloc");
+    memset(x, 'x', sizeof(x));
     unlink(path);
     if (settings) {
         p->conf.s = *settings;
