@@ -189,18 +189,19 @@ static struct waitable *slot_claim(struct slot *slot, uint32_t sequence)
 
 static int arm(struct waitset *set, struct waitable *w, enum wait_mode mode, int operation)
 {
-    struct slot *slot = slot_make(set, w->fd);
+    int fd = w->fd; /* once it is armed, another thread may take it out and free it */
+    struct slot *slot = slot_make(set, fd);
 
     if (!slot) {
         return -1;
     }
-    note_high(set, (uint32_t)w->fd + 1);
+    note_high(set, (uint32_t)fd + 1);
     struct epoll_event event = {
         .events = mode == WAIT_LISTENER ? EPOLLIN | EPOLLEXCLUSIVE : EPOLLIN | EPOLLRDHUP | EPOLLONESHOT,
         .data.u64 = slot_arm(slot, w, mode == WAIT_LISTENER),
     };
 
-    if (epoll_ctl(set->epoll, operation, w->fd, &event) == 0) {
+    if (epoll_ctl(set->epoll, operation, fd, &event) == 0) {
         return 0;
     }
     int saved = errno;
