@@ -54,7 +54,7 @@ def crowd(base, visits, clients=8, seconds=20):
                 try:
                     status, body = browser.open(path)
                     if status != 200 or text.encode() not in body:
-                        wrong.append(f"{path}: {status}, {body[:500]!r}")
+                        wrong.append(f"{path}: {status}, no {text!r} in {len(body)} bytes: {body.decode(errors='replace')}")
                 except OSError as e:
                     wrong.append(f"{path}: {e!r}")
                 seen[number] += 1
