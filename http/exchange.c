@@ -158,6 +158,13 @@ void exchange_wake(struct exchange *x)
     }
 }
 
+void exchange_abort(struct exchange *x)
+{
+    atomic_store_explicit(&x->gone, true, memory_order_release);
+    atomic_store_explicit(&x->request.gone, true, memory_order_release);
+    exchange_wake(x);
+}
+
 void exchange_unqueue(struct exchange *x, size_t n)
 {
     size_t left = atomic_fetch_sub_explicit(&x->queued, n, memory_order_seq_cst) - n;
@@ -169,7 +176,6 @@ void exchange_unqueue(struct exchange *x, size_t n)
 void exchange_leave(struct exchange *x)
 {
     x->conn = NULL;
-    atomic_store_explicit(&x->gone, true, memory_order_release);
-    exchange_wake(x);
+    exchange_abort(x);
     exchange_drop(x);
 }

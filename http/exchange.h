@@ -119,6 +119,8 @@ void exchange_leave(struct exchange *x);
 /* Loop: n bytes of its messages were sent; a worker that waits may go on. */
 void exchange_unqueue(struct exchange *x, size_t n);
 void exchange_trim(struct loop *loop); /* loop thread, now and then */
+/* Loop: nobody reads this answer any more; PHP hears of it, and a script that still waits is not run. */
+void exchange_abort(struct exchange *x);
 /* Any thread: wakes a worker that waits for room. */
 void exchange_wake(struct exchange *x);
 

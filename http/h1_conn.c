@@ -394,7 +394,7 @@ static void watch_lent(struct conn *c)
     int error = 0;
     socklen_t n = sizeof error;
     if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &n) == 0 && error) {
-        atomic_store_explicit(&x->gone, true, memory_order_release); /* the next write tells PHP */
+        exchange_abort(x);
     }
 }
 
@@ -543,7 +543,7 @@ static void h1_leave(struct conn *c)
     }
     if (h1_lent(c)) {
         int was = LEND_WORKER;
-        atomic_store_explicit(&x->gone, true, memory_order_release);
+        exchange_abort(x);
         atomic_compare_exchange_strong(&x->lend, &was, LEND_NOTIFY);
         return;
     }

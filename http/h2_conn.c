@@ -492,7 +492,6 @@ static int pay_for_frame(struct conn *c, const nghttp2_frame *frame)
     switch (frame->hd.type) {
     case NGHTTP2_RST_STREAM: return pay(c, H2_COST_RESET, "a flood of stream resets");
     case NGHTTP2_PING: return pay(c, H2_COST_PING, "a flood of PING frames");
-    case NGHTTP2_PRIORITY: return pay(c, H2_COST_PRIORITY, "a flood of PRIORITY frames");
     case NGHTTP2_WINDOW_UPDATE: return pay(c, H2_COST_WINDOW_UPDATE, "a flood of WINDOW_UPDATE frames");
     case NGHTTP2_SETTINGS:
         if (frame->hd.flags & NGHTTP2_FLAG_ACK) {
@@ -508,6 +507,13 @@ static int pay_for_frame(struct conn *c, const nghttp2_frame *frame)
                    "a flood of empty DATA frames");
     default: return 0;
     }
+}
+
+/* nghttp2 ignores PRIORITY frames, and tells of them only here. */
+static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *ctx)
+{
+    (void)session;
+    return hd->type == NGHTTP2_PRIORITY ? pay(ctx, H2_COST_PRIORITY, "a flood of PRIORITY frames") : 0;
 }
 
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *ctx)
@@ -561,8 +567,7 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
     }
     x->stream_closed = true;
     if (x->running) {
-        atomic_store_explicit(&x->gone, true, memory_order_release);
-        exchange_wake(x);
+        exchange_abort(x);
         chunk_clear(&x->out);
         return 0;
     }
@@ -598,6 +603,7 @@ static nghttp2_session_callbacks *make_callbacks(void)
         return NULL;
     }
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
+    nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame);
     nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
@@ -812,7 +818,9 @@ static bool h2_wants(struct conn *c)
 static size_t h2_input(struct conn *c, const char *p, size_t n)
 {
     ssize_t used = nghttp2_session_mem_recv(c->h2->session, (const uint8_t *)p, n);
-    if (used < 0 && !c->h2->killed) {
+    if (used == NGHTTP2_ERR_FLOODED) {
+        kill_conn(c, "a flood of frames that have to be acknowledged");
+    } else if (used < 0 && !c->h2->killed) {
         c->h2->killed = nghttp2_strerror((int)used);
         nghttp2_session_terminate_session(c->h2->session, NGHTTP2_PROTOCOL_ERROR);
     }

@@ -334,7 +334,10 @@ static void run_submission(struct worker *w, struct submission *s)
     void (*done)(struct request *) = s->done;
 
     r->times.queued = s->queued_us;
-    request_run(w, r);
+    /* A client that left while its request waited costs no script: opening and resetting streams is cheap. */
+    if (!atomic_load_explicit(&r->gone, memory_order_relaxed)) {
+        request_run(w, r);
+    }
     done(r);
 }
 

@@ -1,0 +1,355 @@
+"""HTTP/2 with PHP behind it, and clients that misuse it: only their own connection suffers."""
+import os
+import struct
+import time
+
+import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import (ConnectionTerminated, DataReceived, ResponseReceived, StreamEnded, StreamReset)
+
+from http_raw import Raw
+from web import Site
+
+SCRIPTS = {
+    "hello.php": "<?php echo 'hello';",
+    "echo.php": "<?php echo file_get_contents('php://input');",
+    "proto.php": "<?php echo $_SERVER['SERVER_PROTOCOL'], ' ', $_SERVER['HTTP_HOST'], ' ', $_SERVER['HTTP_COOKIE'] ?? '';",
+    "big.php": "<?php for ($i = 0; $i < 64; $i++) echo str_repeat(chr(65 + $i % 26), 65536);",
+    "sleep.php": "<?php usleep(400000); echo 'slept';",
+    "stream.php": "<?php for ($i = 0; $i < 3; $i++) { echo $i; flush(); usleep(50000); }",
+    "none.php": "<?php http_response_code(204); header('Connection: close'); header('Transfer-Encoding: chunked');",
+}
+ENHANCE_YOUR_CALM, PROTOCOL_ERROR, REFUSED = 11, 1, 7
+
+
+@pytest.fixture
+def address(tokiophp, workdir):
+    root = workdir + "/site"
+    os.mkdir(root)
+    for name, text in SCRIPTS.items():
+        with open(f"{root}/{name}", "w") as f:
+            f.write(text)
+    with open(root + "/file.bin", "wb") as f:
+        f.write(bytes(range(256)) * 2000)
+    return Site(tokiophp, root, pool="http.max_body_size = 5M\nhttp.header_timeout = 2s\n").address
+
+
+class Client:
+    """A connection with prior knowledge. lax: what the library would refuse to send is sent."""
+
+    def __init__(self, address, lax=False):
+        config = H2Configuration(client_side=True, header_encoding="utf-8", validate_outbound_headers=not lax,
+                                 normalize_outbound_headers=not lax)
+        self.raw = Raw(address)
+        self.h2 = H2Connection(config)
+        self.h2.initiate_connection()
+        self.flush()
+        self.status, self.fields, self.body = {}, {}, {}
+        self.ended, self.reset = set(), {}
+        self.terminated = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.raw.close()
+
+    def flush(self):
+        self.raw.send(self.h2.data_to_send())
+
+    def request(self, path="/hello.php", method="GET", end=True, fields=(), authority="test.example"):
+        stream = self.h2.get_next_available_stream_id()
+        self.h2.send_headers(stream, [(":method", method), (":path", path), (":scheme", "http"),
+                                      (":authority", authority), *fields], end_stream=end)
+        self.flush()
+        return stream
+
+    def handle(self, event):
+        if isinstance(event, ResponseReceived):
+            fields = dict(event.headers)
+            self.status[event.stream_id] = int(fields[":status"])
+            self.fields[event.stream_id] = fields
+        elif isinstance(event, DataReceived):
+            self.body[event.stream_id] = self.body.get(event.stream_id, b"") + event.data
+            self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        elif isinstance(event, StreamEnded):
+            self.ended.add(event.stream_id)
+        elif isinstance(event, StreamReset):
+            self.reset[event.stream_id] = event.error_code
+        elif isinstance(event, ConnectionTerminated):
+            self.terminated = event.error_code
+
+    def step(self):
+        """Some bytes from the server; False at the end."""
+        try:
+            data = self.raw.sock.recv(65536)
+        except ConnectionResetError:
+            return False
+        if not data:
+            return False
+        for event in self.h2.receive_data(data):
+            self.handle(event)
+        try:
+            self.flush()
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        return True
+
+    def finish(self, *streams):
+        while not all(s in self.ended or s in self.reset for s in streams) and self.step():
+            pass
+        return self
+
+    def get(self, path="/hello.php", **how):
+        stream = self.request(path, **how)
+        self.finish(stream)
+        return self.status.get(stream), self.body.get(stream, b"")
+
+    def to_the_end(self):
+        """How the server ended the connection: GOAWAY's code."""
+        while self.step():
+            pass
+        return self.terminated
+
+
+def frame(kind, flags, stream, payload=b""):
+    return struct.pack(">I", len(payload))[1:] + bytes([kind, flags]) + struct.pack(">I", stream) + payload
+
+
+def others_are_served(address):
+    began = time.monotonic()
+    with Client(address) as client:
+        assert client.get() == (200, b"hello")
+    assert time.monotonic() - began < 5
+
+
+def test_requests(address):
+    with Client(address) as client:
+        assert client.get() == (200, b"hello")
+        assert client.get("/proto.php", fields=[("cookie", "a=1"), ("cookie", "b=2")]) == \
+            (200, b"HTTP/2.0 test.example a=1; b=2")
+        assert client.get("/nothing.txt")[0] == 404
+        assert client.get("/file.bin") == (200, bytes(range(256)) * 2000)
+        assert client.get("/stream.php") == (200, b"012")
+        assert client.get(method="HEAD") == (200, b"")
+        assert client.get("/none.php") == (204, b"")
+
+
+def test_multiplexing(address):
+    with Client(address) as client:
+        slow = client.request("/sleep.php")
+        fast = client.request("/hello.php")
+        client.finish(fast)
+        assert slow not in client.ended
+        client.finish(slow)
+        assert client.body[slow] == b"slept"
+        streams = [client.request("/big.php") for _ in range(6)]
+        client.finish(*streams)
+        assert [len(client.body[s]) for s in streams] == [64 * 65536] * 6
+
+
+def test_bodies(address):
+    body = os.urandom(1 << 20)
+    with Client(address) as client:
+        for length in (True, False):
+            stream = client.request("/echo.php", "POST", end=False,
+                                    fields=[("content-length", str(len(body)))] if length else [])
+            at = 0
+            while at < len(body):
+                room = min(client.h2.local_flow_control_window(stream), client.h2.max_outbound_frame_size)
+                if room == 0:
+                    assert client.step()
+                    continue
+                client.h2.send_data(stream, body[at:at + room])
+                at += room
+                client.flush()
+            client.h2.end_stream(stream)
+            client.flush()
+            client.finish(stream)
+            assert client.body[stream] == body
+        stream = client.request("/echo.php", "POST", end=False, fields=[("content-length", str(6 << 20))])
+        client.finish(stream)
+        assert client.status[stream] == 413
+        assert client.get() == (200, b"hello")
+
+
+def test_content_length_mismatch(address):
+    with Client(address) as client:
+        stream = client.request("/echo.php", "POST", end=False, fields=[("content-length", "5")])
+        client.h2.send_data(stream, b"abc", end_stream=True)
+        client.flush()
+        client.finish(stream)
+        assert client.reset.get(stream) == PROTOCOL_ERROR
+        assert client.get() == (200, b"hello")
+
+
+@pytest.mark.parametrize("fields", [
+    [("connection", "close")], [("transfer-encoding", "chunked")], [("upgrade", "x")], [("Upper", "x")],
+    [("te", "gzip")], [("a", "b\r\nc: d")], [("a b", "c")], [(":path", "/x")], [(":unknown", "x")],
+    [("host", "other.example")], [("content-length", "1"), ("content-length", "2")]], ids=str)
+def test_malformed_heads(address, fields):
+    with Client(address, lax=True) as client:
+        stream = client.request(fields=fields)
+        client.finish(stream)
+        assert stream in client.reset or client.status[stream] == 400
+    others_are_served(address)
+
+
+@pytest.mark.parametrize("authority", ["a b", "u@h", "a/b", ""])
+def test_bad_authority(address, authority):
+    with Client(address, lax=True) as client:
+        stream = client.request(authority=authority)
+        client.finish(stream)
+        assert stream in client.reset or client.status[stream] == 400
+
+
+def test_head_limits(address):
+    with Client(address) as client:
+        assert client.get(fields=[(f"x{i}", "y") for i in range(101)])[0] == 431
+        assert client.get(fields=[(f"x{i}", "y" * 4000) for i in range(9)])[0] == 431
+        assert client.get() == (200, b"hello")
+
+
+def flood(client, data, times):
+    """Sends until the server has had enough."""
+    try:
+        for _ in range(times):
+            client.raw.send(data)
+    except (BrokenPipeError, ConnectionResetError):
+        pass
+    return client.to_the_end()
+
+
+@pytest.mark.parametrize("name,data", [
+    ("PING", frame(6, 0, 0, b"12345678") * 100),
+    ("SETTINGS", frame(4, 0, 0) * 100),
+    ("PRIORITY", frame(2, 0, 3, b"\0\0\0\0\1") * 100),
+    ("WINDOW_UPDATE", frame(8, 0, 0, b"\0\0\0\1") * 100),
+], ids=lambda v: v if isinstance(v, str) else "")
+def test_cheap_frames(address, name, data):
+    with Client(address) as client:
+        assert flood(client, data, 100) in (ENHANCE_YOUR_CALM, None)
+    others_are_served(address)
+
+
+def test_empty_data(address):
+    with Client(address) as client:
+        stream = client.request("/echo.php", "POST", end=False)
+        assert flood(client, frame(0, 0, stream) * 100, 100) in (ENHANCE_YOUR_CALM, None)
+    others_are_served(address)
+
+
+def test_rapid_reset(address):
+    with Client(address) as client:
+        try:
+            for _ in range(2000):
+                stream = client.h2.get_next_available_stream_id()
+                client.h2.send_headers(stream, [(":method", "GET"), (":path", "/sleep.php"), (":scheme", "http"),
+                                                (":authority", "a")], end_stream=True)
+                client.h2.reset_stream(stream)
+                client.flush()
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        assert client.to_the_end() in (ENHANCE_YOUR_CALM, None)
+    others_are_served(address)
+
+
+def test_made_you_reset(address):
+    """Each stream is opened properly and then broken, so that the server resets it."""
+    with Client(address) as client:
+        try:
+            for _ in range(1000):
+                stream = client.request("/sleep.php")
+                client.raw.send(frame(8, 0, stream, b"\0\0\0\0"))  # WINDOW_UPDATE of 0
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        assert client.to_the_end() in (ENHANCE_YOUR_CALM, PROTOCOL_ERROR, REFUSED, None)
+    others_are_served(address)
+
+
+def test_continuation_flood(address):
+    with Client(address) as client:
+        head = client.h2.encoder.encode([(":method", "GET"), (":path", "/"), (":scheme", "http"), (":authority", "a")])
+        client.raw.send(frame(1, 1, 1, head))
+        flood(client, frame(9, 0, 1, b"\x00\x01a\x01b" * 100), 1000)
+    others_are_served(address)
+
+
+def test_header_bomb(address):
+    """One entry of 4 KB in the table, named 12,000 times: megabytes of header list from a small block."""
+    with Client(address) as client:
+        head = b"\x82\x84\x86\x41\x01a" + b"\x40\x01x\x7f\xa1\x1e" + b"y" * 4000
+        block = head + b"\xbe" * 12000
+        began = time.monotonic()
+        client.raw.send(frame(1, 1, 1, block[:16000]) + frame(9, 4, 1, block[16000:]))
+        assert client.to_the_end() in (ENHANCE_YOUR_CALM, None)
+        assert time.monotonic() - began < 5
+    others_are_served(address)
+
+
+def test_unfinished_head_ends(address):
+    with Client(address) as client:
+        client.step()  # its SETTINGS are acknowledged: nothing may come inside a header block
+        client.raw.send(frame(1, 1, 1, b"\x82\x84"))
+        assert client.to_the_end() is None
+    others_are_served(address)
+
+
+@pytest.mark.parametrize("data", [
+    frame(0, 0, 0, b"x"), frame(1, 4, 0, b"\x82"), frame(1, 4, 2, b"\x82\x84\x86\x41\x01a"), frame(4, 0, 1),
+    frame(4, 0, 0, b"\0\2\0\0\0\2"), frame(4, 1, 0, b"\0\0\0\0\0\0"), frame(4, 0, 0, b"123"), frame(6, 0, 1, b"12345678"),
+    frame(6, 0, 0, b"123"), frame(7, 0, 1, b"\0" * 8), frame(8, 0, 0, b"\0\0\0\0"), frame(8, 0, 0, b"\x7f\xff\xff\xff") * 2,
+    frame(3, 0, 0, b"\0\0\0\0"), frame(3, 0, 99, b"\0\0\0\0"), frame(9, 4, 1, b"\x82"), frame(5, 4, 1, b"\0\0\0\2\x82"),
+    b"\xff" * 400, frame(1, 4, 1, b"\xff\xff\xff\xff\xff\xff\xff"), frame(0, 8, 1, b"\xff"),
+    frame(4, 0, 0, b"\0\4\xff\xff\xff\xff"), frame(4, 0, 0, b"\0\5\0\0\0\1"),
+], ids=lambda d: d[:16].hex())
+def test_connection_errors(address, data):
+    """RFC 9113, sections 5 and 6: each of these ends the connection."""
+    with Client(address) as client:
+        client.raw.send(data)
+        assert client.to_the_end() != 0
+    others_are_served(address)
+
+
+def test_reader_that_does_not_read(address):
+    """Streams with no window: they wait, and nobody else does."""
+    with Client(address) as client:
+        client.h2.update_settings({4: 0})
+        client.flush()
+        for _ in range(2):
+            client.request("/hello.php")
+        time.sleep(0.3)
+        others_are_served(address)
+
+
+def test_goaway_on_drain(tokiophp, workdir):
+    os.mkdir(workdir + "/s")
+    with open(workdir + "/s/hello.php", "w") as f:
+        f.write("<?php echo 'hello';")
+    site = Site(tokiophp, workdir + "/s")
+    import signal
+    with Client(site.address) as client:
+        assert client.get() == (200, b"hello")
+        os.kill(site.server.pid, signal.SIGUSR2)
+        end = time.monotonic() + 15
+        while client.terminated is None and time.monotonic() < end and client.step():
+            pass
+        assert client.terminated == 0
+
+
+def test_upgrade(address):
+    with Raw(address) as raw:
+        raw.send("GET /hello.php HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+                 "HTTP2-Settings: AAMAAABk\r\n\r\n")
+        head = raw.head()
+        assert head[0] == 101
+        h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
+        h2.initiate_upgrade_connection()
+        raw.send(h2.data_to_send())
+        body, ended = b"", False
+        while not ended:
+            for event in h2.receive_data(raw.file.read1(65536)):
+                body += event.data if isinstance(event, DataReceived) else b""
+                ended = ended or isinstance(event, StreamEnded)
+        assert body == b"hello"

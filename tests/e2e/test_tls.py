@@ -1,0 +1,150 @@
+"""TLS: protocols, names, tickets, client certificates, and the sentence that a bad certificate gets."""
+import json
+import os
+import ssl
+import subprocess
+
+import pytest
+
+import process
+from http_raw import Raw, insecure
+from tokiophp import Tokiophp
+
+
+def make_cert(folder, name, san="localhost", issuer=None, days="3"):
+    """name.pem and name.key, self-signed or signed by issuer."""
+    path = f"{folder}/{name}"
+    signed = ["-CA", f"{folder}/{issuer}.pem", "-CAkey", f"{folder}/{issuer}.key"] if issuer else []
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                    "-keyout", path + ".key", "-out", path + ".pem", "-days", days, "-subj", f"/CN={name}", "-addext",
+                    f"subjectAltName=DNS:{san}", *signed], check=True, capture_output=True)
+    os.chmod(path + ".key", 0o644)
+    return f"http.tls_cert = {path}.pem\nhttp.tls_key = {path}.key\n"
+
+
+@pytest.fixture
+def serve(tokiophp, workdir):
+    root = workdir + "/site"
+    os.mkdir(root)
+    with open(root + "/vars.php", "w") as f:
+        f.write("<?php echo json_encode($_SERVER);")
+    with open(root + "/file.bin", "wb") as f:
+        f.write(bytes(range(256)) * 4000)
+
+    def start(pool):
+        address = ("127.0.0.1", process.free_port())
+        tokiophp(pool=f"http.tls_listen = 127.0.0.1:{address[1]}\nhttp.document_root = {root}\n{pool}") \
+            .wait_accepting(address)
+        return address
+    return start
+
+
+def ask(address, context, path="/vars.php"):
+    with Raw(address, tls=context) as raw:
+        return raw.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").reply()
+
+
+def test_http1_over_tls(serve, workdir):
+    address = serve(make_cert(workdir, "one"))
+    v = json.loads(ask(address, insecure()).body)
+    assert v["HTTPS"] == "on" and v["REQUEST_SCHEME"] == "https"
+    assert v["SSL_PROTOCOL"] == "TLSv1.3" and v["SERVER_PROTOCOL"] == "HTTP/1.1"
+    assert ask(address, insecure(), "/file.bin").body == bytes(range(256)) * 4000
+    with Raw(address, tls=insecure()) as raw:
+        for _ in range(3):
+            assert raw.send("GET /vars.php HTTP/1.1\r\nHost: localhost\r\n\r\n").reply().status == 200
+
+
+def test_protocols(serve, workdir):
+    address = serve(make_cert(workdir, "one"))
+    for protocols, chosen in ((("h2", "http/1.1"), "h2"), (("http/1.1",), "http/1.1"), ((), None)):
+        with Raw(address, tls=insecure(*protocols)) as raw:
+            assert raw.sock.selected_alpn_protocol() == chosen
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        Raw(address, tls=insecure("spdy/1"))
+    twelve = insecure()
+    twelve.maximum_version = ssl.TLSVersion.TLSv1_2
+    assert json.loads(ask(address, twelve).body)["SSL_PROTOCOL"] == "TLSv1.2"
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        eleven = insecure()
+        eleven.minimum_version = ssl.TLSVersion.TLSv1
+        eleven.maximum_version = ssl.TLSVersion.TLSv1_1
+        Raw(address, tls=eleven)
+    out = subprocess.run(["curl", "-sk", "--http2", "-w", "%{http_version} %{http_code}", "-o", "/dev/null",
+                          f"https://127.0.0.1:{address[1]}/file.bin"], capture_output=True, text=True, timeout=20)
+    assert out.stdout == "2 200"
+
+
+def test_plaintext_on_a_tls_port(serve, workdir):
+    address = serve(make_cert(workdir, "one"))
+    with Raw(address) as raw:
+        raw.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        try:
+            assert b"HTTP" not in raw.file.read()
+        except ConnectionResetError:
+            pass
+    assert ask(address, insecure()).status == 200
+
+
+def test_names(serve, workdir):
+    pool = make_cert(workdir, "first", "first.example")
+    make_cert(workdir, "second", "*.second.example")
+    address = serve(pool + f"http.tls_certs = {workdir}/second.pem:{workdir}/second.key\n")
+
+    def subject(name):
+        out = subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{address[1]}", "-servername", name],
+                             input="", capture_output=True, text=True, timeout=20)
+        return "second" if "CN = second" in out.stdout else "first" if "CN = first" in out.stdout else out.stdout
+    assert subject("first.example") == "first"
+    assert subject("a.second.example") == "second"
+    assert subject("unknown.example") == "first"
+
+
+def test_tickets(serve, workdir):
+    address = serve(make_cert(workdir, "one"))
+    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+        context = insecure()
+        context.maximum_version = version
+        with Raw(address, tls=context) as raw:
+            raw.send("GET /vars.php HTTP/1.1\r\nHost: localhost\r\n\r\n").reply()
+            session = raw.sock.session
+        import socket
+        with context.wrap_socket(socket.create_connection(address, timeout=20), server_hostname="localhost",
+                                 session=session) as again:
+            assert again.session_reused
+
+
+def test_client_certificates(serve, workdir):
+    pool = make_cert(workdir, "one")
+    make_cert(workdir, "stranger")
+    ca = make_cert(workdir, "ca")
+    assert ca
+    address = serve(pool + f"http.tls_client_ca = {workdir}/ca.pem\nhttp.tls_client_verify = optional\n")
+    assert json.loads(ask(address, insecure()).body)["SSL_CLIENT_VERIFY"] == "NONE"
+    known = insecure()
+    known.load_cert_chain(f"{workdir}/ca.pem", f"{workdir}/ca.key")
+    v = json.loads(ask(address, known).body)
+    assert v["SSL_CLIENT_VERIFY"] == "SUCCESS" and v["SSL_CLIENT_S_DN"] == "CN=ca"
+    assert v["SSL_CLIENT_CERT"].startswith("-----BEGIN CERTIFICATE-----")
+    unknown = insecure()
+    unknown.load_cert_chain(f"{workdir}/stranger.pem", f"{workdir}/stranger.key")
+    with pytest.raises((ssl.SSLError, ConnectionError, AttributeError)):
+        assert ask(address, unknown).status
+
+
+@pytest.mark.parametrize("break_it,sentence", [
+    (lambda w: os.unlink(w + "/one.pem"), "cannot use the certificate"),
+    (lambda w: open(w + "/one.pem", "w").write("nonsense"), "cannot use the certificate"),
+    (lambda w: open(w + "/one.key", "w").write("nonsense"), "cannot use the private key"),
+    (lambda w: (make_cert(w, "two"), os.rename(w + "/two.key", w + "/one.key")), "private key"),
+], ids=["missing", "not a certificate", "not a key", "another key"])
+def test_bad_certificate_stops_the_start(workdir, break_it, sentence):
+    pool = make_cert(workdir, "one")
+    break_it(workdir)
+    server = Tokiophp(workdir, wait=False, pool=f"http.tls_listen = 127.0.0.1:{process.free_port()}\n"
+                      f"http.document_root = {workdir}\n{pool}")
+    try:
+        assert server.process.wait(20) != 0
+        assert sentence in server.messages() and "one." in server.messages()
+    finally:
+        server.kill_family()
