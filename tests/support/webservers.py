@@ -74,7 +74,7 @@ def nginx(directory, root, address, keepalive=KEEPALIVE, locations=""):
     text = NGINX.format(
         user="" if SANS_ROOT else "user root;", dir=directory, port=port, root=root, locations=locations,
         address=f"unix:{address}" if isinstance(address, str) else "%s:%d" % address,
-        keepalive="keepalive 16;" if keepalive else "",
+        keepalive=f"keepalive {16 if keepalive is True else keepalive};" if keepalive else "",
         **{"pass": NGINX_PASS.format(keep_conn="fastcgi_keep_conn on;" if keepalive else "")})
     conf = _write(directory, "nginx.conf", text)
     return WebServer(["nginx", "-p", directory, "-e", os.path.join(directory, "nginx-error.log"), "-c", conf], directory,
