@@ -34,9 +34,9 @@ struct request;
 struct listener {
     struct sock_address address;
     struct sock_options options;
-    int kind; /* the front end's own number (plain, TLS, status ...) */
+    int kind;      /* the front end's own number (plain, TLS, status ...) */
     bool reserved; /* its waitables will be reserved ones: the pool needs page workers */
-    int fd;   /* -1 until open */
+    int fd;        /* -1 until open */
     const struct frontend *frontend;
     const struct pool_conf *pool;
     struct listener *next;
@@ -204,7 +204,8 @@ struct request {
     struct request_times times;
     struct worker *worker;
     struct request_trace trace; /* made by the front end, or when PHP asks for it */
-    const char *auth_user; /* basic auth user, for the access log; worker's memory, NULL = none */
+    bool logged;                /* its line is in the access log */
+    const char *auth_user;      /* basic auth user, for the access log; worker's memory, NULL = none */
 };
 
 /* Zero, defaults, magic. The arena is the front end's. */
@@ -254,8 +255,42 @@ struct cgi_rules {
 };
 extern _Thread_local struct cgi_rules cgi_rules; /* set by the executor in thread_start */
 
+/* ---- who a request is
+ * ----------------------------------------------------------------------------------------- */
+
+/* Gives the request its id and its place in a trace. Arguments are header values, STR_NONE where absent (and
+ * where one that may come once came twice). A valid traceparent is continued under a new span id. Any thread.
+ */
+void request_identify(struct request *r, struct str request_id, struct str traceparent,
+                      struct str tracestate);
+/* The same from HTTP_X_REQUEST_ID, HTTP_TRACEPARENT and HTTP_TRACESTATE, unless it was done before. */
+void request_identify_once(struct request *r);
+/* "00-<trace>-<span>-<flags>": 55 characters and a NUL. */
+#define TRACEPARENT_SIZE 56
+void request_traceparent(const struct request *r, char out[TRACEPARENT_SIZE]);
+
 /* ---- counters (scoreboard; any thread)
  * ------------------------------------------------------------------------ */
+
+/* A thread that answers requests without a worker counts them in a block of its own, which it claims before
+ * the first one. NULL: none is free; then its requests are not counted. */
+struct metrics_block;
+struct metrics_block *pool_counters(struct pool *pool);
+/* Such a request is over: counts it, and writes it to the access log. Uses method, status, body_read,
+ * body_sent, times.accepted, trace and params. The thread that claimed the block. */
+void pool_account(struct pool *pool, struct metrics_block *counters, struct request *r);
+/* Is there an access log? Only then are params worth filling in for pool_account. */
+bool pool_logs_access(const struct pool *pool);
+enum pool_event {
+    EVENT_RATE_LIMITED,  /* a request was refused with 429 */
+    EVENT_TLS_HANDSHAKE, /* completed */
+    EVENT_H2_STREAM,     /* opened */
+    EVENT_H2_REFUSED,    /* an HTTP/2 connection was closed for abuse */
+    EVENT_LOG_DROPPED,   /* an access log line did not fit */
+    POOL_EVENTS
+};
+void pool_count_event(struct pool *pool, enum pool_event event);
+void pool_count_connection(struct pool *pool, int change); /* +1: a client has connected, -1: it is gone */
 void pool_count_accepted(struct pool *pool);    /* "accepted conn": one a request, as php-fpm counts */
 void pool_count_reading(struct worker *worker); /* this worker's state: Reading headers */
 

@@ -30,6 +30,7 @@ void conn_close(struct fcgi_conn *c, const char *why)
     close(c->wait.fd);
     buf_free(&c->head);
     atomic_fetch_sub(&c->front->open, 1);
+    pool_count_connection(c->front->pool, -1);
     free(c);
 }
 
@@ -350,6 +351,7 @@ void conn_accepted(struct fcgi_front *front, int kind, int fd, const struct sock
     }
     sock_set_timeouts(fd, FCGI_BODY_WAIT_MS, FCGI_WRITE_WAIT_MS);
     atomic_fetch_add(&front->open, 1);
+    pool_count_connection(front->pool, 1);
     enter(c, CONN_NEW, FCGI_FIRST_BYTE_MS);
     serve(c, worker);
 }

@@ -46,6 +46,8 @@ static const struct setting_row rows[] = {
     {ROW("listen.mode", SETTING_STRING, mode), .check = check_mode, .help = "mode of the unix socket (0660)"},
     {ROW("listen.allowed_clients", SETTING_STRING, allowed_clients),
      .help = "addresses that may connect over TCP; comma list"},
+    {ROW("fastcgi.request_id_headers", SETTING_BOOL, request_id_headers), .initial = "no",
+     .help = "X-Request-ID and traceparent in every FastCGI response"},
 };
 
 const struct setting_table fcgi_pool_table = {

@@ -17,6 +17,7 @@ struct fcgi_settings {
     char *mode;          /* listen.mode: octal, as written; NULL = 0660 */
     char *acl_users, *acl_groups;
     char *allowed_clients; /* comma list of addresses; NULL = any */
+    bool request_id_headers;
     /* Completed by fcgi_settings_check(). */
     struct sock_options options; /* of `listen` and, where pm.status_listen is set, of that */
 };

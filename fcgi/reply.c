@@ -16,6 +16,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "fcgi/exchange.h"
+#include "fcgi/fcgi_settings.h"
 #include "fcgi/record.h"
 
 #define LOOK_EVERY_US   5000 /* how often a busy writer asks whether the peer is still there */
@@ -247,6 +248,27 @@ static int put_line(struct fcgi_exchange *x, const char *p, size_t n)
     return put_out(x, p, n) < 0 || put_out(x, "\r\n", 2) < 0 ? -1 : 0;
 }
 
+/* A script's own fields of these names stay alone. */
+static int put_ids(struct fcgi_exchange *x, struct request *r, const struct response_head *head)
+{
+    char line[128], parent[TRACEPARENT_SIZE];
+    bool has_id = false, has_parent = false;
+    int n;
+
+    for (size_t i = 0; i < head->count; i++) {
+        has_id |= is_named(&head->lines[i], STR("X-Request-ID"));
+        has_parent |= is_named(&head->lines[i], STR("traceparent"));
+    }
+    request_identify_once(r);
+    request_traceparent(r, parent);
+    n = snprintf(line, sizeof(line), "X-Request-ID: %s", r->trace.id);
+    if (!has_id && put_line(x, line, (size_t)n) < 0) {
+        return -1;
+    }
+    n = snprintf(line, sizeof(line), "traceparent: %s", parent);
+    return has_parent ? 0 : put_line(x, line, (size_t)n);
+}
+
 static int reply_send_head(struct request *r, const struct response_head *head)
 {
     struct fcgi_exchange *x = exchange_of(r);
@@ -265,6 +287,9 @@ static int reply_send_head(struct request *r, const struct response_head *head)
         }
         have_status |= is_status;
         result = put_line(x, h->text, h->len);
+    }
+    if (result == 0 && fcgi_settings_of(pool_conf(r->pool))->request_id_headers) {
+        result = put_ids(x, r, head);
     }
     return result == 0 && put_out(x, "\r\n", 2) == 0 && !is_gone(x) ? 0 : -1;
 }
@@ -397,6 +422,7 @@ static void reply_abandon(struct request *r, int status, bool locked)
         shutdown(fd, SHUT_RDWR);
         if (front) {
             atomic_fetch_sub(&front->open, 1);
+            pool_count_connection(front->pool, -1);
         }
         return;
     }

@@ -84,6 +84,7 @@ void http_conn_close(struct conn *c, const char *why)
     c->in = NULL;
     unlink_conn(c);
     atomic_fetch_sub_explicit(&c->loop->front->connections, 1, memory_order_relaxed);
+    pool_count_connection(c->loop->front->pool, -1);
 }
 
 void http_conn_free_dead(struct loop *loop)
@@ -426,6 +427,7 @@ void http_conn_become(struct conn *c, const struct conn_protocol *protocol)
 static void handshake(struct conn *c)
 {
     if (!c->tls) {
+        c->tls_us = clock_us();
         c->tls = tls_conn_create(c->loop->front->tls, c->fd);
         if (!c->tls) {
             http_conn_close(c, "out of memory");
@@ -434,7 +436,9 @@ static void handshake(struct conn *c)
     }
     switch (tls_handshake(c->tls)) {
     case TLS_DONE:
+        c->tls_us = clock_us() - c->tls_us;
         c->readable = c->writable = true;
+        pool_count_event(c->loop->front->pool, EVENT_TLS_HANDSHAKE);
         if (tls_is_h2(c->tls)) {
             if (h2_conn_start(c) != 0) {
                 http_conn_close(c, "out of memory");
@@ -517,6 +521,7 @@ void http_conn_accept(struct loop *loop, const struct listener *listener, int fd
     }
     loop->conns = c;
     atomic_fetch_add_explicit(&loop->front->connections, 1, memory_order_relaxed);
+    pool_count_connection(loop->front->pool, 1);
     atomic_fetch_add_explicit(&loop->front->accepted, 1, memory_order_relaxed);
     http_conn_become(c, NULL);
 }

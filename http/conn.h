@@ -82,6 +82,7 @@ struct conn {
     uint64_t deadline_us; /* 0 = none; what it means depends on state */
     uint64_t progress_us; /* last time bytes left, while there are some to send */
     uint64_t accepted_us, idle_since_us;
+    uint64_t tls_us; /* what the handshake took, from when it began */
     uint64_t linger_left;
     const struct listener *listener;
     const char *local_ip; /* malloc'ed at the first request */

@@ -51,7 +51,8 @@ struct reply {
     unsigned security; /* bits of the security headers that the response lacks */
     int64_t length;    /* Content-Length that PHP gave, -1 = none */
     uint64_t sent;     /* body bytes that left, before framing and compression */
-    bool chunked, no_body, streaming, has_coding, no_transform, has_vary, has_date, has_server;
+    bool chunked, no_body, streaming, has_coding, no_transform, has_vary, has_date, has_server,
+        has_request_id, has_traceparent;
     bool close;            /* the connection can't be used again; read by the loop after the end */
     bool cut;              /* what was promised can't be kept; the same */
     struct str type, etag; /* arena */
@@ -83,6 +84,8 @@ struct exchange {
     bool h2;
     bool keep_alive;        /* h1: the client's wish */
     enum coding coding;     /* that the client accepts best */
+    bool profile;           /* the client asked for X-Profile fields */
+    uint64_t tls_us;        /* of its connection's handshake, if it did */
     struct http_head *head; /* arena; kept only where it is asked for later: sendfile_root, error_pages_dir */
 
     /* -- hand-over -- */
@@ -103,6 +106,7 @@ struct exchange {
     bool out_end; /* the worker's half is over: nothing more will come */
     bool out_cut; /* the response broke off */
     bool submitted;
+    bool answered; /* by the loop itself, which counts it at its end */
     int32_t stream_id;
     struct exchange *stream_prev, *stream_next; /* of one h2 connection */
     bool head_out, body_done, deferred, stream_closed, too_large, unwanted;

@@ -10,6 +10,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/must.h"
+#include "http/account.h"
 #include "http/conn.h"
 #include "http/exchange.h"
 #include "http/h2_conn.h"
@@ -53,6 +54,7 @@ static void refuse(struct conn *c, int status)
         http_conn_close(c, "out of memory");
     }
     buf_free(&head);
+    account_refused(c, status);
 }
 
 static void add_pieces(struct conn *c, struct exchange *x)

@@ -94,6 +94,7 @@ static int kill_conn(struct conn *c, const char *why)
         sock_ip(&c->peer, ip, sizeof ip);
         c->h2->killed = why;
         atomic_fetch_add_explicit(&c->loop->front->floods, 1, memory_order_relaxed);
+        pool_count_event(c->loop->front->pool, EVENT_H2_REFUSED);
         log_limited(LEVEL_WARNING, "http: HTTP/2 connection of %s closed: %s", ip, why);
         nghttp2_session_terminate_session(c->h2->session, NGHTTP2_ENHANCE_YOUR_CALM);
     }
@@ -375,6 +376,7 @@ static void begin_stream(struct conn *c, struct exchange *x, bool end)
     x->request.proto = 2000;
     head->proto = 2000;
     head->tls = c->tls != NULL;
+    pool_count_event(c->loop->front->pool, EVENT_H2_STREAM);
     x->progress_us = c->loop->now_us;
     if (x->too_large) {
         send_error(c, x, 431);

@@ -42,7 +42,7 @@ struct http_settings {
     bool security_headers;
     char *header_frame_options, *header_content_type_options, *header_referrer_policy,
         *header_permissions_policy, *header_csp, *header_hsts;
-    bool profile;
+    bool profile, request_id_headers;
     char *internal_listen, *internal_token;
     char *access_log_format; /* json, combined or a php-fpm format; the path is access.log */
 };

@@ -5,6 +5,7 @@
 
 #include "engine/base/log.h"
 #include "engine/base/must.h"
+#include "http/account.h"
 #include "http/conn.h"
 #include "http/error_pages.h"
 #include "http/exchange.h"
@@ -109,11 +110,11 @@ void intake_error(struct exchange *x, int status)
 void intake_seal(struct exchange *x)
 {
     struct http_front *front = x->loop->front;
-    if (x->answer == &no_memory) {
-        return;
+    if (x->answer != &no_memory) {
+        error_pages_fill(front->pages, x->head, x->arena, x->answer);
+        security_headers_add(&front->security, x->client.https, x->answer);
     }
-    error_pages_fill(front->pages, x->head, x->arena, x->answer);
-    security_headers_add(&front->security, x->client.https, x->answer);
+    account_answer(x, x->answer == &no_memory);
 }
 
 static void answer_redirect(struct exchange *x, int status, struct str location)
@@ -131,6 +132,7 @@ static void answer_limited(struct exchange *x, const struct rate_verdict *v)
     add_field(x->answer, STR("X-RateLimit-Remaining"), str_of(arena_printf(x->arena, "%u", v->remaining)));
     add_field(x->answer, STR("X-RateLimit-Reset"), str_of(reset));
     atomic_fetch_add_explicit(&x->loop->front->rejected, 1, memory_order_relaxed);
+    pool_count_event(x->loop->front->pool, EVENT_RATE_LIMITED);
     log_limited(LEVEL_NOTICE, "http: rate limit reached by %s", x->client.ip);
 }
 
@@ -432,7 +434,7 @@ static enum intake_verdict decide(struct exchange *x, const struct http_head *he
     struct http_front *front = x->loop->front;
     const struct pool_settings *pool = &front->conf->s;
     atomic_fetch_add_explicit(&front->requests, 1, memory_order_relaxed);
-    x->request.times.accepted = x->loop->now_us;
+    account_begin(x, head);
     x->head_only = str_eq(head->method, STR("HEAD"));
     if (front->settings->sendfile_root || front->settings->error_pages_dir) {
         keep_head(x, head);
@@ -471,6 +473,9 @@ enum intake_verdict intake_head(struct exchange *x, const struct http_head *head
     if (verdict == INTAKE_ANSWER && x->answer != &no_memory) {
         /* Now, because it depends on the head, which is not kept. */
         error_pages_fill(x->loop->front->pages, head, x->arena, x->answer);
+    }
+    if (verdict == INTAKE_ANSWER) {
+        account_head(x, head);
     }
     return verdict;
 }

@@ -149,6 +149,7 @@ struct loop *loop_create(struct http_front *front, int id)
     }
     loop->front = front;
     loop->id = id;
+    loop->counters = pool_counters(front->pool);
     loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     loop->base = event_base_new();
     loop->scratch = malloc(LOOP_SCRATCH);

@@ -36,6 +36,7 @@ struct loop {
     _Atomic(struct loop_message *) inbox; /* any thread pushes, the loop takes all */
     _Atomic(struct exchange *) returned;  /* any thread pushes finished exchanges back */
     struct loop_message drain_message, stop_message;
+    struct metrics_block *counters; /* of what this loop answers by itself */
     struct listen *listens;
     struct conn *conns; /* all open ones; newest first */
     struct conn *dead;  /* closed in this pass; freed at its end */

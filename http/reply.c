@@ -17,6 +17,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/must.h"
+#include "http/account.h"
 #include "http/error_pages.h"
 #include "http/exchange.h"
 #include "http/reply_message.h"
@@ -264,12 +265,14 @@ static bool note_line(struct exchange *x, const struct header_line *line)
             return false;
         }
         break;
+    case 't': reply->has_traceparent |= name_is(line, STR("traceparent")); break;
     case 's': reply->has_server |= name_is(line, STR("Server")); break;
     case 'v':
         reply->has_vary |= name_is(line, STR("Vary")) &&
                            (has_word(value, STR("Accept-Encoding")) || has_word(value, STR("*")));
         break;
     case 'x':
+        reply->has_request_id |= name_is(line, STR("X-Request-ID"));
         if (name_is(line, STR("X-Accel-Buffering"))) {
             reply->streaming |= str_ieq(value, STR("no"));
             return false;
@@ -379,6 +382,7 @@ static void add_common(struct exchange *x)
         buf_str(&x->lines, wire_server);
     }
     add_etag(x);
+    account_lines(x, &x->lines);
     const struct security_headers *security = &x->loop->front->security;
     for (size_t i = 0; x->reply.security && i < security->count; i++) {
         if (x->reply.security & 1u << i) {

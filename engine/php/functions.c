@@ -8,7 +8,6 @@
 #include "engine/php/functions_arginfo.h"
 #include "engine/php/sapi.h"
 #include "engine/work/pool.h"
-#include "engine/work/trace.h"
 
 static struct request *current_request(void)
 {
@@ -22,19 +21,9 @@ const char *functions_version(void)
 
 /* ---- who and where ---- */
 
-static struct str parameter(const struct request *r, struct str name)
-{
-    const struct param *p = request_param_find(r, name);
-
-    return p ? (struct str){p->value, p->value_len} : STR_NONE;
-}
-
 const struct request_trace *functions_trace(struct request *r)
 {
-    if (!r->trace.id[0]) {
-        trace_begin(&r->trace, parameter(r, STR("HTTP_X_REQUEST_ID")), parameter(r, STR("HTTP_TRACEPARENT")),
-                    parameter(r, STR("HTTP_TRACESTATE")));
-    }
+    request_identify_once(r);
     return &r->trace;
 }
 

@@ -269,6 +269,7 @@ static void write_access_log(struct php_thread *t)
         facts.user_us = microseconds(&used.ru_utime) - microseconds(&t->usage_before.ru_utime);
         facts.system_us = microseconds(&used.ru_stime) - microseconds(&t->usage_before.ru_stime);
     }
+    r->logged = true;
     access_log_write(log, r, &facts);
 }
 

@@ -349,6 +349,16 @@ static void end_seats(struct supervisor *s, bool now_at_once)
     }
 }
 
+/* Health checks of every process say so from here on. */
+static void tell_boards(struct supervisor *s)
+{
+    for (struct member *m = s->members; m; m = m->next) {
+        if (m->board) {
+            atomic_store(&m->board->finishing, true);
+        }
+    }
+}
+
 void supervisor_finish(struct supervisor *s, const char *how)
 {
     if (s->phase >= PHASE_FINISHING) {
@@ -357,6 +367,7 @@ void supervisor_finish(struct supervisor *s, const char *how)
     s->phase = PHASE_FINISHING;
     log_notice("%s", how);
     notify_send("STOPPING=1\nSTATUS=%s", how);
+    tell_boards(s);
     end_seats(s, false);
 }
 

@@ -276,6 +276,10 @@ bool deadline_abandon(struct worker *w, bool insist)
         atomic_store(&r->gone, true);
         r->io->abandon(r, w->abandon_status, locked);
     }
+    if (!r->head_sent) {
+        r->status = w->abandon_status;
+    }
+    pool_account(w->pool, w->pool->counters, r);
     if (locked) {
         pthread_mutex_unlock(&r->io_lock);
     }

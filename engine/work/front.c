@@ -1,8 +1,12 @@
 /* The pool as its front ends see it: engine.h's functions on wait set, queue, counters. Any thread, as
  * engine.h says of each. Nothing here owns anything. */
+#include <unistd.h>
+
 #include "engine/base/clock.h"
 #include "engine/base/must.h"
+#include "engine/work/metrics.h"
 #include "engine/work/pool_private.h"
+#include "engine/work/trace.h"
 
 static struct waitset *set_of(const struct pool *pool, const struct waitable *w)
 {
@@ -113,6 +117,69 @@ uint32_t pool_generation(const struct pool *pool)
 struct access_log *pool_access_log(const struct pool *pool)
 {
     return pool->access_log;
+}
+
+struct metrics_block *pool_counters(struct pool *pool)
+{
+    return metrics_claim(pool->board->metrics, getpid());
+}
+
+void pool_account(struct pool *pool, struct metrics_block *counters, struct request *r)
+{
+    uint64_t now = clock_us();
+
+    metrics_add_request(counters, r, now);
+    if (pool->access_log && !r->logged) {
+        uint64_t arrived = r->times.accepted ? r->times.accepted : r->times.started;
+
+        r->logged = true;
+        access_log_write(pool->access_log, r,
+                         &(struct access_facts){.duration_us = arrived ? now - arrived : 0});
+    }
+}
+
+bool pool_logs_access(const struct pool *pool)
+{
+    return pool->access_log != NULL;
+}
+
+void pool_count_event(struct pool *pool, enum pool_event event)
+{
+    if (pool->counters) {
+        atomic_fetch_add_explicit(&pool->counters->events[event], 1, memory_order_relaxed);
+    }
+}
+
+void pool_count_connection(struct pool *pool, int change)
+{
+    if (pool->counters) {
+        atomic_fetch_add_explicit(&pool->counters->connections, change, memory_order_relaxed);
+    }
+}
+
+void request_identify(struct request *r, struct str request_id, struct str traceparent, struct str tracestate)
+{
+    trace_begin(&r->trace, request_id, traceparent, tracestate);
+}
+
+static struct str parameter(const struct request *r, struct str name)
+{
+    const struct param *p = request_param_find(r, name);
+
+    return p ? (struct str){p->value, p->value_len} : STR_NONE;
+}
+
+void request_identify_once(struct request *r)
+{
+    if (!r->trace.id[0]) {
+        request_identify(r, parameter(r, STR("HTTP_X_REQUEST_ID")), parameter(r, STR("HTTP_TRACEPARENT")),
+                         parameter(r, STR("HTTP_TRACESTATE")));
+    }
+}
+
+void request_traceparent(const struct request *r, char out[TRACEPARENT_SIZE])
+{
+    trace_format(&r->trace, out);
 }
 
 void pool_count_accepted(struct pool *pool)

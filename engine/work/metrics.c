@@ -1,6 +1,8 @@
 /* Counters in shared memory: adding and merging. The page that shows them is metrics_page.c. */
 #include "engine/work/metrics.h"
 
+#include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -9,23 +11,78 @@ static size_t metrics_size(uint32_t block_count)
     return sizeof(struct metrics) + block_count * sizeof(struct metrics_block);
 }
 
-struct metrics *metrics_create(uint32_t block_count)
+struct metrics *metrics_create(uint32_t slot_blocks, uint32_t claim_blocks)
 {
-    struct metrics *m = mmap(NULL, metrics_size(block_count), PROT_READ | PROT_WRITE,
+    struct metrics *m = mmap(NULL, metrics_size(slot_blocks + claim_blocks), PROT_READ | PROT_WRITE,
                              MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (m == MAP_FAILED) {
         return NULL;
     }
-    m->block_count = block_count;
+    m->slot_blocks = slot_blocks;
+    m->claim_blocks = claim_blocks;
     return m;
 }
 
 void metrics_destroy(struct metrics *m)
 {
     if (m) {
-        munmap(m, metrics_size(m->block_count));
+        munmap(m, metrics_size(m->slot_blocks + m->claim_blocks));
     }
 }
+
+/* -- who has which block ------------------------------------------------------------------------------- */
+
+static void note_used(_Atomic uint32_t *used, uint32_t count)
+{
+    uint32_t seen = atomic_load(used);
+    while (seen < count && !atomic_compare_exchange_weak(used, &seen, count)) {
+    }
+}
+
+struct metrics_block *metrics_slot(struct metrics *m, uint32_t slot)
+{
+    note_used(&m->slots_used, slot + 1);
+    return &m->blocks[slot];
+}
+
+static void clear_gauges(struct metrics_block *block)
+{
+    atomic_store(&block->connections, 0);
+    atomic_store(&block->pending, 0);
+}
+
+static bool is_dead(pid_t process)
+{
+    return kill(process, 0) != 0 && errno == ESRCH;
+}
+
+struct metrics_block *metrics_claim(struct metrics *m, pid_t process)
+{
+    for (uint32_t i = 0; i < m->claim_blocks; i++) {
+        struct metrics_block *block = &m->blocks[m->slot_blocks + i];
+        pid_t owner = i < atomic_load(&m->claims_used) ? atomic_load(&block->owner) : 0;
+        if ((owner == 0 || (owner != process && is_dead(owner))) &&
+            atomic_compare_exchange_strong(&block->owner, &owner, process)) {
+            clear_gauges(block);
+            note_used(&m->claims_used, i + 1);
+            return block;
+        }
+    }
+    return NULL;
+}
+
+void metrics_reap(struct metrics *m, pid_t process)
+{
+    for (uint32_t i = 0; i < atomic_load(&m->claims_used); i++) {
+        struct metrics_block *block = &m->blocks[m->slot_blocks + i];
+        if (atomic_load(&block->owner) == process) {
+            clear_gauges(block);
+            atomic_store(&block->owner, 0);
+        }
+    }
+}
+
+/* -- counting ------------------------------------------------------------------------------------------ */
 
 enum metrics_method metrics_method(const char *method, size_t n)
 {
@@ -62,6 +119,37 @@ void metrics_add(struct metrics_block *block, const struct metrics_facts *facts)
     }
 }
 
+/* From one point in time to a later one, if both were reached. */
+static uint64_t between(uint64_t from, uint64_t to)
+{
+    return from == 0 || to < from ? UINT64_MAX : to - from;
+}
+
+void metrics_add_request(struct metrics_block *block, const struct request *r, uint64_t ended_us)
+{
+    const struct request_times *t = &r->times;
+    uint64_t arrived = t->accepted ? t->accepted : t->started;
+    struct metrics_facts facts = {
+        .method = metrics_method(r->method ? r->method : "", r->method ? strlen(r->method) : 0),
+        .status = r->status,
+        .bytes_in = r->body_read,
+        .bytes_out = r->body_sent,
+        .times =
+            {
+                [HISTOGRAM_DURATION] = between(arrived, t->finished ? t->finished : ended_us),
+                [HISTOGRAM_QUEUE] = between(t->queued, t->started),
+                [HISTOGRAM_PHP_START] = between(t->started, t->php_started),
+                [HISTOGRAM_SCRIPT] = between(t->php_started, t->script_done),
+                [HISTOGRAM_PHP_SHUTDOWN] = between(t->script_done, ended_us),
+            },
+    };
+    if (block) {
+        metrics_add(block, &facts);
+    }
+}
+
+/* -- reading ------------------------------------------------------------------------------------------- */
+
 static uint64_t get(const _Atomic uint64_t *counter)
 {
     return atomic_load_explicit(counter, memory_order_relaxed);
@@ -83,11 +171,26 @@ static void merge_block(struct metrics_sum *into, const struct metrics_block *bl
     }
 }
 
+static void merge_blocks(struct metrics_sum *into, const struct metrics_block *blocks, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (get(&blocks[i].requests) != 0) { /* an unused block's pages stay untouched */
+            merge_block(into, &blocks[i]);
+        }
+    }
+}
+
 void metrics_merge(struct metrics_sum *into, const struct metrics *m)
 {
-    for (uint32_t i = 0; i < m->block_count; i++) {
-        if (get(&m->blocks[i].requests) != 0) { /* an unused block's pages stay untouched */
-            merge_block(into, &m->blocks[i]);
+    const struct metrics_block *claimed = &m->blocks[m->slot_blocks];
+    uint32_t count = atomic_load(&m->claims_used);
+    merge_blocks(into, m->blocks, atomic_load(&m->slots_used));
+    merge_blocks(into, claimed, count);
+    for (uint32_t i = 0; i < count; i++) {
+        into->connections += atomic_load_explicit(&claimed[i].connections, memory_order_relaxed);
+        into->pending += atomic_load_explicit(&claimed[i].pending, memory_order_relaxed);
+        for (int e = 0; e < POOL_EVENTS; e++) {
+            into->events[e] += get(&claimed[i].events[e]);
         }
     }
 }

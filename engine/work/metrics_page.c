@@ -75,11 +75,11 @@ BOARD_VALUE(value_slow, board->slow_requests)
 BOARD_VALUE(value_opcache, board->opcache_used_percent)
 BOARD_VALUE(value_bytes_in, sum->bytes_in)
 BOARD_VALUE(value_bytes_out, sum->bytes_out)
-BOARD_VALUE(value_rate_limited, board->metrics->rate_limited)
-BOARD_VALUE(value_tls, board->metrics->tls_handshakes)
-BOARD_VALUE(value_streams, board->metrics->h2_streams)
-BOARD_VALUE(value_h2_refused, board->metrics->h2_refused_connections)
-BOARD_VALUE(value_log_dropped, board->metrics->log_lines_dropped)
+BOARD_VALUE(value_rate_limited, sum->events[EVENT_RATE_LIMITED])
+BOARD_VALUE(value_tls, sum->events[EVENT_TLS_HANDSHAKE])
+BOARD_VALUE(value_streams, sum->events[EVENT_H2_STREAM])
+BOARD_VALUE(value_h2_refused, sum->events[EVENT_H2_REFUSED])
+BOARD_VALUE(value_log_dropped, sum->events[EVENT_LOG_DROPPED])
 
 static void requests_by_method(struct page *page)
 {
@@ -119,7 +119,7 @@ static void workers_by_state(struct page *page)
     for (size_t i = 0; i < page->pools; i++) {
         const struct scoreboard *board = page->boards[i];
         uint32_t states[WORKER_LOST + 1] = {0};
-        for (uint32_t s = 0; s < board->slot_count; s++) {
+        for (uint32_t s = 0; s < atomic_load(&board->slots_used); s++) {
             int state = board->slots[s].state;
             if (state > WORKER_FREE && state <= WORKER_LOST) {
                 states[state]++;
@@ -170,8 +170,8 @@ static void server_totals(struct page *page)
         durations += h->count;
         duration_us += h->sum_us;
         dropped += page->boards[i]->rejected;
-        connections += page->boards[i]->metrics->connections;
-        pending += page->boards[i]->metrics->pending;
+        connections += page->sums[i].connections;
+        pending += page->sums[i].pending;
     }
     gauge(page, "tokio_php_uptime_seconds", "Seconds since the server started.", page->uptime_s);
     gauge(page, "tokio_php_requests_per_second", "Requests per second since the start.",

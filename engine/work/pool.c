@@ -15,6 +15,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/must.h"
+#include "engine/work/metrics.h"
 #include "engine/work/pool_private.h"
 
 #define PAGE_WORKERS       2
@@ -61,9 +62,11 @@ struct pool *pool_create(const struct pool_conf *conf, const struct executor *ex
     pool->board = board;
     pool->generation = generation;
     pool->ondemand = conf->s.pm == PM_ONDEMAND;
+    pool->counters = pool_counters(pool);
     pool->slow_log_fd = -1;
     pool->spawn_rate = 1;
     queue_init(&pool->queue);
+    pool->queue.pending = pool->counters ? &pool->counters->pending : NULL;
     pool->queue.capacity = (unsigned)conf->s.max_children * QUEUE_PER_WORKER;
     worker_install_signals();
     if (!open_events(pool)) {
@@ -294,6 +297,8 @@ static void expire_queue(struct pool *pool, uint64_t now)
     }
     while ((s = queue_pop_older(&pool->queue, now - pool->queue.wait_limit_us)) != NULL) {
         atomic_fetch_add(&pool->board->rejected, 1);
+        s->request->status = 503;
+        pool_account(pool, pool->counters, s->request);
         s->expired(s->request);
     }
 }

@@ -21,6 +21,7 @@ struct pool {
     int control_fd; /* eventfd: the control thread is wanted */
     int event_fd;   /* epoll over control_fd and, for ondemand, the wait set */
     void *front[CONFIG_MAX_FRONTENDS];
+    struct metrics_block *counters; /* of the control thread, and this process's events and gauges */
 
     struct queue queue;
 

@@ -13,6 +13,16 @@ void queue_free(struct queue *q)
     pthread_mutex_destroy(&q->lock);
 }
 
+/* With the lock held. */
+static void changed(struct queue *q, int by)
+{
+    uint32_t count = atomic_fetch_add(&q->count, (uint32_t)by) + (uint32_t)by;
+
+    if (q->pending) {
+        atomic_store_explicit(q->pending, count, memory_order_relaxed);
+    }
+}
+
 bool queue_push(struct queue *q, struct submission *s)
 {
     pthread_mutex_lock(&q->lock);
@@ -26,7 +36,7 @@ bool queue_push(struct queue *q, struct submission *s)
             q->head = s;
         }
         q->tail = s;
-        atomic_fetch_add(&q->count, 1);
+        changed(q, 1);
     }
     pthread_mutex_unlock(&q->lock);
     return room;
@@ -43,7 +53,7 @@ static struct submission *take_head(struct queue *q)
             q->tail = NULL;
         }
         s->next = NULL;
-        atomic_fetch_sub(&q->count, 1);
+        changed(q, -1);
     }
     return s;
 }

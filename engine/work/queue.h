@@ -7,9 +7,10 @@
 struct queue {
     _Alignas(64) pthread_mutex_t lock; /* guards the list */
     struct submission *head, *tail;
-    _Atomic uint32_t count; /* written under lock; read without it before a worker sleeps */
-    unsigned capacity;      /* set before any worker starts */
-    uint64_t wait_limit_us; /* same; 0 = none */
+    _Atomic uint32_t count;   /* written under lock; read without it before a worker sleeps */
+    unsigned capacity;        /* set before any worker starts */
+    uint64_t wait_limit_us;   /* same; 0 = none */
+    _Atomic int64_t *pending; /* same; where others see the count; NULL = nowhere */
 };
 
 void queue_init(struct queue *q);

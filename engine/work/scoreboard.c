@@ -54,7 +54,7 @@ struct scoreboard *scoreboard_create(const struct pool_conf *pool)
     if (board == MAP_FAILED) {
         return NULL;
     }
-    board->metrics = metrics_create(slots + METRICS_LOOPS);
+    board->metrics = metrics_create(slots, processes * 2 * METRICS_CLAIMS);
     if (!board->metrics) {
         munmap(board, board_bytes(slots));
         return NULL;
@@ -167,6 +167,7 @@ void scoreboard_reap(struct scoreboard *board, pid_t process)
 {
     uint32_t used = atomic_load(&board->slots_used);
 
+    metrics_reap(board->metrics, process);
     for (uint32_t i = 0; i < used; i++) {
         if (atomic_load(&board->slots[i].process) == process) {
             scoreboard_release(board, (int)i);

@@ -63,6 +63,7 @@ struct scoreboard {
     _Atomic uint32_t listen_queue, listen_queue_max, listen_queue_len; /* sampled by the control thread */
     _Atomic uint32_t idle, active; /* recounted by the control thread each second */
     _Atomic uint32_t opcache_used_percent;
+    _Atomic bool finishing;  /* the supervisor ends the server: nothing replaces what drains now */
     struct metrics *metrics; /* a mapping of its own; set once, at the same address in every process */
     struct scoreboard_slot slots[];
 };

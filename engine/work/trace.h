@@ -12,7 +12,6 @@ void trace_begin(struct request_trace *out, struct str request_id, struct str tr
                  struct str tracestate);
 
 /* "00-<trace>-<span>-<flags>" of this request, for the response: 55 characters and a NUL. */
-#define TRACEPARENT_SIZE 56
 void trace_format(const struct request_trace *trace, char out[TRACEPARENT_SIZE]);
 
 /* The two checks of trace_begin(), for tests. */

@@ -15,6 +15,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/must.h"
+#include "engine/work/metrics.h"
 #include "engine/work/pool_private.h"
 #include "engine/work/request.h"
 
@@ -58,6 +59,7 @@ struct worker *worker_create(struct pool *pool, int id, bool page)
         return NULL;
     }
     w->slot = page ? &w->page_slot : &pool->board->slots[w->slot_index];
+    w->counters = page ? pool_counters(pool) : metrics_slot(pool->board->metrics, (uint32_t)w->slot_index);
     return w;
 }
 
@@ -323,6 +325,7 @@ void request_run(struct worker *w, struct request *r)
     note_peak(w);
     w->requests++;
     request_end(w);
+    pool_account(w->pool, w->counters, r);
     end_output_lines(w->pool);
 }
 

@@ -58,7 +58,8 @@ struct worker {
     pid_t tid;
     struct scoreboard_slot *slot;
     int slot_index;
-    struct arena *arena; /* for the front end's requests on this worker; reset between requests */
+    struct metrics_block *counters; /* the worker's thread adds to them; NULL = nothing is counted */
+    struct arena *arena;            /* for the front end's requests on this worker; reset between requests */
     void *front[CONFIG_MAX_FRONTENDS]; /* front ends' per-worker objects, by index; the worker's thread */
     void *executor_data;               /* the executor's own; the worker's thread */
 
