@@ -340,12 +340,16 @@ size_t log_prefix_size(enum log_level level, const char *function, int number)
 }
 
 /* A worker's line on its stderr: no time, because the supervisor's line around it has one. */
-static void write_worker_line(enum log_level level, const char *format, va_list args)
+static void write_worker_line(enum log_level level, const char *function, int number, const char *format,
+                              va_list args)
 {
     struct line line;
 
     line_open(&line, line_limit);
     line_printf(&line, "%s: ", log_level_name(level));
+    if (log_get_level() == LEVEL_DEBUG) {
+        line_printf(&line, "%s(), line %d: ", function, number);
+    }
     line_vprintf(&line, format, args);
     line.p[line.n++] = '\n';
     write_all(worker_fd, line.p, line.n);
@@ -385,7 +389,7 @@ void log_write(enum log_level level, const char *function, int line, const char 
     bool wanted = level >= log_get_level();
     va_start(args, format);
     if (wanted && worker_fd >= 0 && !log_as_server) {
-        write_worker_line(level, format, args);
+        write_worker_line(level, function, line, format, args);
     } else if (wanted && (!log_tap || worker_fd == WORKER_AS_ALL)) {
         write_line(level, function, line, format, args);
     }
