@@ -1,0 +1,195 @@
+"""A crash in PHP or an extension costs the request that crashed; one outside of the workers, or one that takes a lock
+with it, at worst the requests in flight in that engine process."""
+import ctypes
+import glob
+import os
+import random
+import signal
+import statistics
+import time
+
+import process
+import pytest
+from faulty import Several, many, tell
+
+KINDS = ("null", "overflow", "abort", "fpe", "bus")
+SYS_TGKILL = {"x86_64": 234, "aarch64": 131}.get(os.uname().machine)
+
+
+def kill_thread(pid, tid, number):
+    if ctypes.CDLL(None, use_errno=True).syscall(SYS_TGKILL, pid, int(tid), int(number)) != 0:
+        raise OSError(ctypes.get_errno(), "tgkill")
+
+
+def back_after(server, front, seconds=15):
+    """Milliseconds until a new request is answered with 200."""
+    begin = time.monotonic()
+    while True:
+        try:
+            if server.ask(front, "/hello.php", timeout=2).status == 200:
+                return (time.monotonic() - begin) * 1000
+        except OSError:
+            pass
+        assert time.monotonic() - begin < seconds, "not back"
+        time.sleep(0.005)
+
+
+def test_twenty_crashes_under_load(faulty, front, workdir):
+    os.mkdir(f"{workdir}/crashes")
+    os.chmod(f"{workdir}/crashes", 0o777)
+    server = faulty(settings=f"crash_dir = {workdir}/crashes\n", fronts=(front,))
+    statuses = []
+    with server.load(front, connections=16) as load:
+        time.sleep(0.3)
+        for i in range(20):
+            statuses.append(server.fault(front, KINDS[i % len(KINDS)]).status)
+            time.sleep(0.05)
+        time.sleep(0.5)
+    tell(f"20 crashes, {front}: answered {sorted(set(statuses))}; {load.summary()}")
+    assert load.result["failed"] == 0, load.result["failures"]
+    assert load.result["good"] > 200
+    assert [s for s in statuses if s not in (500, 502)] == []
+    process.wait_for(lambda: len(glob.glob(f"{workdir}/crashes/*")) == 20, 10, "a file for each crash")
+    assert server.count(r"crash: SIG[A-Z]+ \(signal") == 20
+
+
+def test_the_report(faulty, workdir):
+    os.mkdir(f"{workdir}/crashes")
+    os.chmod(f"{workdir}/crashes", 0o777)
+    server = faulty(settings=f"crash_dir = {workdir}/crashes\n", fronts=("http",))
+    server.script("deep.php", "<?php function inner() { fault_null(); }\nfunction outer() { inner(); }\nouter();\n")
+    assert server.ask("http", "/deep.php?a=b").status == 500
+    process.wait_for(lambda: glob.glob(f"{workdir}/crashes/*"), 10, "the report")
+    with open(glob.glob(f"{workdir}/crashes/*")[0]) as f:
+        text = f.read()
+    for part in ("crash: SIGSEGV (signal 11, code 1) at address 0x10", "time: 20", "pool: www", "worker ", "thread ",
+                 "GET /deep.php?a=b", f"script: {server.www}/deep.php", "fault_null()", "inner()", "outer()",
+                 "deep.php:1", "deep.php:3", "fault.so(zif_fault_null"):
+        assert part in text, text
+    assert "fault_null() " in server.server.wait_message(r".*fault_null\(\) .*").group(0)
+
+
+@pytest.mark.parametrize("name", ["heap", "free", "lock"])
+def test_what_a_crash_takes_with_it(faulty, front, name):
+    """A damaged heap, a lock that nobody will ever release: at worst this process's requests, and soon back."""
+    server = faulty(fronts=(front,), settings="process_control_timeout = 3s\n")
+    times = []
+    with server.load(front, "/hello.php", "/fault.php?do=lock", connections=8) as load:
+        time.sleep(0.3)
+        for _ in range(many(3, 10)):
+            try:
+                server.fault(front, name, True, timeout=20)
+            except OSError:
+                pass
+            times.append(back_after(server, front))
+            time.sleep(1.2)
+        time.sleep(4)
+    tell(f"crash in {name}, {front}: next request after {[round(t) for t in times]} ms; {load.summary()}")
+    with server.load(front, connections=8) as after:
+        time.sleep(0.5)
+    assert after.result["failed"] == 0, after.result["failures"]
+    assert load.result["kinds"].keys() <= {"lost", "status 500", "status 502"} and load.result["failed"] <= 60, load.result["failures"]
+    assert server.server.running()
+
+
+@pytest.mark.parametrize("which", ["loop", "control"])
+def test_a_crash_outside_of_the_workers(faulty, front, which):
+    server = faulty(fronts=("http", front))
+    times = []
+    with server.load(front, connections=8) as load:
+        for _ in range(many(3, 20)):
+            time.sleep(0.3)
+            pid = server.serving_pid()
+            tids = sorted(int(t) for t in os.listdir(f"/proc/{pid}/task"))
+            if which == "loop":
+                names = {t: open(f"/proc/{pid}/task/{t}/comm").read() for t in tids}
+                tids = [t for t in tids if "loop" in names[t]]
+                assert tids, names
+            kill_thread(pid, tids[0], signal.SIGSEGV)
+            times.append(back_after(server, front))
+    tell(f"crash in a {which} thread, {front}: next request after {[round(t) for t in times]} ms; {load.summary()}")
+    assert load.result["failed"] <= 8 * len(times), load.result["failures"]
+    assert server.count("outside of the workers") == len(times)
+
+
+def test_kill_engine_process(faulty, front):
+    server = faulty(fronts=("http", front))
+    times, rounds = [], 20
+    with server.load(front, connections=4) as load:
+        for _ in range(rounds):
+            time.sleep(0.25)
+            pid = server.kill_engine()
+            times.append(back_after(server, front))
+            process.wait_for(lambda p=pid: process.session_of(p) is None, 5, "the end of it")
+    tell(f"kill -9, 20 times, {front}: next request served after {statistics.median(times):.0f} ms (median), "
+         f"{max(times):.0f} ms (max); {load.summary()}")
+    assert load.result["failed"] <= 4 * rounds, load.result["failures"]
+    with server.load(front, connections=4) as after:
+        time.sleep(0.3)
+    assert after.result["failed"] == 0
+
+
+def test_crashes_at_random_moments(faulty, front):
+    """SIGSEGV at any instruction: inside of the compiler, OPcache's locked sections, the allocator, the front end."""
+    server = faulty(fronts=("http", front), settings="process_control_timeout = 3s\n",
+                    php=("opcache.revalidate_freq=0",))
+    server.script("churn.php", "<?php $i = mt_rand(0, 50); $f = __DIR__ . \"/tmp/c$i.php\";"
+                               "file_put_contents($f, '<?php function f' . mt_rand() . '() { return [' ."
+                               "str_repeat('1,', 2000) . ']; }'); opcache_invalidate($f, true); include $f; echo 'any';")
+    os.mkdir(f"{server.www}/tmp")
+    os.chmod(f"{server.www}/tmp", 0o777)
+    rounds = many(12, 100)
+    random.seed(1)
+    worst = 0
+    with server.load(front, "/churn.php?any", "/hello.php", connections=8) as load:
+        for _ in range(rounds):
+            time.sleep(0.3)
+            pid = server.engines()[-1]
+            try:
+                tids = [t for t in os.listdir(f"/proc/{pid}/task")
+                        if int(t) != pid and "loop" not in open(f"/proc/{pid}/task/{t}/comm").read()]
+                if tids:
+                    kill_thread(pid, random.choice(tids), signal.SIGSEGV)
+            except OSError:
+                continue
+            worst = max(worst, back_after(server, front))
+        time.sleep(4)
+    tell(f"{rounds} crashes at random moments, {front}: next request after at most {worst:.0f} ms; {load.summary()}")
+    assert "hung" not in load.result["kinds"], load.result["failures"]
+    with server.load(front, connections=8) as after:
+        time.sleep(0.5)
+    assert after.result["failed"] == 0, after.result["failures"]
+
+
+def test_a_crash_loop_is_no_fork_storm(faulty, workdir):
+    """PHP cannot start any more: what serves goes on; when that dies, the pool says so and tries at intervals."""
+    server = faulty(php=(f"fault.start_file={workdir}/broken",))
+    open(f"{workdir}/broken", "w").close()
+    first = server.serving_pid()
+    with server.load("http", connections=2) as load:
+        server.server.signal(signal.SIGUSR2)
+        server.server.wait_message("the old one goes on serving")
+        assert server.serving_pid() == first
+        time.sleep(1)
+    assert load.result["failed"] == 0, load.result["failures"]
+    os.kill(first, signal.SIGKILL)
+    server.server.wait_message("crash loop:", 20)
+    answers = [server.ask("http", "/hello.php", timeout=5), server.ask("fcgi", "/hello.php", timeout=5)]
+    tell(f"crash loop: http {answers[0]}, fcgi {answers[1].status}")
+    assert answers[0].status == 503 and "Retry-After" in answers[0].headers
+    assert answers[1].status in (502, 503)
+    before = server.count(r"child \d+ started")
+    time.sleep(5)
+    assert server.count(r"child \d+ started") - before < 10
+    os.unlink(f"{workdir}/broken")
+    process.wait_for(lambda: server.ask("http", "/hello.php", timeout=5).status == 200, 20, "service")
+    process.wait_for(lambda: server.ask("fcgi", "/hello.php", timeout=5).status == 200, 20, "service")
+    server.server.wait_message("serves again")
+
+
+def test_all_workers_crash_at_once(faulty, front):
+    server = faulty(fronts=(front,), pool="pm.max_children = 8\n")
+    answers = Several([lambda k=k: server.fault(front, k).status for k in KINDS * 4]).results()
+    tell(f"20 crashes at once, {front}: {answers}")
+    assert [a for a in answers if a not in (500, 502)] == []
+    assert back_after(server, front) < 15000
