@@ -69,6 +69,7 @@ static int test_config(struct config *config)
         config_dump(config);
     }
     log_notice("configuration file %s test is successful", config->path ? config->path : "(none)");
+    upgrade_introduce();
     config_free(config);
     return EXIT_OK;
 }

@@ -29,6 +29,7 @@
 #include "engine/supervise/title.h"
 #include "engine/work/crash.h"
 #include "engine/work/pool.h"
+#include "engine/work/server.h"
 
 #define TICK_MS          100
 #define WARM_BUDGET_MS   5000
@@ -41,6 +42,7 @@ struct control {
     const struct executor *executor;
     struct pool *pool;
     struct access_log *access_log;
+    struct server_view server;
     bool draining, stopping, orphan, interrupted;
     uint64_t deadline_us;  /* of the drain */
     uint64_t interrupt_us; /* when what still runs is told to end */
@@ -207,6 +209,19 @@ static const struct executor *choose_executor(const struct pool_conf *pool)
 #endif
 }
 
+/* Our own pool counts as what we have, once for each engine process that it has: one that we replace goes as
+ * soon as we are ready. */
+static uint32_t count_all_workers(void *ctx)
+{
+    const struct process_args *args = ctx;
+    uint32_t processes = args->pool->s.processes > 0 ? (uint32_t)args->pool->s.processes : 1;
+    uint32_t count = scoreboard_workers(args->board, getpid()) * processes;
+    for (struct scoreboard **b = args->boards; *b; b++) {
+        count += *b == args->board ? 0 : scoreboard_workers(*b, 0);
+    }
+    return count;
+}
+
 static const char *start(struct control *c, const struct listener *own)
 {
     const struct process_args *args = c->args;
@@ -222,6 +237,10 @@ static const char *start(struct control *c, const struct listener *own)
     if (!c->pool) {
         return "out of memory";
     }
+    pool_set_process_max(c->pool, (uint32_t)args->config->global.process_max, count_all_workers,
+                         (void *)args);
+    c->server = (struct server_view){.config = args->config, .boards = args->boards, .count = args->board_count};
+    pool_set_server(c->pool, &c->server);
     c->access_log = access_log_create(args->access_log_fd, args->pool->s.access_format,
                                       args->pool->s.access_suppress_path);
     pool_set_logs(c->pool, c->access_log, args->slow_log_fd);
@@ -315,7 +334,8 @@ static void hear_supervisor(struct control *c)
     }
     if (rc < 0 && !c->orphan) {
         c->orphan = true;
-        log_error("[pool %s] the supervisor is gone; engine process %d finishes what it runs and ends",
+        log_write(c->draining ? LEVEL_DEBUG : LEVEL_ERROR, __func__, __LINE__,
+                  "[pool %s] the supervisor is gone; engine process %d finishes what it runs and ends",
                   c->args->pool->name, (int)getpid());
         begin_drain(c, c->args->drain_ms);
     }

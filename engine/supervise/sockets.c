@@ -213,6 +213,16 @@ void sockets_export(const struct listener *list)
     buf_free(&text);
 }
 
+void sockets_set_blocking(const struct listener *list, bool blocking)
+{
+    for (const struct listener *l = list; l; l = l->next) {
+        int flags = l->fd >= 0 ? fcntl(l->fd, F_GETFL) : -1;
+        if (flags >= 0) {
+            fcntl(l->fd, F_SETFL, blocking ? flags & ~O_NONBLOCK : flags | O_NONBLOCK);
+        }
+    }
+}
+
 void sockets_keep(const struct listener *list)
 {
     for (const struct listener *l = list; l; l = l->next) {

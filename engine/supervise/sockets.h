@@ -16,6 +16,8 @@ int sockets_open(const struct pool_conf *pool, struct listener *list);
 void sockets_close_unused(void);
 /* Before an execution: all of them into FPM_SOCKETS, inheritable. */
 void sockets_export(const struct listener *list);
+/* php-fpm's workers block in accept(); ours never do. */
+void sockets_set_blocking(const struct listener *list, bool blocking);
 /* The execution did not happen: close-on-exec again. */
 void sockets_keep(const struct listener *list);
 /* At exit: close, unlink unix sockets. */

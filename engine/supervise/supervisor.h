@@ -10,4 +10,7 @@ enum exit_code { EXIT_OK = 0, EXIT_USAGE = 64, EXIT_SOFTWARE = 70, EXIT_CONFIG =
 /* Runs until told to stop; the process's exit code. daemonises if configured. */
 int supervisor_run(const struct cli_options *cli, struct config *config);
 
+/* -t, after success: a supervisor that asks for this test learns that the program is of its own kind. */
+void upgrade_introduce(void);
+
 #endif

@@ -5,6 +5,9 @@
  * Sockets travel in FPM_SOCKETS. Children travel in a memory file, one line each, whose descriptor is named
  * in TOKIOPHP_STATE together with our pid, so that nobody else believes it. The new image lets them serve
  * until its own generation is ready, and then drains them: for the children a reload is one more swap.
+ *
+ * The file may by now be another program, a php-fpm. The test tells: only we answer its question who we are.
+ * A stranger gets the sockets as a php-fpm leaves them to itself, and our children finish what they run.
  * Supervisor's thread. */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,12 +21,16 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/supervise/channel.h"
 #include "engine/supervise/logs.h"
 #include "engine/supervise/notify.h"
 #include "engine/supervise/sockets.h"
 #include "engine/supervise/state.h"
+#include "engine/supervise/supervisor.h"
 
 #define STATE_VARIABLE "TOKIOPHP_STATE"
+#define TEST_VARIABLE  "TOKIOPHP_TEST"
+#define TEST_ANSWER    "tokiophp understands state 1" /* changes with the lines of write_state */
 #define TEST_US        (20 * CLOCK_US_PER_SECOND)
 #define TEST_OUTPUT    65536
 
@@ -168,11 +175,48 @@ static void say_execution(char *const *argv)
     buf_free(&text);
 }
 
-static void execute(struct supervisor *s)
+static int block_stops(int how)
+{
+    static const int stops[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP};
+    sigset_t set;
+    sigemptyset(&set);
+    for (size_t i = 0; i < sizeof(stops) / sizeof(stops[0]); i++) {
+        sigaddset(&set, stops[i]);
+    }
+    return sigprocmask(how, &set, NULL);
+}
+
+/* To a program that knows nothing of our children: their channels close with this image, what they run ends,
+ * and new connections wait in the sockets' queues for the stranger. php-fpm blocks USR1, USR2 and CHLD over
+ * an execution, and nothing else; its workers want to block in accept(). */
+static void execute_stranger(struct supervisor *s)
+{
+    log_notice(
+        "the program at %s is not tokiophp any more: it gets the sockets, the workers finish what they run",
+        s->cli->argv[0]);
+    for (const struct child *c = s->children; c; c = c->next) {
+        if (c->channel >= 0) {
+            channel_send(c->channel, CHANNEL_DRAIN, (int64_t)(s->drain_us / 1000), NULL, NULL, 0);
+        }
+    }
+    sockets_export(s->listeners);
+    sockets_set_blocking(s->listeners, true);
+    logs_restore_stderr();
+    block_stops(SIG_UNBLOCK);
+    execvp(s->cli->argv[0], s->cli->argv);
+    int saved = errno;
+    block_stops(SIG_BLOCK);
+    sockets_set_blocking(s->listeners, false);
+    errno = saved;
+}
+
+static void execute(struct supervisor *s, bool stranger)
 {
     say_execution(s->cli->argv);
-    int fd = write_state(s);
-    if (fd >= 0) {
+    int fd = stranger ? -1 : write_state(s);
+    if (stranger) {
+        execute_stranger(s);
+    } else if (fd >= 0) {
         sockets_export(s->listeners);
         pass_children(s, true);
         logs_restore_stderr();
@@ -203,6 +247,7 @@ static _Noreturn void run_test(const struct supervisor *s, int output)
     }
     argv[s->cli->argc] = xstrdup("-t");
     unsetenv("NOTIFY_SOCKET");
+    setenv(TEST_VARIABLE, "1", 1);
     dup2(output, STDOUT_FILENO);
     dup2(output, STDERR_FILENO);
     sigemptyset(&none);
@@ -239,7 +284,7 @@ void upgrade_begin(struct supervisor *s)
     notify_send("RELOADING=1\nMONOTONIC_USEC=%llu\nSTATUS=Reloading in progress ...",
                 (unsigned long long)clock_us());
     if (!s->config->path) { /* no file to test */
-        execute(s);
+        execute(s, false);
         return;
     }
     if (pipe2(fds, O_CLOEXEC) != 0) {
@@ -278,6 +323,25 @@ void upgrade_read(struct supervisor *s)
     }
 }
 
+void upgrade_introduce(void)
+{
+    if (getenv(TEST_VARIABLE)) {
+        printf("\n" TEST_ANSWER "\n");
+        fflush(stdout);
+    }
+}
+
+static bool test_answered(const struct supervisor *s)
+{
+    struct str rest = {s->test_output.p, s->test_output.n}, line;
+    while (s->test_output.n > 0 && str_split(&rest, '\n', &line)) {
+        if (str_eq(line, str_of(TEST_ANSWER))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void upgrade_tested(struct supervisor *s, int status)
 {
     char why[96];
@@ -290,7 +354,7 @@ void upgrade_tested(struct supervisor *s, int status)
     if (s->phase != PHASE_TESTING) {
         /* told to stop meanwhile */
     } else if (status != -1 && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-        execute(s);
+        execute(s, !test_answered(s));
     } else {
         snprintf(why, sizeof(why), "the test of the new configuration ended %s %d",
                  status != -1 && WIFEXITED(status) ? "with code" : "on signal",

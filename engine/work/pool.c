@@ -153,6 +153,11 @@ int pool_add_worker(struct pool *pool, bool page)
         return -1;
     }
     count_running(pool, w, 1);
+    if (!page && sizing_exceeds_process_max(pool)) {
+        count_running(pool, w, -1);
+        worker_destroy(w);
+        return -1;
+    }
     int error = worker_start(w);
 
     if (error) {
@@ -252,7 +257,7 @@ int pool_start(struct pool *pool)
                   failed ? "a worker could not be initialised" : "workers do not become ready");
         return -1;
     }
-    if (sizing_first(pool) > 0 && atomic_load(&pool->running) == 0) {
+    if (sizing_first(pool) > 0 && atomic_load(&pool->running) == 0 && !pool->warned_process_max) {
         log_error("[pool %s] no worker could be started", pool->conf->name);
         return -1;
     }

@@ -21,6 +21,7 @@ struct pool {
     int control_fd; /* eventfd: the control thread is wanted */
     int event_fd;   /* epoll over control_fd and, for ondemand, the wait set */
     void *front[CONFIG_MAX_FRONTENDS];
+    const struct server_view *server;
     struct metrics_block *counters; /* of the control thread, and this process's events and gauges */
 
     struct queue queue;
@@ -66,8 +67,10 @@ int pool_add_worker(struct pool *pool, bool page);
 void pool_bury(struct pool *pool, struct worker *w);
 
 /* sizing.c */
-uint32_t sizing_first(const struct pool *pool);           /* so many workers at the start */
-void sizing_grow(struct pool *pool, uint32_t count);      /* unparks, else makes; within process.max */
+uint32_t sizing_first(const struct pool *pool);      /* so many workers at the start */
+void sizing_grow(struct pool *pool, uint32_t count); /* unparks, else makes; within process.max */
+/* The worker that was just counted is one too many for process.max: others were quicker. */
+bool sizing_exceeds_process_max(struct pool *pool);
 void sizing_tick(struct pool *pool, uint64_t now_us);     /* once a second: php-fpm's maintenance */
 void sizing_demand(struct pool *pool);                    /* every tick: ondemand */
 void sizing_wanted(struct pool *pool, uint32_t sleeping); /* a worker took work and left so many asleep */

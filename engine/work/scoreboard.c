@@ -256,6 +256,19 @@ void scoreboard_count(const struct scoreboard *board, uint32_t *idle, uint32_t *
     *total = *idle + *active;
 }
 
+uint32_t scoreboard_workers(const struct scoreboard *board, pid_t process)
+{
+    uint32_t used = atomic_load(&board->slots_used), workers = 0;
+
+    for (uint32_t i = 0; i < used; i++) {
+        int state = atomic_load(&board->slots[i].state);
+
+        workers += state > WORKER_FREE && state < WORKER_PARKED &&
+                   (process == 0 || atomic_load(&board->slots[i].process) == process);
+    }
+    return workers;
+}
+
 uint32_t scoreboard_busy(const struct scoreboard *board)
 {
     uint32_t used = atomic_load(&board->slots_used), busy = 0;

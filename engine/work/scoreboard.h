@@ -82,6 +82,8 @@ void scoreboard_release(struct scoreboard *board, int slot);
 void scoreboard_reap(struct scoreboard *board, pid_t process);
 /* A consistent copy of a slot's texts and numbers; false if the slot is free. */
 bool scoreboard_read(const struct scoreboard *board, uint32_t slot, struct scoreboard_slot *out);
+/* Workers that are neither parked nor lost; of one process, or of all (0). */
+uint32_t scoreboard_workers(const struct scoreboard *board, pid_t process);
 /* How many workers have a request in hand. */
 uint32_t scoreboard_busy(const struct scoreboard *board);
 /* Active, idle and total workers as php-fpm counts processes (parked and lost ones do not count). */

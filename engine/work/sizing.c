@@ -85,23 +85,39 @@ static bool unpark_one(struct pool *pool)
     return false;
 }
 
-static bool process_max_reached(struct pool *pool)
+static uint32_t process_running(const struct pool *pool)
 {
-    if (pool->process_max == 0) {
-        return false;
-    }
-    uint32_t running =
-        pool->process_running ? pool->process_running(pool->process_ctx) : atomic_load(&pool->running);
+    return pool->process_running ? pool->process_running(pool->process_ctx) : atomic_load(&pool->running);
+}
 
-    if (running < pool->process_max) {
-        pool->warned_process_max = false;
-        return false;
-    }
+static void warn_process_max(struct pool *pool)
+{
     if (!pool->warned_process_max) {
         pool->warned_process_max = true;
         log_warning("The maximum number of processes has been reached. Please review your configuration "
                     "and consider raising 'process.max'");
     }
+}
+
+static bool process_max_reached(struct pool *pool)
+{
+    if (pool->process_max == 0) {
+        return false;
+    }
+    if (process_running(pool) < pool->process_max) {
+        pool->warned_process_max = false;
+        return false;
+    }
+    warn_process_max(pool);
+    return true;
+}
+
+bool sizing_exceeds_process_max(struct pool *pool)
+{
+    if (pool->process_max == 0 || process_running(pool) <= pool->process_max) {
+        return false;
+    }
+    warn_process_max(pool);
     return true;
 }
 
