@@ -294,4 +294,24 @@ void pool_count_connection(struct pool *pool, int change); /* +1: a client has c
 void pool_count_accepted(struct pool *pool);    /* "accepted conn": one a request, as php-fpm counts */
 void pool_count_reading(struct worker *worker); /* this worker's state: Reading headers */
 
+/* ---- pages about the whole server, for a listener of its own
+ * ------------------------------------------------------- */
+
+enum server_page {
+    SERVER_LIVE,         /* this process answers */
+    SERVER_READY,        /* 503: a pool has no worker, or the server ends */
+    SERVER_HEALTH,       /* the same with numbers */
+    SERVER_METRICS,      /* Prometheus text 0.0.4 */
+    SERVER_OPENMETRICS,  /* OpenMetrics 1.0 */
+    SERVER_STATUS,       /* php-fpm's full status of every pool */
+    SERVER_CONFIG,       /* settings in effect, secrets masked */
+    SERVER_LIVE_NUMBERS, /* what a dashboard draws */
+};
+struct buf;
+/* Appends the page to out; the HTTP status that belongs to it. Any thread; waits for nobody. */
+int pool_server_page(const struct pool *pool, enum server_page page, struct buf *out,
+                     const char **content_type);
+/* The supervisor ends the whole server: what drains now will not be replaced. */
+bool pool_finishing(const struct pool *pool);
+
 #endif

@@ -104,33 +104,6 @@ static int open_ends(struct ends *ends, bool catch_output)
     return 0;
 }
 
-static struct scoreboard **all_boards(const struct supervisor *s)
-{
-    struct scoreboard **boards = NULL;
-    size_t count = 0;
-    for (const struct member *m = s->members; m; m = m->next) {
-        boards = xrealloc(boards, (count + 2) * sizeof(struct scoreboard *));
-        if (m->board) {
-            boards[count++] = m->board;
-        }
-        boards[count] = NULL;
-    }
-    return boards;
-}
-
-/* The boards of all pools; the process keeps the list for as long as it lives. */
-static struct scoreboard *const *all_boards(const struct supervisor *s, size_t *count)
-{
-    struct scoreboard **boards = xcalloc((size_t)s->config->pool_count + 1, sizeof(*boards));
-    *count = 0;
-    for (const struct member *m = s->members; m; m = m->next) {
-        if (m->conf && m->board && *count < (size_t)s->config->pool_count) {
-            boards[(*count)++] = m->board;
-        }
-    }
-    return boards;
-}
-
 static _Noreturn void run_process(struct member *m, const struct generation *g, const struct ends *ends,
                                   int warm_fd)
 {
@@ -142,7 +115,6 @@ static _Noreturn void run_process(struct member *m, const struct generation *g, 
         .identity = &m->identity,
         .listeners = s->listeners,
         .board = m->board,
-        .boards = all_boards(s),
         .generation = g->number,
         .channel = ends->channel[1],
         .warm_fd = warm_fd,
@@ -152,7 +124,6 @@ static _Noreturn void run_process(struct member *m, const struct generation *g, 
         .stderr_fd = ends->out[OUTPUT_STDERR][1],
         .drain_ms = (unsigned)(s->drain_us / 1000),
     };
-    args.boards = all_boards(s, &args.board_count);
     process_main(&args);
 }
 

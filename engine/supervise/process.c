@@ -216,8 +216,8 @@ static uint32_t count_all_workers(void *ctx)
     const struct process_args *args = ctx;
     uint32_t processes = args->pool->s.processes > 0 ? (uint32_t)args->pool->s.processes : 1;
     uint32_t count = scoreboard_workers(args->board, getpid()) * processes;
-    for (struct scoreboard **b = args->boards; *b; b++) {
-        count += *b == args->board ? 0 : scoreboard_workers(*b, 0);
+    for (size_t i = 0; i < args->board_count; i++) {
+        count += args->boards[i] == args->board ? 0 : scoreboard_workers(args->boards[i], 0);
     }
     return count;
 }
@@ -239,7 +239,10 @@ static const char *start(struct control *c, const struct listener *own)
     }
     pool_set_process_max(c->pool, (uint32_t)args->config->global.process_max, count_all_workers,
                          (void *)args);
-    c->server = (struct server_view){.config = args->config, .boards = args->boards, .count = args->board_count};
+    c->server = (struct server_view){.config = args->config, .boards = args->boards};
+    while (args->boards && args->boards[c->server.count]) {
+        c->server.count++;
+    }
     pool_set_server(c->pool, &c->server);
     c->access_log = access_log_create(args->access_log_fd, args->pool->s.access_format,
                                       args->pool->s.access_suppress_path);

@@ -15,9 +15,6 @@ struct process_args {
     const struct identity *identity;
     struct listener *listeners; /* all open listeners; those of other pools are closed first */
     struct scoreboard *board;
-    struct scoreboard *const *boards; /* of all pools */
-    size_t board_count;
-    struct scoreboard **boards; /* of all pools, NULL-terminated: process.max is about their sum */
     uint32_t generation;
     int channel;                    /* our end */
     int warm_fd;                    /* list of scripts to compile before ready, -1 = none */

@@ -94,6 +94,11 @@ bool pool_draining(const struct pool *pool)
     return atomic_load_explicit(&pool->draining, memory_order_relaxed);
 }
 
+bool pool_finishing(const struct pool *pool)
+{
+    return atomic_load(&pool->board->finishing);
+}
+
 const struct pool_conf *pool_conf(const struct pool *pool)
 {
     return pool->conf;

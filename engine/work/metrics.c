@@ -194,3 +194,16 @@ void metrics_merge(struct metrics_sum *into, const struct metrics *m)
         }
     }
 }
+
+void metrics_total(const struct metrics *m, struct metrics_totals *out)
+{
+    uint32_t slots = atomic_load(&m->slots_used), claims = atomic_load(&m->claims_used);
+    *out = (struct metrics_totals){0};
+    for (uint32_t i = 0; i < slots; i++) {
+        out->requests += get(&m->blocks[i].requests);
+    }
+    for (uint32_t i = m->slot_blocks; i < m->slot_blocks + claims; i++) {
+        out->requests += get(&m->blocks[i].requests);
+        out->connections += atomic_load_explicit(&m->blocks[i].connections, memory_order_relaxed);
+    }
+}

@@ -89,6 +89,12 @@ struct metrics_sum {
     uint64_t statuses[METRICS_STATUS_MAX - METRICS_STATUS_MIN + 1];
     struct histogram_sum histograms[HISTOGRAM_COUNT];
 };
+/* The same of two numbers that are asked for often. */
+struct metrics_totals {
+    uint64_t requests;
+    int64_t connections;
+};
+void metrics_total(const struct metrics *metrics, struct metrics_totals *out);
 void metrics_merge(struct metrics_sum *into, const struct metrics *metrics); /* into is added to */
 
 /* The /metrics page over pools: Prometheus text 0.0.4, or OpenMetrics 1.0. start_wall_us: of the server. */

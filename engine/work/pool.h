@@ -39,6 +39,10 @@ void pool_request_swap(struct pool *pool, const char *why);
  * processes; NULL = this pool's own. Before pool_start; without it there is no such limit. */
 void pool_set_process_max(struct pool *pool, uint32_t max, uint32_t (*running)(void *ctx), void *ctx);
 
+/* What pool_server_page() tells of. Before front ends start. */
+struct server_view;
+void pool_set_server(struct pool *pool, const struct server_view *server);
+
 /* Before pool_start; NULL = none. */
 void pool_set_logs(struct pool *pool, struct access_log *access_log, int slow_log_fd);
 struct access_log *pool_access_log(const struct pool *pool);
