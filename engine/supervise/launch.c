@@ -104,6 +104,19 @@ static int open_ends(struct ends *ends, bool catch_output)
     return 0;
 }
 
+/* The process keeps the list for as long as it lives. */
+static struct scoreboard *const *all_boards(const struct supervisor *s)
+{
+    struct scoreboard **boards = xcalloc((size_t)s->config->pool_count + 1, sizeof(*boards));
+    size_t count = 0;
+    for (const struct member *m = s->members; m; m = m->next) {
+        if (m->board) {
+            boards[count++] = m->board;
+        }
+    }
+    return boards;
+}
+
 static _Noreturn void run_process(struct member *m, const struct generation *g, const struct ends *ends,
                                   int warm_fd)
 {
@@ -115,7 +128,9 @@ static _Noreturn void run_process(struct member *m, const struct generation *g, 
         .identity = &m->identity,
         .listeners = s->listeners,
         .board = m->board,
+        .boards = all_boards(s),
         .generation = g->number,
+        .standin = g->standin,
         .channel = ends->channel[1],
         .warm_fd = warm_fd,
         .access_log_fd = m->access_log_fd,
@@ -220,11 +235,10 @@ static void obey(struct child *child, struct channel_message *m)
     uint64_t now = clock_us();
     switch (m->type) {
     case CHANNEL_READY: seat_ready(g, now); break;
+    case CHANNEL_DRAINING: seat_heard(g, now); break;
     case CHANNEL_FAILED: seat_failed(g, m->text); break;
     case CHANNEL_SWAP:
-        if (g->state == GENERATION_READY) {
-            seat_swap(g->seat, m->text, now);
-        }
+        seat_asked(g, m->text, now);
         break;
     case CHANNEL_CRASH:
         report_crash(child->member->supervisor, child->member, child->pid, m->text);

@@ -43,7 +43,7 @@ struct control {
     struct pool *pool;
     struct access_log *access_log;
     struct server_view server;
-    bool draining, stopping, orphan, interrupted;
+    bool draining, heard, stopping, orphan, interrupted;
     uint64_t deadline_us;  /* of the drain */
     uint64_t interrupt_us; /* when what still runs is told to end */
     uint64_t second_us;    /* next once-a-second work */
@@ -200,8 +200,12 @@ static int start_frontends(struct control *c, const struct listener *own)
     return 0;
 }
 
-static const struct executor *choose_executor(const struct pool_conf *pool)
+static const struct executor *choose_executor(const struct process_args *args)
 {
+    const struct pool_conf *pool = args->pool;
+    if (args->standin) {
+        return &standin_executor;
+    }
 #ifdef HAVE_PHP
     return pool->s.engine == ENGINE_STUB ? &stub_executor : &php_executor;
 #else
@@ -216,8 +220,8 @@ static uint32_t count_all_workers(void *ctx)
     const struct process_args *args = ctx;
     uint32_t processes = args->pool->s.processes > 0 ? (uint32_t)args->pool->s.processes : 1;
     uint32_t count = scoreboard_workers(args->board, getpid()) * processes;
-    for (size_t i = 0; i < args->board_count; i++) {
-        count += args->boards[i] == args->board ? 0 : scoreboard_workers(args->boards[i], 0);
+    for (struct scoreboard *const *b = args->boards; *b; b++) {
+        count += *b == args->board ? 0 : scoreboard_workers(*b, 0);
     }
     return count;
 }
@@ -225,7 +229,7 @@ static uint32_t count_all_workers(void *ctx)
 static const char *start(struct control *c, const struct listener *own)
 {
     const struct process_args *args = c->args;
-    c->executor = choose_executor(args->pool);
+    c->executor = choose_executor(args);
     if (!c->executor) {
         return "this build has no PHP: only engine = stub runs";
     }
@@ -380,10 +384,25 @@ static void tick(struct control *c)
             }
         }
     }
+    if (c->draining && !c->heard && !c->orphan) {
+        tell_heard(c);
+    }
     if (c->draining && !c->interrupted && now >= c->interrupt_us) {
         c->interrupted = true;
         pool_interrupt_all(c->pool);
     }
+}
+
+/* Said once all that could take new work knows of the drain. If a thread of this process is stuck, for
+ * example on a lock that a crash has taken along, it is never said, and the supervisor does not wait. */
+static void tell_heard(struct control *c)
+{
+    for (size_t i = 0; frontends[i]; i++) {
+        if (frontends[i]->drain_heard && !frontends[i]->drain_heard(c->pool)) {
+            return;
+        }
+    }
+    c->heard = channel_send(c->args->channel, CHANNEL_DRAINING, 0, NULL, NULL, 0) == 0;
 }
 
 static bool is_drained(struct control *c)

@@ -15,7 +15,9 @@ struct process_args {
     const struct identity *identity;
     struct listener *listeners; /* all open listeners; those of other pools are closed first */
     struct scoreboard *board;
+    struct scoreboard *const *boards; /* of all pools, NULL-terminated */
     uint32_t generation;
+    bool standin;                   /* no PHP: answer 503 */
     int channel;                    /* our end */
     int warm_fd;                    /* list of scripts to compile before ready, -1 = none */
     int access_log_fd, slow_log_fd; /* -1 = none; opened by the supervisor */
