@@ -17,6 +17,7 @@
 #include <stdatomic.h>
 
 #include "engine/base/buf.h"
+#include "engine/base/must.h"
 #include "engine/engine.h"
 #include "http/body.h"
 #include "http/chunk.h"
@@ -127,6 +128,13 @@ void exchange_trim(struct loop *loop); /* loop thread, now and then */
 void exchange_abort(struct exchange *x);
 /* Any thread: wakes a worker that waits for room. */
 void exchange_wake(struct exchange *x);
+
+static inline struct exchange *exchange_of_request(const struct request *r)
+{
+    struct exchange *x = r->front;
+    MUST(x->magic == EXCHANGE_MAGIC);
+    return x;
+}
 
 /* -- intake.c: loop thread -- */
 enum intake_verdict {

@@ -29,7 +29,7 @@ static void tell(struct exchange *x)
         return;
     }
     if (c->h2) {
-        h2_conn_message(c, x);
+        h2_stream_message(c, x);
     } else {
         h1_conn_message(c, x);
     }
@@ -45,7 +45,7 @@ static void run_message(struct loop *loop, struct loop_message *self)
         return;
     }
     if (m->status) {
-        h2_conn_head(x->conn, x, m->status, m->text, m->n);
+        h2_stream_head(x->conn, x, m->status, m->text, m->n);
         free_message(m);
         return;
     }
