@@ -182,8 +182,9 @@ static struct waitable *slot_claim(struct slot *slot, uint32_t sequence)
  * re-arming epoll_ctl; with idle threads 45 us against 31, because the kernel tells a second sleeper of a
  * connection that the first one is just accepting (a quarter of these wake-ups finds nothing). So the busy
  * server wins and the idle one pays. EPOLLET is no cheaper and would lose connections: two that come together
- * make one event, and the worker that got it serves only one. EPOLLEXCLUSIVE, which excludes EPOLLONESHOT,
- * keeps the other processes of the pool asleep. */
+ * make one event, and the worker that got it serves only one. Nor EPOLLEXCLUSIVE, although it would keep the
+ * other processes of the pool asleep: a process that leaves the listener, or dies, just when the kernel has
+ * told it alone takes the news with it, and the connection waits until the next one comes. */
 
 /* -- arming -------------------------------------------------------------------------------------------- */
 
@@ -197,7 +198,7 @@ static int arm(struct waitset *set, struct waitable *w, enum wait_mode mode, int
     }
     note_high(set, (uint32_t)fd + 1);
     struct epoll_event event = {
-        .events = mode == WAIT_LISTENER ? EPOLLIN | EPOLLEXCLUSIVE : EPOLLIN | EPOLLRDHUP | EPOLLONESHOT,
+        .events = mode == WAIT_LISTENER ? EPOLLIN : EPOLLIN | EPOLLRDHUP | EPOLLONESHOT,
         .data.u64 = slot_arm(slot, w, mode == WAIT_LISTENER),
     };
 
