@@ -56,6 +56,8 @@ struct frontend {
     int (*start)(struct pool *pool, const struct listener *listeners);
     /* Control thread: take no new work, tell idle connections to go. Returns at once. Called once. */
     void (*drain)(struct pool *pool);
+    /* Control thread, may be NULL: every thread of this front end has acted on it (polled while draining). */
+    bool (*drain_heard)(struct pool *pool);
     /* Control thread: nothing of this front end is still connected or running (polled while draining). */
     bool (*drained)(struct pool *pool);
     /* Control thread: after the workers ended; join loops, free. */

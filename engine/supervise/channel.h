@@ -13,9 +13,10 @@ enum channel_type {
     /* engine process -> supervisor */
     CHANNEL_READY = 1, /* PHP is up, scripts are warm, workers wait */
     CHANNEL_FAILED,    /* text: why it could not start; it exits next */
-    CHANNEL_SWAP,      /* text: why it should be replaced */
+    CHANNEL_SWAP,      /* text: why it should be replaced; number: 1 if something in it crashed */
     CHANNEL_CRASH,     /* text: the crash report */
     CHANNEL_WARM_LIST, /* descriptor of a memfd: paths of cached scripts, one a line */
+    CHANNEL_DRAINING,  /* the order was heard, by every thread that takes new work */
     CHANNEL_DRAINED,   /* nothing left; it exits next */
     /* supervisor -> engine process */
     CHANNEL_DRAIN = 32, /* number: milliseconds until the supervisor kills */

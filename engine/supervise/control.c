@@ -66,8 +66,8 @@ static void answer_status(const struct supervisor *s, struct buf *out)
             buf_printf(out, "  seat %d swaps=%llu%s%s\n", i, (unsigned long long)seat->swaps,
                        seat->crash_loop ? " crash-loop: " : "", seat->crash_loop ? seat->last_failure : "");
             for (const struct generation *g = seat->generations; g; g = g->next) {
-                buf_printf(out, "    process pid=%d generation=%u state=%s age=%llu\n", (int)g->pid,
-                           g->number, generation_state_name(g->state),
+                buf_printf(out, "    process pid=%d generation=%u state=%s%s age=%llu\n", (int)g->pid,
+                           g->number, generation_state_name(g->state), g->standin ? " stand-in" : "",
                            (unsigned long long)((now - g->launched_us) / CLOCK_US_PER_SECOND));
             }
         }
@@ -131,7 +131,7 @@ static void answer(struct supervisor *s, char *command, struct buf *out)
         buf_text(out,
                  s->phase == PHASE_TESTING ? "the new configuration is being tested\n" : "error: not now\n");
     } else if (strcmp(verb, "reopen") == 0) {
-        supervisor_reopen_logs(s);
+        members_reopen_logs(s);
         buf_text(out, "logs re-opened\n");
     } else if (strcmp(verb, "config") == 0) {
         answer_config(s, out);

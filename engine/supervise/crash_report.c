@@ -105,10 +105,15 @@ static void log_lines(const struct pool *pool, const char *text, size_t n)
 static void on_crash(struct pool *pool, const struct worker *w)
 {
     static char text[CHANNEL_TEXT_MAX];
-    channel_send(channel_fd, CHANNEL_SWAP, 0, "a worker crashed", NULL, 0);
     size_t n = crash_report_text(pool, w, text, sizeof(text));
     channel_send(channel_fd, CHANNEL_CRASH, w->crash.signal, text, NULL, 0);
     log_lines(pool, text, n);
+}
+
+/* On the crashed thread, in its handler: whatever happens to this process now, a replacement comes. */
+static void on_alarm(void)
+{
+    channel_send(channel_fd, CHANNEL_SWAP, 1, "a worker crashed", NULL, 0);
 }
 
 void crash_report_init(int channel)
@@ -116,6 +121,7 @@ void crash_report_init(int channel)
     void *frames[2];
     channel_fd = channel;
     pool_on_crash = on_crash;
+    pool_crash_alarm = on_alarm;
     if (backtrace(frames, 2) < 0) { /* loads libgcc_s now: later it could need a lock that a crash holds */
         log_debug("no backtraces here");
     }

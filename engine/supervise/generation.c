@@ -22,8 +22,10 @@
 const struct generation_limits generation_default_limits = {
     .start_us = 60 * CLOCK_US_PER_SECOND,
     .drain_us = 30 * CLOCK_US_PER_SECOND,
+    .heard_us = 5 * CLOCK_US_PER_SECOND,
     .stop_us = CLOCK_US_PER_SECOND,
     .warm_us = CLOCK_US_PER_SECOND,
+    .damaged_us = CLOCK_US_PER_SECOND / 10,
     .swap_gap_us = CLOCK_US_PER_SECOND,
     .max_draining = 2,
     .burst = 30,
@@ -134,8 +136,10 @@ struct generation *seat_adopt(struct seat *seat, uint32_t number, enum generatio
 
 static void drain(struct generation *g, uint64_t drain_us, uint64_t now)
 {
+    uint64_t heard_us = g->seat->limits.heard_us;
     g->state = GENERATION_DRAINING;
-    g->deadline_us = now + drain_us;
+    g->drain_us = drain_us;
+    g->deadline_us = now + (drain_us < heard_us ? drain_us : heard_us);
     g->seat->hooks->drain(g, (unsigned)(drain_us / 1000));
 }
 
@@ -144,6 +148,13 @@ static void kill_now(struct generation *g)
     g->killed = true;
     g->deadline_us = 0;
     g->seat->hooks->kill(g);
+}
+
+/* PHP runs here. */
+static bool serves(const struct seat *seat)
+{
+    const struct generation *g = seat_serving(seat);
+    return g && !g->standin;
 }
 
 static void start_failed(struct seat *seat, const char *why, uint64_t now)
@@ -157,9 +168,8 @@ static void start_failed(struct seat *seat, const char *why, uint64_t now)
     if (seat->phase == SEAT_SERVING) {
         seat->start_at_us = now + pause;
     }
-    bool serving = seat_serving(seat) != NULL;
     log_error("[pool %s] a new engine process could not start: %s; %s", seat->name, why,
-              serving ? "the old one goes on serving" : "nothing serves this pool until one does");
+              serves(seat) ? "the old one goes on serving" : "nothing serves this pool until one does");
     if (seat->failures == LOOP_FAILURES && !seat->crash_loop) {
         seat->crash_loop = true;
         log_alert(
@@ -214,7 +224,7 @@ static void try_swap(struct seat *seat, uint64_t now)
     log_notice("[pool %s] engine process %d (generation %u) is being replaced: %s", seat->name, (int)old->pid,
                old->number, seat->swap_reason);
     seat->swap_after_us = now + seat->limits.swap_gap_us;
-    seat->warm_until_us = now + seat->limits.warm_us;
+    seat->warm_until_us = now + (old->damaged ? seat->limits.damaged_us : seat->limits.warm_us);
     seat->hooks->ask_warm_list(old);
 }
 
@@ -229,6 +239,24 @@ void seat_swap(struct seat *seat, const char *why, uint64_t now)
     }
 }
 
+/* Any replacement that is under way is newer than a process's own reason. */
+void seat_asked(struct generation *g, const char *why, bool damaged, uint64_t now)
+{
+    struct seat *seat = g->seat;
+    g->damaged = g->damaged || damaged;
+    if (g->state == GENERATION_READY && !in_state(seat, GENERATION_STARTING) && seat->warm_until_us == 0) {
+        seat_swap(seat, why, now);
+    }
+}
+
+void seat_heard(struct generation *g, uint64_t now)
+{
+    if (g->state == GENERATION_DRAINING && !g->killed && g->drain_us != 0) {
+        g->deadline_us = now + g->drain_us;
+        g->drain_us = 0;
+    }
+}
+
 void seat_warm_list(struct seat *seat, const struct generation *from, int warm_fd, uint64_t now)
 {
     if (seat->warm_until_us == 0 || from != seat_serving(seat) || seat->phase != SEAT_SERVING) {
@@ -240,6 +268,14 @@ void seat_warm_list(struct seat *seat, const struct generation *from, int warm_f
     launch(seat, warm_fd, now);
 }
 
+static void leave_crash_loop(struct seat *seat)
+{
+    if (seat->crash_loop && seat->failures == 0 && seat->tokens > 0) {
+        seat->crash_loop = false;
+        log_notice("[pool %s] serves again", seat->name);
+    }
+}
+
 void seat_ready(struct generation *g, uint64_t now)
 {
     struct seat *seat = g->seat;
@@ -249,15 +285,14 @@ void seat_ready(struct generation *g, uint64_t now)
     g->state = GENERATION_READY;
     g->ready_us = now;
     g->deadline_us = 0;
-    seat->failures = 0;
-    if (seat->crash_loop && seat->tokens > 0) {
-        seat->crash_loop = false;
-        log_notice("[pool %s] serves again", seat->name);
+    if (!g->standin) {
+        seat->failures = 0;
+        leave_crash_loop(seat);
     }
     for (struct generation *old = seat->generations; old; old = old->next) {
         if (old != g && old->state == GENERATION_READY) {
             drain(old, seat->limits.drain_us, now);
-            seat->swaps++;
+            seat->swaps += !old->standin;
         }
     }
     if (seat->phase == SEAT_ENDING) {
@@ -304,18 +339,37 @@ static void replace_dead(struct seat *seat, uint64_t now)
     seat->start_at_us = seat->refilled_us + seat->limits.refill_us;
 }
 
+/* Clients of a pool that nothing can serve get an answer, not a wait. */
+static void call_standin(struct seat *seat, uint64_t now)
+{
+    if (!seat->crash_loop || seat_serving(seat) || in_state(seat, GENERATION_STARTING) ||
+        now < seat->standin_after_us) {
+        return;
+    }
+    struct generation *g = add(seat, seat->last_number + 1, GENERATION_STARTING, now);
+    g->standin = true;
+    g->deadline_us = now + seat->limits.start_us;
+    seat->standin_after_us = now + seat->limits.retry_max_us;
+    if (seat->hooks->launch(seat, g, -1) != 0) {
+        drop(g);
+    } else {
+        log_notice("[pool %s] requests are answered with 503 until it serves again", seat->name);
+    }
+}
+
 void seat_exited(struct generation *g, const char *how, uint64_t now)
 {
     struct seat *seat = g->seat;
     enum generation_state was = g->state;
+    bool standin = g->standin;
     char why[sizeof(seat->last_failure)];
     snprintf(why, sizeof(why), "%s", seat->last_failure[0] ? seat->last_failure : how);
     drop(g);
-    if (was == GENERATION_STARTING) {
+    if (was == GENERATION_STARTING && !standin) {
         seat->last_failure[0] = '\0';
         start_failed(seat, why, now);
     }
-    if (was == GENERATION_READY) {
+    if (was == GENERATION_READY && !standin) {
         replace_dead(seat, now);
     }
     try_swap(seat, now);
@@ -332,6 +386,9 @@ static void tick_generation(struct generation *g, uint64_t now)
         snprintf(why, sizeof(why), "it was not ready after %u s",
                  (unsigned)(g->seat->limits.start_us / CLOCK_US_PER_SECOND));
         seat_failed(g, why);
+    } else if (g->drain_us > g->seat->limits.heard_us) {
+        log_warning("[pool %s] engine process %d (generation %u) does not react and is killed", g->seat->name,
+                    (int)g->pid, g->number);
     } else {
         log_warning("[pool %s] engine process %d (generation %u) did not end in time and is killed",
                     g->seat->name, (int)g->pid, g->number);
@@ -351,11 +408,15 @@ void seat_tick(struct seat *seat, uint64_t now)
     if (seat->warm_until_us != 0 && now >= seat->warm_until_us) {
         launch(seat, -1, now); /* no list: a cold start is still a start */
     } else if (seat->start_at_us != 0 && now >= seat->start_at_us && !in_state(seat, GENERATION_STARTING)) {
-        if (seat->tokens > 0 && !seat_serving(seat)) {
+        if (seat->tokens > 0 && !serves(seat)) {
             seat->tokens--;
         }
         launch(seat, -1, now);
     }
+    if (serves(seat)) {
+        leave_crash_loop(seat);
+    }
+    call_standin(seat, now);
     try_swap(seat, now);
 }
 
@@ -407,6 +468,9 @@ uint64_t seat_next_us(const struct seat *seat)
     }
     for (const struct generation *g = seat->generations; g; g = g->next) {
         next = sooner(next, g->deadline_us);
+    }
+    if (seat->crash_loop && seat->phase == SEAT_SERVING) {
+        next = sooner(next, seat->refilled_us + seat->limits.refill_us);
     }
     return next;
 }

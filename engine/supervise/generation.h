@@ -7,6 +7,9 @@
  *                 |          `------ died: launch at once ------.
  *                 `- failed, or no READY in time: GONE; the old one goes on serving; later again
  *
+ * A pool in a crash loop, with nothing that serves it, gets a stand-in: an engine process without PHP, which
+ * answers 503 until a real one is ready.
+ *
  * The machine starts no process and asks no clock: its owner gives it a table of functions and the time,
  * which is how it is tested without a fork. Supervisor's thread. */
 #ifndef ENGINE_SUPERVISE_GENERATION_H
@@ -28,6 +31,9 @@ struct generation {
     uint64_t launched_us, ready_us;
     uint64_t deadline_us; /* STARTING: must be ready; DRAINING: is killed; 0 = none */
     bool killed;          /* by us: its end is no news */
+    bool damaged;         /* something crashed in it */
+    bool standin;         /* without PHP: answers that nothing serves this pool at the moment */
+    uint64_t drain_us;    /* DRAINING: how long it may take once it has confirmed the order; 0 = it has */
     pid_t pid;
     void *process; /* the owner's */
     struct seat *seat;
@@ -49,14 +55,16 @@ struct generation_hooks {
 struct generation_limits {
     uint64_t start_us;     /* until READY */
     uint64_t drain_us;     /* until DRAINING ends by force */
+    uint64_t heard_us;     /* until the order to drain is confirmed: a stuck process is not waited for */
     uint64_t stop_us;      /* from stop to kill */
     uint64_t warm_us;      /* for the warm list to arrive */
+    uint64_t damaged_us;   /* the same, from a process in which something crashed */
     uint64_t swap_gap_us;  /* between two swaps of a seat */
     unsigned max_draining; /* old ones that may still be draining when the next swap begins */
     unsigned burst;        /* restarts after deaths that happen at once ... */
     uint64_t refill_us;    /* ... and how long one of them takes to come back */
     uint64_t retry_us;     /* first pause after a failed start; doubles ... */
-    uint64_t retry_max_us; /* ... up to this */
+    uint64_t retry_max_us; /* ... up to this; also between two stand-ins */
 };
 extern const struct generation_limits generation_default_limits; /* drain_us is the configuration's */
 
@@ -83,6 +91,7 @@ struct seat {
     unsigned tokens;        /* restarts left of the burst */
     uint64_t refilled_us;
     bool crash_loop;
+    uint64_t standin_after_us; /* the next stand-in is not before this */
     char last_failure[256];
     uint64_t swaps; /* completed */
 };
@@ -98,6 +107,9 @@ struct generation *seat_adopt(struct seat *seat, uint32_t number, enum generatio
 /* Events. */
 void seat_start(struct seat *seat, uint64_t now); /* the first generation, or a new one beside adopted ones */
 void seat_swap(struct seat *seat, const char *why, uint64_t now);
+/* A process wants to be replaced; damaged: because something crashed in it. */
+void seat_asked(struct generation *g, const char *why, bool damaged, uint64_t now);
+void seat_heard(struct generation *g, uint64_t now); /* it drains */
 void seat_warm_list(struct seat *seat, const struct generation *from, int warm_fd,
                     uint64_t now); /* takes fd */
 void seat_ready(struct generation *g, uint64_t now);
@@ -110,8 +122,8 @@ void seat_stop(struct seat *seat, uint64_t now);                     /* end now 
 /* Questions. */
 uint64_t seat_next_us(const struct seat *seat); /* when seat_tick has something to do; 0 = never */
 bool seat_empty(const struct seat *seat);
-bool seat_settled(const struct seat *seat); /* no start is under way or about to be */
-struct generation *seat_serving(const struct seat *seat);
+bool seat_settled(const struct seat *seat);               /* no start is under way or about to be */
+struct generation *seat_serving(const struct seat *seat); /* a stand-in, too */
 struct generation *seat_find(const struct seat *seat, pid_t pid);
 
 #endif

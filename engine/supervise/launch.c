@@ -237,9 +237,7 @@ static void obey(struct child *child, struct channel_message *m)
     case CHANNEL_READY: seat_ready(g, now); break;
     case CHANNEL_DRAINING: seat_heard(g, now); break;
     case CHANNEL_FAILED: seat_failed(g, m->text); break;
-    case CHANNEL_SWAP:
-        seat_asked(g, m->text, now);
-        break;
+    case CHANNEL_SWAP: seat_asked(g, m->text, m->number != 0, now); break;
     case CHANNEL_CRASH:
         report_crash(child->member->supervisor, child->member, child->pid, m->text);
         if (m->number == SIGSEGV || m->number == SIGBUS) {

@@ -371,6 +371,18 @@ static void tell_swap(struct control *c)
     }
 }
 
+/* Said once all that could take new work knows of the drain. If a thread of this process is stuck, for
+ * example on a lock that a crash has taken along, it is never said, and the supervisor does not wait. */
+static void tell_heard(struct control *c)
+{
+    for (size_t i = 0; frontends[i]; i++) {
+        if (frontends[i]->drain_heard && !frontends[i]->drain_heard(c->pool)) {
+            return;
+        }
+    }
+    c->heard = channel_send(c->args->channel, CHANNEL_DRAINING, 0, NULL, NULL, 0) == 0;
+}
+
 static void tick(struct control *c)
 {
     uint64_t now = clock_us();
@@ -391,18 +403,6 @@ static void tick(struct control *c)
         c->interrupted = true;
         pool_interrupt_all(c->pool);
     }
-}
-
-/* Said once all that could take new work knows of the drain. If a thread of this process is stuck, for
- * example on a lock that a crash has taken along, it is never said, and the supervisor does not wait. */
-static void tell_heard(struct control *c)
-{
-    for (size_t i = 0; frontends[i]; i++) {
-        if (frontends[i]->drain_heard && !frontends[i]->drain_heard(c->pool)) {
-            return;
-        }
-    }
-    c->heard = channel_send(c->args->channel, CHANNEL_DRAINING, 0, NULL, NULL, 0) == 0;
 }
 
 static bool is_drained(struct control *c)

@@ -28,6 +28,7 @@
 #include "engine/supervise/state.h"
 #include "engine/supervise/supervisor.h"
 
+#define STATE_STANDIN  16 /* beside a generation's state */
 #define STATE_VARIABLE "TOKIOPHP_STATE"
 #define TEST_VARIABLE  "TOKIOPHP_TEST"
 #define TEST_ANSWER    "tokiophp understands state 1" /* changes with the lines of write_state */
@@ -87,7 +88,7 @@ static void adopt(struct supervisor *s, const char *line)
     unsigned long long deadline, started;
     if (sscanf(line, "%d %u %d %d %d %d %d %llu %llu %n", &pid, &number, &seat, &state, &channel, &out, &err,
                &deadline, &started, &name_at) != 9 ||
-        name_at == 0 || pid <= 0 || state < GENERATION_STARTING || state > GENERATION_DRAINING) {
+        name_at == 0 || pid <= 0 || (state & ~STATE_STANDIN) > GENERATION_DRAINING) {
         log_warning("a line of the inherited state is not understood: %s", line);
         return;
     }
@@ -97,7 +98,8 @@ static void adopt(struct supervisor *s, const char *line)
         seat = 0;
     }
     struct generation *g =
-        seat_adopt(&m->seats[seat], number, (enum generation_state)state, pid, deadline, clock_us());
+        seat_adopt(&m->seats[seat], number, (enum generation_state)(state & ~STATE_STANDIN), pid, deadline, clock_us());
+    g->standin = (state & STATE_STANDIN) != 0;
     struct child *child = child_add(m, g, pid);
     child->channel = usable(channel);
     child->pipes[OUTPUT_STDOUT] = usable(out);
@@ -152,7 +154,7 @@ static int write_state(const struct supervisor *s)
     for (const struct child *c = s->children; c; c = c->next) {
         const struct generation *g = c->generation;
         if (dprintf(fd, "%d %u %d %d %d %d %d %llu %llu %s\n", (int)c->pid, g->number, g->seat->index,
-                    (int)g->state, c->channel, c->pipes[OUTPUT_STDOUT], c->pipes[OUTPUT_STDERR],
+                    (int)g->state | (g->standin ? STATE_STANDIN : 0), c->channel, c->pipes[OUTPUT_STDOUT], c->pipes[OUTPUT_STDERR],
                     (unsigned long long)g->deadline_us, (unsigned long long)c->started_us,
                     c->member->name) < 0) {
             close(fd);

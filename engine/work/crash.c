@@ -125,6 +125,9 @@ static void on_crash(int signal, siginfo_t *info, void *context)
     }
     entered = 1;
     atomic_store(&w->crash.entered_us, clock_us());
+    if (pool_crash_alarm) { /* first: the control thread may be the next to want a lock that is held here */
+        pool_crash_alarm();
+    }
     w->crash.signal = signal;
     w->crash.code = info->si_code;
     w->crash.address = info->si_addr;

@@ -50,5 +50,6 @@ struct executor {
 
 extern const struct executor php_executor;
 extern const struct executor stub_executor;
+extern const struct executor standin_executor; /* no PHP, because it does not start: answers 503 */
 
 #endif

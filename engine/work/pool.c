@@ -25,6 +25,7 @@
 #define STOP_WAIT_US       200000
 
 void (*pool_on_crash)(struct pool *pool, const struct worker *w);
+void (*pool_crash_alarm)(void);
 
 /* -- create and destroy -------------------------------------------------------------------------------- */
 

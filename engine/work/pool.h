@@ -53,5 +53,7 @@ uint32_t pool_generation(const struct pool *pool);
 
 /* Called on the control thread with each crash, once (supervise/crash_report writes it). */
 extern void (*pool_on_crash)(struct pool *pool, const struct worker *w);
+/* In the crash handler, on the crashed thread: async-signal-safe. May be NULL. */
+extern void (*pool_crash_alarm)(void);
 
 #endif

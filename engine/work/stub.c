@@ -1,12 +1,16 @@
-/* The executor of `engine = stub`: no PHP. Every request is read to its end and answered with one fixed text,
- * so that what is measured is the server. Worker threads; no state. */
+/* Executors without PHP. The one of `engine = stub` reads every request to its end and answers it with one
+ * fixed text, so that what is measured is the server. The stand-in answers for a pool whose PHP does not
+ * start: 503, try again. Worker threads; no state. */
 #include <stdio.h>
 
 #include "engine/work/executor.h"
 #include "engine/work/request.h"
 #include "engine/work/worker.h"
 
-static const char answer[] = "tokiophp stub\n";
+static const struct header_line lines[] = {
+    {.text = "Content-Type: text/plain", .len = 24, .name_len = 12},
+    {.text = "Retry-After: 10", .len = 15, .name_len = 11},
+};
 
 static int stub_start(const struct cli_options *cli, const struct pool_conf *pool)
 {
@@ -30,27 +34,34 @@ static void stub_thread_stop(struct worker *worker)
     (void)worker;
 }
 
-static void stub_run(struct worker *worker, struct request *r)
+static void answer_with(struct request *r, struct response_head head, struct str text)
 {
-    static const struct header_line lines[] = {
-        {.text = "Content-Type: text/plain", .len = 24, .name_len = 12},
-    };
-    const struct response_head head = {
-        .status = r->page == PAGE_ERROR ? r->error_status : 200,
-        .lines = lines,
-        .count = 1,
-        .no_body = r->method && str_eq(str_of(r->method), STR("HEAD")),
-    };
     char sink[16384];
 
-    (void)worker;
+    head.no_body = r->method && str_eq(str_of(r->method), STR("HEAD"));
     while (r->content_length != 0 && request_read_body(r, sink, sizeof(sink)) > 0) {
     }
     request_send_head(r, &head);
     if (!head.no_body) {
-        request_write(r, answer, sizeof(answer) - 1);
+        request_write(r, text.p, text.n);
     }
     request_finish(r);
+}
+
+static void stub_run(struct worker *worker, struct request *r)
+{
+    (void)worker;
+    answer_with(r,
+                (struct response_head){
+                    .status = r->page == PAGE_ERROR ? r->error_status : 200, .lines = lines, .count = 1},
+                STR("tokiophp stub\n"));
+}
+
+static void standin_run(struct worker *worker, struct request *r)
+{
+    (void)worker;
+    answer_with(r, (struct response_head){.status = 503, .lines = lines, .count = 2},
+                STR("This site cannot be served at the moment. Please try again.\n"));
 }
 
 /* It is never long in a request: reading and writing end by the front end's own deadlines. */
@@ -67,5 +78,15 @@ const struct executor stub_executor = {
     .thread_start = stub_thread_start,
     .thread_stop = stub_thread_stop,
     .run = stub_run,
+    .interrupt = stub_interrupt,
+};
+
+const struct executor standin_executor = {
+    .name = "stand-in",
+    .start = stub_start,
+    .stop = stub_stop,
+    .thread_start = stub_thread_start,
+    .thread_stop = stub_thread_stop,
+    .run = standin_run,
     .interrupt = stub_interrupt,
 };
