@@ -1,6 +1,6 @@
-/* What the supervisor knows, for the files that are its organs: supervisor.c (life, signals), launch.c
- * (engine processes), upgrade.c (reload by re-execution), control.c (the control socket), report.c (systemd,
- * threshold). Everything here belongs to the supervisor's one thread. */
+/* What the supervisor knows, for the files that are its organs: supervisor.c (life, signals), loop.c (one
+ * turn), member.c (pools), launch.c (engine processes), upgrade.c (reload by re-execution), control.c (the
+ * control socket), report.c (systemd, threshold). Everything here belongs to the supervisor's one thread. */
 #ifndef ENGINE_SUPERVISE_STATE_H
 #define ENGINE_SUPERVISE_STATE_H
 
@@ -63,6 +63,7 @@ struct supervisor {
     int report_fd; /* the daemonizing caller waits on it; -1 = nobody does */
     const char *pid_path;
     uint64_t started_us;
+    uint64_t report_latest_us; /* by then the caller is told that we run, ready or not */
     uint64_t drain_us;
     /* the test of a reload */
     pid_t test_pid;
@@ -79,6 +80,16 @@ struct supervisor {
     uint64_t *crash_us;
     unsigned crash_next;
 };
+
+/* loop.c */
+void loop_wait(struct supervisor *s); /* until something was heard or is due; hears it */
+
+/* member.c. The functions of the start: 0 or -1 (reported). */
+struct member *member_find(struct supervisor *s, const char *name);
+int members_add(struct supervisor *s);     /* with their log files */
+int members_prepare(struct supervisor *s); /* listeners, identities, scoreboards */
+int members_listen(struct supervisor *s);
+void members_reopen_logs(struct supervisor *s);
 
 /* launch.c */
 extern const struct generation_hooks launch_hooks;
@@ -105,8 +116,7 @@ void report_crash(struct supervisor *s, const struct member *member, pid_t pid, 
 void report_fault(struct supervisor *s); /* counts for emergency_restart_threshold */
 
 /* supervisor.c */
-struct member *member_find(struct supervisor *s, const char *name);
-void supervisor_reopen_logs(struct supervisor *s);
+void supervisor_obey_signal(struct supervisor *s, int number);
 void supervisor_finish(struct supervisor *s, const char *how); /* QUIT */
 
 #endif

@@ -1,0 +1,143 @@
+/* One turn of the supervisor's loop: everything that can speak to it in one poll(2), each heard once, and the
+ * time until something is due. The supervisor's one thread. The list of sources is made anew every turn:
+ * there are a few dozen, and it cannot be stale. */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/log.h"
+#include "engine/supervise/control.h"
+#include "engine/supervise/state.h"
+
+#define START_SILENCE_US CLOCK_US_PER_SECOND
+
+enum source_kind {
+    SOURCE_SIGNAL,
+    SOURCE_CHANNEL,
+    SOURCE_STDOUT,
+    SOURCE_STDERR,
+    SOURCE_TEST,
+    SOURCE_CONTROL,
+    SOURCE_CLIENT
+};
+
+struct sources {
+    struct pollfd *fds;
+    struct source {
+        enum source_kind kind;
+        void *object;
+    } * what;
+    size_t count, size;
+};
+
+static struct sources sources; /* kept from turn to turn for its memory */
+
+static void watch(struct sources *w, int fd, enum source_kind kind, void *object)
+{
+    if (fd < 0) {
+        return;
+    }
+    if (w->count == w->size) {
+        w->size = w->size ? w->size * 2 : 64;
+        w->fds = xrealloc(w->fds, w->size * sizeof(*w->fds));
+        w->what = xrealloc(w->what, w->size * sizeof(*w->what));
+    }
+    w->fds[w->count] = (struct pollfd){.fd = fd, .events = POLLIN};
+    w->what[w->count++] = (struct source){kind, object};
+}
+
+/* What a process says while it starts stands in the log after the line that it has started, as in php-fpm;
+ * but a talkative one must not wait for us for long, with its pipe full. */
+static uint64_t listen_from_us(const struct child *c)
+{
+    return c->generation->state == GENERATION_STARTING ? c->generation->launched_us + START_SILENCE_US : 0;
+}
+
+static void read_signals(struct supervisor *s)
+{
+    struct signalfd_siginfo info;
+    while (read(s->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
+        supervisor_obey_signal(s, (int)info.ssi_signo);
+    }
+}
+
+static void collect(struct supervisor *s, struct sources *w)
+{
+    uint64_t now = clock_us();
+    w->count = 0;
+    watch(w, s->test_fd, SOURCE_TEST, s);
+    watch(w, s->control_fd, SOURCE_CONTROL, s);
+    for (struct control_client *c = s->clients; c; c = control_client_next(c)) {
+        watch(w, control_client_fd(c), SOURCE_CLIENT, c);
+    }
+    for (struct child *c = s->children; c; c = c->next) {
+        watch(w, c->channel, SOURCE_CHANNEL, c);
+        if (listen_from_us(c) <= now) {
+            watch(w, c->pipes[OUTPUT_STDOUT], SOURCE_STDOUT, c);
+            watch(w, c->pipes[OUTPUT_STDERR], SOURCE_STDERR, c);
+        }
+    }
+    watch(w, s->signal_fd, SOURCE_SIGNAL, s); /* last: what was said before a signal is logged before it */
+}
+
+/* Children are freed only by reaping, which comes after this, so that no source here is stale. */
+static void dispatch(struct supervisor *s, const struct sources *w)
+{
+    for (size_t i = 0; i < w->count; i++) {
+        if (w->fds[i].revents == 0) {
+            continue;
+        }
+        void *object = w->what[i].object;
+        switch (w->what[i].kind) {
+        case SOURCE_SIGNAL: read_signals(s); break;
+        case SOURCE_CHANNEL: child_hear(object); break;
+        case SOURCE_STDOUT: child_read(object, OUTPUT_STDOUT); break;
+        case SOURCE_STDERR: child_read(object, OUTPUT_STDERR); break;
+        case SOURCE_TEST: upgrade_read(s); break;
+        case SOURCE_CONTROL: control_accept(s); break;
+        case SOURCE_CLIENT: control_read(s, object); break;
+        }
+    }
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+    return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+static int wait_ms(const struct supervisor *s)
+{
+    uint64_t now = clock_us();
+    uint64_t next = sooner(s->notify_us, s->test_pid > 0 ? s->test_deadline_us : 0);
+    next = sooner(next, control_next_us(s));
+    next = sooner(next, s->report_fd >= 0 ? s->report_latest_us : 0);
+    for (const struct child *c = s->children; c; c = c->next) {
+        uint64_t from = listen_from_us(c);
+        next = from > now ? sooner(next, from) : next;
+    }
+    for (const struct member *m = s->members; m; m = m->next) {
+        for (int i = 0; i < m->seat_count; i++) {
+            next = sooner(next, seat_next_us(&m->seats[i]));
+        }
+    }
+    if (next == 0) {
+        return -1;
+    }
+    return next <= now ? 0 : (int)((next - now) / 1000 + 1);
+}
+
+void loop_wait(struct supervisor *s)
+{
+    collect(s, &sources);
+    int ready = poll(sources.fds, sources.count, wait_ms(s));
+    if (ready > 0) {
+        dispatch(s, &sources);
+    } else if (ready < 0 && errno != EINTR) {
+        log_sys(LEVEL_ERROR, "poll");
+        usleep(100000); /* out of memory in the kernel: not in a circle */
+    }
+}

@@ -1,0 +1,194 @@
+/* The pools as the supervisor keeps them: their log files, identities, scoreboards, sockets and seats.
+ * Supervisor's thread; a member lives as long as the process.
+ *
+ * At a first start whatever cannot be had stops the start. After a reload nothing may: the processes of the
+ * earlier image serve, and would end with us. So what fails then is said, and its pool does without it. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/log.h"
+#include "engine/supervise/channel.h"
+#include "engine/supervise/logs.h"
+#include "engine/supervise/process.h"
+#include "engine/supervise/sockets.h"
+#include "engine/supervise/state.h"
+
+struct member *member_find(struct supervisor *s, const char *name)
+{
+    struct member *m = s->members;
+    while (m && strcmp(m->name, name) != 0) {
+        m = m->next;
+    }
+    return m;
+}
+
+static int open_log(const struct member *m, const char *path, const char *complaint, int *fd)
+{
+    *fd = logs_open_file(path);
+    if (*fd < 0) {
+        log_sys(LEVEL_ERROR, "[pool %s] %s (%s)", m->name, complaint, path);
+        return upgrade_inherited() ? 0 : -1;
+    }
+    return 0;
+}
+
+static int open_logs(struct member *m)
+{
+    const struct pool_settings *p = &m->conf->s;
+    m->access_log_fd = m->slow_log_fd = -1;
+    if (p->access_log && *p->access_log &&
+        open_log(m, p->access_log, "failed to open access log", &m->access_log_fd) != 0) {
+        return -1;
+    }
+    if (p->slowlog && *p->slowlog && p->request_slowlog_timeout > 0) {
+        return open_log(m, p->slowlog, "unable to open slowlog", &m->slow_log_fd);
+    }
+    return 0;
+}
+
+static int add_member(struct supervisor *s, struct member ***tail, const struct pool_conf *conf)
+{
+    struct member *m = xcalloc(1, sizeof(*m));
+    m->supervisor = s;
+    m->conf = conf;
+    m->name = conf->name;
+    m->seat_count = conf->s.processes > 0 ? (int)conf->s.processes : 1;
+    m->seats = xcalloc((size_t)m->seat_count, sizeof(*m->seats));
+    struct generation_limits limits = generation_default_limits;
+    limits.drain_us = s->drain_us;
+    for (int i = 0; i < m->seat_count; i++) {
+        seat_init(&m->seats[i], m->name, i, &launch_hooks, &limits, clock_us());
+        m->seats[i].owner = m;
+    }
+    **tail = m;
+    *tail = &m->next;
+    return open_logs(m);
+}
+
+int members_add(struct supervisor *s)
+{
+    struct member **tail = &s->members;
+    for (const struct pool_conf *conf = s->config->pools; conf; conf = conf->next) {
+        if (add_member(s, &tail, conf) != 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+/* A pool that cannot be had: at a first start an error, after a reload its processes serve on, without
+ * successors. 0 or -1. */
+static int close_member(struct member *m)
+{
+    if (!upgrade_inherited()) {
+        return -1;
+    }
+    if (!m->closed) {
+        log_error("[pool %s] cannot be started: what served it before goes on, until the next reload",
+                  m->name);
+    }
+    m->closed = true;
+    for (int i = 0; i < m->seat_count; i++) {
+        m->seats[i].phase = SEAT_ENDING;
+    }
+    return 0;
+}
+
+static int prepare(struct member *m)
+{
+    struct supervisor *s = m->supervisor;
+    for (size_t i = 0; frontends[i]; i++) {
+        if (frontends[i]->listeners && frontends[i]->listeners(m->conf, &s->listeners) != 0) {
+            return -1;
+        }
+    }
+    if (identity_resolve(m->conf, s->cli->allow_root, true, &m->identity) != 0) {
+        return -1;
+    }
+    m->board = scoreboard_create(m->conf);
+    if (!m->board) {
+        log_sys(LEVEL_ERROR, "[pool %s] unable to create the scoreboard", m->name);
+        return -1;
+    }
+    return 0;
+}
+
+int members_prepare(struct supervisor *s)
+{
+    for (struct member *m = s->members; m; m = m->next) {
+        if (prepare(m) != 0 && close_member(m) != 0) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+int members_listen(struct supervisor *s)
+{
+    bool complete = true;
+    for (struct listener *l = s->listeners; l; l = l->next) {
+        l->fd = -1;
+    }
+    for (struct member *m = s->members; m; m = m->next) {
+        if (sockets_open(m->conf, s->listeners) != 0) {
+            complete = false;
+            if (close_member(m) != 0) {
+                return -1;
+            }
+        }
+    }
+    if (complete) {
+        sockets_close_unused();
+    }
+    return 0;
+}
+
+static void tell_children(const struct supervisor *s, int error_fd)
+{
+    for (const struct child *c = s->children; c; c = c->next) {
+        const int all[3] = {error_fd, c->member->access_log_fd, c->member->slow_log_fd};
+        int fds[3], count = 0, mask = 0;
+        for (int i = 0; i < 3; i++) {
+            if (all[i] >= 0) {
+                fds[count++] = all[i];
+                mask |= 1 << i;
+            }
+        }
+        if (c->channel >= 0) {
+            channel_send(c->channel, CHANNEL_LOGS, mask, NULL, fds, count);
+        }
+    }
+}
+
+void members_reopen_logs(struct supervisor *s)
+{
+    int error_fd;
+    bool any_access = false;
+    if (logs_reopen_error_log(&s->config->global, &error_fd) == 0) {
+        log_notice("error log file re-opened");
+    }
+    for (struct member *m = s->members; m; m = m->next) {
+        int *const fds[2] = {&m->access_log_fd, &m->slow_log_fd};
+        const char *const paths[2] = {m->conf ? m->conf->s.access_log : NULL,
+                                      m->conf ? m->conf->s.slowlog : NULL};
+        for (int i = 0; i < 2; i++) {
+            int fresh = *fds[i] >= 0 && paths[i] ? logs_open_file(paths[i]) : -1;
+            if (fresh >= 0 && dup3(fresh, *fds[i], O_CLOEXEC) >= 0) {
+                any_access = any_access || i == 0;
+            } else if (*fds[i] >= 0) {
+                log_sys(LEVEL_ERROR, "failed to open log (%s)", paths[i] ? paths[i] : "?");
+            }
+            if (fresh >= 0) {
+                close(fresh);
+            }
+        }
+    }
+    tell_children(s, error_fd);
+    if (any_access) {
+        log_notice("access log file re-opened");
+    }
+}
