@@ -11,7 +11,7 @@
 #include "http/http_settings.h"
 #include "http/security_headers.h"
 
-enum { LISTENER_PLAIN, LISTENER_TLS };
+enum { LISTENER_PLAIN, LISTENER_TLS, LISTENER_INTERNAL };
 
 struct loop;
 
@@ -28,12 +28,14 @@ struct http_front {
     struct rate_limit *rate;          /* NULL: no limit */
     struct tls_context *tls;          /* NULL: no TLS listener */
     const struct listener *listeners;
+    struct internal *internal; /* NULL: no internal listener */
     struct loop **loops;
     int loop_count;
     int64_t max_connections; /* of the process; what rlimits leave */
     _Atomic int64_t connections;
     _Atomic bool draining;       /* control thread sets it, once */
     _Atomic uint64_t drain_us;   /* when */
+    _Atomic int loops_draining;  /* loops that have closed their listeners */
     _Atomic int64_t written_off; /* connections whose worker died with their descriptor */
     /* counters for status and metrics */
     _Atomic uint64_t accepted, requests, rejected, floods, timeouts;

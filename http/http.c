@@ -13,6 +13,7 @@
 #include "engine/base/must.h"
 #include "http/error_pages.h"
 #include "http/front.h"
+#include "http/internal.h"
 #include "http/limits.h"
 #include "http/loop.h"
 #include "http/route.h"
@@ -109,6 +110,9 @@ static int http_check(const struct config *config, struct pool_conf *pool)
     struct stat st;
     char error[256];
     (void)config;
+    if (internal_check(pool, s) != 0) {
+        return -1;
+    }
     if (!serves(s)) {
         return 0;
     }
@@ -146,7 +150,8 @@ static int add_listener(void *ctx, const char *text, int kind)
     l->fd = -1;
     l->options = (struct sock_options){.backlog = -1, .owner = (uid_t)-1, .group = (gid_t)-1, .mode = 0666};
     if (sock_parse(text, &l->address, error, sizeof error) != 0) {
-        log_alert("[pool %s] http.listen = %s: %s", list->pool->name, text, error);
+        log_alert("[pool %s] http.%s = %s: %s", list->pool->name,
+                  kind == LISTENER_INTERNAL ? "internal_listen" : "listen", text, error);
         free(l);
         return -1;
     }
@@ -161,7 +166,9 @@ static int http_listeners(const struct pool_conf *pool, struct listener **list)
         list = &(*list)->next;
     }
     struct listen_list all = {pool, list};
-    return all_addresses(settings_of(pool), add_listener, &all);
+    const struct http_settings *s = settings_of(pool);
+    int bad = each_address(s->internal_listen, LISTENER_INTERNAL, add_listener, &all);
+    return bad ? bad : all_addresses(s, add_listener, &all);
 }
 
 /* -- start -- */
@@ -285,7 +292,8 @@ static int http_start(struct pool *pool, const struct listener *listeners)
 {
     const struct pool_conf *conf = pool_conf(pool);
     const struct http_settings *s = settings_of(conf);
-    if (!serves(s)) {
+    bool bad, site = serves(s);
+    if (!site && (!s->internal_listen || !*s->internal_listen)) {
         return 0;
     }
     struct http_front *front = xcalloc(1, sizeof *front);
@@ -297,7 +305,9 @@ static int http_start(struct pool *pool, const struct listener *listeners)
     signal(SIGPIPE, SIG_IGN);
     int64_t capacity = s->queue_capacity ? s->queue_capacity : conf->s.max_children * 100;
     pool_set_queue(pool, (unsigned)capacity, (uint64_t)s->queue_timeout * CLOCK_US_PER_SECOND);
-    if (make_parts(front) != 0 || make_loops(front) != 0 || start_loops(front) != 0) {
+    front->internal = internal_start(pool, s, listeners, &bad);
+    if (bad || (site && (make_parts(front) != 0 || make_loops(front) != 0 || start_loops(front) != 0))) {
+        internal_stop(front->internal);
         front_destroy(front);
         return -1;
     }
@@ -318,11 +328,18 @@ static void http_drain(struct pool *pool)
     if (!front) {
         return;
     }
+    internal_drain(front->internal);
     atomic_store(&front->drain_us, clock_coarse_us());
     atomic_store(&front->draining, true);
     for (int i = 0; i < front->loop_count; i++) {
         loop_drain(front->loops[i]);
     }
+}
+
+static bool http_drain_heard(struct pool *pool)
+{
+    struct http_front *front = front_of(pool);
+    return !front || atomic_load(&front->loops_draining) == front->loop_count;
 }
 
 /* Connections whose worker died with their descriptor in hand are nobody's any more. */
@@ -338,6 +355,7 @@ static void http_stop(struct pool *pool)
     if (!front) {
         return;
     }
+    internal_stop(front->internal);
     for (int i = 0; i < front->loop_count; i++) {
         loop_stop(front->loops[i]);
     }
@@ -360,6 +378,7 @@ const struct frontend http_frontend = {
     .listeners = http_listeners,
     .start = http_start,
     .drain = http_drain,
+    .drain_heard = http_drain_heard,
     .drained = http_drained,
     .stop = http_stop,
     .tick = http_tick,
