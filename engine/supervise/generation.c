@@ -304,7 +304,7 @@ void seat_ready(struct generation *g, uint64_t now)
 
 void seat_failed(struct generation *g, const char *why)
 {
-    snprintf(g->seat->last_failure, sizeof(g->seat->last_failure), "%s", why);
+    snprintf(g->failure, sizeof(g->failure), "%s", why);
 }
 
 static void refill(struct seat *seat, uint64_t now)
@@ -339,11 +339,17 @@ static void replace_dead(struct seat *seat, uint64_t now)
     seat->start_at_us = seat->refilled_us + seat->limits.refill_us;
 }
 
-/* Clients of a pool that nothing can serve get an answer, not a wait. */
+/* Clients of a pool that nothing can serve get an answer, not a wait. Seats share their sockets: while
+ * another one serves, a stand-in would take its requests away. */
 static void call_standin(struct seat *seat, uint64_t now)
 {
-    if (!seat->crash_loop || seat_serving(seat) || in_state(seat, GENERATION_STARTING) ||
-        now < seat->standin_after_us) {
+    struct generation *serving = seat_serving(seat);
+    if (serving && serving->standin && seat->hooks->others_serve(seat)) {
+        drain(serving, seat->limits.drain_us, now);
+        return;
+    }
+    if (!seat->crash_loop || serving || in_state(seat, GENERATION_STARTING) || now < seat->standin_after_us ||
+        seat->hooks->others_serve(seat)) {
         return;
     }
     struct generation *g = add(seat, seat->last_number + 1, GENERATION_STARTING, now);
@@ -362,14 +368,14 @@ void seat_exited(struct generation *g, const char *how, uint64_t now)
     struct seat *seat = g->seat;
     enum generation_state was = g->state;
     bool standin = g->standin;
-    char why[sizeof(seat->last_failure)];
-    snprintf(why, sizeof(why), "%s", seat->last_failure[0] ? seat->last_failure : how);
+    char why[sizeof(g->failure)];
+    snprintf(why, sizeof(why), "%s", g->failure[0] ? g->failure : how);
     drop(g);
     if (was == GENERATION_STARTING && !standin) {
-        seat->last_failure[0] = '\0';
         start_failed(seat, why, now);
     }
     if (was == GENERATION_READY && !standin) {
+        snprintf(seat->last_failure, sizeof(seat->last_failure), "it ended %s", how);
         replace_dead(seat, now);
     }
     try_swap(seat, now);
@@ -460,11 +466,16 @@ static uint64_t sooner(uint64_t a, uint64_t b)
     return a == 0 || (b != 0 && b < a) ? b : a;
 }
 
+/* Only times at which seat_tick can act: a time that has passed and does nothing would let the owner spin. */
 uint64_t seat_next_us(const struct seat *seat)
 {
-    uint64_t next = sooner(seat->warm_until_us, seat->start_at_us);
-    if (seat->swap_wanted && count_state(seat, GENERATION_DRAINING) < seat->limits.max_draining) {
-        next = sooner(next, seat->swap_after_us);
+    uint64_t next = seat->warm_until_us;
+    if (!in_state(seat, GENERATION_STARTING)) {
+        next = sooner(next, seat->start_at_us);
+        if (seat->swap_wanted && next == 0 &&
+            count_state(seat, GENERATION_DRAINING) < seat->limits.max_draining) {
+            next = seat->swap_after_us;
+        }
     }
     for (const struct generation *g = seat->generations; g; g = g->next) {
         next = sooner(next, g->deadline_us);

@@ -34,6 +34,7 @@ struct generation {
     bool damaged;         /* something crashed in it */
     bool standin;         /* without PHP: answers that nothing serves this pool at the moment */
     uint64_t drain_us;    /* DRAINING: how long it may take once it has confirmed the order; 0 = it has */
+    char failure[256];    /* why it could not start, as it said */
     pid_t pid;
     void *process; /* the owner's */
     struct seat *seat;
@@ -50,6 +51,7 @@ struct generation_hooks {
     void (*kill)(struct generation *g);
     void (*forget)(struct generation *g); /* g is over: free process */
     void (*changed)(struct seat *seat);   /* something that others may wait for has happened */
+    bool (*others_serve)(const struct seat *seat); /* another seat of the same pool, with PHP */
 };
 
 struct generation_limits {
@@ -92,7 +94,7 @@ struct seat {
     uint64_t refilled_us;
     bool crash_loop;
     uint64_t standin_after_us; /* the next stand-in is not before this */
-    char last_failure[256];
+    char last_failure[256]; /* of a start, or how a process that served came to its end; for people */
     uint64_t swaps; /* completed */
 };
 

@@ -217,6 +217,18 @@ static void hook_changed(struct seat *seat)
     }
 }
 
+static bool hook_others_serve(const struct seat *seat)
+{
+    const struct member *m = seat->owner;
+    for (int i = 0; i < m->seat_count; i++) {
+        const struct generation *g = seat_serving(&m->seats[i]);
+        if (&m->seats[i] != seat && g && !g->standin) {
+            return true;
+        }
+    }
+    return false;
+}
+
 const struct generation_hooks launch_hooks = {
     .launch = hook_launch,
     .ask_warm_list = hook_ask_warm_list,
@@ -225,6 +237,7 @@ const struct generation_hooks launch_hooks = {
     .kill = hook_kill,
     .forget = hook_forget,
     .changed = hook_changed,
+    .others_serve = hook_others_serve,
 };
 
 /* ---- what it says */

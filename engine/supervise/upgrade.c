@@ -97,8 +97,8 @@ static void adopt(struct supervisor *s, const char *line)
         m = add_orphanage(s, line + name_at);
         seat = 0;
     }
-    struct generation *g =
-        seat_adopt(&m->seats[seat], number, (enum generation_state)(state & ~STATE_STANDIN), pid, deadline, clock_us());
+    struct generation *g = seat_adopt(
+        &m->seats[seat], number, (enum generation_state)(state & ~STATE_STANDIN), pid, deadline, clock_us());
     g->standin = (state & STATE_STANDIN) != 0;
     struct child *child = child_add(m, g, pid);
     child->channel = usable(channel);
@@ -153,10 +153,12 @@ static int write_state(const struct supervisor *s)
     }
     for (const struct child *c = s->children; c; c = c->next) {
         const struct generation *g = c->generation;
-        if (dprintf(fd, "%d %u %d %d %d %d %d %llu %llu %s\n", (int)c->pid, g->number, g->seat->index,
-                    (int)g->state | (g->standin ? STATE_STANDIN : 0), c->channel, c->pipes[OUTPUT_STDOUT], c->pipes[OUTPUT_STDERR],
-                    (unsigned long long)g->deadline_us, (unsigned long long)c->started_us,
-                    c->member->name) < 0) {
+        int state = (int)g->state | (g->standin ? STATE_STANDIN : 0);
+        /* the new image does not know which drain it is that gets confirmed: it has its whole time */
+        uint64_t deadline = g->drain_us > 0 ? clock_us() + g->drain_us : g->deadline_us;
+        if (dprintf(fd, "%d %u %d %d %d %d %d %llu %llu %s\n", (int)c->pid, g->number, g->seat->index, state,
+                    c->channel, c->pipes[OUTPUT_STDOUT], c->pipes[OUTPUT_STDERR],
+                    (unsigned long long)deadline, (unsigned long long)c->started_us, c->member->name) < 0) {
             close(fd);
             return -1;
         }
