@@ -58,6 +58,9 @@ struct frontend {
     void (*drain)(struct pool *pool);
     /* Control thread, may be NULL: every thread of this front end has acted on it (polled while draining). */
     bool (*drain_heard)(struct pool *pool);
+    /* Control thread, may be NULL: a connection that an older process of this pool has handed over (see
+     * pool_hand_over) comes in. Takes the descriptor. */
+    void (*adopt)(struct pool *pool, int fd, int kind);
     /* Control thread: nothing of this front end is still connected or running (polled while draining). */
     bool (*drained)(struct pool *pool);
     /* Control thread: after the workers ended; join loops, free. */
@@ -244,6 +247,11 @@ const struct pool_conf *pool_conf(const struct pool *pool);
 void *pool_front(const struct pool *pool,
                  const struct frontend *frontend); /* the front end's per-process data */
 void pool_set_front(struct pool *pool, const struct frontend *frontend, void *data);
+/* While draining, any thread: gives an idle connection to the process that serves the pool from now on, so that
+ * no request can get lost on its way to a connection that is just being closed. kind: for adopt. True: it is
+ * given, and the caller closes its own descriptor, which no wait set knows any more. */
+bool pool_hand_over(const struct frontend *frontend, int fd, int kind);
+bool pool_can_hand_over(void); /* there is somebody to take it */
 bool pool_draining(const struct pool *pool); /* any thread */
 
 /* Rules of PHP's CGI that front ends must follow (ini, per pool): worker's thread. */
@@ -292,6 +300,7 @@ enum pool_event {
     POOL_EVENTS
 };
 void pool_count_event(struct pool *pool, enum pool_event event);
+void pool_count_events(struct pool *pool, enum pool_event event, uint64_t count);
 void pool_count_connection(struct pool *pool, int change); /* +1: a client has connected, -1: it is gone */
 void pool_count_accepted(struct pool *pool);    /* "accepted conn": one a request, as php-fpm counts */
 void pool_count_reading(struct worker *worker); /* this worker's state: Reading headers */

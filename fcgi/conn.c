@@ -123,11 +123,30 @@ static void park(struct fcgi_conn *c)
     }
 }
 
+/* To the process that serves the pool from now on. True: the connection is not ours any more. */
+static bool hand_over(struct fcgi_conn *c)
+{
+    if (!pool_can_hand_over()) {
+        return false;
+    }
+    if (c->waited) { /* the wait set would hear of what the other process is sent */
+        pool_wait_forget(c->front->pool, &c->wait);
+        c->waited = false;
+    }
+    if (!pool_hand_over(&fcgi_frontend, c->wait.fd, c->kind)) {
+        return false;
+    }
+    conn_close(c, "handed over");
+    return true;
+}
+
 void conn_answered(struct fcgi_conn *c, bool keep, bool clean)
 {
     if (keep) {
         enter(c, CONN_IDLE, c->front->idle_ms);
-        park(c);
+        if (!atomic_load(&c->front->draining) || !hand_over(c)) {
+            park(c);
+        }
     } else if (clean) {
         conn_close(c, "answered");
     } else {
@@ -143,6 +162,9 @@ void conn_evict(struct waitable *w)
     struct fcgi_conn *c = conn_of(w);
     char byte;
 
+    if ((c->state == CONN_IDLE || c->state == CONN_NEW) && hand_over(c)) {
+        return;
+    }
     if (c->state == CONN_IDLE && recv(w->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0) {
         conn_close(c, "drained");
     } else { /* a request is on its way: it is still served */
@@ -197,7 +219,9 @@ static void wait_for_head(struct fcgi_conn *c, struct fcgi_exchange *x)
             enter(c, CONN_HEAD, FCGI_HEAD_MS);
         }
     } else if (atomic_load(&c->front->draining) && c->state != CONN_NEW) {
-        conn_close(c, "drained");
+        if (!hand_over(c)) {
+            conn_close(c, "drained");
+        }
         return;
     } else if (c->state != CONN_NEW) {
         enter(c, CONN_IDLE, c->front->idle_ms);
@@ -331,27 +355,56 @@ static void serve(struct fcgi_conn *c, struct worker *worker)
     }
 }
 
-void conn_accepted(struct fcgi_front *front, int kind, int fd, const struct sockaddr_storage *peer,
-                   struct worker *worker)
+/* In state CONN_NEW, open and counted; NULL: the descriptor is closed. */
+static struct fcgi_conn *create(struct fcgi_front *front, int kind, int fd,
+                                const struct sockaddr_storage *peer)
 {
     struct fcgi_conn *c = calloc(1, sizeof(*c));
-    int one = 1;
 
     if (!c) {
         log_limited(LEVEL_ERROR, "fcgi: no memory for a connection");
         close(fd);
-        return;
+        return NULL;
     }
     c->wait = (struct waitable){.fd = fd, .ready = ready, .expire = expired, .reserved = kind == FCGI_STATUS};
     c->front = front;
     c->kind = kind;
     sock_ip(peer, c->ip, sizeof(c->ip));
+    atomic_fetch_add(&front->open, 1);
+    pool_count_connection(front->pool, 1);
+    return c;
+}
+
+void conn_accepted(struct fcgi_front *front, int kind, int fd, const struct sockaddr_storage *peer,
+                   struct worker *worker)
+{
+    struct fcgi_conn *c = create(front, kind, fd, peer);
+    int one = 1;
+
+    if (!c) {
+        return;
+    }
     if (peer->ss_family != AF_UNIX) {
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     }
     sock_set_timeouts(fd, FCGI_BODY_WAIT_MS, FCGI_WRITE_WAIT_MS);
-    atomic_fetch_add(&front->open, 1);
-    pool_count_connection(front->pool, 1);
     enter(c, CONN_NEW, FCGI_FIRST_BYTE_MS);
     serve(c, worker);
+}
+
+void conn_adopted(struct fcgi_front *front, int kind, int fd)
+{
+    struct sockaddr_storage peer = {.ss_family = AF_UNIX};
+    socklen_t n = sizeof(peer);
+    struct fcgi_conn *c = NULL;
+
+    if (getpeername(fd, (struct sockaddr *)&peer, &n) == 0) {
+        c = create(front, kind, fd, &peer);
+    } else {
+        close(fd);
+    }
+    if (c) {
+        enter(c, CONN_IDLE, front->idle_ms);
+        park(c);
+    }
 }

@@ -52,8 +52,10 @@ void conn_accepted(struct fcgi_front *front, int kind, int fd, const struct sock
 void conn_answered(struct fcgi_conn *c, bool keep, bool clean);
 /* The one destructor; the owner. why: a word for the debug log. */
 void conn_close(struct fcgi_conn *c, const char *why);
-/* Control thread, with a connection that was taken out of the wait set: close it unless it is in the middle
- * of something. */
+/* Control thread. One that another process of the pool has kept open. Takes over the descriptor. */
+void conn_adopted(struct fcgi_front *front, int kind, int fd);
+/* Control thread, with a connection that was taken out of the wait set: hand it over, or close it, unless it
+ * is in the middle of something. */
 void conn_evict(struct waitable *w);
 
 /* Control records that we answer ourselves; never wait. False: the peer does not read, or is gone. */

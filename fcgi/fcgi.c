@@ -1,6 +1,7 @@
 /* The FastCGI front end's table: what the engine calls, and when, is in engine/engine.h. */
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "engine/base/log.h"
 #include "fcgi/conn.h"
@@ -107,6 +108,17 @@ static bool fcgi_drained(struct pool *pool)
     return atomic_load(&front->open) == 0;
 }
 
+static void fcgi_adopt(struct pool *pool, int fd, int kind)
+{
+    struct fcgi_front *front = pool_front(pool, &fcgi_frontend);
+
+    if (front && (kind == FCGI_PLAIN || kind == FCGI_STATUS)) {
+        conn_adopted(front, kind, fd);
+    } else {
+        close(fd);
+    }
+}
+
 static void fcgi_tick(struct pool *pool)
 {
     struct fcgi_front *front = pool_front(pool, &fcgi_frontend);
@@ -124,6 +136,7 @@ const struct frontend fcgi_frontend = {
     .start = fcgi_start,
     .drain = fcgi_drain,
     .drained = fcgi_drained,
+    .adopt = fcgi_adopt,
     .stop = fcgi_stop,
     .tick = fcgi_tick,
 };

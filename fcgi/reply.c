@@ -364,7 +364,7 @@ static void finish(struct fcgi_exchange *x)
     enum body_end end = body_skip(x);
     bool readable = end == BODY_WHOLE || end == BODY_ABORTED;
 
-    x->keep = x->keep && readable && !atomic_load(&c->front->draining);
+    x->keep = x->keep && readable && (!atomic_load(&c->front->draining) || pool_can_hand_over());
     if (x->keep && x->input_at < x->input_n) {
         return; /* the next request is in our buffer: conn_serve goes on with it after this one */
     }

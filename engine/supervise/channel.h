@@ -17,12 +17,14 @@ enum channel_type {
     CHANNEL_CRASH,     /* text: the crash report */
     CHANNEL_WARM_LIST, /* descriptor of a memfd: paths of cached scripts, one a line */
     CHANNEL_DRAINING,  /* the order was heard, by every thread that takes new work */
+    CHANNEL_HAND_OVER, /* a draining process's idle connection; text: its front end; number: kind */
     CHANNEL_DRAINED,   /* nothing left; it exits next */
     /* supervisor -> engine process */
     CHANNEL_DRAIN = 32, /* number: milliseconds until the supervisor kills */
     CHANNEL_STOP,       /* end now: running requests are cut */
     CHANNEL_LOGS, /* descriptors: new error log, access log, slow log (-1 are left out; number = bit mask) */
     CHANNEL_WANT_WARM_LIST,
+    CHANNEL_ADOPT, /* as CHANNEL_HAND_OVER */
 };
 
 #define CHANNEL_TEXT_MAX 8192

@@ -242,6 +242,16 @@ const struct generation_hooks launch_hooks = {
 
 /* ---- what it says */
 
+/* From a process that drains to the one that serves. Without one the connection ends here. */
+static void pass_on(const struct generation *from, const struct channel_message *m)
+{
+    struct generation *to = seat_serving(from->seat);
+    struct child *child = to ? to->process : NULL;
+    if (child && to != from && child->channel >= 0 && m->fd_count == 1) {
+        channel_send(child->channel, CHANNEL_ADOPT, m->number, m->text, m->fds, 1);
+    }
+}
+
 static void obey(struct child *child, struct channel_message *m)
 {
     struct generation *g = child->generation;
@@ -251,6 +261,7 @@ static void obey(struct child *child, struct channel_message *m)
     case CHANNEL_DRAINING: seat_heard(g, now); break;
     case CHANNEL_FAILED: seat_failed(g, m->text); break;
     case CHANNEL_SWAP: seat_asked(g, m->text, m->number != 0, now); break;
+    case CHANNEL_HAND_OVER: pass_on(g, m); break;
     case CHANNEL_CRASH:
         report_crash(child->member->supervisor, child->member, child->pid, m->text);
         if (m->number == SIGSEGV || m->number == SIGBUS) {

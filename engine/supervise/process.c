@@ -33,6 +33,7 @@
 
 #define TICK_MS          100
 #define WARM_BUDGET_MS   5000
+#define LAST_LINES_MS    1000 /* for the access log's reader, at the end */
 #define WARM_LIST_MAX    (4u << 20)
 #define LISTENERS_FROM   512
 #define INTERRUPT_MAX_US (2 * CLOCK_US_PER_SECOND) /* before the deadline, so that scripts can still end */
@@ -226,6 +227,32 @@ static uint32_t count_all_workers(void *ctx)
     return count;
 }
 
+static void count_dropped_lines(void *ctx, uint64_t lines)
+{
+    pool_count_events(ctx, EVENT_LOG_DROPPED, lines);
+}
+
+/* What a front end has its own row for wins over the pool's. */
+static const char *access_format(const struct pool_conf *pool)
+{
+    void *in;
+    const struct setting_row *row = pool_setting(pool, "http.access_log_format", &in);
+    const char *own = row ? *(char *const *)((const char *)in + row->offset) : NULL;
+    return own && *own ? own : pool->s.access_format;
+}
+
+static void open_access_log(struct control *c)
+{
+    const struct process_args *args = c->args;
+    c->access_log =
+        access_log_create(args->access_log_fd, access_format(args->pool), args->pool->s.access_suppress_path);
+    if (c->access_log && access_log_start(c->access_log, args->config->global.service_name,
+                                          count_dropped_lines, c->pool) != 0) {
+        log_sys(LEVEL_WARNING, "[pool %s] the access log gets no thread of its own", args->pool->name);
+    }
+    pool_set_logs(c->pool, c->access_log, args->slow_log_fd);
+}
+
 static const char *start(struct control *c, const struct listener *own)
 {
     const struct process_args *args = c->args;
@@ -248,9 +275,7 @@ static const char *start(struct control *c, const struct listener *own)
         c->server.count++;
     }
     pool_set_server(c->pool, &c->server);
-    c->access_log = access_log_create(args->access_log_fd, args->pool->s.access_format,
-                                      args->pool->s.access_suppress_path);
-    pool_set_logs(c->pool, c->access_log, args->slow_log_fd);
+    open_access_log(c);
     if (start_frontends(c, own) != 0) {
         return "a front end did not start";
     }
@@ -262,6 +287,13 @@ static const char *start(struct control *c, const struct listener *own)
 }
 
 /* ---- the control loop */
+
+static int hand_over_channel; /* constant once there are threads */
+
+static bool hand_over(const struct frontend *frontend, int fd, int kind)
+{
+    return channel_send(hand_over_channel, CHANNEL_HAND_OVER, kind, frontend->name, &fd, 1) == 0;
+}
 
 static void begin_drain(struct control *c, uint64_t ms)
 {
@@ -320,12 +352,23 @@ static void send_warm_list(struct control *c)
     free(list);
 }
 
+static void adopt(struct control *c, struct channel_message *m)
+{
+    for (size_t i = 0; frontends[i] && m->fd_count == 1; i++) {
+        if (frontends[i]->adopt && strcmp(frontends[i]->name, m->text) == 0) {
+            m->fd_count = 0;
+            frontends[i]->adopt(c->pool, m->fds[0], (int)m->number);
+        }
+    }
+}
+
 static void obey(struct control *c, struct channel_message *m)
 {
     switch (m->type) {
     case CHANNEL_DRAIN: begin_drain(c, m->number > 0 ? (uint64_t)m->number : c->args->drain_ms); break;
     case CHANNEL_STOP: c->stopping = true; break;
     case CHANNEL_LOGS: replace_logs(c, m); break;
+    case CHANNEL_ADOPT: adopt(c, m); break;
     case CHANNEL_WANT_WARM_LIST: send_warm_list(c); break;
     default: break;
     }
@@ -341,6 +384,7 @@ static void hear_supervisor(struct control *c)
     }
     if (rc < 0 && !c->orphan) {
         c->orphan = true;
+        atomic_store(&pool_on_hand_over, NULL);
         log_write(c->draining ? LEVEL_DEBUG : LEVEL_ERROR, __func__, __LINE__,
                   "[pool %s] the supervisor is gone; engine process %d finishes what it runs and ends",
                   c->args->pool->name, (int)getpid());
@@ -407,15 +451,11 @@ static void tick(struct control *c)
 
 static bool is_drained(struct control *c)
 {
-    if (!c->draining || !pool_idle(c->pool)) {
-        return false;
+    bool drained = c->draining;
+    for (size_t i = 0; c->draining && frontends[i]; i++) { /* each is asked: they act on it */
+        drained &= !frontends[i]->drained || frontends[i]->drained(c->pool);
     }
-    for (size_t i = 0; frontends[i]; i++) {
-        if (frontends[i]->drained && !frontends[i]->drained(c->pool)) {
-            return false;
-        }
-    }
-    return true;
+    return drained && pool_idle(c->pool);
 }
 
 static void control_loop(struct control *c)
@@ -448,6 +488,7 @@ static void control_loop(struct control *c)
 static void end(struct control *c)
 {
     if (!c->draining || !is_drained(c)) {
+        access_log_stop(c->access_log, LAST_LINES_MS);
         return;
     }
     channel_send(c->args->channel, CHANNEL_DRAINED, 0, NULL, NULL, 0);
@@ -457,6 +498,7 @@ static void end(struct control *c)
             frontends[i]->stop(c->pool);
         }
     }
+    access_log_stop(c->access_log, LAST_LINES_MS);
     if (all_ended) {
         pool_destroy(c->pool);
         c->executor->stop();
@@ -472,6 +514,8 @@ _Noreturn void process_main(const struct process_args *args)
         _exit(EXIT_SOFTWARE);
     }
     crash_report_init(args->channel);
+    hand_over_channel = args->channel;
+    atomic_store(&pool_on_hand_over, hand_over);
     const char *failure = start(&c, own);
     if (failure) {
         channel_send(args->channel, CHANNEL_FAILED, 0, failure, NULL, 0);

@@ -89,6 +89,20 @@ void pool_set_front(struct pool *pool, const struct frontend *frontend, void *da
     pool->front[place_of(frontend)] = data;
 }
 
+bool (*_Atomic pool_on_hand_over)(const struct frontend *frontend, int fd, int kind);
+
+bool pool_can_hand_over(void)
+{
+    return atomic_load(&pool_on_hand_over) != NULL;
+}
+
+bool pool_hand_over(const struct frontend *frontend, int fd, int kind)
+{
+    bool (*give)(const struct frontend *, int, int) = atomic_load(&pool_on_hand_over);
+
+    return give && give(frontend, fd, kind);
+}
+
 bool pool_draining(const struct pool *pool)
 {
     return atomic_load_explicit(&pool->draining, memory_order_relaxed);
@@ -148,11 +162,16 @@ bool pool_logs_access(const struct pool *pool)
     return pool->access_log != NULL;
 }
 
-void pool_count_event(struct pool *pool, enum pool_event event)
+void pool_count_events(struct pool *pool, enum pool_event event, uint64_t count)
 {
     if (pool->counters) {
-        atomic_fetch_add_explicit(&pool->counters->events[event], 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&pool->counters->events[event], count, memory_order_relaxed);
     }
+}
+
+void pool_count_event(struct pool *pool, enum pool_event event)
+{
+    pool_count_events(pool, event, 1);
 }
 
 void pool_count_connection(struct pool *pool, int change)

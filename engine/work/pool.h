@@ -55,5 +55,7 @@ uint32_t pool_generation(const struct pool *pool);
 extern void (*pool_on_crash)(struct pool *pool, const struct worker *w);
 /* In the crash handler, on the crashed thread: async-signal-safe. May be NULL. */
 extern void (*pool_crash_alarm)(void);
+/* What pool_hand_over calls; NULL while there is nobody to give a connection to. */
+extern bool (*_Atomic pool_on_hand_over)(const struct frontend *frontend, int fd, int kind);
 
 #endif

@@ -164,8 +164,8 @@ def test_crashes_at_random_moments(faulty, front):
 def test_a_crash_loop_is_no_fork_storm(faulty, workdir):
     """PHP cannot start any more: what serves goes on; when that dies, the pool says so and tries at intervals."""
     server = faulty(php=(f"fault.start_file={workdir}/broken",))
-    open(f"{workdir}/broken", "w").close()
     first = server.serving_pid()
+    open(f"{workdir}/broken", "w").close()
     with server.load("http", connections=2) as load:
         server.server.signal(signal.SIGUSR2)
         server.server.wait_message("the old one goes on serving")
