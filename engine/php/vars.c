@@ -256,9 +256,18 @@ void vars_register_server(zval *array)
     set_ours(array, t->request);
 }
 
-/* $_ENV (filtered) and getenv() without arguments (as it came). */
+/* $_ENV (filtered) and getenv() without arguments (as it came). Where $_SERVER is made already, $_ENV is its
+ * copy, as in php-fpm. */
 static void import_env(zval *array)
 {
+    zval *server = &PG(http_globals)[TRACK_VARS_SERVER];
+
+    if (Z_TYPE_P(server) == IS_ARRAY && Z_ARR_P(server) != Z_ARR_P(array) &&
+        zend_hash_num_elements(Z_ARRVAL_P(server)) > 0) {
+        zend_array_destroy(Z_ARR_P(array));
+        ZVAL_ARR(array, zend_array_dup(Z_ARR_P(server)));
+        return;
+    }
     env_import(Z_ARRVAL_P(array));
     if (php_thread && php_thread->request) {
         set_parameters(array, php_thread->request, PARSE_ENV);
