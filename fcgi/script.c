@@ -1,7 +1,7 @@
 /* From CGI variables to a script: see script.h. With cgi.fix_pathinfo (the default) the script is the
  * longest leading part of the path that is a file, and PATH_INFO what follows it; the variables are rebuilt
- * around that and their old values kept as ORIG_*. Without it the web server's word is taken. One stat() for
- * a script that exists. Worker's thread; strings live in the request's arena. */
+ * around that and their old values kept as ORIG_*. Without it the web server's word is taken. At most one
+ * stat() for a script that exists. Worker's thread; strings live in the request's arena. */
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -12,6 +12,7 @@
 #include "engine/base/log.h"
 #include "fcgi/pages.h"
 #include "fcgi/script.h"
+#include "fcgi/seen_file.h"
 
 /* What the web server said, while it is being worked out. A NULL is an absent variable. */
 struct facts {
@@ -363,7 +364,6 @@ static void take_path(struct facts *f)
 
 static void fix_pathinfo(struct facts *f, const struct cgi_rules *rules)
 {
-    struct stat st;
     size_t n;
 
     if (!f->root && rules->doc_root) {
@@ -376,7 +376,7 @@ static void fix_pathinfo(struct facts *f, const struct cgi_rules *rules)
     f->old_name = f->name;
     undo_apache_action(f);
     n = strlen(f->script);
-    if (n && (f->script[n - 1] == '/' || stat(f->script, &st) < 0)) {
+    if (n && (f->script[n - 1] == '/' || !seen_file_exists(f->script, n))) {
         strip_path(f);
     } else {
         take_path(f);

@@ -318,10 +318,15 @@ void request_run(struct worker *w, struct request *r)
     if (!r->finished) {
         request_finish(r);
     }
-    uint64_t wall_us = clock_us() - atomic_load_explicit(&w->slot->accepted_us, memory_order_relaxed);
+    uint64_t now = clock_us();
 
-    atomic_store_explicit(&w->slot->duration_us, wall_us, memory_order_relaxed);
-    atomic_store_explicit(&w->slot->last_cpu_us, request_cpu_us(w, wall_us), memory_order_relaxed);
+    atomic_store_explicit(&w->slot->duration_us,
+                          now - atomic_load_explicit(&w->slot->accepted_us, memory_order_relaxed),
+                          memory_order_relaxed);
+    /* Not since it was accepted: time in the queue is no CPU time, and would make each one worth a reading.
+     */
+    atomic_store_explicit(&w->slot->last_cpu_us, request_cpu_us(w, now - r->times.started),
+                          memory_order_relaxed);
     note_peak(w);
     w->requests++;
     request_end(w);
