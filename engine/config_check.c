@@ -333,9 +333,8 @@ static int check_directories(struct config *c, struct pool_conf *pool)
     return check_directory(pool, "chdir", s->chdir, s->chroot);
 }
 
-static int check_access_format(const struct pool_conf *pool)
+static int check_one_format(const struct pool_conf *pool, const char *name, const char *format)
 {
-    const char *format = pool->s.access_format;
     char error[256];
 
     if (!format || strcmp(format, "json") == 0 || strcmp(format, "combined") == 0) {
@@ -343,10 +342,23 @@ static int check_access_format(const struct pool_conf *pool)
     }
     if (access_format_check(format, error, sizeof error) < 0) {
         log_warning("%s", error);
-        log_error("[pool %s] wrong format for access.format '%s'", pool->name, format);
+        log_error("[pool %s] wrong format for %s '%s'", pool->name, name, format);
         return -1;
     }
     return 0;
+}
+
+static int check_access_format(const struct pool_conf *pool)
+{
+    static const char http_row[] = "http.access_log_format";
+    void *in;
+    const struct setting_row *row = pool_setting(pool, http_row, &in);
+    const char *http = row ? *(char *const *)((const char *)in + row->offset) : NULL;
+
+    if (check_one_format(pool, "access.format", pool->s.access_format) < 0) {
+        return -1;
+    }
+    return http && *http ? check_one_format(pool, http_row, http) : 0;
 }
 
 /* ---- all ---- */

@@ -262,6 +262,10 @@ static void write_access_log(struct php_thread *t)
     if (!log) {
         return;
     }
+    if (access_log_waits(log)) {
+        r->auth_user = r->auth_user ? arena_dup(r->arena, r->auth_user, strlen(r->auth_user)) : NULL;
+        return;
+    }
     if (access_log_wants_cpu(log)) {
         struct rusage used;
 
@@ -288,7 +292,9 @@ static void script_done(struct php_thread *t)
     r->auth_user = SG(request_info).auth_user;
     t->memory_peak = zend_memory_peak_usage(true);
     write_access_log(t);
-    r->auth_user = NULL; /* PHP frees it in its shutdown */
+    if (!access_log_waits(pool_access_log(r->pool))) {
+        r->auth_user = NULL; /* PHP frees it in its shutdown */
+    }
     if (SG(request_info).path_translated) {
         efree(SG(request_info).path_translated);
         SG(request_info).path_translated = NULL;

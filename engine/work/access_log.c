@@ -1,8 +1,7 @@
-/* php-fpm's access log. The format is compiled once, when the log is made; a line is composed on the worker's
- * stack and leaves in one write(2), so that lines of many threads and processes never mix in one O_APPEND
- * file.
+/* The access log. php-fpm's format is compiled once, when the log is made; a line is composed on its thread's
+ * stack and goes to the log's writer (log_writer.h), or, where none was started, out in one write(2).
  *
- * Worker threads write; any thread may exchange the descriptor, which stays its owner's. */
+ * Worker and loop threads put lines in; any thread may exchange the descriptor, which stays its owner's. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +12,9 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/work/access_line.h"
 #include "engine/work/access_log.h"
+#include "engine/work/log_writer.h"
 #include "engine/work/worker.h"
 
 #define LINE_MAX_BYTES 1024 /* php-fpm's: longer lines are cut */
@@ -27,8 +28,13 @@ struct piece {
     size_t n;
 };
 
+enum form { FORM_FPM, FORM_JSON, FORM_COMBINED };
+
 struct access_log {
     _Atomic int fd;
+    enum form form;
+    const char *service;       /* in JSON lines; NULL = none */
+    struct log_writer *writer; /* NULL: whoever makes a line writes it */
     struct piece *pieces;
     size_t count;
     const struct setting_pair *suppress;
@@ -214,7 +220,10 @@ struct access_log *access_log_create(int fd, const char *format, const struct se
     if (!log) {
         return NULL;
     }
-    log->pieces = compile(format, &log->count, error, sizeof(error));
+    log->form = strcmp(format, "json") == 0       ? FORM_JSON
+                : strcmp(format, "combined") == 0 ? FORM_COMBINED
+                                                  : FORM_FPM;
+    log->pieces = compile(log->form == FORM_FPM ? format : "", &log->count, error, sizeof(error));
     if (!log->pieces) {
         log_warning("%s", error);
         free(log);
@@ -228,9 +237,27 @@ struct access_log *access_log_create(int fd, const char *format, const struct se
     return log;
 }
 
+int access_log_start(struct access_log *log, const char *service, void (*dropped)(void *ctx, uint64_t lines),
+                     void *ctx)
+{
+    log->service = service;
+    log->writer = log_writer_create(&log->fd, "access log", dropped, ctx);
+    return log->writer ? 0 : -1;
+}
+
+void access_log_stop(struct access_log *log, unsigned wait_ms)
+{
+    if (log && log->writer) {
+        log_writer_stop(log->writer, wait_ms);
+    }
+}
+
 void access_log_destroy(struct access_log *log)
 {
     if (log) {
+        if (log->writer) {
+            log_writer_destroy(log->writer);
+        }
         free_pieces(log->pieces, log->count);
         free(log);
     }
@@ -244,6 +271,11 @@ void access_log_set_fd(struct access_log *log, int fd)
 bool access_log_wants_cpu(const struct access_log *log)
 {
     return log && log->wants_cpu;
+}
+
+bool access_log_waits(const struct access_log *log)
+{
+    return log && log->form != FORM_FPM;
 }
 
 /* -- one line ------------------------------------------------------------------------------------------ */
@@ -396,33 +428,50 @@ static bool suppressed(const struct access_log *log, const struct request *r)
     return false;
 }
 
-void access_log_write(struct access_log *log, const struct request *r, const struct access_facts *facts)
+/* php-fpm's form; its length, newline included. */
+static size_t fpm_line(const struct access_log *log, const struct request *r,
+                       const struct access_facts *facts, struct line *l)
 {
-    struct line l;
+    l->n = 0;
+    l->cut = false;
+    for (size_t i = 0; i < log->count && !l->cut; i++) {
+        add_piece(l, &log->pieces[i], r, facts);
+    }
+    /* One request is one line, whatever bytes its client sent. */
+    for (size_t i = 0; i < l->n; i++) {
+        if (l->text[i] == '\n' || l->text[i] == '\r') {
+            l->text[i] = ' ';
+        }
+    }
+    l->text[l->n++] = '\n';
+    if (l->cut) {
+        log_limited(LEVEL_NOTICE, "the log buffer is full (%d). The access log request has been truncated.",
+                    LINE_MAX_BYTES);
+    }
+    return l->n;
+}
+
+static void put(struct access_log *log, int fd, const char *text, size_t n)
+{
+    if (log->writer) {
+        log_writer_put(log->writer, text, n);
+    } else if (write(fd, text, n) < 0) {
+        log_limited(LEVEL_WARNING, "cannot write to the access log");
+    }
+}
+
+void access_log_write(struct access_log *log, struct request *r, const struct access_facts *facts)
+{
     int fd = log ? atomic_load(&log->fd) : -1;
+    struct line line;
+    char text[ACCESS_LINE_MAX];
 
     if (fd < 0 || suppressed(log, r)) {
         return;
     }
-    l.n = 0;
-    l.cut = false;
-    for (size_t i = 0; i < log->count && !l.cut; i++) {
-        add_piece(&l, &log->pieces[i], r, facts);
-    }
-    /* One request is one line, whatever bytes its client sent. */
-    for (size_t i = 0; i < l.n; i++) {
-        if (l.text[i] == '\n' || l.text[i] == '\r') {
-            l.text[i] = ' ';
-        }
-    }
-    l.text[l.n++] = '\n';
-    ssize_t written = write(fd, l.text, l.n);
-
-    if (l.cut) {
-        log_limited(LEVEL_NOTICE, "the log buffer is full (%d). The access log request has been truncated.",
-                    LINE_MAX_BYTES);
-    }
-    if (written < 0) {
-        log_limited(LEVEL_WARNING, "cannot write to the access log");
+    switch (log->form) {
+    case FORM_FPM: put(log, fd, line.text, fpm_line(log, r, facts, &line)); break;
+    case FORM_JSON: put(log, fd, text, access_line_json(r, facts, log->service, text)); break;
+    case FORM_COMBINED: put(log, fd, text, access_line_combined(r, facts, text)); break;
     }
 }

@@ -150,10 +150,11 @@ void pool_account(struct pool *pool, struct metrics_block *counters, struct requ
     metrics_add_request(counters, r, now);
     if (pool->access_log && !r->logged) {
         uint64_t arrived = r->times.accepted ? r->times.accepted : r->times.started;
+        uint64_t ended = r->times.finished ? r->times.finished : now;
 
         r->logged = true;
         access_log_write(pool->access_log, r,
-                         &(struct access_facts){.duration_us = arrived ? now - arrived : 0});
+                         &(struct access_facts){.duration_us = arrived ? ended - arrived : 0});
     }
 }
 

@@ -1,0 +1,14 @@
+/* Access log lines of fixed forms: JSON, and the "combined" form that log analysers know. Any thread. */
+#ifndef ENGINE_WORK_ACCESS_LINE_H
+#define ENGINE_WORK_ACCESS_LINE_H
+
+#include "engine/work/access_log.h"
+
+#define ACCESS_LINE_MAX 13312
+
+/* A whole line with its newline in out, of ACCESS_LINE_MAX bytes; its length. Long texts are cut, the line is
+ * always well-formed. The request's ids are made if they are not there. */
+size_t access_line_json(struct request *r, const struct access_facts *facts, const char *service, char *out);
+size_t access_line_combined(const struct request *r, const struct access_facts *facts, char *out);
+
+#endif
