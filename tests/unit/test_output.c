@@ -1,0 +1,276 @@
+/* Workers' output as lines of the log: golden lines, with the bytes fed whole, byte by byte, and cut at every
+ * place. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include "engine/base/log.h"
+#include "engine/supervise/output.h"
+
+#define MARK "\0fscf" /* with the NUL at its end: what workers write after a request */
+#define SAYS "WARNING: [pool www] child 42 said into stderr: \""
+#define OUT  "WARNING: [pool www] child 42 said into stdout: \""
+#define END  "\"\n"
+
+static int ends[2];
+static char got[65536];
+
+static const char *logged(void)
+{
+    ssize_t n = read(ends[0], got, sizeof(got) - 1);
+    got[n > 0 ? n : 0] = '\0';
+    return got;
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    if (pipe2(ends, O_NONBLOCK | O_CLOEXEC) < 0) {
+        return -1;
+    }
+    log_to_fd(ends[1]);
+    log_set_level(LEVEL_NOTICE);
+    log_set_limit(1024);
+    log_set_timestamps(false);
+    log_set_format(LOG_TEXT, NULL);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    log_to_fd(STDERR_FILENO);
+    close(ends[0]);
+    close(ends[1]);
+    return 0;
+}
+
+struct vector {
+    const char *in;
+    size_t n;
+    bool decorate;
+    const char *out;
+};
+#define IN(text) text, sizeof(text) - 1
+
+static const struct vector vectors[] = {
+    {IN(""), true, ""},
+    {IN("\n\n\n"), true, ""},
+    {IN("one\n"), true, SAYS "one" END},
+    {IN("one\ntwo\n"), true, SAYS "one" END SAYS "two" END},
+    {IN("one\n\ntwo\n"), true, SAYS "one" END SAYS "two" END},
+    {IN("no end"), true, SAYS "no end\", pipe is closed\n"},
+    {IN("a \"quoted\" 100%s\t\x01\xff\n"), true, SAYS "a \"quoted\" 100%s\t\x01\xff" END},
+    {IN("one" MARK "\0"), true, SAYS "one" END},
+    {IN(MARK "\0" MARK "\0one" MARK "\0"), true, SAYS "one" END},
+    {IN("one" MARK "\0two\nthree" MARK "\0"), true, SAYS "one" END SAYS "two" END SAYS "three" END},
+    {IN("one\n" MARK "\0two\n"), true, SAYS "one" END SAYS "two" END},
+    /* beginnings of a mark that are something else: text, with blanks for the NULs that no line can have */
+    {IN("a\0b\n"), true, SAYS "a b" END},
+    {IN("a\0fsc\n"), true, SAYS "a fsc" END},
+    {IN("a\0fsX" MARK "\0"), true, SAYS "a fsX" END},
+    {IN("a\0\0fscf\0b\n"), true, SAYS "a " END SAYS "b" END},
+    {IN("a\0fs\0fscf\0"), true, SAYS "a fs" END},
+    {IN("a\0fsc"), true, SAYS "a fsc\", pipe is closed\n"},
+    /* bare */
+    {IN("one\ntwo"), false, "one\ntwo\n"},
+    {IN("one" MARK "\0two\n"), false, "one\ntwo\n"},
+    {IN("[a line of its own kind]\n"), false, "[a line of its own kind]\n"},
+};
+
+/* In three pieces, cut at a and b. */
+static void feed(const struct vector *v, size_t a, size_t b)
+{
+    struct output *o = output_create("www", 42, v->decorate);
+    assert_non_null(o);
+    output_feed(o, OUTPUT_STDERR, v->in, a);
+    output_feed(o, OUTPUT_STDERR, v->in + a, b - a);
+    output_feed(o, OUTPUT_STDERR, v->in + b, v->n - b);
+    output_close(o, OUTPUT_STDERR);
+    output_destroy(o);
+    if (strcmp(logged(), v->out) != 0) {
+        fail_msg("vector %d, cut at %zu and %zu: got '%s'", (int)(v - vectors), a, b, got);
+    }
+}
+
+static void golden_lines_however_cut(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(vectors) / sizeof(vectors[0]); i++) {
+        for (size_t a = 0; a <= vectors[i].n; a++) {
+            for (size_t b = a; b <= vectors[i].n; b++) {
+                feed(&vectors[i], a, b);
+            }
+        }
+    }
+}
+
+static void golden_lines_byte_by_byte(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(vectors) / sizeof(vectors[0]); i++) {
+        struct output *o = output_create("www", 42, vectors[i].decorate);
+        for (size_t n = 0; n < vectors[i].n; n++) {
+            output_feed(o, OUTPUT_STDERR, vectors[i].in + n, 1);
+        }
+        output_close(o, OUTPUT_STDERR);
+        output_destroy(o);
+        assert_string_equal(logged(), vectors[i].out);
+    }
+}
+
+static void streams_do_not_mix(void **state)
+{
+    struct output *o = output_create("www", 42, true);
+    (void)state;
+    output_feed(o, OUTPUT_STDERR, "err", 3);
+    output_feed(o, OUTPUT_STDOUT, "out", 3); /* the other one speaks: the line is at its end */
+    output_feed(o, OUTPUT_STDERR, "or\n", 3);
+    assert_string_equal(logged(), SAYS "err" END OUT "out" END SAYS "or" END);
+    output_feed(o, OUTPUT_STDOUT, "x\0fs", 4);
+    output_feed(o, OUTPUT_STDERR, "y\n", 2);
+    output_feed(o, OUTPUT_STDOUT, "cf\0", 3); /* the mark goes on where it was */
+    assert_string_equal(logged(), OUT "x" END SAYS "y" END);
+    output_close(o, OUTPUT_STDERR);
+    output_close(o, OUTPUT_STDOUT);
+    assert_string_equal(logged(), "");
+    output_destroy(o);
+}
+
+/* No line of the log is longer than log_limit, and nothing of the text is lost. */
+static void wraps_at(size_t limit, size_t n, bool decorate, const char *pool)
+{
+    static char text[20000], back[20000];
+    size_t back_n = 0;
+    struct output *o = output_create(pool, 42, decorate);
+    log_set_limit(limit);
+    for (size_t i = 0; i < n; i++) {
+        text[i] = (char)('a' + i % 26);
+    }
+    output_feed(o, OUTPUT_STDERR, text, n);
+    output_feed(o, OUTPUT_STDERR, "\n", 1);
+    output_destroy(o);
+    for (char *line = strtok((char *)(uintptr_t)logged(), "\n"); line; line = strtok(NULL, "\n")) {
+        size_t size = strlen(line) + 1;
+        char *from = line;
+        if (decorate) {
+            from = strstr(line, ": \"") + 3;
+            from[strlen(from) - 1] = '\0';
+        }
+        bool last = back_n + strlen(from) == n;
+        assert_true(last ? size <= limit : size == limit);
+        memcpy(back + back_n, from, strlen(from));
+        back_n += strlen(from);
+    }
+    assert_int_equal(back_n, n);
+    assert_memory_equal(back, text, n);
+}
+
+static void long_lines_wrap(void **state)
+{
+    (void)state;
+    for (size_t n = 900; n < 1100; n++) {
+        wraps_at(1024, n, true, "www");
+        wraps_at(1024, n, false, "www");
+    }
+    wraps_at(1024, 15000, true, "www");
+    wraps_at(512, 15000, false, "www");
+    wraps_at(2048, 10000, true, "a-pool-with-quite-a-long-name");
+}
+
+static void wrapped_text_keeps_the_mark(void **state)
+{
+    char text[2000];
+    (void)state;
+    for (size_t n = 950; n < 1050; n++) {
+        struct output *o = output_create("www", 42, false);
+        memset(text, 'x', n);
+        memcpy(text + n, MARK "\0tail\n", 11);
+        output_feed(o, OUTPUT_STDERR, text, n + 11);
+        output_destroy(o);
+        const char *lines = logged();
+        const char *tail = strstr(lines, "\ntail\n");
+        assert_non_null(tail);
+        size_t count = 0;
+        for (const char *c = lines; *c; c++) {
+            count += *c == 'x';
+        }
+        assert_int_equal(count, n);
+    }
+}
+
+static void quiet_levels_hide_decorated_lines_only(void **state)
+{
+    struct output *o = output_create("www", 42, true);
+    (void)state;
+    log_set_level(LEVEL_ERROR);
+    output_feed(o, OUTPUT_STDERR, "one\n", 4);
+    assert_string_equal(logged(), "");
+    output_destroy(o);
+    o = output_create("www", 42, false);
+    output_feed(o, OUTPUT_STDERR, "one\n", 4);
+    assert_string_equal(logged(), "one\n");
+    output_destroy(o);
+}
+
+static void reads_a_pipe_to_its_end(void **state)
+{
+    int pipe_fds[2];
+    struct output *o = output_create("www", 42, false);
+    (void)state;
+    assert_int_equal(pipe2(pipe_fds, O_NONBLOCK | O_CLOEXEC), 0);
+    assert_true(output_read(o, OUTPUT_STDERR, pipe_fds[0], 4)); /* nothing yet */
+    assert_int_equal(write(pipe_fds[1], "one\nhalf", 8), 8);
+    assert_true(output_read(o, OUTPUT_STDERR, pipe_fds[0], 4));
+    assert_string_equal(logged(), "one\n");
+    close(pipe_fds[1]);
+    assert_false(output_read(o, OUTPUT_STDERR, pipe_fds[0], 4));
+    assert_string_equal(logged(), "half\n");
+    close(pipe_fds[0]);
+    output_destroy(o);
+}
+
+/* One who talks without a pause gets a turn, not the whole day. */
+static void a_turn_is_bounded(void **state)
+{
+    int pipe_fds[2];
+    char noise[60000];
+    size_t lines = 0;
+    struct output *o = output_create("www", 42, false);
+    (void)state;
+    assert_int_equal(pipe2(pipe_fds, O_NONBLOCK | O_CLOEXEC), 0);
+    memset(noise, '\n', sizeof(noise));
+    for (size_t i = 0; i < sizeof(noise); i += 100) {
+        memset(noise + i, 'n', 99);
+    }
+    assert_int_equal(write(pipe_fds[1], noise, sizeof(noise)), sizeof(noise));
+    assert_true(output_read(o, OUTPUT_STDERR, pipe_fds[0], 2));
+    for (const char *c = logged(); *c; c++) {
+        lines += *c == '\n';
+    }
+    assert_in_range(lines, 2 * 4096 / 100 - 1, 2 * 4096 / 100 + 1);
+    output_destroy(o);
+    close(pipe_fds[0]);
+    close(pipe_fds[1]);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(golden_lines_however_cut),    TEST(golden_lines_byte_by_byte),
+        TEST(streams_do_not_mix),          TEST(long_lines_wrap),
+        TEST(wrapped_text_keeps_the_mark), TEST(quiet_levels_hide_decorated_lines_only),
+        TEST(reads_a_pipe_to_its_end),     TEST(a_turn_is_bounded),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
