@@ -27,12 +27,13 @@ void report_start(struct supervisor *s)
         s->notify_interval_us = notify_watchdog_us();
         log_notice("systemd watchdog configured to %.3gsec",
                    (double)s->notify_interval_us / (double)CLOCK_US_PER_SECOND);
+        s->notify_us =
+            s->started_us + s->notify_interval_us; /* a start may take longer than the watchdog waits */
     }
 }
 
 void report_ready(struct supervisor *s)
 {
-    bool first = s->notify_us == 0;
     if (!notify_active()) {
         return;
     }
@@ -42,19 +43,17 @@ void report_ready(struct supervisor *s)
         return;
     }
     s->notify_us = clock_us() + s->notify_interval_us;
-    if (first) {
+    if (!s->notify_told) {
+        s->notify_told = true;
         log_notice("systemd monitor interval set to %llums",
                    (unsigned long long)(s->notify_interval_us / 1000));
     }
 }
 
-void report_tick(struct supervisor *s, uint64_t now)
+static void send_numbers(struct supervisor *s)
 {
     uint64_t requests = 0, slow = 0;
     uint32_t active = 0, idle = 0;
-    if (s->notify_us == 0 || now < s->notify_us || s->phase >= PHASE_FINISHING) {
-        return;
-    }
     for (const struct member *m = s->members; m; m = m->next) {
         if (m->board) {
             active += atomic_load(&m->board->active);
@@ -69,7 +68,20 @@ void report_tick(struct supervisor *s, uint64_t now)
                 notify_watchdog_us() > 0 ? "WATCHDOG=1\n" : "", active, idle, (unsigned long long)requests,
                 (unsigned long long)slow, (double)(requests - s->notified_requests) / seconds);
     s->notified_requests = requests;
+}
+
+/* The watchdog is fed in every phase, but while a reload or the end goes on we are not "ready". */
+void report_tick(struct supervisor *s, uint64_t now)
+{
+    if (s->notify_us == 0 || now < s->notify_us) {
+        return;
+    }
     s->notify_us = now + s->notify_interval_us;
+    if (s->phase == PHASE_RUNNING) {
+        send_numbers(s);
+    } else if (notify_watchdog_us() > 0) {
+        notify_send("WATCHDOG=1");
+    }
 }
 
 /* ---- crashes */

@@ -76,6 +76,7 @@ struct supervisor {
     /* systemd */
     uint64_t notify_us, notify_interval_us;
     uint64_t notified_requests;
+    bool notify_told; /* the log knows the interval */
     /* emergency restart: times of the last crashes */
     uint64_t *crash_us;
     unsigned crash_next;
