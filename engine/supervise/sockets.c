@@ -79,7 +79,7 @@ static void take_list(const char *list)
 /* Unix sockets have their path as the key; others are written as sock_address does it. */
 static void take_systemd(int fd)
 {
-    struct sockaddr_storage sa;
+    struct sockaddr_storage sa = {0}; /* a path of full length has no NUL of its own */
     socklen_t n = sizeof(sa);
     char key[256], ip[64];
     if (getsockname(fd, (struct sockaddr *)&sa, &n) != 0) {
@@ -225,6 +225,10 @@ void sockets_set_blocking(const struct listener *list, bool blocking)
 
 void sockets_keep(const struct listener *list)
 {
+    char name[32];
+    for (unsigned i = 0; i < VARIABLES && getenv(variable_name(i, name, sizeof(name))); i++) {
+        unsetenv(name);
+    }
     for (const struct listener *l = list; l; l = l->next) {
         if (l->fd >= 0) {
             fcntl(l->fd, F_SETFD, FD_CLOEXEC);
@@ -237,7 +241,7 @@ void sockets_remove(const struct listener *list)
     for (const struct listener *l = list; l; l = l->next) {
         if (l->fd >= 0) {
             close(l->fd);
-            if (l->address.is_unix) {
+            if (l->address.is_unix && l->address.text[0] != '@') {
                 unlink(l->address.text);
             }
         }
