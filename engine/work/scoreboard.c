@@ -31,6 +31,7 @@ static const char *const state_names[] = {
     [WORKER_FINISHING] = "Finishing",
     [WORKER_PARKED] = "Parked",
     [WORKER_LOST] = "Lost",
+    [WORKER_LOOKING] = "Idle",
 };
 
 const char *worker_state_name(enum worker_state state)
@@ -216,6 +217,9 @@ bool scoreboard_read(const struct scoreboard *board, uint32_t index, struct scor
     if (out->process == 0 || out->state == WORKER_FREE) {
         return false;
     }
+    if (out->state == WORKER_LOOKING) {
+        out->state = WORKER_IDLE;
+    }
     out->tid = atomic_load(&slot->tid);
     out->generation = atomic_load(&slot->generation);
     out->start_wall_us = atomic_load(&slot->start_wall_us);
@@ -241,7 +245,8 @@ void scoreboard_count(const struct scoreboard *board, uint32_t *idle, uint32_t *
     *idle = *active = 0;
     for (uint32_t i = 0; i < used; i++) {
         switch ((enum worker_state)atomic_load(&board->slots[i].state)) {
-        case WORKER_IDLE: (*idle)++; break;
+        case WORKER_IDLE:
+        case WORKER_LOOKING: (*idle)++; break;
         case WORKER_CREATING:
         case WORKER_READING:
         case WORKER_INFO:
@@ -263,7 +268,7 @@ uint32_t scoreboard_workers(const struct scoreboard *board, pid_t process)
     for (uint32_t i = 0; i < used; i++) {
         int state = atomic_load(&board->slots[i].state);
 
-        workers += state > WORKER_FREE && state < WORKER_PARKED &&
+        workers += state != WORKER_FREE && state != WORKER_PARKED && state != WORKER_LOST &&
                    (process == 0 || atomic_load(&board->slots[i].process) == process);
     }
     return workers;

@@ -23,8 +23,9 @@ enum worker_state {                  /* php-fpm's "state" column, in order */
                     WORKER_RUNNING,
                     WORKER_ENDING,
                     WORKER_FINISHING,
-                    WORKER_PARKED, /* ours: surplus, sleeping; php-fpm's monitors do not see it */
-                    WORKER_LOST,   /* ours: crashed or stuck; waits for the end of its process */
+                    WORKER_PARKED,  /* ours: surplus, sleeping; php-fpm's monitors do not see it */
+                    WORKER_LOST,    /* ours: crashed or stuck; waits for the end of its process */
+                    WORKER_LOOKING, /* ours: woken, has nothing in hand yet; to others "Idle" */
 };
 const char *worker_state_name(enum worker_state state);
 

@@ -414,7 +414,7 @@ static enum wait_outcome sleep_once(struct worker *w, bool rested, struct waitab
     uint32_t sleeping = waitset_leave(w->waitset);
 
     if (outcome == WAIT_READY || (!w->page && !queue_empty(&pool->queue))) {
-        worker_set_state(w, WORKER_READING);
+        worker_set_state(w, WORKER_LOOKING); /* others may be quicker */
         if (!w->page) {
             sizing_wanted(pool, sleeping);
         }
