@@ -1,0 +1,106 @@
+"""Load generators, and what the servers' processes spent meanwhile."""
+import os
+import re
+import statistics
+import subprocess
+import sys
+
+UNIT = {"us": 0.001, "ms": 1.0, "s": 1000.0}
+TICK_US = 1000000 / os.sysconf("SC_CLK_TCK")
+
+
+class Run:
+    """One run: requests per second, p50 and p99 in ms, processor time of the servers per request in us."""
+
+    def __init__(self, rate, p50, p99, cpu_us):
+        self.rate, self.p50, self.p99, self.cpu_us = rate, p50, p99, cpu_us
+
+
+def cpu_us(pids):
+    total = 0
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/stat") as f:
+                fields = f.read().rpartition(")")[2].split()
+            total += int(fields[11]) + int(fields[12])
+        except OSError:
+            pass
+    return total * TICK_US
+
+
+def command(arguments, seconds):
+    done = subprocess.run(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=seconds + 60)
+    if done.returncode:
+        sys.exit(f"{' '.join(arguments)}:\n{done.stdout}")
+    return done.stdout
+
+
+def wrk(url, clients, seconds):
+    text = command(["wrk", "-t1", f"-c{clients}", f"-d{max(1, round(seconds))}s", "--latency", url], seconds)
+    if re.search(r"Non-2xx", text):
+        sys.exit(f"{url}: errors under load:\n{text}")
+    late = re.search(r"Socket errors: (.*)", text)
+    if late:
+        print(f"    {url}: {late.group(1)}")
+    times = {p: float(n) * UNIT[u] for p, n, u in re.findall(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s)", text, re.M)}
+    return (float(re.search(r"Requests/sec:\s+([\d.]+)", text).group(1)), int(re.search(r"(\d+) requests in", text).group(1)),
+            times["50"], times["99"])
+
+
+def h2load(url, clients, seconds):
+    text = command(["h2load", "-D", f"{max(1, round(seconds))}", "-c", str(max(1, clients // 4)), "-m", "4", "-t1", url], seconds)
+    if not re.search(r" 0 failed, 0 errored, 0 timeout", text) or not re.search(r"0 4xx, 0 5xx", text):
+        sys.exit(f"{url}: errors under load:\n{text}")
+    middle = re.search(r"time for request:\s+\S+\s+(\S+?)(us|ms|s)\s+([\d.]+)(us|ms|s)", text)
+    # h2load gives no percentiles: the mean stands for the median, the slowest for the 99th
+    return (float(re.search(r"finished in .*?, ([\d.]+) req/s", text).group(1)), int(re.search(r"(\d+) succeeded", text).group(1)),
+            float(middle.group(3)) * UNIT[middle.group(4)], float(middle.group(1)) * UNIT[middle.group(2)])
+
+
+def run(url, programs, clients, seconds, h2=False):
+    pids = [pid for program in programs for pid in program.family()]
+    before = cpu_us(pids)
+    rate, count, p50, p99 = (h2load if h2 else wrk)(url, clients, seconds)
+    return Run(rate, p50, p99, (cpu_us(pids) - before) / max(1, count))
+
+
+def paced(url, rate, clients, seconds, folder):
+    """At a fixed rate: (p50, p99) in ms of every single request."""
+    log = folder + "/paced.log"
+    if os.path.exists(log):
+        os.unlink(log)
+    command(["h2load", "--h1", "-t1", "-c", str(clients), f"--rps={max(1, int(rate / clients))}", "-D", str(seconds),
+             f"--log-file={log}", url], seconds)
+    times = sorted(int(line.split("\t")[2]) / 1000 for line in open(log) if line.split("\t")[1] == "200")
+    return times[len(times) // 2], times[int(len(times) * 0.99)]
+
+
+def rounds(contestants, count, one):
+    """{name: [result, ...]}: every contestant once a round, after one run each that does not count."""
+    results = {name: [] for name in contestants}
+    for number in range(count + 1):
+        for name, what in contestants.items():
+            result = one(what)
+            if number:
+                results[name].append(result)
+    return results
+
+
+def median(runs, field):
+    return statistics.median(getattr(run, field) for run in runs)
+
+
+def ratios(ours, theirs, field="rate"):
+    """Median, smallest and largest of the rounds' ratios."""
+    values = [getattr(a, field) / max(1e-9, getattr(b, field)) for a, b in zip(ours, theirs)]
+    return statistics.median(values), min(values), max(values)
+
+
+def report(title, results, first="tokiophp"):
+    for name, runs in results.items():
+        line = (f"  {title:26} {name:22} {median(runs, 'rate'):9.0f} requests/s   p50 {median(runs, 'p50'):7.2f} ms   "
+                f"p99 {median(runs, 'p99'):7.2f} ms   {median(runs, 'cpu_us'):7.1f} us CPU a request")
+        if name != first:
+            speed, low, high = ratios(results[first], runs)
+            line += f"   ratio {speed:5.2f} ({low:.2f} to {high:.2f}, {len(runs)} rounds), CPU {ratios(results[first], runs, 'cpu_us')[0]:.2f}"
+        print(line, flush=True)
