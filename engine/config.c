@@ -420,6 +420,8 @@ void config_free(struct config *config)
         for (int i = 0; frontends[i]; i++) {
             free(pool->frontend_settings[i]);
         }
+        free(pool->internal_listen);
+        free(pool->internal_users);
         free(pool->name);
         free(pool);
         pool = next;

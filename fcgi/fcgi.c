@@ -42,6 +42,9 @@ static int fcgi_listeners(const struct pool_conf *pool, struct listener **list)
     if (s->listen && *s->listen && append(pool, s->listen, FCGI_PLAIN, list) < 0) {
         return -1;
     }
+    if (pool->internal_listen && append(pool, pool->internal_listen, FCGI_INTERNAL, list) < 0) {
+        return -1;
+    }
     if (pool->s.status_listen && *pool->s.status_listen) {
         return append(pool, pool->s.status_listen, FCGI_STATUS, list);
     }
@@ -112,7 +115,7 @@ static void fcgi_adopt(struct pool *pool, int fd, int kind)
 {
     struct fcgi_front *front = pool_front(pool, &fcgi_frontend);
 
-    if (front && (kind == FCGI_PLAIN || kind == FCGI_STATUS)) {
+    if (front && (kind == FCGI_PLAIN || kind == FCGI_STATUS || kind == FCGI_INTERNAL)) {
         conn_adopted(front, kind, fd);
     } else {
         close(fd);

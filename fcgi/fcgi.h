@@ -14,8 +14,9 @@ extern const struct frontend fcgi_frontend;
 
 /* struct listener.kind */
 enum fcgi_listener_kind {
-    FCGI_PLAIN,  /* runs scripts */
-    FCGI_STATUS, /* pm.status_listen: only the status and ping pages, by reserved workers */
+    FCGI_PLAIN,    /* runs scripts */
+    FCGI_STATUS,   /* pm.status_listen: only the status and ping pages, by reserved workers */
+    FCGI_INTERNAL, /* runs scripts for another pool's front end */
 };
 
 struct fcgi_listener;

@@ -86,6 +86,29 @@ bool listen_is_allowed(const struct fcgi_front *front, const struct sockaddr_sto
     return false;
 }
 
+/* An internal address has no file whose mode could keep others out: the kernel says who connects. */
+static bool is_ours(const struct fcgi_listener *l, int fd)
+{
+    const struct pool_conf *conf = pool_conf(l->front->pool);
+    struct ucred peer;
+    socklen_t n = sizeof(peer);
+
+    if (l->kind != FCGI_INTERNAL) {
+        return true;
+    }
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &n) < 0) {
+        return false;
+    }
+    for (size_t i = 0; i < conf->internal_user_count; i++) {
+        if (conf->internal_users[i] == peer.uid) {
+            return true;
+        }
+    }
+    log_limited(LEVEL_ERROR, "[pool %s] user %u may not connect to the internal address", conf->name,
+                (unsigned)peer.uid);
+    return false;
+}
+
 /* -- in and out of the wait set ------------------------------------------------------------------------ */
 
 static int arm(struct fcgi_listener *l)
@@ -138,6 +161,10 @@ static void ready(struct waitable *w, struct worker *worker)
 
         sock_ip(&peer, ip, sizeof(ip));
         log_limited(LEVEL_ERROR, "Connection disallowed: IP address '%s' has been dropped.", ip);
+        close(fd);
+        return;
+    }
+    if (!is_ours(l, fd)) {
         close(fd);
         return;
     }

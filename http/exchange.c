@@ -7,6 +7,7 @@
 
 #include "http/account.h"
 #include "http/conn.h"
+#include "http/upstream.h"
 
 #define ARENA_LIMIT (1u << 20)  /* heads are bounded; this only says no to a bug */
 #define KEEP_BUFFER 65536       /* a reply buffer up to this size stays with its exchange */
@@ -72,6 +73,7 @@ struct exchange *exchange_create(struct loop *loop, struct conn *conn)
     x->fd = -1;
     http_body_init(&x->body);
     x->reply.length = -1;
+    x->site = sites_main(loop->front->sites);
     x->began_us = x->progress_us = loop->now_us;
     atomic_store_explicit(&x->refs, 1, memory_order_relaxed);
     request_init(&x->request, loop->front->pool, &reply_io, x, x->arena);
@@ -165,6 +167,9 @@ void exchange_abort(struct exchange *x)
     atomic_store_explicit(&x->gone, true, memory_order_release);
     atomic_store_explicit(&x->request.gone, true, memory_order_release);
     exchange_wake(x);
+    if (x->upstream) {
+        upstream_abort(x);
+    }
 }
 
 void exchange_unqueue(struct exchange *x, size_t n)
@@ -172,6 +177,9 @@ void exchange_unqueue(struct exchange *x, size_t n)
     size_t left = atomic_fetch_sub_explicit(&x->queued, n, memory_order_seq_cst) - n;
     if (left <= QUEUE_LOW) {
         exchange_wake(x);
+        if (x->upstream) {
+            upstream_resume(x);
+        }
     }
 }
 

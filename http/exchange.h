@@ -28,6 +28,9 @@
 #define EXCHANGE_MAGIC 0x0e7c4a96u
 
 struct conn;
+struct http_site;
+struct upstream;
+struct upstream_target;
 
 enum lend {
     LEND_LOOP,   /* the loop has the descriptor */
@@ -83,10 +86,12 @@ struct exchange {
     /* -- set before submission, read by both -- */
     bool head_only; /* HEAD */
     bool h2;
-    bool keep_alive;        /* h1: the client's wish */
-    enum coding coding;     /* that the client accepts best */
-    bool profile;           /* the client asked for X-Profile fields */
-    uint64_t tls_us;        /* of its connection's handshake, if it did */
+    bool keep_alive;                /* h1: the client's wish */
+    enum coding coding;             /* that the client accepts best */
+    bool profile;                   /* the client asked for X-Profile fields */
+    uint64_t tls_us;                /* of its connection's handshake, if it did */
+    const struct http_site *site;   /* whose files, pages and settings */
+    struct upstream_target *target; /* NULL: this process's workers run it */
     struct http_head *head; /* arena; kept only where it is asked for later: sendfile_root, error_pages_dir */
 
     /* -- hand-over -- */
@@ -111,7 +116,8 @@ struct exchange {
     int32_t stream_id;
     struct exchange *stream_prev, *stream_next; /* of one h2 connection */
     bool head_out, body_done, deferred, stream_closed, too_large, unwanted;
-    bool running; /* counted among its connection's running ones */
+    bool running;              /* counted among its connection's running ones */
+    struct upstream *upstream; /* that has the request; NULL: none */
     size_t header_bytes;
     uint64_t began_us, progress_us;
 };

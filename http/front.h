@@ -9,7 +9,7 @@
 
 #include "engine/engine.h"
 #include "http/http_settings.h"
-#include "http/security_headers.h"
+#include "http/site.h"
 
 enum { LISTENER_PLAIN, LISTENER_TLS, LISTENER_INTERNAL };
 
@@ -19,14 +19,11 @@ struct http_front {
     struct pool *pool;
     const struct pool_conf *conf;
     const struct http_settings *settings;
-    struct router *router;
-    struct static_files *files;
-    struct error_pages *pages;
-    struct security_headers security; /* none if http.security_headers is off */
-    struct cidr_list *trusted;        /* NULL: nobody is */
-    struct conn_limit *per_client;    /* NULL: no limit */
-    struct rate_limit *rate;          /* NULL: no limit */
-    struct tls_context *tls;          /* NULL: no TLS listener */
+    struct sites *sites;
+    struct cidr_list *trusted;     /* NULL: nobody is */
+    struct conn_limit *per_client; /* NULL: no limit */
+    struct rate_limit *rate;       /* NULL: no limit */
+    struct tls_context *tls;       /* NULL: no TLS listener */
     const struct listener *listeners;
     struct internal *internal; /* NULL: no internal listener */
     struct loop **loops;

@@ -106,7 +106,7 @@ static void submit(struct conn *c, struct exchange *x, bool more)
 {
     x->keep_alive = c->h1.keep_alive;
     more |= c->readable; /* no new edge would tell of what is unread */
-    if (!c->tls && !c->out.first) {
+    if (!c->tls && !c->out.first && !x->target) {
         x->fd = c->fd;
         atomic_store_explicit(&x->lend, more ? LEND_NOTIFY : LEND_WORKER, memory_order_relaxed);
     }
@@ -384,6 +384,14 @@ static void settle(struct conn *c)
     c->idle_since_us = returned;
 }
 
+/* A client that has only said all it has to say still gets its answer. */
+static bool is_reset(const struct conn *c)
+{
+    int error = 0;
+    socklen_t n = sizeof error;
+    return getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &n) == 0 && error;
+}
+
 /* Something happened on a connection whose descriptor a worker has: it shall tell us when it is done. */
 static void watch_lent(struct conn *c)
 {
@@ -393,9 +401,7 @@ static void watch_lent(struct conn *c)
         settle(c);
         return;
     }
-    int error = 0;
-    socklen_t n = sizeof error;
-    if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &n) == 0 && error) {
+    if (is_reset(c)) {
         exchange_abort(x);
     }
 }
@@ -407,6 +413,9 @@ static void h1_output(struct conn *c)
             settle(c);
         } else if (h1_lent(c)) {
             watch_lent(c);
+        } else if (c->peer_closing && is_reset(c)) {
+            http_conn_close(c, "reset by the client");
+            return;
         }
     }
     if (c->state != CONN_OPEN || h1_lent(c) || !c->out.first) {
@@ -420,11 +429,10 @@ static void h1_output(struct conn *c)
 /* A script answered with a file. */
 static void send_file(struct conn *c, struct exchange *x)
 {
-    struct http_front *front = c->loop->front;
     intake_error(x, 404);
     if (x->head && x->reply.file[0]) {
         memset(x->answer, 0, sizeof *x->answer);
-        static_answer(front->files, x->head, str_of(x->reply.file), x->arena, x->answer);
+        static_answer(x->site->files, x->head, str_of(x->reply.file), x->arena, x->answer);
         intake_script_lines(x);
     }
     send_answer(c, x);

@@ -213,7 +213,7 @@ static void send_file(struct conn *c, struct exchange *x)
     intake_error(x, 404);
     if (x->head && x->reply.file[0]) {
         memset(x->answer, 0, sizeof *x->answer);
-        static_answer(c->loop->front->files, x->head, str_of(x->reply.file), x->arena, x->answer);
+        static_answer(x->site->files, x->head, str_of(x->reply.file), x->arena, x->answer);
         intake_script_lines(x);
     }
     h2_stream_answer(c, x);

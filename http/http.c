@@ -11,13 +11,11 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/must.h"
-#include "http/error_pages.h"
+#include "http/claims.h"
 #include "http/front.h"
 #include "http/internal.h"
 #include "http/limits.h"
 #include "http/loop.h"
-#include "http/route.h"
-#include "http/static.h"
 #include "http/tls.h"
 
 #define DESCRIPTOR_RESERVE 128   /* for PHP, request bodies, logs */
@@ -30,41 +28,17 @@ static const struct http_settings *settings_of(const struct pool_conf *pool)
 
 /* -- configuration -- */
 
-static bool serves(const struct http_settings *s)
+static int stop_at_first(void *ctx, const char *address, int kind)
 {
-    return (s->listen && s->listen[0]) || (s->tls_listen && s->tls_listen[0]);
+    (void)ctx;
+    (void)address;
+    (void)kind;
+    return 1;
 }
 
-/* Calls fn for each address of a comma list. 0, or the first result that is not. */
-static int each_address(const char *list, int kind, int (*fn)(void *ctx, const char *address, int kind),
-                        void *ctx)
+static bool names_address(const struct pool_conf *pool)
 {
-    struct str rest = str_of(list), piece;
-    while (rest.p && str_split(&rest, ',', &piece)) {
-        piece = str_trim(piece);
-        if (piece.n == 0) {
-            continue;
-        }
-        int one_kind = kind;
-        if (str_starts(piece, STR("tls:"))) {
-            one_kind = LISTENER_TLS;
-            piece = (struct str){piece.p + 4, piece.n - 4};
-        }
-        char *text = xstrndup(piece.p, piece.n);
-        int bad = fn(ctx, text, one_kind);
-        free(text);
-        if (bad) {
-            return bad;
-        }
-    }
-    return 0;
-}
-
-static int all_addresses(const struct http_settings *s, int (*fn)(void *ctx, const char *address, int kind),
-                         void *ctx)
-{
-    int bad = each_address(s->listen, LISTENER_PLAIN, fn, ctx);
-    return bad ? bad : each_address(s->tls_listen, LISTENER_TLS, fn, ctx);
+    return claims_each_address(pool, stop_at_first, NULL) != 0;
 }
 
 static int count_tls(void *ctx, const char *address, int kind)
@@ -74,10 +48,10 @@ static int count_tls(void *ctx, const char *address, int kind)
     return 0;
 }
 
-static bool wants_tls(const struct http_settings *s)
+static bool wants_tls(const struct pool_conf *pool)
 {
     bool tls = false;
-    all_addresses(s, count_tls, &tls);
+    claims_each_address(pool, count_tls, &tls);
     return tls;
 }
 
@@ -89,7 +63,7 @@ static int complain(const struct pool_conf *pool, const char *text)
 
 static int check_tls(const struct pool_conf *pool, const struct http_settings *s)
 {
-    if (!wants_tls(s)) {
+    if (!wants_tls(pool) && !s->tls_cert) {
         return 0;
     }
     char error[512];
@@ -109,17 +83,13 @@ static int http_check(const struct config *config, struct pool_conf *pool)
     struct http_settings *s = pool_frontend_settings(pool, &http_frontend);
     struct stat st;
     char error[256];
-    (void)config;
-    if (internal_check(pool, s) != 0) {
+    if (claims_check(config, pool) != 0 || internal_check(pool, s) != 0) {
         return -1;
     }
-    if (!serves(s)) {
-        return 0;
-    }
-    if (!s->document_root) {
+    if (names_address(pool) && !s->document_root) {
         return complain(pool, "http.listen needs http.document_root");
     }
-    if (!pool->s.chroot && (stat(s->document_root, &st) != 0 || !S_ISDIR(st.st_mode))) {
+    if (s->document_root && !pool->s.chroot && (stat(s->document_root, &st) != 0 || !S_ISDIR(st.st_mode))) {
         log_alert("[pool %s] http.document_root = %s is not a directory", pool->name, s->document_root);
         return -1;
     }
@@ -160,6 +130,14 @@ static int add_listener(void *ctx, const char *text, int kind)
     return 0;
 }
 
+/* An address that an earlier pool has is that pool's. */
+static int add_own_listener(void *ctx, const char *text, int kind)
+{
+    const struct listen_list *list = ctx;
+    bool own = claims_owner(settings_of(list->pool)->config->pools, text) == list->pool;
+    return own ? add_listener(ctx, text, kind) : 0;
+}
+
 static int http_listeners(const struct pool_conf *pool, struct listener **list)
 {
     while (*list) {
@@ -167,8 +145,8 @@ static int http_listeners(const struct pool_conf *pool, struct listener **list)
     }
     struct listen_list all = {pool, list};
     const struct http_settings *s = settings_of(pool);
-    int bad = each_address(s->internal_listen, LISTENER_INTERNAL, add_listener, &all);
-    return bad ? bad : all_addresses(s, add_listener, &all);
+    int bad = claims_each_in(s->internal_listen, LISTENER_INTERNAL, add_listener, &all);
+    return bad ? bad : claims_each_address(pool, add_own_listener, &all);
 }
 
 /* -- start -- */
@@ -204,15 +182,7 @@ static void front_destroy(struct http_front *front)
         }
     }
     free(front->loops);
-    if (front->router) {
-        router_destroy(front->router);
-    }
-    if (front->files) {
-        static_files_destroy(front->files);
-    }
-    if (front->pages) {
-        error_pages_destroy(front->pages);
-    }
+    sites_destroy(front->sites);
     if (front->trusted) {
         cidr_list_free(front->trusted);
     }
@@ -233,14 +203,8 @@ static int make_parts(struct http_front *front)
 {
     const struct http_settings *s = front->settings;
     char error[512] = "";
-    front->router = router_create(s, front->conf->s.limit_extensions);
-    front->files = static_files_create(s);
-    front->pages = error_pages_load(s->error_pages_dir);
-    if (s->security_headers) {
-        security_headers_init(&front->security, s);
-    }
-    if (!front->router || !front->files || !front->pages) {
-        log_alert("[pool %s] cannot serve %s", front->conf->name, s->document_root);
+    front->sites = sites_create(front->conf);
+    if (!front->sites) {
         return -1;
     }
     if (s->trusted_proxies && !(front->trusted = cidr_list_parse(s->trusted_proxies, error, sizeof error))) {
@@ -253,7 +217,7 @@ static int make_parts(struct http_front *front)
         front->rate = rate_limit_create((uint32_t)s->rate_limit,
                                         (uint64_t)s->rate_window * CLOCK_US_PER_SECOND, RATE_TABLE);
     }
-    if (wants_tls(s) && !(front->tls = tls_context_create(s, error, sizeof error))) {
+    if (wants_tls(front->conf) && !(front->tls = tls_context_create(s, error, sizeof error))) {
         return complain(front->conf, error);
     }
     return 0;
@@ -292,7 +256,7 @@ static int http_start(struct pool *pool, const struct listener *listeners)
 {
     const struct pool_conf *conf = pool_conf(pool);
     const struct http_settings *s = settings_of(conf);
-    bool bad, site = serves(s);
+    bool bad, site = claims_listens(conf);
     if (!site && (!s->internal_listen || !*s->internal_listen)) {
         return 0;
     }

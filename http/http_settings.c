@@ -26,7 +26,21 @@ static const struct setting_row rows[] = {
     ROW("tls_listen", STRING, tls_listen, NULL, "addresses to serve HTTPS on, separated by commas",
         .reachable = true),
     ROW("server_name", STRING, server_name, NULL,
-        "host names that this pool answers to, separated by blanks"),
+        "host names of this pool, separated by blanks; *.example.org for all below; without an address of "
+        "its "
+        "own the pool answers to them on every http.listen",
+        .reachable = true),
+    ROW("routes", STRING, routes, NULL,
+        "paths that run in this pool whichever pool's http.listen they came to, separated by blanks; * is "
+        "any "
+        "run of characters; the first pool that matches has them",
+        .reachable = true),
+    ROW("upstream", MAP, upstream, NULL,
+        "http.upstream[PATTERN] = HOST:PORT or /PATH.sock: a FastCGI server that runs such paths"),
+    ROW("upstream_timeout", TIME, upstream_timeout, "60s",
+        "longest silence of an http.upstream server before the client gets 504", .min = 1, .max = 86400),
+    ROW("upstream_keep_alive", BOOL, upstream_keep_alive, "no",
+        "keeps connections to http.upstream servers; php-fpm holds a worker for each"),
     ROW("document_root", PATH, document_root, NULL, "the directory that is served",
         .environment = "DOCUMENT_ROOT"),
     ROW("index", STRING, index, "",

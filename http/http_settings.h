@@ -8,9 +8,13 @@
 #include "engine/base/settings.h"
 
 struct http_settings {
-    char *listen;         /* http.listen: comma list of addresses; "tls:" prefix or http.tls_listen for TLS */
-    char *tls_listen;     /* http.tls_listen */
-    char *server_name;    /* http.server_name: names for virtual hosts, blanks between */
+    char *listen;      /* http.listen: comma list of addresses; "tls:" prefix or http.tls_listen for TLS */
+    char *tls_listen;  /* http.tls_listen */
+    char *server_name; /* http.server_name: names for virtual hosts, blanks between */
+    char *routes;      /* http.routes: path patterns that this pool claims on other pools' listeners */
+    struct setting_pair *upstream; /* http.upstream[PATTERN] = ADDRESS of a FastCGI server */
+    int64_t upstream_timeout;
+    bool upstream_keep_alive;
     char *document_root;  /* http.document_root */
     char *index;          /* http.index: "", "index.php", "index.html" (FEATURES.md, routing modes) */
     bool clean_urls;      /* http.clean_urls */
@@ -44,7 +48,8 @@ struct http_settings {
         *header_permissions_policy, *header_csp, *header_hsts;
     bool profile, request_id_headers;
     char *internal_listen, *internal_token;
-    char *access_log_format; /* json, combined or a php-fpm format; the path is access.log */
+    const struct config *config; /* all pools; no row: set by the check */
+    char *access_log_format;     /* json, combined or a php-fpm format; the path is access.log */
 };
 
 extern const struct setting_table http_pool_table;

@@ -13,6 +13,7 @@
 #include "http/route.h"
 #include "http/static.h"
 #include "http/tls.h"
+#include "http/upstream.h"
 #include "http/wire.h"
 
 /* Variables beside the header fields: see own_params() and client_params(). */
@@ -102,17 +103,16 @@ void intake_error(struct exchange *x, int status)
     if (status == 503) {
         add_field(answer, STR("Retry-After"), STR("1"));
     } else if (status == 405) {
-        const char *methods = x->loop->front->settings->methods;
+        const char *methods = x->site->settings->methods;
         add_field(answer, STR("Allow"), str_of(methods ? methods : "GET, HEAD, POST"));
     }
 }
 
 void intake_seal(struct exchange *x)
 {
-    struct http_front *front = x->loop->front;
     if (x->answer != &no_memory) {
-        error_pages_fill(front->pages, x->head, x->arena, x->answer);
-        security_headers_add(&front->security, x->client.https, x->answer);
+        error_pages_fill(x->site->pages, x->head, x->arena, x->answer);
+        security_headers_add(&x->site->security, x->client.https, x->answer);
     }
     account_answer(x, x->answer == &no_memory);
 }
@@ -302,6 +302,9 @@ static bool own_params(struct exchange *x, const struct http_head *head, const s
         set_text(r, STR("REDIRECT_STATUS"), "200") && set_text(r, STR("SERVER_PROTOCOL"), protocol) &&
         set_text(r, STR("REQUEST_METHOD"), r->method) && set_copy(r, STR("REQUEST_URI"), head->target) &&
         set_text(r, STR("QUERY_STRING"), r->query) && set_text(r, STR("DOCUMENT_ROOT"), r->document_root);
+    if (ok && !route && x->target) { /* a page of the other pool: it knows it by its name */
+        return set_text(r, STR("SCRIPT_NAME"), r->uri) && set_text(r, STR("SCRIPT_FILENAME"), r->uri);
+    }
     if (!ok || !route) {
         return ok;
     }
@@ -360,7 +363,7 @@ static enum intake_verdict take_script(struct exchange *x, const struct http_hea
                                        const struct route *route)
 {
     struct request *r = &x->request;
-    const struct http_settings *settings = x->loop->front->settings;
+    const struct http_settings *settings = x->site->settings;
     r->method = arena_dup(x->arena, head->method.p, head->method.n);
     /* What PHP calls the request's URI is the script's: PHP_SELF and the status page come from it. */
     struct str uri = route ? route->script_name : head->path;
@@ -368,6 +371,7 @@ static enum intake_verdict take_script(struct exchange *x, const struct http_hea
     r->query = head->query.n ? arena_dup(x->arena, head->query.p, head->query.n) : "";
     r->script = route ? route->path.p : NULL;
     r->document_root = route ? route->root.p : settings->document_root;
+    x->coding = CODING_IDENTITY;
     r->proto = head->proto;
     r->keep_alive = x->keep_alive;
     r->param_size = head->field_count + OWN_PARAMS;
@@ -377,7 +381,7 @@ static enum intake_verdict take_script(struct exchange *x, const struct http_hea
         intake_error(x, 503);
         return INTAKE_ANSWER;
     }
-    if (settings->compression) {
+    if (settings->compression && !x->target) { /* never on the loop */
         const struct http_field *accept = http_head_find(head, STR("Accept-Encoding"));
         x->coding = compress_negotiate(settings, accept ? accept->value : STR_NONE);
     }
@@ -411,18 +415,21 @@ static bool is_page(const char *path, struct str requested)
     return path && str_eq(str_of(path), requested);
 }
 
-static enum intake_verdict by_route(struct exchange *x, const struct http_head *head)
+static enum intake_verdict by_route(struct exchange *x, const struct http_head *head, bool foreign)
 {
-    struct http_front *front = x->loop->front;
     struct route route;
-    route_resolve(front->router, head, x->arena, &route);
+    if (foreign) {
+        route_assume(x->site->router, head, x->arena, &route);
+    } else {
+        route_resolve(x->site->router, head, x->arena, &route);
+    }
     switch (route.kind) {
     case ROUTE_SCRIPT: return take_script(x, head, &route);
     case ROUTE_REDIRECT: answer_redirect(x, route.status, route.location); break;
     case ROUTE_ERROR: intake_error(x, route.status); break;
     case ROUTE_FILE:
         if (new_answer(x)) {
-            static_answer(front->files, head, route.path, x->arena, x->answer);
+            static_answer(x->site->files, head, route.path, x->arena, x->answer);
         }
         break;
     }
@@ -432,19 +439,23 @@ static enum intake_verdict by_route(struct exchange *x, const struct http_head *
 static enum intake_verdict decide(struct exchange *x, const struct http_head *head)
 {
     struct http_front *front = x->loop->front;
-    const struct pool_settings *pool = &front->conf->s;
     atomic_fetch_add_explicit(&front->requests, 1, memory_order_relaxed);
     account_begin(x, head);
     x->head_only = str_eq(head->method, STR("HEAD"));
-    if (front->settings->sendfile_root || front->settings->error_pages_dir) {
-        keep_head(x, head);
-    }
     if (!http_conn_local(x->conn)) {
         intake_error(x, 503);
         return INTAKE_ANSWER;
     }
     client_resolve(front->trusted, &x->conn->peer, head->tls, head, &x->client);
-    if (!method_allowed(front->settings, head->method) || str_eq(head->method, STR("CONNECT")) ||
+    struct site_choice choice =
+        sites_choose(front->sites, x->client.host.p ? x->client.host : head->host, head->path);
+    const struct pool_settings *pool = &choice.site->conf->s;
+    x->site = choice.site;
+    x->target = choice.target;
+    if (x->site->settings->sendfile_root || x->site->settings->error_pages_dir) {
+        keep_head(x, head);
+    }
+    if (!method_allowed(x->site->settings, head->method) || str_eq(head->method, STR("CONNECT")) ||
         str_eq(head->method, STR("TRACE"))) {
         intake_error(x, 405);
         return INTAKE_ANSWER;
@@ -464,7 +475,7 @@ static enum intake_verdict decide(struct exchange *x, const struct http_head *he
         intake_error(x, 204);
         return INTAKE_ANSWER;
     }
-    return by_route(x, head);
+    return by_route(x, head, choice.foreign);
 }
 
 enum intake_verdict intake_head(struct exchange *x, const struct http_head *head)
@@ -472,7 +483,7 @@ enum intake_verdict intake_head(struct exchange *x, const struct http_head *head
     enum intake_verdict verdict = decide(x, head);
     if (verdict == INTAKE_ANSWER && x->answer != &no_memory) {
         /* Now, because it depends on the head, which is not kept. */
-        error_pages_fill(x->loop->front->pages, head, x->arena, x->answer);
+        error_pages_fill(x->site->pages, head, x->arena, x->answer);
     }
     if (verdict == INTAKE_ANSWER) {
         account_head(x, head);
@@ -492,6 +503,15 @@ int intake_submit(struct exchange *x)
             return -1;
         }
         r->content_length = (int64_t)x->body.total;
+    }
+    if (x->target) {
+        x->submitted = true;
+        int status = upstream_submit(x);
+        if (status) {
+            x->submitted = false;
+            intake_error(x, status);
+        }
+        return status ? -1 : 0;
     }
     x->submission = (struct submission){.request = r, .done = reply_done, .expired = reply_expired};
     x->submitted = true;

@@ -15,6 +15,7 @@
 #include "http/conn.h"
 #include "http/exchange.h"
 #include "http/listen.h"
+#include "http/upstream.h"
 
 #define SWEEP_MS 250
 
@@ -111,6 +112,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *ctx)
         http_conn_sweep(c);
         c = next;
     }
+    upstream_sweep(loop);
     http_listen_sweep(loop);
     exchange_trim(loop);
     http_conn_free_dead(loop);
@@ -127,6 +129,7 @@ static void run_drain(struct loop *loop, struct loop_message *self)
         http_conn_drain(c);
         c = next;
     }
+    atomic_fetch_add(&loop->front->loops_draining, 1);
 }
 
 static void run_stop(struct loop *loop, struct loop_message *self)
@@ -215,6 +218,8 @@ void loop_destroy(struct loop *loop)
         c = next;
     }
     http_conn_free_dead(loop);
+    upstream_close_all(loop);
+    run_inbox(loop);
     exchange_free_spares(loop);
     if (loop->wake_event) {
         event_free(loop->wake_event);

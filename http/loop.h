@@ -38,10 +38,11 @@ struct loop {
     struct loop_message drain_message, stop_message;
     struct metrics_block *counters; /* of what this loop answers by itself */
     struct listen *listens;
-    struct conn *conns; /* all open ones; newest first */
-    struct conn *dead;  /* closed in this pass; freed at its end */
-    bool in_inbox;      /* `again` is looked at next: no need to wake for it */
-    struct conn *again; /* have more to do, after everyone else */
+    struct conn *conns;         /* all open ones; newest first */
+    struct conn *dead;          /* closed in this pass; freed at its end */
+    bool in_inbox;              /* `again` is looked at next: no need to wake for it */
+    struct conn *again;         /* have more to do, after everyone else */
+    struct upstream *upstreams; /* connections to other processes */
     struct exchange *spares;
     unsigned spare_count;
     struct http_head head; /* of the request that is being taken in */

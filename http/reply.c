@@ -159,7 +159,7 @@ static void fill_error(struct exchange *x)
     if (reply->status < 400 || x->held.n > 0 || reply->no_body || !x->head) {
         return;
     }
-    struct str page = error_pages_custom(x->loop->front->pages, x->head, reply->status);
+    struct str page = error_pages_custom(x->site->pages, x->head, reply->status);
     if (page.p) {
         buf_str(&x->held, page);
         if (!reply->type.p) {

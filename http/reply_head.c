@@ -9,7 +9,7 @@
 
 static const struct http_settings *settings_of(const struct exchange *x)
 {
-    return x->loop->front->settings;
+    return x->site->settings;
 }
 
 /* -- what PHP said -- */
@@ -144,7 +144,7 @@ int reply_head_take(struct request *r, const struct response_head *head)
     reply->status = head->status >= 200 && head->status <= 999 ? head->status : 500;
     reply->status_line = head->status_line.p ? keep(x, head->status_line) : STR_NONE;
     reply->no_body = head->no_body || x->head_only || !wire_has_body(reply->status);
-    const struct security_headers *security = &x->loop->front->security;
+    const struct security_headers *security = &x->site->security;
     reply->security = security_headers_all(security, x->client.https);
     for (size_t i = 0; i < head->count; i++) {
         const struct header_line *line = &head->lines[i];
@@ -205,7 +205,7 @@ void reply_head_common(struct exchange *x)
     }
     add_etag(x);
     account_lines(x, &x->lines);
-    const struct security_headers *security = &x->loop->front->security;
+    const struct security_headers *security = &x->site->security;
     for (size_t i = 0; x->reply.security && i < security->count; i++) {
         if (x->reply.security & 1u << i) {
             buf_str(&x->lines, security->fields[i].name);

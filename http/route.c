@@ -31,6 +31,7 @@ struct router {
     char index[PATH_TEXT_MAX]; /* "/index.php", or "" in MODE_FILES */
     bool index_runs;
     bool clean_urls;
+    const char *document_root; /* as configured; the settings' */
     struct docroot *root;
     struct script_names *names;
     struct brief_cache *cache;
@@ -79,6 +80,7 @@ struct router *router_create(const struct http_settings *settings, const char *l
               : index[0] == '/' || !r->index_runs ? MODE_FALLBACK
                                                   : MODE_FRONT_CONTROLLER;
     r->clean_urls = settings->clean_urls;
+    r->document_root = settings->document_root;
     r->root = docroot_create(settings->document_root, settings->follow_symlinks);
     r->cache = brief_cache_create(REMEMBER_ENTRIES, REMEMBER_US);
     if (r->root == NULL || r->cache == NULL) {
@@ -388,4 +390,45 @@ void route_resolve(struct router *r, const struct http_head *head, struct arena 
         return;
     }
     fill(known, head->query, arena, out);
+}
+
+/* The end of the first piece that has a script's name; 0: there is none. */
+static size_t script_end(const struct router *r, const char *path, size_t n)
+{
+    for (size_t i = 1; i <= n; i++) {
+        if ((i == n || path[i] == '/') && script_names_runs(r->names, (struct str){path, i})) {
+            return i;
+        }
+    }
+    return 0;
+}
+
+void route_assume(struct router *r, const struct http_head *head, struct arena *arena, struct route *out)
+{
+    char path[PATH_TEXT_MAX + 1];
+    int n = path_clean(head->path, path);
+    size_t end = n < 0 ? 0 : script_end(r, path, (size_t)n);
+    char *script;
+    memset(out, 0, sizeof(*out));
+    out->kind = ROUTE_ERROR;
+    out->status = n < 0 ? -n : 503;
+    if (n < 0) {
+        return;
+    }
+    if (end > 0) {
+        script = arena_dup(arena, path, end);
+        out->path_info = (struct str){arena_dup(arena, path + end, (size_t)n - end), (size_t)n - end};
+    } else if (path[n - 1] == '/' && r->mode == MODE_FILES) {
+        script = arena_printf(arena, "%sindex.php", path);
+    } else {
+        script = arena_dup(arena, r->mode == MODE_FILES ? path : r->index,
+                           strlen(r->mode == MODE_FILES ? path : r->index));
+    }
+    out->script_name = str_of(script);
+    out->root = str_of(r->document_root);
+    out->path = str_of(script ? arena_printf(arena, "%s%s", r->document_root, script) : NULL);
+    if (out->path.p && (end == 0 || out->path_info.p)) {
+        out->kind = ROUTE_SCRIPT;
+        out->status = 200;
+    }
 }

@@ -36,6 +36,10 @@ static int parse_unix(const char *text, struct sock_address *out)
     sa->sun_family = AF_UNIX;
     snprintf(sa->sun_path, sizeof sa->sun_path, "%s", text); /* too long: cut, as announced in sock.h */
     snprintf(out->text, sizeof out->text, "%s", sa->sun_path);
+    if (text[0] == '@') {
+        out->len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(sa->sun_path));
+        sa->sun_path[0] = '\0';
+    }
     return 0;
 }
 
@@ -205,7 +209,7 @@ static int clear_stale_socket(const struct sock_address *address, char *error, s
         snprintf(error, error_size, "Another FPM instance seems to already listen on %s", address->text);
         return -1;
     }
-    if (lstat(address->text, &st) == 0 && S_ISSOCK(st.st_mode)) {
+    if (address->text[0] != '@' && lstat(address->text, &st) == 0 && S_ISSOCK(st.st_mode)) {
         unlink(address->text);
     }
     return 0;

@@ -8,7 +8,8 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
-/* "ip:port", "[v6]:port", "host:port", "port" (:: then 0.0.0.0), "/path" or a relative path = unix socket. */
+/* "ip:port", "[v6]:port", "host:port", "port" (:: then 0.0.0.0), "/path" or a relative path = unix socket;
+ * "@name" = an abstract one, which has no file and no permissions. */
 struct sock_address {
     char text[256];  /* canonical: the key in FPM_SOCKETS ("ip:port", IPv6 without brackets, or the path) */
     char given[256]; /* as it was written, for messages */

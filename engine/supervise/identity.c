@@ -19,8 +19,9 @@
 #define PRIORITY_UNSET 64
 
 /* Addressed to the supervisor: a script that inherits them could speak in its name. */
-static const char *const supervisor_only[] = {"FPM_SOCKETS", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",
-                                              "LISTEN_FDS",  "LISTEN_PID",    "TOKIOPHP_STATE"};
+static const char *const supervisor_only[] = {"FPM_SOCKETS",    "NOTIFY_SOCKET", "WATCHDOG_USEC",
+                                              "WATCHDOG_PID",   "LISTEN_FDS",    "LISTEN_PID",
+                                              "TOKIOPHP_STATE", "TOKIOPHP_RUN"};
 
 static bool given(const char *value)
 {
