@@ -76,6 +76,18 @@ static int start_module(const struct cli_options *cli, const struct pool_conf *p
     return 0;
 }
 
+/* PHP would say 500, which only replaces a 200. */
+static void answer_with(int status)
+{
+    if (!SG(headers_sent)) {
+        SG(sapi_headers).http_response_code = status;
+        if (SG(sapi_headers).http_status_line) {
+            efree(SG(sapi_headers).http_status_line);
+            SG(sapi_headers).http_status_line = NULL;
+        }
+    }
+}
+
 /* Runs on the worker's thread inside the virtual machine, when interrupt() set the flag. */
 static void on_interrupt(zend_execute_data *frame)
 {
@@ -86,9 +98,11 @@ static void on_interrupt(zend_execute_data *frame)
         interrupt_before(frame);
     }
     if (reason == INTERRUPT_TERMINATE + 1) {
+        answer_with(504);
         zend_error_noreturn(E_ERROR, "Request terminated: request_terminate_timeout of %d seconds exceeded",
                             (int)pool_started->s.request_terminate_timeout);
     } else if (reason == INTERRUPT_DRAIN + 1) {
+        answer_with(503);
         zend_error_noreturn(E_ERROR, "Request terminated: the server is being replaced or stopped");
     }
 }

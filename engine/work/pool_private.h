@@ -57,6 +57,8 @@ struct pool {
     uint64_t draining_since_us;
     uint64_t memory_limit; /* bytes; 0 = none */
     uint64_t cgroup_limit; /* bytes; 0 = none */
+    uint64_t memory_first; /* resident bytes at the start */
+    uint64_t next_memory_us;
 };
 
 /* pool.c */
@@ -90,6 +92,7 @@ void crash_collect(struct pool *pool, struct worker *w, uint64_t now_us);
 
 /* watch.c: what is looked at once a second */
 void watch_start(struct pool *pool);
-void watch_tick(struct pool *pool, uint64_t now_us);
+void watch_tick(struct pool *pool, uint64_t now_us);   /* once a second */
+void watch_memory(struct pool *pool, uint64_t now_us); /* each tick */
 
 #endif

@@ -1,9 +1,10 @@
 /* What the control thread looks at once a second: counts for the scoreboard, the backlog of the listening
  * sockets, used-up requests, memory, the executor's caches. Each can be the reason for a generation swap.
  *
- * Memory: pm.max_memory is the ceiling of this process's resident memory. Without it the cgroup's limit
- * decides: when the group is nearly full, the process that holds a large part of it is replaced, before the
- * kernel kills one.
+ * Memory: pm.max_memory is the ceiling of this process's resident memory; it is replaced when it comes near,
+ * and looked at on every tick, because a leak does not wait a second. Without it the cgroup's limit decides:
+ * when the group is nearly full, the process that holds a large part of it is replaced, before the kernel
+ * kills one.
  */
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -17,8 +18,10 @@
 #include "engine/base/log.h"
 #include "engine/work/pool_private.h"
 
-/* A ceiling below what a fresh process needs must not make a chain of swaps. */
+/* A ceiling below what a fresh process needs must not make a chain of swaps: until this time it has to have
+ * grown by half as well. */
 #define MEMORY_GRACE_US (10 * CLOCK_US_PER_SECOND)
+#define MEMORY_LOOK_US  (CLOCK_US_PER_SECOND / 20)
 
 /* -- memory -------------------------------------------------------------------------------------------- */
 
@@ -72,22 +75,33 @@ static uint64_t resident_bytes(void)
     return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-static void check_memory(struct pool *pool, uint64_t now)
+static bool is_worth_a_swap(const struct pool *pool, uint64_t resident, uint64_t now)
 {
-    if (now - pool->started_us < MEMORY_GRACE_US || (!pool->memory_limit && !pool->cgroup_limit)) {
+    return now - pool->started_us >= MEMORY_GRACE_US || resident > pool->memory_first / 2 * 3;
+}
+
+void watch_memory(struct pool *pool, uint64_t now)
+{
+    if (!pool->memory_limit || now < pool->next_memory_us) {
         return;
     }
     uint64_t resident = resident_bytes();
 
-    if (pool->memory_limit) {
-        if (resident > pool->memory_limit) {
-            pool_request_swap(pool, "pm.max_memory is reached");
-        }
+    pool->next_memory_us = now + MEMORY_LOOK_US;
+    if (resident > pool->memory_limit / 10 * 9 && is_worth_a_swap(pool, resident, now)) {
+        pool_request_swap(pool, "pm.max_memory is reached");
+    }
+}
+
+static void check_group(struct pool *pool, uint64_t now)
+{
+    if (pool->memory_limit || !pool->cgroup_limit) {
         return;
     }
+    uint64_t resident = resident_bytes();
     uint64_t used = cgroup_number("memory.current");
 
-    if (used > pool->cgroup_limit / 10 * 9 && resident > used / 4) {
+    if (used > pool->cgroup_limit / 10 * 9 && resident > used / 4 && is_worth_a_swap(pool, resident, now)) {
         pool_request_swap(pool, "the control group's memory is nearly full");
     }
 }
@@ -159,6 +173,7 @@ void watch_start(struct pool *pool)
     } else {
         pool->cgroup_limit = cgroup_number("memory.max");
     }
+    pool->memory_first = resident_bytes();
     sample(pool);
 }
 
@@ -167,7 +182,7 @@ void watch_tick(struct pool *pool, uint64_t now)
     const char *why = NULL;
 
     sample(pool);
-    check_memory(pool, now);
+    check_group(pool, now);
     check_requests(pool);
     if (pool->executor->check && pool->executor->check(&why)) {
         pool_request_swap(pool, why);
