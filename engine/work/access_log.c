@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -237,10 +238,21 @@ struct access_log *access_log_create(int fd, const char *format, const struct se
     return log;
 }
 
+/* A write to a regular file waits for no reader. */
+static bool never_blocks(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 int access_log_start(struct access_log *log, const char *service, void (*dropped)(void *ctx, uint64_t lines),
                      void *ctx)
 {
     log->service = service;
+    if (log->form == FORM_FPM && never_blocks(log->fd)) {
+        return 0;
+    }
     log->writer = log_writer_create(&log->fd, "access log", dropped, ctx);
     return log->writer ? 0 : -1;
 }
