@@ -132,12 +132,25 @@ static void drain_orphans(struct supervisor *s)
     }
 }
 
+/* One that was told to drain may still take a request until it confirms: who asks after "ready" must meet the
+ * new configuration. */
+static bool still_takes_work(const struct seat *seat)
+{
+    for (const struct generation *g = seat->generations; g; g = g->next) {
+        if (g->state == GENERATION_DRAINING && g->drain_us > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool launched(const struct supervisor *s, bool *any_serves)
 {
     *any_serves = false;
     for (const struct member *m = s->members; m; m = m->next) {
         for (int i = 0; i < m->seat_count; i++) {
-            if (!seat_settled(&m->seats[i]) && m->seats[i].failures == 0) {
+            if ((!seat_settled(&m->seats[i]) && m->seats[i].failures == 0) ||
+                still_takes_work(&m->seats[i])) {
                 return false;
             }
             *any_serves = *any_serves || seat_serving(&m->seats[i]);
