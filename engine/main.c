@@ -69,6 +69,9 @@ static int test_config(struct config *config)
         config_dump(config);
     }
     log_notice("configuration file %s test is successful", config->path ? config->path : "(none)");
+    if (upgrade_tests() && rehearse(config->cli, config) < 0) {
+        return initialization_failed(config->cli);
+    }
     upgrade_introduce();
     config_free(config);
     return EXIT_OK;
@@ -101,6 +104,7 @@ static int run(const struct cli *cli)
     struct config *config = config_load(&cli->options);
 
     if (!config) {
+        upgrade_survive(&cli->options);
         return initialization_failed(&cli->options);
     }
     if (cli->options.test) {

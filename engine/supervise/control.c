@@ -46,6 +46,21 @@ int control_client_fd(const struct control_client *client)
 
 /* ---- commands */
 
+/* The rest of a seat's line. */
+static void answer_trouble(const struct seat *seat, uint64_t now, struct buf *out)
+{
+    if (seat->crash_loop) {
+        buf_text(out, " crash-loop");
+    }
+    if (seat->start_at_us > now) {
+        buf_printf(out, " next-start=%llums", (unsigned long long)((seat->start_at_us - now) / 1000));
+    }
+    if (seat->crash_loop || seat->failures > 0) {
+        buf_printf(out, " failures=%u reason=\"%s\"", seat->failures, seat->last_failure);
+    }
+    buf_text(out, "\n");
+}
+
 static void answer_status(const struct supervisor *s, struct buf *out)
 {
     static const char *const phases[] = {"launching", "running", "testing a new configuration", "finishing",
@@ -63,8 +78,8 @@ static void answer_status(const struct supervisor *s, struct buf *out)
                    m->board ? (unsigned long long)atomic_load(&m->board->crashes) : 0);
         for (int i = 0; i < m->seat_count; i++) {
             const struct seat *seat = &m->seats[i];
-            buf_printf(out, "  seat %d swaps=%llu%s%s\n", i, (unsigned long long)seat->swaps,
-                       seat->crash_loop ? " crash-loop: " : "", seat->crash_loop ? seat->last_failure : "");
+            buf_printf(out, "  seat %d swaps=%llu", i, (unsigned long long)seat->swaps);
+            answer_trouble(seat, now, out);
             for (const struct generation *g = seat->generations; g; g = g->next) {
                 buf_printf(out, "    process pid=%d generation=%u state=%s%s age=%llu\n", (int)g->pid,
                            g->number, generation_state_name(g->state), g->standin ? " stand-in" : "",
@@ -154,6 +169,47 @@ static void drop(struct supervisor *s, struct control_client *client)
     free(client);
 }
 
+static int dial(const char *path, int flags)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    if (strlen(path) >= sizeof(address.sun_path)) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    memcpy(address.sun_path, path, strlen(path));
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
+    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
+        int saved = errno;
+        close(fd);
+        errno = saved;
+        return -1;
+    }
+    return fd;
+}
+
+/* What a killed server left behind is taken away; another server's socket, or a file that is none, is not. */
+static int make_room(const char *path)
+{
+    struct stat st;
+    if (lstat(path, &st) != 0) {
+        return 0;
+    }
+    if (!S_ISSOCK(st.st_mode)) {
+        log_error("control_socket: %s is there, and is no socket", path);
+        return -1;
+    }
+    int fd = dial(path, SOCK_NONBLOCK);
+    if (fd >= 0 || errno == EAGAIN) {
+        log_error("control_socket: another server answers at %s", path);
+        if (fd >= 0) {
+            close(fd);
+        }
+        return -1;
+    }
+    unlink(path);
+    return 0;
+}
+
 int control_open(struct supervisor *s)
 {
     const char *path = s->config->global.control_socket;
@@ -165,8 +221,10 @@ int control_open(struct supervisor *s)
         log_error("control_socket: the path is too long (%s)", path);
         return -1;
     }
+    if (make_room(path) != 0) {
+        return -1;
+    }
     memcpy(address.sun_path, path, strlen(path));
-    unlink(path);
     mode_t mask = umask(0177);
     s->control_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     bool good = s->control_fd >= 0 &&
@@ -175,6 +233,10 @@ int control_open(struct supervisor *s)
     umask(mask);
     if (!good) {
         log_sys(LEVEL_ERROR, "control_socket: %s cannot be opened", path);
+        if (s->control_fd >= 0) {
+            close(s->control_fd);
+            s->control_fd = -1;
+        }
         return -1;
     }
     return 0;
@@ -282,22 +344,6 @@ static int usage(FILE *to)
     return EXIT_USAGE;
 }
 
-static int dial(const char *path)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof(address.sun_path)) {
-        errno = ENAMETOOLONG;
-        return -1;
-    }
-    memcpy(address.sun_path, path, strlen(path));
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
-        close(fd);
-        return -1;
-    }
-    return fd;
-}
-
 /* Prints the answer; the exit code follows its first word. */
 static int exchange(int fd, char *const *words, int count)
 {
@@ -346,7 +392,7 @@ int control_client_main(int argc, char **argv)
         return EXIT_CONFIG;
     }
     signal(SIGPIPE, SIG_IGN);
-    int fd = dial(path);
+    int fd = dial(path, 0);
     if (fd < 0) {
         fprintf(stderr, "tokiophp ctl: %s: %s\n", path, strerror(errno));
         return EXIT_SOFTWARE;

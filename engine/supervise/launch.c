@@ -252,6 +252,17 @@ static void pass_on(const struct generation *from, const struct channel_message 
     }
 }
 
+/* The process runs as another user, perhaps as an intruder: its texts must not make lines of their own. */
+static const char *one_line(struct channel_message *m)
+{
+    for (size_t i = 0; i < m->text_n; i++) {
+        if ((unsigned char)m->text[i] < ' ' || m->text[i] == 0x7f) {
+            m->text[i] = ' ';
+        }
+    }
+    return m->text;
+}
+
 static void obey(struct child *child, struct channel_message *m)
 {
     struct generation *g = child->generation;
@@ -259,8 +270,8 @@ static void obey(struct child *child, struct channel_message *m)
     switch (m->type) {
     case CHANNEL_READY: seat_ready(g, now); break;
     case CHANNEL_DRAINING: seat_heard(g, now); break;
-    case CHANNEL_FAILED: seat_failed(g, m->text); break;
-    case CHANNEL_SWAP: seat_asked(g, m->text, m->number != 0, now); break;
+    case CHANNEL_FAILED: seat_failed(g, one_line(m)); break;
+    case CHANNEL_SWAP: seat_asked(g, one_line(m), m->number != 0, now); break;
     case CHANNEL_HAND_OVER: pass_on(g, m); break;
     case CHANNEL_CRASH:
         report_crash(child->member->supervisor, child->member, child->pid, m->text);

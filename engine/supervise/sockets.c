@@ -167,6 +167,18 @@ int sockets_open(const struct pool_conf *pool, struct listener *list)
     return 0;
 }
 
+void sockets_undo(const struct listener *list)
+{
+    for (const struct listener *l = list; l; l = l->next) {
+        if (l->fd >= 0 && !find(l->address.text)) {
+            close(l->fd);
+            if (l->address.is_unix) {
+                unlink(l->address.text);
+            }
+        }
+    }
+}
+
 void sockets_close_unused(void)
 {
     for (size_t i = 0; i < table_count; i++) {

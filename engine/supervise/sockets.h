@@ -12,6 +12,8 @@ void sockets_inherit(void);
 bool sockets_inherited(void);
 /* Opens every listener of one pool (inherited ones first). 0 or -1 (reported). */
 int sockets_open(const struct pool_conf *pool, struct listener *list);
+/* After a try: closes all, and unlinks the unix sockets that were not inherited. */
+void sockets_undo(const struct listener *list);
 /* Inherited ones that no pool has asked for: closed, unix sockets unlinked. */
 void sockets_close_unused(void);
 /* Before an execution: all of them into FPM_SOCKETS, inheritable. */

@@ -69,6 +69,7 @@ struct supervisor {
     pid_t test_pid;
     int test_fd;
     uint64_t test_deadline_us;
+    unsigned retests; /* tests repeated because a further reload was asked for */
     struct buf test_output;
     /* the control socket */
     int control_fd;

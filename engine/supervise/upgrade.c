@@ -8,7 +8,9 @@
  *
  * The file may by now be another program, a php-fpm. The test tells: only we answer its question who we are.
  * A stranger gets the sockets as a php-fpm leaves them to itself, and our children finish what they run.
- * Supervisor's thread. */
+ * Between the test and the execution the file may change once more. An image that finds a bad one has nothing
+ * to go back to: it executes itself again until it is good (upgrade_survive), and the children serve
+ * meanwhile. Supervisor's thread. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -17,6 +19,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine/base/clock.h"
@@ -34,6 +37,8 @@
 #define TEST_ANSWER    "tokiophp understands state 1" /* changes with the lines of write_state */
 #define TEST_US        (20 * CLOCK_US_PER_SECOND)
 #define TEST_OUTPUT    65536
+#define RETESTS_MAX    5 /* a storm of reloads must not keep the last one from happening */
+#define RETRY_S        2
 
 /* ---- taking over */
 
@@ -54,6 +59,28 @@ static int state_descriptor(void)
 bool upgrade_inherited(void)
 {
     return state_descriptor() >= 0;
+}
+
+void upgrade_survive(const struct cli_options *cli)
+{
+    static const int stops[] = {SIGTERM, SIGINT, SIGQUIT};
+    static const struct timespec pause = {.tv_sec = RETRY_S};
+    sigset_t set;
+    if (state_descriptor() < 0) {
+        return;
+    }
+    log_error(
+        "the configuration was good when it was tested, and is not now: what serves goes on, next try in "
+        "%d s",
+        RETRY_S);
+    sigemptyset(&set);
+    for (size_t i = 0; i < sizeof(stops) / sizeof(stops[0]); i++) {
+        sigaddset(&set, stops[i]);
+    }
+    if (sigtimedwait(&set, NULL, &pause) < 0 && fcntl(state_descriptor(), F_SETFD, 0) == 0) {
+        execvp(cli->argv[0], cli->argv);
+        log_sys(LEVEL_ERROR, "execvp(\"%s\") failed", cli->argv[0]);
+    }
 }
 
 /* For a process whose pool or seat does not exist any more: a place that only drains. */
@@ -252,6 +279,7 @@ static _Noreturn void run_test(const struct supervisor *s, int output)
     argv[s->cli->argc] = xstrdup("-t");
     unsetenv("NOTIFY_SOCKET");
     setenv(TEST_VARIABLE, "1", 1);
+    sockets_export(s->listeners); /* so that it can try the others */
     dup2(output, STDOUT_FILENO);
     dup2(output, STDERR_FILENO);
     sigemptyset(&none);
@@ -266,6 +294,7 @@ static void refuse(struct supervisor *s, const char *why)
 {
     struct str rest = {s->test_output.p, s->test_output.n}, line;
     log_error("reload refused: %s; nothing was changed", why);
+    s->retests = 0;
     while (s->test_output.n > 0 && str_split(&rest, '\n', &line)) {
         if (line.n > 0) {
             log_error("reload refused: %.*s", (int)line.n, line.p);
@@ -278,7 +307,7 @@ static void refuse(struct supervisor *s, const char *why)
 void upgrade_begin(struct supervisor *s)
 {
     int fds[2];
-    if (s->phase == PHASE_LAUNCHING) {
+    if (s->phase == PHASE_LAUNCHING || s->phase == PHASE_TESTING) {
         s->reload_wanted = true; /* one after the other */
     }
     if (s->phase != PHASE_RUNNING) {
@@ -327,9 +356,14 @@ void upgrade_read(struct supervisor *s)
     }
 }
 
+bool upgrade_tests(void)
+{
+    return getenv(TEST_VARIABLE) != NULL;
+}
+
 void upgrade_introduce(void)
 {
-    if (getenv(TEST_VARIABLE)) {
+    if (upgrade_tests()) {
         printf("\n" TEST_ANSWER "\n");
         fflush(stdout);
     }
@@ -358,7 +392,11 @@ void upgrade_tested(struct supervisor *s, int status)
     if (s->phase != PHASE_TESTING) {
         /* told to stop meanwhile */
     } else if (status != -1 && WIFEXITED(status) && WEXITSTATUS(status) == 0) {
-        execute(s, !test_answered(s));
+        if (s->reload_wanted && s->retests++ < RETESTS_MAX) {
+            s->phase = PHASE_RUNNING; /* asked again meanwhile: what was tested may be old by now */
+        } else {
+            execute(s, !test_answered(s));
+        }
     } else {
         snprintf(why, sizeof(why), "the test of the new configuration ended %s %d",
                  status != -1 && WIFEXITED(status) ? "with code" : "on signal",
