@@ -1,0 +1,178 @@
+"""The access log: forms, rotation without a lost line, and a reader that stops reading."""
+import base64
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+
+import process
+import tokiophp as program
+from web import Answer, Site
+
+
+@pytest.fixture
+def root(workdir):
+    folder = os.path.join(workdir, "site")
+    os.mkdir(folder)
+    for name, text in (("hello.php", "<?php echo 'hello';"), ("early.php", "<?php echo 'x'; tokio_finish_request(); usleep(300000);"),
+                       ("page.html", "<p>page")):
+        with open(os.path.join(folder, name), "w") as f:
+            f.write(text)
+    return folder
+
+
+def lines(path):
+    with open(path, "rb") as f:
+        data = f.read()
+    assert not data or data.endswith(b"\n")
+    return data.decode().splitlines()
+
+
+def test_json(tokiophp, root, workdir):
+    path = os.path.join(workdir, "access.log")
+    site = Site(tokiophp, root, f"access.log = {path}\nhttp.access_log_format = json\n", settings="service_name = shop\n")
+    site.ask('/hello.php?a=1"&b=%00', User_Agent='a"b\\c', Referer="http://ref/\xe9", X_Forwarded_For="1.2.3.4")
+    site.ask("/page.html")
+    site.ask("/none", "HEAD")
+    site.ask("/early.php")
+    process.wait_for(lambda: len(lines(path)) == 4, what="four lines")
+    first, page, none, early = [json.loads(line) for line in lines(path)]
+    assert re.match(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$", first["ts"])
+    assert (first["level"], first["type"], first["msg"]) == ("info", "access", "GET /hello.php 200")
+    assert first["ctx"]["service"] == "shop" and set(first["ctx"]) == {"service", "request_id", "trace_id", "span_id"}
+    data = first["data"]
+    assert set(data) == {"method", "path", "query", "http", "status", "bytes", "duration_ms", "ip", "ua", "referer", "xff", "tls"}
+    assert (data["method"], data["path"], data["query"], data["http"]) == ("GET", "/hello.php", 'a=1"&b=%00', "HTTP/1.1")
+    assert (data["status"], data["bytes"], data["ip"]) == (200, 5, "127.0.0.1")
+    assert (data["ua"], data["referer"], data["xff"], data["tls"]) == ('a"b\\c', "http://ref/\ufffd", "1.2.3.4", None)
+    assert data["duration_ms"] > 0
+    assert (page["data"]["path"], page["data"]["bytes"], page["data"]["ua"]) == ("/page.html", 7, None)
+    assert (none["data"]["method"], none["data"]["status"], none["data"]["bytes"]) == ("HEAD", 404, 0)
+    assert early["data"]["duration_ms"] < 250  # the response's, not the script's
+
+
+def test_combined(tokiophp, root, workdir):
+    path = os.path.join(workdir, "access.log")
+    site = Site(tokiophp, root, f"access.log = {path}\naccess.format = combined\n")
+    site.ask("/hello.php?x=1", Referer='r"s', User_Agent="agent\\1", Authorization="Basic " + base64.b64encode(b"joe:x").decode())
+    site.ask("/page.html")
+    process.wait_for(lambda: len(lines(path)) == 2, what="two lines")
+    when = r"\[\d\d/\w{3}/20\d\d:\d\d:\d\d:\d\d [+-]\d{4}\]"
+    assert re.match(r'127\.0\.0\.1 - joe ' + when + r' "GET /hello\.php\?x=1 HTTP/1\.1" 200 5 "r\\x22s" "agent\\x5C1"$', lines(path)[0])
+    assert re.match(r'127\.0\.0\.1 - - ' + when + r' "GET /page\.html HTTP/1\.1" 200 7 "-" "-"$', lines(path)[1])
+
+
+def test_php_fpm_form(tokiophp, root, workdir):
+    path = os.path.join(workdir, "access.log")
+    site = Site(tokiophp, root, f'access.log = {path}\naccess.format = "%m %r%Q%q %s"\n')
+    site.ask("/hello.php?x=1")
+    site.ask("/page.html")
+    process.wait_for(lambda: len(lines(path)) == 2, what="two lines")
+    assert lines(path) == ["GET /hello.php?x=1 200", "GET /page.html 200"]
+
+
+def test_a_wrong_form_stops_the_start(workdir, root):
+    path = os.path.join(workdir, "t.ini")
+    with open(path, "w") as f:
+        f.write(f"[global]\nerror_log = {workdir}/e.log\n[www]\n" + ("user = nobody\ngroup = nogroup\n" if program.IS_ROOT else "") +
+                f"pm = static\npm.max_children = 1\nhttp.listen = 127.0.0.1:8099\nhttp.document_root = {root}\nhttp.access_log_format = \"%z\"\n")
+    done = subprocess.run([program.PROGRAM, "-t", "-y", path], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 78 and "http.access_log_format" in done.stderr
+
+
+def send_many(site, count, target, threads=4):
+    """Numbered requests; returns the longest time that one took."""
+    slowest, failures = [], []
+
+    def client(start):
+        c, worst = http.client.HTTPConnection(*site.address, timeout=30), 0
+        for i in range(start, count, threads):
+            began = time.monotonic()
+            c.request("GET", f"{target}?n={i}")
+            if c.getresponse().read() not in (b"hello", b"<p>page"):
+                failures.append(i)
+            worst = max(worst, time.monotonic() - began)
+        slowest.append(worst)
+        c.close()
+    running = [threading.Thread(target=client, args=(i,)) for i in range(threads)]
+    for t in running:
+        t.start()
+    for t in running:
+        t.join()
+    assert not failures and len(slowest) == threads
+    return max(slowest)
+
+
+def numbers(paths):
+    return [int(re.search(r"\?n=(\d+)", line).group(1)) for path in paths for line in lines(path)]
+
+
+def test_rotation_loses_no_line(tokiophp, root, workdir):
+    path = os.path.join(workdir, "access.log")
+    site = Site(tokiophp, root, f"access.log = {path}\nhttp.access_log_format = combined\n")
+    rotated, stop = [], threading.Event()
+
+    def rotate():
+        while not stop.is_set():
+            old = f"{path}.{len(rotated)}"
+            os.rename(path, old)
+            rotated.append(old)
+            site.server.signal(signal.SIGUSR1)
+            process.wait_for(lambda: os.path.exists(path), what="a new log file")
+            time.sleep(0.1)
+    t = threading.Thread(target=rotate)
+    t.start()
+    try:
+        send_many(site, 4000, "/hello.php")
+    finally:
+        stop.set()
+        t.join()
+    site.server.stop(signal.SIGQUIT)
+    assert len(rotated) > 1
+    assert sorted(numbers([*rotated, path])) == list(range(4000))
+
+
+def test_a_reader_that_stops(tokiophp, root, workdir):
+    """Requests go on; what did not fit is counted exactly, and said in one line."""
+    fifo, out = os.path.join(workdir, "tmp/fifo"), os.path.join(workdir, "copy")
+    os.mkfifo(fifo)
+    os.chmod(fifo, 0o666)
+    reader = subprocess.Popen(["sh", "-c", f"exec cat {fifo} > {out}"])
+    count = 6000
+    try:
+        port = process.free_port()
+        site = Site(tokiophp, root, f"access.log = {fifo}\nhttp.access_log_format = json\nhttp.internal_listen = 127.0.0.1:{port}\n")
+
+        def dropped():
+            c = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            c.request("GET", "/metrics")
+            text = Answer(c.getresponse()).text
+            return int(re.search(r"^tokio_php_log_lines_dropped_total\{.*\} (\d+)$", text, re.M).group(1))
+        reader.send_signal(signal.SIGSTOP)
+        assert send_many(site, count, "/page.html") < 10
+        assert dropped() > 0
+        reader.send_signal(signal.SIGCONT)
+        site.server.wait_message(r"access log: \d+ lines did not fit and were dropped")
+        process.wait_for(lambda: len(lines_so_far(out)) + dropped() == count, what="all lines written or counted")
+        said = [int(n) for n in re.findall(r"access log: (\d+) lines did not fit", site.server.messages())]
+        assert sum(said) == dropped() and len(said) == 1
+        got = [int(re.search(r"n=(\d+)", json.loads(line)["data"]["query"]).group(1)) for line in lines_so_far(out)]
+        assert len(set(got)) == len(got)
+        send_many(site, 100, "/hello.php")  # and now nothing is dropped
+        process.wait_for(lambda: len(lines_so_far(out)) == len(got) + 100, what="a hundred lines more")
+        site.server.stop(signal.SIGQUIT)
+    finally:
+        reader.kill()
+        reader.wait()
+
+
+def lines_so_far(path):
+    with open(path, "rb") as f:
+        data = f.read()
+    return data[:data.rfind(b"\n") + 1].decode().splitlines()

@@ -1,0 +1,377 @@
+"""The internal listener: health, metrics, settings. It answers whatever the workers do."""
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+
+import process
+import tokiophp as program
+from web import Answer, Site
+
+parser = pytest.importorskip("prometheus_client.parser", reason="python3-prometheus-client is not installed")
+openmetrics = pytest.importorskip("prometheus_client.openmetrics.parser")
+
+HELLO = "<?php echo 'hello';"
+STATUS = "<?php http_response_code((int)$_GET['s']); echo 'status';"
+SLEEP = "<?php usleep((int)($_GET['ms'] * 1000)); echo 'slept';"
+
+
+@pytest.fixture
+def root(workdir):
+    folder = os.path.join(workdir, "site")
+    os.mkdir(folder)
+    for name, text in (("hello.php", HELLO), ("status.php", STATUS), ("sleep.php", SLEEP), ("page.html", "<p>page")):
+        with open(os.path.join(folder, name), "w") as f:
+            f.write(text)
+    return folder
+
+
+class Unix(http.client.HTTPConnection):
+    def __init__(self, path):
+        super().__init__("localhost", timeout=10)
+        self.path = path
+
+    def connect(self):
+        self.sock = process.connect(self.path)
+
+
+class Inside:
+    """A site with an internal listener."""
+
+    def __init__(self, tokiophp, root, pool="", unix=None, **how):
+        self.address = unix or ("127.0.0.1", process.free_port())
+        text = unix or "127.0.0.1:%d" % self.address[1]
+        self.site = Site(tokiophp, root, f"http.internal_listen = {text}\n{pool}", **how)
+        self.server = self.site.server
+        process.wait_for(lambda: self.get("/health/ready").status in (200, 401), what="a server that is ready")
+
+    def get(self, path, **fields):
+        c = Unix(self.address) if isinstance(self.address, str) else http.client.HTTPConnection(*self.address, timeout=10)
+        try:
+            c.request(fields.pop("method", "GET"), path, headers={k.replace("_", "-"): v for k, v in fields.items()})
+            return Answer(c.getresponse())
+        finally:
+            c.close()
+
+    def json(self, path, **fields):
+        return json.loads(self.get(path, **fields).body)
+
+    def samples(self, kind="text"):
+        """{(name, labels): value}"""
+        if kind == "text":
+            answer = self.get("/metrics")
+            assert answer.get("Content-Type").startswith("text/plain; version=0.0.4")
+            families = list(parser.text_string_to_metric_families(answer.text))
+        else:
+            answer = self.get("/metrics", Accept="application/openmetrics-text;version=1.0.0,text/plain;q=0.5")
+            assert answer.get("Content-Type").startswith("application/openmetrics-text; version=1.0.0")
+            families = list(openmetrics.text_string_to_metric_families(answer.text))
+        assert len({f.name for f in families}) == len(families), "a family came twice"
+        return {(s.name, tuple(sorted(s.labels.items()))): s.value for f in families for s in f.samples}
+
+
+def by(samples, name, label=None):
+    """Sum over pools; with a label: {value of the label: sum}"""
+    found = [(dict(labels), v) for (n, labels), v in samples.items() if n == name]
+    assert found, f"{name} is not there"
+    if label is None:
+        return sum(v for _, v in found)
+    out = {}
+    for labels, v in found:
+        out[labels[label]] = out.get(labels[label], 0) + v
+    return out
+
+
+def test_health(tokiophp, root):
+    inside = Inside(tokiophp, root)
+    for _ in range(3):
+        assert inside.site.ask("/hello.php").status == 200
+    answer = inside.get("/health")
+    assert answer.status == 200 and answer.get("Content-Type") == "application/json"
+    health = process.wait_for(lambda: (h := inside.json("/health"))["total_requests"] == 3 and h, what="three requests counted")
+    assert health["status"] == "ok" and re.match(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ$", health["timestamp"])
+    assert health["active_connections"] >= 0
+    assert [(p["name"], p["status"], p["workers"]) for p in health["pools"]] == [("www", "ok", 4)]
+    assert inside.json("/health/live")["status"] == "alive"
+    assert inside.json("/health/ready")["status"] == "ok"
+    assert inside.get("/nothing").status == 404
+    assert inside.get("/health", method="POST").status == 405
+    head = inside.get("/health", method="HEAD")
+    assert head.status == 200 and head.body == b"" and int(head.get("Content-Length")) > 50
+
+
+def test_unix_socket(tokiophp, root, workdir):
+    inside = Inside(tokiophp, root, unix=os.path.join(workdir, "tmp/in.sock"))
+    assert inside.json("/health", Host="any.name")["status"] == "ok"
+
+
+def test_sums_are_exact(tokiophp, root):
+    """Under load, over workers and loops, in both formats."""
+    inside = Inside(tokiophp, root)
+    plan = [("/hello.php", "GET", 200), ("/page.html", "GET", 200), ("/none", "GET", 404), ("/status.php?s=503", "GET", 503),
+            ("/status.php?s=201", "POST", 201), ("/hello.php", "HEAD", 200), ("/page.html", "POST", 405), ("/hello.php", "BREW", 200)]
+    rounds, threads = 60, 6
+    wrong = []
+
+    def client():
+        c = http.client.HTTPConnection(*inside.site.address, timeout=30)
+        for i in range(rounds):
+            for target, method, status in plan:
+                c.request(method, target, body=b"x=1" if method == "POST" else None)
+                answer = c.getresponse()
+                answer.read()
+                if answer.status != status:
+                    wrong.append((target, method, answer.status))
+        c.close()
+
+    running = [threading.Thread(target=client) for _ in range(threads)]
+    for t in running:
+        t.start()
+    seen = []
+    while any(t.is_alive() for t in running):
+        seen.append(by(inside.samples(), "tokio_php_requests_total"))
+        time.sleep(0.05)
+    for t in running:
+        t.join()
+    assert not wrong, wrong[:5]
+    assert seen == sorted(seen), "a counter went backwards"
+    n = rounds * threads
+
+    def complete():
+        s = inside.samples()
+        return by(s, "tokio_php_requests_total") == n * len(plan) and s
+    final = process.wait_for(complete, what=f"{n * len(plan)} requests counted")
+    for samples in (final, inside.samples("openmetrics")):
+        methods = by(samples, "tokio_php_requests_total", "method")
+        assert methods == {"GET": 4 * n, "POST": 2 * n, "HEAD": n, "OTHER": n}
+        assert by(samples, "tokio_php_responses_total", "status") == {"200": 4 * n, "404": n, "503": n, "201": n, "405": n}
+        assert by(samples, "tokio_php_request_duration_seconds_count") == n * len(plan)
+        assert by(samples, "tokio_php_script_seconds_count") == 5 * n  # those that PHP ran
+        assert by(samples, "tokio_php_queue_wait_seconds_count") == 5 * n
+        buckets = by(samples, "tokio_php_request_duration_seconds_bucket", "le")
+        values = [buckets[le] for le in sorted(buckets, key=float)]
+        assert values == sorted(values) and values[-1] == n * len(plan)
+        assert by(samples, "tokio_php_workers", "state")["Idle"] == 4
+        assert by(samples, "tokio_php_dropped_requests") == 0
+        for name in ("tokio_php_uptime_seconds", "tokio_php_requests_per_second", "tokio_php_response_time_avg_seconds",
+                     "tokio_php_memory_usage_percent", "node_load1", "node_memory_MemTotal_bytes"):
+            assert by(samples, name) > 0, name
+    live = inside.json("/dashboard.json")["pools"][0]
+    assert live["requests"] == n * len(plan) and live["statuses"] == [0, 5 * n, 0, 2 * n, n]
+    assert sum(count for _, count in live["duration"]) == n * len(plan)
+
+
+def test_connections_are_counted_and_forgotten(tokiophp, root):
+    inside = Inside(tokiophp, root)
+    open_ones = [process.connect(inside.site.address) for _ in range(5)]
+    process.wait_for(lambda: inside.json("/health")["active_connections"] == 5, what="five connections")
+    for s in open_ones:
+        s.close()
+    process.wait_for(lambda: inside.json("/health")["active_connections"] == 0, what="no connection")
+    s = process.connect(inside.site.address)
+    process.wait_for(lambda: inside.json("/health")["active_connections"] == 1, what="one connection")
+    old = inside.server.engine_pids()[0]
+    os.kill(old, signal.SIGKILL)  # its gauges must not stay
+    process.wait_for(lambda: inside.server.engine_pids() not in ([], [old]), what="a new engine process")
+    process.wait_for(lambda: answers(inside) and inside.json("/health")["active_connections"] == 0, what="gauge reset")
+    s.close()
+
+
+def answers(inside):
+    try:
+        return inside.get("/health").status == 200
+    except OSError:
+        return False
+
+
+def start_requests(site, target, count):
+    sockets = []
+    for _ in range(count):
+        s = process.connect(site.address)
+        s.sendall(b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n" % target.encode())
+        sockets.append(s)
+    return sockets
+
+
+def test_answers_while_all_workers_are_busy(tokiophp, root):
+    inside = Inside(tokiophp, root)
+    sockets = start_requests(inside.site, "/sleep.php?ms=4000", 10)  # 4 run, 6 wait
+    process.wait_for(lambda: inside.json("/health")["pools"][0]["active"] == 4, what="four busy workers")
+    began = time.monotonic()
+    health = inside.json("/health")
+    took = time.monotonic() - began
+    assert health["status"] == "ok" and health["pools"][0]["status"] == "busy"
+    assert took < 1
+    assert by(inside.samples(), "tokio_php_pending_requests") == 6
+    workers = inside.json("/dashboard.json")["pools"][0]["workers"]
+    assert [(w["state"], w["uri"]) for w in workers] == [("Running", "/sleep.php")] * 4
+    assert all(w["us"] > 0 for w in workers)
+    for s in sockets:
+        s.close()
+
+
+def test_stopped_workers_do_not_stop_it(tokiophp, root):
+    """Endless loops in every worker."""
+    with open(os.path.join(root, "loop.php"), "w") as f:
+        f.write("<?php set_time_limit(0); while (true) { }")
+    inside = Inside(tokiophp, root)
+    sockets = start_requests(inside.site, "/loop.php", 4)
+    process.wait_for(lambda: inside.json("/health")["pools"][0]["active"] == 4, what="four busy workers")
+    for _ in range(20):
+        began = time.monotonic()
+        assert inside.get("/health/ready").status == 200
+        assert time.monotonic() - began < 2
+    for s in sockets:
+        s.close()
+
+
+def test_ready_turns_before_connections_close(tokiophp, root):
+    inside = Inside(tokiophp, root)
+    (busy,) = start_requests(inside.site, "/sleep.php?ms=3000", 1)
+    process.wait_for(lambda: inside.json("/health")["pools"][0]["active"] == 1, what="a busy worker")
+    inside.server.signal(signal.SIGQUIT)
+    process.wait_for(lambda: inside.get("/health/ready").status == 503, seconds=2, what="not ready")
+    assert inside.json("/health")["status"] == "draining"
+    assert inside.get("/health").status == 503
+    assert inside.get("/health/live").status == 200
+    busy.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        busy.recv(1)  # still open, its answer still to come
+    busy.settimeout(10)
+    assert b"200 OK" in busy.recv(4096)
+    busy.close()
+    assert inside.server.wait() == 0
+
+
+def test_reload_keeps_health_and_counts(tokiophp, root):
+    inside = Inside(tokiophp, root)
+    statuses, stop = [], threading.Event()
+
+    def probe():
+        while not stop.is_set():
+            try:
+                statuses.append(inside.get("/health/ready").status)
+            except OSError as e:
+                statuses.append(e)
+            time.sleep(0.02)
+    t = threading.Thread(target=probe)
+    t.start()
+
+    def processes():
+        try:
+            return [p["pid"] for p in inside.json("/dashboard.json")["pools"][0]["processes"]]
+        except OSError as e:
+            return [e]
+    before = processes()
+    try:
+        inside.server.signal(signal.SIGUSR2)
+        process.wait_for(lambda: len(set(before + processes())) > 1 and not set(before) & set(inside.server.family()),
+                         what="a new generation alone")
+    finally:
+        stop.set()
+        t.join()
+    assert set(statuses) == {200}, statuses
+
+
+def test_token(tokiophp, root):
+    inside = Inside(tokiophp, root, "http.internal_token = s3cr/t+1\n")
+    assert inside.get("/health").status == 401
+    assert inside.get("/").status == 401
+    assert inside.get("/health").get("WWW-Authenticate").startswith("Bearer")
+    assert inside.get("/health", Authorization="Bearer wrong").status == 401
+    assert inside.get("/health", Authorization="Bearer s3cr/t+").status == 401
+    assert inside.get("/health", Authorization="Bearer s3cr/t+1x").status == 401
+    assert inside.get("/health?token=").status == 401
+    assert inside.get("/health", Authorization="Bearer s3cr/t+1").status == 200
+    assert inside.get("/health?token=s3cr/t%2B1").status == 200
+    assert inside.get("/metrics?token=s3cr/t+1").status == 200
+    assert "s3cr/t+1" not in inside.get("/config", Authorization="Bearer s3cr/t+1").text
+
+
+@pytest.mark.parametrize("address, token, good", [
+    ("0.0.0.0:0", "", False), ("[::]:0", "", False), ("9999", "", False), ("10.1.2.3:80", "", False),
+    ("0.0.0.0:0", "x", True), ("127.8.8.8:0", "", True), ("[::1]:0", "", True), ("/tmp/none.sock", "", True)])
+def test_other_machines_need_a_token(workdir, root, address, token, good):
+    path = os.path.join(workdir, "t.ini")
+    with open(path, "w") as f:
+        user = "user = nobody\ngroup = nogroup\n" if program.IS_ROOT else ""
+        f.write(f"[global]\nerror_log = {workdir}/e.log\n[www]\n{user}pm = static\npm.max_children = 1\nhttp.listen = 127.0.0.1:8099\n"
+                f"http.document_root = {root}\nhttp.internal_listen = {address.replace(':0', ':8098')}\n" +
+                (f"http.internal_token = {token}\n" if token else ""))
+    done = subprocess.run([program.PROGRAM, "-t", "-y", path], capture_output=True, text=True, timeout=20)
+    assert (done.returncode == 0) == good, done.stderr
+    if not good:
+        assert "http.internal_token" in done.stderr
+
+
+def test_names_of_other_sites(tokiophp, root):
+    """A web page that points its own name at 127.0.0.1 reads nothing."""
+    inside = Inside(tokiophp, root)
+    for host in ("localhost:1", "127.0.0.1", "[::1]:9", "10.0.0.1:80"):
+        assert inside.get("/health", Host=host).status == 200, host
+    for host in ("evil.example", "localhost.evil.example", "127.0.0.1.evil.example:80"):
+        assert inside.get("/health", Host=host).status == 421, host
+
+
+def test_config_masks_secrets(tokiophp, root):
+    inside = Inside(tokiophp, root, "env[DB_PASSWORD] = hunter2\nenv[MODE] = production\nhttp.rate_limit = 1000\n")
+    text = inside.get("/config").text
+    assert "hunter2" not in text
+    pool = json.loads(text)["pools"]["www"]
+    assert pool["env"] == {"DB_PASSWORD": "***", "MODE": "production"}
+    assert pool["http.rate_limit"] == "1000" and pool["pm.max_children"] == "4" and pool["http.compression"] is True
+    assert json.loads(text)["global"]["daemonize"] is False
+
+
+def test_several_pools_from_one_listener(tokiophp, root, workdir):
+    ports = [process.free_port() for _ in range(3)]
+    user = "user = nobody\ngroup = nogroup\n" if program.IS_ROOT else ""
+    config = "[global]\nerror_log = {dir}/error.log\ndaemonize = no\n" + "".join(
+        f"[{name}]\n{user}pm = static\npm.max_children = {n}\nhttp.listen = 127.0.0.1:{port}\nhttp.document_root = {root}\n{extra}"
+        for name, n, port, extra in (("one", 2, ports[0], f"http.internal_listen = 127.0.0.1:{ports[2]}\n"), ("two", 3, ports[1], "")))
+    server = tokiophp(config=config, address=("127.0.0.1", ports[0]))
+    server.wait_accepting(("127.0.0.1", ports[1]))
+
+    def ask(port, path):
+        c = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        c.request("GET", path)
+        return Answer(c.getresponse())
+    for _ in range(5):
+        assert ask(ports[1], "/hello.php").text == "hello"
+
+    def counted():
+        pools = json.loads(ask(ports[2], "/dashboard.json").body)["pools"]
+        return [(p["name"], p["requests"], len(p["workers"])) for p in pools] == [("one", 0, 2), ("two", 5, 3)]
+    process.wait_for(counted, what="the other pool's numbers")
+    status = json.loads(ask(ports[2], "/status").body)
+    assert [p["pool"] for p in status] == ["one", "two"] and len(status[1]["processes"]) == 3
+
+
+def test_bad_visitors(tokiophp, root):
+    inside = Inside(tokiophp, root)
+    idle = [process.connect(inside.address) for _ in range(40)]
+    for text, status in ((b"NONSENSE\r\n\r\n", b"400"), (b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\n\r\n", b"4"),
+                         (b"GET /health HTTP/1.1\r\n" + b"A: b\r\n" * 2000 + b"\r\n", b"431")):
+        with process.connect(inside.address) as s:
+            try:
+                s.sendall(text)
+                answer = s.recv(100)
+            except ConnectionResetError:
+                continue
+            assert answer.split(b" ")[1].startswith(status), answer
+    assert inside.get("/health").status == 200
+    for s in idle:
+        s.close()
+    flood = []
+    for _ in range(100):  # more than it takes
+        flood.append(socket.create_connection(inside.address, timeout=5))
+    for s in flood:
+        s.close()
+    process.wait_for(lambda: answers(inside), what="an answer after the flood")
