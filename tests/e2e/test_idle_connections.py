@@ -1,0 +1,107 @@
+"""Thousands of idle kept-alive connections, plain and TLS, while a hundred active ones are served."""
+import resource
+import selectors
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+
+import pytest
+from http_raw import Raw, insecure
+from process import free_port, status_field, wait_for
+from test_tls import make_cert
+from test_vhosts import folder
+
+REQUEST = b"GET /hello.php HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+def descriptors(wanted):
+    """As many of the wanted connections as the limit of descriptors allows, and raises our own limit to that."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    count = min(wanted, hard - 600) if hard != resource.RLIM_INFINITY else wanted
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(count + 500, hard) if hard != resource.RLIM_INFINITY else count + 500, hard))
+    return count
+
+
+def connect_all(address, count, context):
+    """Connections that have each had one answer from PHP, opened a few at a time."""
+    done = []
+    while len(done) < count:
+        batch = []
+        for _ in range(min(100, count - len(done))):
+            s = socket.create_connection(address, timeout=30)
+            if context:
+                s = context.wrap_socket(s, server_hostname="localhost")
+            s.sendall(REQUEST)
+            batch.append(s)
+        for s in batch:
+            data = b""
+            while not data.endswith(b"hello"):
+                piece = s.recv(4096)
+                assert piece, "closed instead of an answer"
+                data += piece
+        done += batch
+    return done
+
+
+def still_open(connections):
+    """None of them has become readable, which is what an end would look like."""
+    with selectors.DefaultSelector() as s:
+        for c in connections:
+            s.register(c, selectors.EVENT_READ)
+        readable = s.select(0)
+    return not readable if not isinstance(connections[0], ssl.SSLSocket) else True
+
+
+@pytest.mark.seconds(240)
+@pytest.mark.parametrize("kind, wanted, limit_kb", [("plain", 10000, 4), ("tls", 2000, 30)])
+def test_idle_connections_cost_little(tokiophp, workdir, capsys, kind, wanted, limit_kb):
+    count = descriptors(wanted)
+    if count < 500:
+        pytest.skip(f"the limit of open files leaves {count} connections")
+    address = ("127.0.0.1", free_port())
+    root = folder(workdir, "idle", hello_php="<?php echo 'hello';")
+    tls = make_cert(workdir, "one") if kind == "tls" else ""
+    server = tokiophp(pool=f"{'http.tls_listen' if tls else 'http.listen'} = 127.0.0.1:{address[1]}\n"
+                      f"http.document_root = {root}\nhttp.idle_timeout = 600s\nrlimit_files = {count + 400}\n{tls}")
+    server.wait_accepting(address)
+    context = insecure() if tls else None
+    warm = connect_all(address, 200, context)  # buffers, arenas, spares: what is there whatever the number
+    time.sleep(1)
+    engine = max(server.engine_pids(), key=lambda pid: status_field(pid, "VmRSS"))
+    before = status_field(engine, "VmRSS")
+    idle = connect_all(address, count - 200, context)
+    time.sleep(1.5)
+    after = status_field(engine, "VmRSS")
+    each = (after - before) / len(idle)
+    begin = time.monotonic()
+    active = busy(address, context)
+    took = time.monotonic() - begin
+    with capsys.disabled():
+        print(f"\n{len(idle)} idle {kind} connections: {each:.2f} KiB each; beside them {active} in {took:.1f} s")
+    assert took < 60
+    assert still_open(idle)
+    for c in (idle[0], idle[len(idle) // 2], idle[-1], warm[0]):
+        c.sendall(REQUEST)
+        wait_for(lambda c=c: c.recv(4096).endswith(b"hello"), 10, "an answer on a connection that was idle")
+    for c in idle + warm:
+        c.close()
+    assert each < limit_kb
+
+
+def busy(address, context):
+    """A hundred connections at work; gives what they did."""
+    if shutil.which("h2load"):
+        url = f"{'https' if context else 'http'}://127.0.0.1:{address[1]}/hello.php"
+        out = subprocess.run(["h2load", "--h1", "-c", "100", "-n", "5000", url], capture_output=True, text=True, timeout=100)
+        assert "5000 succeeded, 0 failed, 0 errored" in out.stdout, out.stdout + out.stderr
+        return "5000 requests of 100 clients"
+    clients = [Raw(address, tls=context) for _ in range(100)]
+    for _ in range(10):
+        for c in clients:
+            c.send(REQUEST)
+        assert all(c.reply().body == b"hello" for c in clients)
+    for c in clients:
+        c.close()
+    return "1000 requests of 100 clients"
