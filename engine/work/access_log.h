@@ -17,8 +17,8 @@ int access_format_check(const char *format, char *error, size_t error_size);
 struct access_log *access_log_create(int fd, const char *format, const struct setting_pair *suppress);
 /* From here on a thread of its own writes, and nobody waits for the log's reader. dropped: on that thread,
  * for lines that were lost. 0, or -1: lines go on being written by those who make them. That is also so for
- * php-fpm's form in a regular file: as with php-fpm, a line stands there before its response ends, and lines of
- * requests that followed each other are in that order. */
+ * php-fpm's form in a regular file: as with php-fpm, a line stands there before its response ends, and lines
+ * of requests that followed each other are in that order. */
 int access_log_start(struct access_log *log, const char *service, void (*dropped)(void *ctx, uint64_t lines),
                      void *ctx);
 /* What is waiting is written, for at most wait_ms. NULL is fine. */
