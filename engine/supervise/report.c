@@ -56,8 +56,10 @@ static void send_numbers(struct supervisor *s)
     uint32_t active = 0, idle = 0;
     for (const struct member *m = s->members; m; m = m->next) {
         if (m->board) {
-            active += atomic_load(&m->board->active);
-            idle += atomic_load(&m->board->idle);
+            uint32_t pool_idle, pool_active, total;
+            scoreboard_count(m->board, &pool_idle, &pool_active, &total);
+            active += pool_active;
+            idle += pool_idle;
             requests += atomic_load(&m->board->accepted);
             slow += atomic_load(&m->board->slow_requests);
         }

@@ -18,6 +18,7 @@
 #define PER_VARIABLE 128
 #define VARIABLES    256
 #define SYSTEMD_FD   3
+#define SYSTEMD_KEYS "TOKIOPHP_SYSTEMD" /* over a re-execution: which of FPM_SOCKETS were systemd's */
 
 struct inherited {
     char key[256];
@@ -27,6 +28,7 @@ struct inherited {
 
 static struct inherited *table;
 static size_t table_count;
+static struct buf systemd_keys; /* ",key,key,": it listens on when we are gone, so their paths stay */
 
 static bool is_listening(int fd)
 {
@@ -92,6 +94,16 @@ static void take_systemd(int fd)
         snprintf(key, sizeof(key), "%s:%u", ip, sock_port(&sa));
     }
     take(str_of(key), fd);
+    buf_printf(&systemd_keys, "%s%s,", systemd_keys.n > 0 ? "" : ",", key);
+}
+
+static void remove_path(const char *path)
+{
+    char item[sizeof(table->key) + 3];
+    snprintf(item, sizeof(item), ",%s,", path);
+    if (systemd_keys.n == 0 || !strstr(systemd_keys.p, item)) {
+        unlink(path);
+    }
 }
 
 void sockets_inherit(void)
@@ -105,6 +117,11 @@ void sockets_inherit(void)
         take_list(list);
         unsetenv(name);
     }
+    const char *keys = getenv(SYSTEMD_KEYS);
+    if (keys && table_count > 0) {
+        buf_text(&systemd_keys, keys);
+    }
+    unsetenv(SYSTEMD_KEYS);
     const char *pid = getenv("LISTEN_PID"), *count = getenv("LISTEN_FDS");
     if (pid && count && atoi(pid) == (int)getpid()) {
         for (int i = 0; i < atoi(count); i++) {
@@ -185,7 +202,7 @@ void sockets_close_unused(void)
         if (!table[i].used) {
             close(table[i].fd);
             if (table[i].key[0] == '/') {
-                unlink(table[i].key);
+                remove_path(table[i].key);
             }
         }
     }
@@ -223,6 +240,9 @@ void sockets_export(const struct listener *list)
     }
     unsetenv(variable_name(variable, name, sizeof(name)));
     buf_free(&text);
+    if (systemd_keys.n > 0) {
+        setenv(SYSTEMD_KEYS, systemd_keys.p, 1);
+    }
 }
 
 void sockets_set_blocking(const struct listener *list, bool blocking)
@@ -241,6 +261,7 @@ void sockets_keep(const struct listener *list)
     for (unsigned i = 0; i < VARIABLES && getenv(variable_name(i, name, sizeof(name))); i++) {
         unsetenv(name);
     }
+    unsetenv(SYSTEMD_KEYS);
     for (const struct listener *l = list; l; l = l->next) {
         if (l->fd >= 0) {
             fcntl(l->fd, F_SETFD, FD_CLOEXEC);
@@ -254,7 +275,7 @@ void sockets_remove(const struct listener *list)
         if (l->fd >= 0) {
             close(l->fd);
             if (l->address.is_unix && l->address.text[0] != '@') {
-                unlink(l->address.text);
+                remove_path(l->address.text);
             }
         }
     }

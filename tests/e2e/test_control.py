@@ -1,0 +1,162 @@
+"""`tokiophp ctl`: every command with what it answers, and every way in which it can fail."""
+import os
+import re
+import signal
+import socket
+import subprocess
+
+import pytest
+
+from fcgi_client import fetch
+from process import connect, session_of, wait_for
+from test_signals import engines, hello, slow  # noqa: F401
+from tokiophp import IS_ROOT, PROGRAM
+
+
+@pytest.fixture
+def server(tokiophp):
+    s = tokiophp(settings="control_socket = {dir}/ctl\n", pool="access.log = {dir}/access.log\nenv[SECRET] = hush\n")
+    s.wait_message("ready to handle connections")
+    return s
+
+
+def ctl(server, *words, path=None):
+    """(exit code, stdout, stderr)"""
+    done = subprocess.run([PROGRAM, "ctl", "-s", path or f"{server.directory}/ctl", *words], stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, timeout=20)
+    return done.returncode, done.stdout.decode(), done.stderr.decode()
+
+
+def test_status(server, workdir):
+    assert hello(server, workdir) == 200
+    code, text, error = ctl(server, "status")
+    assert code == 0 and not error
+    lines = text.splitlines()
+    assert re.fullmatch(rf'supervisor pid={server.pid} state="running" uptime=\d+', lines[0])
+    assert re.fullmatch(r"pool www workers=4 active=\d idle=\d requests=1 crashes=0", lines[1])
+    assert re.fullmatch(r"  seat 0 swaps=0", lines[2])
+    assert re.fullmatch(rf"    process pid={engines(server)[0]} generation=1 state=ready age=\d+", lines[3])
+    assert len(lines) == 4
+
+
+def test_restart_loses_nothing(server, workdir, slow):  # noqa: F811
+    asking, before = slow(server, "long", 1500), engines(server)
+    code, text, _ = ctl(server, "restart", "www")
+    assert code == 0 and "www" in text
+    wait_for(lambda: set(engines(server)) - set(before), 10, "a new generation")
+    assert asking.result().body == b"finished long"
+    wait_for(lambda: not set(engines(server)) & set(before), 10, "the old one's end")
+    assert "swaps=1" in ctl(server, "status")[1]
+    assert "generation=2" in ctl(server, "status")[1]
+
+
+def test_restart_of_nothing(server):
+    for words in (["restart"], ["restart", "nobody"]):
+        code, out, error = ctl(server, *words)
+        assert code == 70 and not out and error.startswith("error: there is no pool")
+
+
+def test_reload(server, workdir):
+    code, text, _ = ctl(server, "reload")
+    assert code == 0 and "tested" in text
+    wait_for(lambda: server.messages().count("ready to handle connections") == 2, 20, "the reload")
+    assert ctl(server, "status")[0] == 0  # the socket is there again
+    with open(server.config_path, "a") as f:
+        f.write("nonsense\n")
+    assert ctl(server, "reload")[0] == 0
+    server.wait_message("reload refused")
+    assert hello(server, workdir) == 200
+
+
+def test_reopen(server, workdir):
+    os.rename(f"{workdir}/access.log", f"{workdir}/access.log.1")
+    assert ctl(server, "reopen")[0] == 0
+    wait_for(lambda: os.path.exists(f"{workdir}/access.log"), 5, "the new file")
+
+
+def test_config(server):
+    code, text, _ = ctl(server, "config")
+    assert code == 0
+    assert text.startswith("[global]\n") and "\n[www]\n" in text
+    assert re.search(r"^pm\.max_children = 4$", text, re.M)
+    assert re.search(rf"^listen = {server.address}$", text, re.M)
+
+
+def test_drain_ends_the_server(server, slow):  # noqa: F811
+    asking = slow(server, "long", 1500)
+    assert ctl(server, "drain")[0] == 0
+    assert asking.result().body == b"finished long"
+    assert server.wait(10) == 0
+    assert not os.path.exists(f"{server.directory}/ctl")
+
+
+def test_wrong_use(server):
+    code, out, error = ctl(server, "dance")
+    assert code == 70 and not out and error.startswith('error: "dance" is none of: status')
+    for arguments in (["ctl"], ["ctl", "-x"], ["ctl", "-s"]):
+        done = subprocess.run([PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=20)
+        assert done.returncode == 64 and b"Usage: tokiophp ctl" in done.stderr
+    done = subprocess.run([PROGRAM, "ctl", "-h"], stdout=subprocess.PIPE, timeout=20)
+    assert done.returncode == 0 and b"restart POOL" in done.stdout
+
+
+def test_nobody_answers(server, workdir):
+    code, out, error = ctl(server, "status", path=f"{workdir}/nobody")
+    assert code == 70 and not out and f"{workdir}/nobody: No such file" in error
+    left = socket.socket(socket.AF_UNIX)
+    left.bind(f"{workdir}/left")
+    left.close()
+    code, _, error = ctl(server, "status", path=f"{workdir}/left")
+    assert code == 70 and "Connection refused" in error
+    assert ctl(server, "status", path="/" + "x" * 200)[0] == 70
+
+
+def test_finds_the_socket_in_the_configuration(server, workdir):
+    done = subprocess.run([PROGRAM, "ctl", "-y", server.config_path, "status"], stdout=subprocess.PIPE, timeout=20)
+    assert done.returncode == 0 and b"pool www" in done.stdout
+    other = f"{workdir}/other.ini"
+    with open(other, "w") as f:
+        f.write("[www]\nlisten = /tmp/x\npm = static\npm.max_children = 1\n")
+    done = subprocess.run([PROGRAM, "ctl", "-y", other, "status"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=20)
+    assert done.returncode == 78 and b"control_socket is not set" in done.stderr
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="needs two users")
+def test_others_may_not(server, workdir):
+    done = subprocess.run(["su", "nobody", "-s", "/bin/sh", "-c", f"{PROGRAM} ctl -s {workdir}/ctl status"],
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=20)
+    assert done.returncode == 70 and b"Permission denied" in done.stderr
+    with open(f"{workdir}/www/control.php", "w") as f:  # nor may a script
+        f.write(f"<?php $s = @fsockopen('unix://{workdir}/ctl'); echo $s ? 'in' : 'out';")
+    assert fetch(server.address, f"{workdir}/www/control.php").body == b"out"
+
+
+def test_silent_and_endless_clients(server, workdir):
+    """They hold neither the supervisor nor the socket."""
+    silent = []
+    for _ in range(40):
+        try:
+            silent.append(connect(f"{workdir}/ctl"))
+            silent[-1].sendall(b"x" * (len(silent) % 2 * 10000))
+        except OSError:
+            pass  # refused: there are too many
+    os.kill(engines(server)[0], signal.SIGKILL)
+    wait_for(lambda: engines(server) and session_of(engines(server)[0]), 5, "the supervisor works")
+    assert hello(server, workdir) == 200
+    for s in silent:
+        s.close()
+    wait_for(lambda: ctl(server, "status")[0] == 0, 10, "the control socket works")
+
+
+def test_command_without_newline_and_in_pieces(server, workdir):
+    with connect(f"{workdir}/ctl") as s:
+        for c in b"status\n":
+            s.send(bytes([c]))
+        assert s.recv(65536).startswith(b"supervisor pid=")
+    with connect(f"{workdir}/ctl") as s:
+        s.send(b"status")
+        s.shutdown(socket.SHUT_WR)
+        assert s.recv(65536).startswith(b"supervisor pid=")
+    with connect(f"{workdir}/ctl") as s:
+        s.send(b"\n")
+        assert s.recv(65536) == b"error: no command\n"
