@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,11 +21,14 @@
 #include "engine/base/log.h"
 #include "engine/supervise/state.h"
 #include "engine/supervise/supervisor.h"
+#include "engine/supervise/top.h"
+#include "engine/work/server.h"
 
 #define CLIENTS_MAX  16
 #define CLIENT_US    (5 * CLOCK_US_PER_SECOND)
 #define ANSWER_MAX   (4u << 20)
 #define COMMAND_SIZE 256
+#define TOP_POOLS    64
 
 struct control_client {
     int fd;
@@ -127,6 +131,18 @@ static void answer_config(const struct supervisor *s, struct buf *out)
     }
 }
 
+static void answer_top(const struct supervisor *s, struct buf *out)
+{
+    struct scoreboard *boards[TOP_POOLS];
+    struct server_view view = {.config = s->config, .boards = boards};
+    for (const struct member *m = s->members; m && view.count < TOP_POOLS; m = m->next) {
+        if (m->board) {
+            boards[view.count++] = m->board;
+        }
+    }
+    server_live_lines(&view, out);
+}
+
 static void answer(struct supervisor *s, char *command, struct buf *out)
 {
     char *rest = NULL;
@@ -148,6 +164,8 @@ static void answer(struct supervisor *s, char *command, struct buf *out)
     } else if (strcmp(verb, "reopen") == 0) {
         members_reopen_logs(s);
         buf_text(out, "logs re-opened\n");
+    } else if (strcmp(verb, "top") == 0) {
+        answer_top(s, out);
     } else if (strcmp(verb, "config") == 0) {
         answer_config(s, out);
     } else {
@@ -366,8 +384,63 @@ static int exchange(int fd, char *const *words, int count)
     return first || refused ? EXIT_SOFTWARE : EXIT_OK;
 }
 
+int control_dial(const char *path)
+{
+    return dial(path, 0);
+}
+
+/* The socket that was named, or the configuration's; NULL: there is none (reported). */
+static const char *find_socket(const char *path, const struct cli_options *cli, const char *word)
+{
+    if (!path) {
+        const struct config *config = config_load(cli);
+        path = config ? config->global.control_socket : NULL;
+    }
+    if (!path || !*path) {
+        fprintf(stderr, "tokiophp %s: control_socket is not set in the configuration; say -s SOCKET\n", word);
+        return NULL;
+    }
+    return path;
+}
+
+static int top_usage(FILE *to)
+{
+    fputs("Usage: tokiophp top [-s SOCKET | -y FILE] [--once]\n"
+          "  the running server in a terminal; q ends it; --once prints one frame\n",
+          to);
+    return to == stdout ? EXIT_OK : EXIT_USAGE;
+}
+
+static int top_main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"once", no_argument, NULL, '1'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+    const char *path = NULL;
+    struct cli_options cli = {.daemonize = -1};
+    bool once = false;
+    int option;
+    optind = 1;
+    while ((option = getopt_long(argc, argv, "s:y:h", options, NULL)) != -1) {
+        switch (option) {
+        case 's': path = optarg; break;
+        case 'y': cli.config_path = optarg; break;
+        case '1': once = true; break;
+        case 'h': return top_usage(stdout);
+        default: return top_usage(stderr);
+        }
+    }
+    if (optind < argc) {
+        return top_usage(stderr);
+    }
+    path = find_socket(path, &cli, argv[0]);
+    return path ? top_run(path, once) : EXIT_CONFIG;
+}
+
 int control_client_main(int argc, char **argv)
 {
+    if (strcmp(argv[0], "top") == 0) {
+        return top_main(argc, argv);
+    }
     const char *path = NULL;
     struct cli_options cli = {.daemonize = -1};
     int option;
@@ -383,12 +456,8 @@ int control_client_main(int argc, char **argv)
     if (optind >= argc) {
         return usage(stderr);
     }
+    path = find_socket(path, &cli, argv[0]);
     if (!path) {
-        const struct config *config = config_load(&cli);
-        path = config ? config->global.control_socket : NULL;
-    }
-    if (!path || !*path) {
-        fputs("tokiophp ctl: control_socket is not set in the configuration; say -s SOCKET\n", stderr);
         return EXIT_CONFIG;
     }
     signal(SIGPIPE, SIG_IGN);

@@ -17,7 +17,10 @@ void control_close(struct supervisor *s);
 struct control_client *control_client_next(const struct control_client *client);
 int control_client_fd(const struct control_client *client);
 
-/* `tokiophp ctl [-s SOCKET | -y FILE] COMMAND [ARGUMENT]`: argv[0] is "ctl". The process's exit code. */
+/* A connection to that socket, or -1 with errno. */
+int control_dial(const char *path);
+/* `tokiophp top`, and `tokiophp ctl [-s SOCKET | -y FILE] COMMAND [ARGUMENT]`: argv[0] is "ctl". The
+ * process's exit code. */
 int control_client_main(int argc, char **argv);
 
 #endif

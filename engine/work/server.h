@@ -31,5 +31,7 @@ uint64_t server_started_wall_us(const struct server_view *server);
 void server_config_json(const struct server_view *server, struct buf *out);
 /* Numbers, workers and processes of this moment as JSON. */
 void server_live_json(const struct server_view *server, struct buf *out);
+/* The same as lines of words with tabs between (server_lines.c says which). */
+void server_live_lines(const struct server_view *server, struct buf *out);
 
 #endif
