@@ -187,12 +187,17 @@ static enum docroot_kind judge(const struct docroot *root, const struct root_dir
     return S_ISREG(st.st_mode) && st.st_nlink > 0 ? DOCROOT_FILE : DOCROOT_FORBIDDEN;
 }
 
+static enum docroot_kind kind_of_failure(void)
+{
+    return errno == EMFILE || errno == ENFILE || errno == ENOMEM ? DOCROOT_UNKNOWN : DOCROOT_NOTHING;
+}
+
 enum docroot_kind docroot_find(struct docroot *root, const char *path, uint64_t now_us,
                                struct docroot_find *out)
 {
     struct root_directory *directory = directory_take(root, now_us);
     if (directory == NULL) {
-        return DOCROOT_NOTHING;
+        return kind_of_failure();
     }
     bool inside;
     int fd = open_path(root, directory->fd, path[1] == '\0' ? "." : path + 1, &inside);
@@ -203,7 +208,7 @@ enum docroot_kind docroot_find(struct docroot *root, const char *path, uint64_t 
     } else if (errno == EACCES || errno == ELOOP || errno == EPERM) {
         kind = DOCROOT_FORBIDDEN;
     } else {
-        kind = DOCROOT_NOTHING;
+        kind = kind_of_failure();
     }
     directory_release(directory);
     return kind;

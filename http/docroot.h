@@ -16,6 +16,7 @@ void docroot_destroy(struct docroot *root);
 
 enum docroot_kind {
     DOCROOT_NOTHING,   /* no such file */
+    DOCROOT_UNKNOWN,   /* descriptors or memory have run out: nobody knows */
     DOCROOT_FILE,      /* a regular file */
     DOCROOT_DIRECTORY, /* a directory */
     DOCROOT_FORBIDDEN, /* outside the root, no permission, or neither file nor directory */

@@ -52,6 +52,7 @@ struct draft {
     uint64_t now_us;
     enum route_kind kind;
     int status;
+    bool unknown; /* something could not be looked up */
     struct docroot_find found;
     char script_name[PATH_TEXT_MAX + 64];
     char path_info[PATH_TEXT_MAX + 1];
@@ -142,7 +143,9 @@ static void end_redirect(struct draft *d, const char *path)
 
 static enum docroot_kind look_up(struct draft *d, const char *path)
 {
-    return docroot_find(d->router->root, path, d->now_us, &d->found);
+    enum docroot_kind kind = docroot_find(d->router->root, path, d->now_us, &d->found);
+    d->unknown |= kind == DOCROOT_UNKNOWN;
+    return kind;
 }
 
 /* The configured index, whatever path was asked for. It serves many paths, so its place is remembered apart.
@@ -299,6 +302,9 @@ static void resolve(struct draft *d, struct str raw)
     } else {
         resolve_files(d, path, (size_t)n);
     }
+    if (d->unknown) {
+        end_error(d, 503);
+    }
 }
 
 /* -- remembering -- */
@@ -340,7 +346,9 @@ static struct remembered *remember(struct draft *d, struct str raw, struct arena
     made->script_n = put_text(text, &at, script);
     made->info_n = put_text(text, &at, info);
     made->location_n = put_text(text, &at, location);
-    brief_cache_put(d->router->cache, 'r', raw, d->now_us, made, n, d->kind == ROUTE_ERROR);
+    if (!d->unknown) {
+        brief_cache_put(d->router->cache, 'r', raw, d->now_us, made, n, d->kind == ROUTE_ERROR);
+    }
     return made;
 }
 
@@ -381,6 +389,7 @@ void route_resolve(struct router *r, const struct http_head *head, struct arena 
         d.router = r;
         d.arena = arena;
         d.now_us = now_us;
+        d.unknown = false;
         resolve(&d, head->path);
         known = remember(&d, head->path, arena);
     }

@@ -148,6 +148,11 @@ static void error_page(const struct request *r)
 static void cannot_open(const struct request *r, int error)
 {
     log_error("Unable to open primary script: %s (%s)", r->script, strerror(error));
+    if (error == EMFILE || error == ENFILE || error == ENOMEM) { /* it may well be there */
+        SG(sapi_headers).http_response_code = 503;
+        PUTS("Service Unavailable\n");
+        return;
+    }
     SG(sapi_headers).http_response_code = error == EACCES ? 403 : 404;
     PUTS(error == EACCES ? "Access denied.\n" : "No input file specified.\n");
 }

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import urllib.parse
 
@@ -78,9 +79,20 @@ class Faulty:
         args = [word for value in (f"extension={extension}", *php) for word in ("-d", value)]
         self.server = start(pool=lines + pool, settings=f"control_socket = {directory}/ctl\n" + settings, args=args, **how)
         self.server.wait_accepting(("127.0.0.1", self.http_port))
+        process.wait_for(lambda: self.ready(), 20, "its workers")
         self.ports = {"http": self.http_port}
-        if "fcgi" in fronts:
-            self.ports["fcgi"] = webserver("nginx", self.www, self.server.address).port
+        self.webserver = webserver
+        for front in fronts:
+            self.front(front)
+
+    def ready(self):
+        """The supervisor has seen it, too: what is killed from now on is replaced."""
+        control = subprocess.run([self.server.command[0], "ctl", "-s", f"{self.directory}/ctl", "status"], capture_output=True)
+        return b"state=ready" in control.stdout
+
+    def front(self, front):
+        if front == "fcgi":
+            self.ports["fcgi"] = self.webserver("nginx", self.www, self.server.address).port
 
     def ask(self, front, target, timeout=30, method="GET", body=None, headers=None):
         c = http.client.HTTPConnection("127.0.0.1", self.ports[front], timeout=timeout)

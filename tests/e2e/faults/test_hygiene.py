@@ -7,8 +7,8 @@ from faulty import Several, tell
 
 CHANGES = {
     "environment": ("putenv('LEAK=' . $_GET['n']); usleep(%d); echo getenv('LEAK');", "echo json_encode(getenv('LEAK'));", "false"),
-    "locale": ("setlocale(LC_ALL, 'C.UTF-8'); usleep(%d); echo setlocale(LC_ALL, 0) === 'C.UTF-8' ? $_GET['n'] : setlocale(LC_ALL, 0);",
-               "echo json_encode(setlocale(LC_ALL, 0));", '"C"'),
+    "locale": ("setlocale(LC_ALL, 'C.UTF-8'); usleep(%d); echo setlocale(LC_NUMERIC, 0) === 'C.UTF-8' ? $_GET['n'] : setlocale(LC_ALL, 0);",
+               "echo json_encode(setlocale(LC_ALL, 0));", None),
     "umask": ("umask(octdec('01' . $_GET['n'])); usleep(%d); echo umask() === octdec('01' . $_GET['n']) ? $_GET['n'] : decoct(umask());",
               "echo json_encode(decoct(umask()));", '"22"'),
     "directory": ("$d = sys_get_temp_dir() . '/d' . $_GET['n']; @mkdir($d); chdir($d); usleep(%d); echo getcwd() === $d ? $_GET['n'] : getcwd();",
@@ -29,7 +29,7 @@ CHANGES = {
 def test_changes_stay_in_the_request(faulty, front, what):
     server = faulty(fronts=(front,), pool="pm.max_children = 8\n")
     change, look, expected = CHANGES[what]
-    server.script("change.php", "<?php " + change % 60000)
+    server.script("change.php", "<?php " + change.replace("%d", "60000"))
     server.script("look.php", "<?php " + look)
     first = server.ask(front, "/look.php").text
     if expected is not None:
