@@ -62,7 +62,7 @@ def test_in_a_terminal(served, workdir):
     assert os.waitstatus_to_exitcode(status) == 0
     assert out.startswith(b"\x1b[?1049h") and out.rstrip().endswith(b"\x1b[?1049l")
     frame = out.split(b"\x1b[H")[-1]
-    shown = [re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]", b"", line) for line in frame.split(b"\r\n")]
+    shown = [re.sub(rb"\x1b\[[0-9;?]*[a-zA-Z]|\r", b"", line) for line in frame.split(b"\r\n")]
     assert len(shown) <= 10 and all(len(line) <= 40 for line in shown), shown
 
 
