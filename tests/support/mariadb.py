@@ -13,7 +13,7 @@ class MariaDB(Program):
         user = ["--user=root"] if os.geteuid() == 0 else []
         with open(os.path.join(directory, "db-install.log"), "w") as log:
             subprocess.run(["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--skip-test-db",
-                            "--auth-root-authentication-method=normal", *user], check=True, stdout=log, stderr=log, timeout=100)
+                            "--force", "--auth-root-authentication-method=normal", *user], check=True, stdout=log, stderr=log, timeout=100)
         program = shutil.which("mariadbd") or "/usr/sbin/mariadbd"
         super().__init__([program, "--no-defaults", f"--datadir={data}", f"--socket={self.socket}", "--skip-networking",
                           "--innodb-flush-log-at-trx-commit=0", "--innodb-buffer-pool-size=64M",
