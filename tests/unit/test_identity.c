@@ -208,7 +208,7 @@ static int clear_environment(void)
            : !is("NONE", "")             ? 3
            : !is("GIVEN", conf.s.clear_env ? NULL : "from outside") ? 4
            : !is("USER", "joe")                                     ? 5
-           : !is("HOME", "/home/joe")                               ? 6
+           : !is("HOME", "/var/lib/joe")                               ? 6
                                                                     : 0;
 }
 
@@ -217,7 +217,7 @@ static void environment_is_made_anew(void **state)
     (void)state;
     link_pairs();
     id.user = strdup("joe");
-    id.home = strdup("/home/joe");
+    id.home = strdup("/var/lib/joe");
     assert_int_equal(in_child(clear_environment), 0);
 }
 
@@ -227,7 +227,7 @@ static void environment_is_kept(void **state)
     (void)state;
     link_pairs();
     id.user = strdup("joe");
-    id.home = strdup("/home/joe");
+    id.home = strdup("/var/lib/joe");
     conf.s.clear_env = false;
     assert_int_equal(in_child(clear_environment), 0);
 }
