@@ -1,0 +1,89 @@
+/* Patterns of the configuration: paths and host names. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "http/pattern.h"
+
+static void test_match(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *pattern, *text;
+        bool fits;
+    } cases[] = {
+        {"/heavy-*", "/heavy-x", true},
+        {"/heavy-*", "/heavy-", true},
+        {"/heavy-*", "/heavy", false},
+        {"/heavy-*", "/x/heavy-x", false},
+        {"/api/*/export", "/api/a/b/export", true},
+        {"/api/*/export", "/api/export", false},
+        {"*", "", true},
+        {"", "", true},
+        {"", "x", false},
+        {"*.php", "/a.php.php", true},
+        {"*a*b*c*", "xxaxxbxxcxx", true},
+        {"*a*b*c*", "xxaxxcxxbxx", false},
+        {"/a?b", "/axb", false},
+        {"/A", "/a", false},
+        {"**", "anything", true},
+        {"/exact", "/exact", true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(pattern_match(str_of(cases[i].pattern), str_of(cases[i].text)), cases[i].fits);
+    }
+}
+
+/* A pattern that makes naive matchers explode. */
+static void test_match_is_bounded(void **state)
+{
+    (void)state;
+    char text[4001];
+    memset(text, 'a', 4000);
+    text[4000] = '\0';
+    assert_false(pattern_match(STR("*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b"), str_of(text)));
+}
+
+static void test_words(void **state)
+{
+    (void)state;
+    struct str rest = STR("  /a, /b\t/c ,"), word;
+    const char *wanted[] = {"/a", "/b", "/c"};
+    for (size_t i = 0; i < 3; i++) {
+        assert_true(pattern_next(&rest, &word));
+        assert_true(str_eq(word, str_of(wanted[i])));
+    }
+    assert_false(pattern_next(&rest, &word));
+}
+
+static void test_host(void **state)
+{
+    (void)state;
+    const char *names = "example.org *.example.org *.deep.example.org";
+    unsigned exact = pattern_host(names, STR("EXAMPLE.org:8080"));
+    unsigned deep = pattern_host(names, STR("a.deep.example.org"));
+    unsigned shallow = pattern_host(names, STR("a.example.org."));
+    assert_true(exact > deep);
+    assert_true(deep > shallow);
+    assert_true(shallow > 0);
+    assert_int_equal(pattern_host(names, STR("badexample.org")), 0);
+    assert_int_equal(pattern_host(names, STR(".example.org")), 0);
+    assert_int_equal(pattern_host(names, STR("")), 0);
+    assert_int_equal(pattern_host(NULL, STR("example.org")), 0);
+    assert_true(pattern_host("[::1]", STR("[::1]:80")) > 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_match),
+        cmocka_unit_test(test_match_is_bounded),
+        cmocka_unit_test(test_words),
+        cmocka_unit_test(test_host),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
