@@ -7,14 +7,16 @@
 
 /* clang-format off */
 __asm__(".section .rodata\n"
-        ".global http_dashboard_begin, http_dashboard_end\n"
-        "http_dashboard_begin:\n"
+        ".global http_dashboard, http_dashboard_n\n"
+        "http_dashboard:\n"
         ".incbin \"http/dashboard.html\"\n"
-        "http_dashboard_end:\n"
-        ".byte 0\n"
+        "0: .balign 8\n"
+        "http_dashboard_n:\n"
+        ".quad 0b - http_dashboard\n"
         ".previous\n");
 /* clang-format on */
-extern const char http_dashboard_begin[], http_dashboard_end[];
+extern const char http_dashboard[];
+extern const uint64_t http_dashboard_n;
 
 #define POLICY                                                                                               \
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "        \
@@ -185,7 +187,7 @@ void internal_page(const struct pool *pool, const struct http_head *head, const 
         return;
     }
     if (str_eq(head->path, STR("/"))) {
-        struct str page = {http_dashboard_begin, (size_t)(http_dashboard_end - http_dashboard_begin)};
+        struct str page = {http_dashboard, http_dashboard_n};
         respond(out, head, 200, "text/html; charset=utf-8", page);
         return;
     }
