@@ -206,7 +206,7 @@ void identity_limits(const struct pool_conf *pool)
     set_limit(scope, "rlimit_core", RLIMIT_CORE, "RLIMIT_CORE", pool->s.rlimit_core);
 }
 
-static int enter_directories(const struct pool_conf *pool, bool root)
+static int enter_directories(const struct pool_conf *pool, bool root, bool standin)
 {
     bool jailed = root && given(pool->s.chroot);
     if (jailed && chroot(pool->s.chroot) != 0) {
@@ -214,7 +214,7 @@ static int enter_directories(const struct pool_conf *pool, bool root)
         return -1;
     }
     if (given(pool->s.chdir)) {
-        if (chdir(pool->s.chdir) != 0) {
+        if (chdir(pool->s.chdir) != 0 && !(standin && chdir("/") == 0)) {
             log_sys(LEVEL_ERROR, "[pool %s] failed to chdir(%s)", pool->name, pool->s.chdir);
             return -1;
         }
@@ -247,10 +247,10 @@ static int take_ids(const struct pool_conf *pool, const struct identity *id)
     return 0;
 }
 
-int identity_become(const struct pool_conf *pool, const struct identity *id)
+int identity_become(const struct pool_conf *pool, const struct identity *id, bool standin)
 {
     bool root = geteuid() == 0;
-    if (enter_directories(pool, root) != 0) {
+    if (enter_directories(pool, root, standin) != 0) {
         return -1;
     }
     if (root && pool->s.process_priority != PRIORITY_UNSET &&

@@ -24,7 +24,8 @@ void identity_free(struct identity *id);
 
 /* Engine process. 0 or -1 (reported). */
 void identity_limits(const struct pool_conf *pool);
-int identity_become(const struct pool_conf *pool, const struct identity *id);
+/* standin: runs no script, so it can do without its working directory. */
+int identity_become(const struct pool_conf *pool, const struct identity *id, bool standin);
 void identity_environment(const struct pool_conf *pool, const struct identity *id);
 
 /* Supervisor: the limits and the priority of [global]. 0 or -1 (reported). */

@@ -166,7 +166,7 @@ static int settle(const struct process_args *args, struct listener **own)
     snprintf(title, sizeof(title), "pool %s", args->pool->name);
     title_set(args->cli->as_php_fpm ? "php-fpm" : "tokiophp", title);
     identity_limits(args->pool);
-    if (identity_become(args->pool, args->identity) != 0) {
+    if (identity_become(args->pool, args->identity, args->standin) != 0) {
         return -1;
     }
     identity_environment(args->pool, args->identity);
@@ -510,7 +510,8 @@ _Noreturn void process_main(const struct process_args *args)
     struct control c = {.args = args};
     struct listener *own = NULL;
     if (settle(args, &own) != 0) {
-        channel_send(args->channel, CHANNEL_FAILED, 0, "it could not become the pool's user", NULL, 0);
+        channel_send(args->channel, CHANNEL_FAILED, 0,
+                     "it could not become the pool's user, or enter its directories", NULL, 0);
         _exit(EXIT_SOFTWARE);
     }
     crash_report_init(args->channel);

@@ -208,7 +208,7 @@ static int clear_environment(void)
            : !is("NONE", "")             ? 3
            : !is("GIVEN", conf.s.clear_env ? NULL : "from outside") ? 4
            : !is("USER", "joe")                                     ? 5
-           : !is("HOME", "/var/lib/joe")                               ? 6
+           : !is("HOME", "/var/lib/joe")                            ? 6
                                                                     : 0;
 }
 
@@ -248,7 +248,7 @@ static int become_nobody(void)
 {
     gid_t groups[64];
     uid_t r, e, s;
-    if (identity_become(&conf, &id) != 0) {
+    if (identity_become(&conf, &id, false) != 0) {
         return 1;
     }
     if (getresuid(&r, &e, &s) != 0 || r != id.uid || e != id.uid || s != id.uid) {
@@ -297,7 +297,26 @@ static void becomes_a_bare_number(void **state)
 
 static int become_fails(void)
 {
-    return identity_become(&conf, &id) == -1 ? 0 : 1;
+    return identity_become(&conf, &id, false) == -1 ? 0 : 1;
+}
+
+static int standin_becomes(void)
+{
+    char where[64];
+    return identity_become(&conf, &id, true) == 0 && getcwd(where, sizeof(where)) && strcmp(where, "/") == 0
+               ? 0
+               : 1;
+}
+
+static void a_standin_needs_no_directory(void **state)
+{
+    (void)state;
+    conf.s.chdir = word("/no/such/directory");
+    assert_int_equal(in_child(standin_becomes), 0);
+    conf.s.chroot = word("/no/such/root"); /* but never the wrong root */
+    if (is_root()) {
+        assert_int_equal(in_child(standin_becomes), 1);
+    }
 }
 
 static void missing_directories_are_said(void **state)
@@ -317,7 +336,7 @@ static void missing_directories_are_said(void **state)
 
 static int jail(void)
 {
-    return identity_become(&conf, &id) != 0 ? 1 : access("/etc", F_OK) == 0 ? 2 : 0;
+    return identity_become(&conf, &id, false) != 0 ? 1 : access("/etc", F_OK) == 0 ? 2 : 0;
 }
 
 static void lives_in_its_root(void **state)
@@ -389,6 +408,7 @@ int main(void)
         TEST(own_user_and_home_win),
         TEST(becomes_the_user_for_good),
         TEST(becomes_a_bare_number),
+        TEST(a_standin_needs_no_directory),
         TEST(missing_directories_are_said),
         TEST(lives_in_its_root),
         TEST(limits_are_set),
