@@ -76,7 +76,7 @@ def test_what_a_crash_takes_with_it(faulty, front, name):
     times = []
     with server.load(front, "/hello.php", "/fault.php?do=lock", connections=8) as load:
         time.sleep(0.3)
-        for _ in range(many(3, 10)):
+        for _ in range(many(2, 10)):
             try:
                 server.fault(front, name, True, timeout=20)
             except OSError:
@@ -138,7 +138,7 @@ def test_crashes_at_random_moments(faulty, front):
                                "str_repeat('1,', 2000) . ']; }'); opcache_invalidate($f, true); include $f; echo 'any';")
     os.mkdir(f"{server.www}/tmp")
     os.chmod(f"{server.www}/tmp", 0o777)
-    rounds = many(12, 100)
+    rounds = many(8, 100)
     random.seed(1)
     worst = 0
     with server.load(front, "/churn.php?any", "/hello.php", connections=8) as load:

@@ -5,7 +5,7 @@ import time
 
 import process
 import pytest
-from faulty import Several, many, tell
+from faulty import FRONTS, LONG, Several, tell
 
 HANGS = {
     "loop": "while (1);",
@@ -54,7 +54,8 @@ def name(pid):
         return ""
 
 
-@pytest.mark.parametrize("kind", HANGS)
+@pytest.mark.parametrize("front, kind", [(front, kind) for front in FRONTS for kind in HANGS
+                                         if LONG or front == "http" or kind in ("loop", "connect", "stubborn")])
 def test_more_hanging_scripts_than_workers(faulty, front, kind, deaf):
     server = faulty(fronts=(front,), pool="pm.max_children = 4\nrequest_terminate_timeout = 1s\n",
                     settings="process_control_timeout = 4s\n")

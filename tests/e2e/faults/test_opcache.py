@@ -4,7 +4,6 @@ import os
 import threading
 import time
 
-import pytest
 from faulty import many, tell
 
 RESET = "<?php opcache_reset(); echo 'any';"
@@ -66,7 +65,7 @@ def test_small_cache_many_scripts(faulty, front):
         include $file;
         echo 'any ', count(("f{$i}_3")(1));""")
     with server.load(front, "/churn.php?any", "/hello.php", connections=8) as load:
-        time.sleep(many(10, 60))
+        time.sleep(many(6, 60))
     tell(f"16 MB of OPcache, 300 scripts, {front}: {load.summary()}; {server.count('is being replaced')} swaps")
     assert load.result["failed"] == 0, load.result["failures"]
     assert set(load.result["statuses"]) == {"200"}
