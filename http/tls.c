@@ -258,6 +258,9 @@ static void set_options(SSL_CTX *ctx, struct tls_context *context)
                                  SSL_OP_ENABLE_KTLS);
     SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                               SSL_MODE_RELEASE_BUFFERS);
+    /* One read() for a record's head and content. What lies behind it stays in OpenSSL's buffer: connections
+     * read until there is nothing more. */
+    SSL_CTX_set_read_ahead(ctx, 1);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets only: no memory for each client */
     SSL_CTX_set_session_id_context(ctx, session_id, sizeof session_id - 1);
     SSL_CTX_set_dh_auto(ctx, 1);
