@@ -31,7 +31,7 @@ def with_perf(pids, load):
     if perf.poll() is not None:
         perf.communicate()
         return None
-    requests = load()
+    requests = max(1, load())
     perf.send_signal(signal.SIGINT)
     fields = [line.split(";") for line in perf.communicate()[1].splitlines() if line.count(";") > 3]
     return {EVENTS[f[2]]: int(f[0]) / requests for f in fields if f[0].isdigit() and f[2] in EVENTS} or None
@@ -43,6 +43,6 @@ def count(pids, load):
     if counted:
         return counted
     before = from_proc(pids)
-    requests = load()
+    requests = max(1, load())
     after = from_proc(pids)
     return {"context switches": (after[0] - before[0]) / requests, "page faults": (after[1] - before[1]) / requests}

@@ -33,7 +33,7 @@ def fcgi(bench):
                 for name, program in (("tokiophp", OWN), ("php-fpm", bench.fpm)):
                     fronts.append(bench.nginx(name, bench.pool("pool", program, workers), workers if keep else 0))
                 for script, path in bench.scripts.items():
-                    if script == "hello" or (workers == bench.workers and not bench.quick):
+                    if script in ("hello", "dokuwiki") or (workers == bench.workers and not bench.quick):
                         compare(bench, f"{script}, {workers} workers, {'kept' if keep else 'closed'}", fronts, "h1", path, clients)
             finally:
                 stop(fronts)
@@ -51,7 +51,7 @@ def http(bench):
         fronts = [front for front in fronts if front]
         for protocol, text in PROTOCOLS.items():
             for script, path in bench.scripts.items():
-                if script == "hello" or not bench.quick:
+                if script == "hello" or not bench.quick:  # hello beside all, the others beside nginx
                     compare(bench, f"{script}, {text}", fronts if script == "hello" else fronts[:2], protocol, path)
     finally:
         stop([front for front in fronts if front])
