@@ -9,7 +9,9 @@
 #include "http/base64.h"
 #include "http/h2_private.h"
 
-#define BATCH        (64u << 10) /* frames gathered for one write */
+#define BATCH (64u << 10) /* frames gathered for one write */
+/* After an upgrade, until the client has spoken HTTP/2: curl wants what follows the 101 to fit its buffer. */
+#define EARLY_MAX    (8u << 10)
 #define DRAIN_NOTICE (1 * CLOCK_US_PER_SECOND)
 #define SECONDS(n)   ((uint64_t)(n)*CLOCK_US_PER_SECOND)
 
@@ -78,6 +80,7 @@ int h2_conn_upgrade(struct conn *c, struct exchange *x, struct str settings)
         h2_destroy(c);
         return -1;
     }
+    h2->settings_seen = false; /* those of the upgrade do not count */
     x->h2 = true;
     x->stream_id = 1;
     x->body_done = true;
@@ -93,10 +96,15 @@ int h2_conn_upgrade(struct conn *c, struct exchange *x, struct str settings)
 
 /* -- bytes -- */
 
+static bool may_send(const struct h2_conn *h2)
+{
+    return h2->settings_seen || h2->early < EARLY_MAX;
+}
+
 static size_t gather_frames(struct conn *c)
 {
-    size_t n = 0;
-    while (n < BATCH) {
+    size_t n = 0, limit = c->h2->settings_seen ? BATCH : EARLY_MAX;
+    while (n < limit && may_send(c->h2)) {
         const uint8_t *p;
         ssize_t got = nghttp2_session_mem_send(c->h2->session, &p);
         if (got <= 0) {
@@ -104,6 +112,7 @@ static size_t gather_frames(struct conn *c)
         }
         memcpy(c->loop->scratch_out + n, p, (size_t)got);
         n += (size_t)got;
+        c->h2->early += c->h2->settings_seen ? 0 : (size_t)got;
     }
     return n;
 }
@@ -174,7 +183,7 @@ static void h2_output(struct conn *c)
     }
     if (h2->killed || (!nghttp2_session_want_read(h2->session) && !nghttp2_session_want_write(h2->session))) {
         http_conn_linger(c);
-    } else if (nghttp2_session_want_write(h2->session) && c->writable && !h2->unsent) {
+    } else if (nghttp2_session_want_write(h2->session) && c->writable && !h2->unsent && may_send(h2)) {
         loop_again(c->loop, c); /* others first */
     }
 }
