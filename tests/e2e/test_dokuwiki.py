@@ -1,4 +1,4 @@
-"""DokuWiki behind nginx: a page is written, read and changed; a crowd reads while others write."""
+"""DokuWiki, behind nginx and standalone: a page is written, read and changed; a crowd reads while others write."""
 import html
 import os
 import re
@@ -7,6 +7,7 @@ import time
 import pytest
 from browser import Browser, crowd
 from packages import application
+from ways import WAYS, front
 
 LOCAL = """<?php
 $conf['title'] = 'Test wiki'; $conf['savedir'] = './data'; $conf['useacl'] = 0; $conf['updatecheck'] = 0; $conf['disableactions'] = '';
@@ -51,18 +52,18 @@ def edit(browser, page, text):
 
 
 @pytest.mark.seconds(200)
-def test_dokuwiki(workdir, tokiophp, webserver):
+@pytest.mark.parametrize("way", WAYS)
+def test_dokuwiki(workdir, tokiophp, webserver, way):
     root = workdir + "/wiki"
     application("dokuwiki", "", root)
     complete(root)
-    server = tokiophp()
-    front = webserver("nginx", root, server.address)
-    browser = Browser(front.url)
+    site = front(way, tokiophp, webserver, root)
+    browser = Browser(site.url)
     edit(browser, "notes:first", "====== Größe ======\nThe //first// text.\n")
-    page = Browser(front.url).page("/doku.php?id=notes:first")
+    page = Browser(site.url).page("/doku.php?id=notes:first")
     assert "Größe" in page and "<em>first</em>" in page
     edit(browser, "notes:first", "====== Größe ======\nThe **second** text.\n")
-    page = Browser(front.url).page("/doku.php?id=notes:first")
+    page = Browser(site.url).page("/doku.php?id=notes:first")
     assert "<strong>second</strong>" in page and "<em>first</em>" not in page
     assert "edited" in browser.page("/doku.php?id=notes:first&do=revisions")
 
@@ -70,7 +71,7 @@ def test_dokuwiki(workdir, tokiophp, webserver):
     # cache file younger than its page by a second is written once and then stays.
     time.sleep(1.5)
     browser.page("/doku.php?id=notes:first")
-    pages, wrong = crowd(front.url, [("/doku.php?id=notes:first", "<strong>second</strong>"), ("/doku.php", "Test wiki"),
+    pages, wrong = crowd(site.url, [("/doku.php?id=notes:first", "<strong>second</strong>"), ("/doku.php", "Test wiki"),
                                      ("/doku.php?id=notes:first&do=edit", "wikitext")])
     assert not wrong and pages > 40, wrong[0][-6000:]
-    assert not re.search(r"exited on signal|Fatal error", server.messages())
+    assert not re.search(r"exited on signal|Fatal error", site.server.messages())

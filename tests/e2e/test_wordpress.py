@@ -1,4 +1,4 @@
-"""WordPress on MariaDB behind nginx: installed, logged in, a post with an image written and read, a crowd served."""
+"""WordPress on MariaDB, behind nginx and standalone: installed, logged in, a post with an image written and read, a crowd served."""
 import json
 import re
 import struct
@@ -8,6 +8,7 @@ import pytest
 from browser import Browser, crowd, multipart
 from mariadb import MariaDB
 from packages import application
+from ways import WAYS, front
 
 NGINX_LOCATIONS = "location / { try_files $uri $uri/ /index.php?$args; }"
 CONFIG = """<?php
@@ -53,15 +54,15 @@ def log_in(browser):
 
 
 @pytest.mark.seconds(240)
-def test_wordpress(workdir, database, tokiophp, webserver):
+@pytest.mark.parametrize("way", WAYS)
+def test_wordpress(workdir, database, tokiophp, webserver, way):
     root = workdir + "/wp"
     application("wordpress", "6.8", root)
     database.sql("CREATE DATABASE wordpress CHARACTER SET utf8mb4;")
     with open(root + "/wp-config.php", "w") as f:
         f.write(CONFIG % database.socket)
-    server = tokiophp()
-    front = webserver("nginx", root, server.address, locations=NGINX_LOCATIONS)
-    browser = Browser(front.url)
+    site = front(way, tokiophp, webserver, root, NGINX_LOCATIONS, "http.index = /index.php\n")
+    browser = Browser(site.url)
     install(browser)
     log_in(browser)
 
@@ -74,12 +75,12 @@ def test_wordpress(workdir, database, tokiophp, webserver):
         "content": f'<p>The body of the post.</p><img src="{media["source_url"]}">'}).encode(),
         {"Content-Type": "application/json", "X-WP-Nonce": nonce}))
 
-    reader = Browser(front.url)
+    reader = Browser(site.url)
     page = reader.page(f"/?p={post['id']}")
     assert "Hello Größe" in page and "The body of the post." in page and media["source_url"] in page
     assert reader.open(media["source_url"]) == (200, image)
 
-    pages, wrong = crowd(front.url, [("/", "A test site"), (f"/?p={post['id']}", "The body of the post."),
+    pages, wrong = crowd(site.url, [("/", "A test site"), (f"/?p={post['id']}", "The body of the post."),
                                      ("/wp-login.php", "user_login"), ("/index.php?rest_route=/wp/v2/posts", "Hello")])
     assert not wrong and pages > 40, wrong[0][-6000:]
-    assert not re.search(r"exited on signal|Fatal error", server.messages())
+    assert not re.search(r"exited on signal|Fatal error", site.server.messages())
