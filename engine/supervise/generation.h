@@ -49,8 +49,8 @@ struct generation_hooks {
     void (*drain)(struct generation *g, unsigned ms);
     void (*stop)(struct generation *g);
     void (*kill)(struct generation *g);
-    void (*forget)(struct generation *g); /* g is over: free process */
-    void (*changed)(struct seat *seat);   /* something that others may wait for has happened */
+    void (*forget)(struct generation *g);          /* g is over: free process */
+    void (*changed)(struct seat *seat);            /* something that others may wait for has happened */
     bool (*others_serve)(const struct seat *seat); /* another seat of the same pool, with PHP */
 };
 
@@ -94,8 +94,8 @@ struct seat {
     uint64_t refilled_us;
     bool crash_loop;
     uint64_t standin_after_us; /* the next stand-in is not before this */
-    char last_failure[256]; /* of a start, or how a process that served came to its end; for people */
-    uint64_t swaps; /* completed */
+    char last_failure[256];    /* of a start, or how a process that served came to its end; for people */
+    uint64_t swaps;            /* completed */
 };
 
 void seat_init(struct seat *seat, const char *name, int index, const struct generation_hooks *hooks,

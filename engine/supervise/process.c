@@ -256,6 +256,7 @@ static void open_access_log(struct control *c)
 static const char *start(struct control *c, const struct listener *own)
 {
     const struct process_args *args = c->args;
+    standin_reason = args->why;
     c->executor = choose_executor(args);
     if (!c->executor) {
         return "this build has no PHP: only engine = stub runs";

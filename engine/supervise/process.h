@@ -18,6 +18,7 @@ struct process_args {
     struct scoreboard *const *boards; /* of all pools, NULL-terminated */
     uint32_t generation;
     bool standin;                   /* no PHP: answer 503 */
+    const char *why;                /* of a stand-in: what is wrong */
     int channel;                    /* our end */
     int warm_fd;                    /* list of scripts to compile before ready, -1 = none */
     int access_log_fd, slow_log_fd; /* -1 = none; opened by the supervisor */

@@ -50,6 +50,7 @@ struct executor {
 
 extern const struct executor php_executor;
 extern const struct executor stub_executor;
+extern const char *standin_reason; /* for the stand-in's status page; set before its start, NULL = unknown */
 extern const struct executor standin_executor; /* no PHP, because it does not start: answers 503 */
 
 #endif

@@ -57,9 +57,26 @@ static void stub_run(struct worker *worker, struct request *r)
                 STR("tokiophp stub\n"));
 }
 
+const char *standin_reason;
+
+/* Only the status page says why: it is for those who run the server. */
+static void standin_status(struct request *r, struct response_head head)
+{
+    char text[512];
+    int n = snprintf(text, sizeof(text),
+                     "pool:                 %s\nstate:                crash loop\n"
+                     "reason:               %s\n",
+                     pool_conf(r->pool)->name, standin_reason ? standin_reason : "unknown");
+    answer_with(r, head, (struct str){text, (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1});
+}
+
 static void standin_run(struct worker *worker, struct request *r)
 {
     (void)worker;
+    if (r->page == PAGE_STATUS) {
+        standin_status(r, (struct response_head){.status = 503, .lines = lines, .count = 2});
+        return;
+    }
     answer_with(r, (struct response_head){.status = 503, .lines = lines, .count = 2},
                 STR("This site cannot be served at the moment. Please try again.\n"));
 }

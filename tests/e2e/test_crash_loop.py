@@ -24,7 +24,7 @@ def broken(tokiophp, workdir):
 
     def start(more="", listen="listen = {dir}/two.sock\nlisten.mode = 0666\n"):
         server = tokiophp(settings="control_socket = {dir}/ctl\n", php="[two]\npm = static\npm.max_children = 2\n"
-                          "user = nobody\ngroup = nogroup\nchdir = {dir}/there\n" + listen + more)
+                          "user = nobody\ngroup = nogroup\npm.status_path = /status\nchdir = {dir}/there\n" + listen + more)
         server.wait_message("ready to handle connections")
         return server
     return start
@@ -58,6 +58,8 @@ def test_fastcgi_clients_get_503(broken, workdir):
     for _ in range(20):
         assert fetch(f"{workdir}/two.sock", script).status == 503
     assert time.monotonic() - begun < 10
+    page = fetch(f"{workdir}/two.sock", "/status")
+    assert page.status == 503 and b"crash loop" in page.body and b"enter its directories" in page.body
     assert hello(server, workdir) == 200  # the other pool knows nothing of it
     server.wait_message(r"\[pool two\] crash loop: 3 starts failed in a row")
     server.wait_message(r"failed to chdir\(.*/there\)")
