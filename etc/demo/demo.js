@@ -8,8 +8,10 @@ source.onmessage = (event) => {
     const { count: n, time } = JSON.parse(event.data);
     count.textContent = n;
     state.textContent = `Server time ${time}`;
+    state.classList.add('alive');
 };
 source.onerror = () => {
+    state.classList.remove('alive');
     state.textContent = source.readyState === EventSource.CLOSED ? 'Closed.' : 'Reconnecting …';
 };
 addEventListener('pagehide', () => source.close());

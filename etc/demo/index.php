@@ -67,7 +67,8 @@ function table(array $rows): void
 {
     echo "<dl>\n";
     foreach ($rows as $name => $value) {
-        echo '  <dt>', e($name), '</dt><dd>', e($value), "</dd>\n";
+        $code = preg_match('/^[0-9a-f]{32,}$/', (string)$value) ? ' class="code"' : '';
+        echo '  <dt>', e($name), "</dt><dd$code>", e($value), "</dd>\n";
     }
     echo "</dl>\n";
 }
