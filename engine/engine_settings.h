@@ -72,8 +72,8 @@ struct pool_conf {
     int line;
     struct pool_settings s;
     void *frontend_settings[CONFIG_MAX_FRONTENDS]; /* by index in frontends[] */
-    /* Where the pool takes requests that another pool's front end received: set in a front end's check, opened
-     * by the one that speaks FastCGI, for these users only. NULL = nobody sends any. */
+    /* Where the pool takes requests that another pool's front end received: set in a front end's check,
+     * opened by the one that speaks FastCGI, for these users only. NULL = nobody sends any. */
     char *internal_listen;
     uid_t *internal_users;
     size_t internal_user_count;
