@@ -25,6 +25,7 @@
 #define LINGER_BYTES  (1u << 20)
 #define SECONDS(n)    ((uint64_t)(n)*CLOCK_US_PER_SECOND)
 #define SENDFILE_PART (1u << 20)
+#define TLS_FILE_PART (64u << 10) /* read at once to be encrypted; at most LOOP_SCRATCH */
 
 static const struct http_settings *settings_of(const struct conn *c)
 {
@@ -191,7 +192,8 @@ static ssize_t send_file(struct conn *c)
     struct chunk *chunk = c->out.first;
     size_t n = chunk->n < SENDFILE_PART ? chunk->n : SENDFILE_PART;
     if (c->tls && !tls_can_sendfile(c->tls)) {
-        ssize_t got = pread(chunk->fd, c->loop->scratch_out, n < 16384 ? n : 16384, chunk->offset);
+        ssize_t got =
+            pread(chunk->fd, c->loop->scratch_out, n < TLS_FILE_PART ? n : TLS_FILE_PART, chunk->offset);
         return got <= 0 ? -1 : http_conn_write(c, c->loop->scratch_out, (size_t)got);
     }
     ssize_t done;
