@@ -139,6 +139,7 @@ def test_killed_engine_process_is_replaced(tokiophp, workdir):
 def test_killed_helper_harms_nobody(tokiophp, workdir):
     """An engine process has a helper that holds OPcache's lock for it."""
     server = tokiophp(php="php_admin_value[opcache.enable] = 1\n")
+    server.wait_message("ready to handle connections")
     helpers = [p for p in server.engine_pids() if parent_of(p) != server.pid]
     if not helpers:
         pytest.skip("this build needs no helper")
@@ -229,3 +230,18 @@ def test_signals_to_an_engine_process(tokiophp, workdir, slow):
     assert hello(server, workdir) == 200
     with Connection(server.address) as c:
         assert c.request(os.path.join(workdir, "www/hello.php"), keep=True).status == 200
+
+
+def test_two_processes_serve_one_pool(tokiophp, workdir):
+    server = tokiophp(pool="pm.processes = 2\n")
+    server.wait_message("ready to handle connections")
+    before = engines(server)
+    assert len(before) == 2
+    os.kill(before[0], signal.SIGKILL)
+    wait_for(lambda: len(engines(server)) == 2 and before[0] not in engines(server), 10, "its successor")
+    assert before[1] in engines(server)
+    for _ in range(20):
+        assert hello(server, workdir) == 200
+    server.signal(signal.SIGUSR2)
+    wait_for(lambda: len(engines(server)) == 2 and not set(before) & set(engines(server)), 20, "the new generation")
+    assert hello(server, workdir) == 200
