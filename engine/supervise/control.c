@@ -159,8 +159,9 @@ static void answer(struct supervisor *s, char *command, struct buf *out)
         buf_text(out, "draining; the server ends when everything is done\n");
     } else if (strcmp(verb, "reload") == 0) {
         upgrade_begin(s);
-        buf_text(out,
-                 s->phase == PHASE_TESTING ? "the new configuration is being tested\n" : "error: not now\n");
+        buf_text(out, s->reload_wanted            ? "a reload is under way; one more follows it\n"
+                      : s->phase == PHASE_TESTING ? "the new configuration is being tested\n"
+                                                  : "error: not now\n");
     } else if (strcmp(verb, "reopen") == 0) {
         members_reopen_logs(s);
         buf_text(out, "logs re-opened\n");
