@@ -105,6 +105,7 @@ static int prepare(struct supervisor *s)
     if (code == EXIT_OK && stops_start(logs_take_stderr())) {
         code = EXIT_SOFTWARE;
     }
+    log_set_waiting(false); /* from here on others depend on us */
     return code;
 }
 
@@ -317,7 +318,8 @@ static void clean_up(struct supervisor *s)
 
 int supervisor_run(const struct cli_options *cli, struct config *config)
 {
-    struct supervisor s = {
+    static struct supervisor s; /* lives as long as the process, and with it members and listeners */
+    s = (struct supervisor){
         .cli = cli,
         .config = config,
         .signal_fd = -1,
