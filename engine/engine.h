@@ -296,7 +296,7 @@ enum pool_event {
     EVENT_TLS_HANDSHAKE, /* completed */
     EVENT_H2_STREAM,     /* opened */
     EVENT_H2_REFUSED,    /* an HTTP/2 connection was closed for abuse */
-    EVENT_LOG_DROPPED,   /* an access log line did not fit */
+    EVENT_LOG_DROPPED,   /* a line of the access log or the server log did not fit */
     POOL_EVENTS
 };
 void pool_count_event(struct pool *pool, enum pool_event event);

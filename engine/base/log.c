@@ -3,7 +3,10 @@
  *
  * target_lock is held for reading around that write, and for writing while the descriptor changes, so that
  * the owner of the old descriptor may close it as soon as log_to_fd() returns. A thread that crashed inside
- * write(2) never lets go of its side; the change then goes through after a second all the same. */
+ * write(2) never lets go of its side; the change then goes through after a second all the same.
+ *
+ * While the server serves, nobody waits for the log's reader (log_set_waiting): a line that does not go out
+ * at once is counted, and the next one that does is preceded by one that says how many are missing. */
 #include "engine/base/log.h"
 
 #include <errno.h>
@@ -20,6 +23,7 @@
 
 #include "engine/base/buf.h"
 #include "engine/base/clock.h"
+#include "engine/base/write_now.h"
 
 #define TO_SYSLOG     (-1)
 #define WORKER_AS_ALL (-2)
@@ -37,7 +41,11 @@ static _Atomic bool buffering = true;
 static _Atomic bool timestamps = true;
 static _Atomic int line_format = LOG_TEXT;
 static _Atomic int worker_fd = WORKER_AS_ALL;
-static char service_name[64]; /* set before other threads exist */
+static _Atomic bool waiting = true;
+static _Atomic uint64_t dropped_ever;
+static _Atomic uint32_t unsaid; /* of them */
+static _Atomic bool torn;       /* the last line that went out has no end */
+static char service_name[64];   /* set before other threads exist */
 
 _Thread_local log_tap_fn log_tap;
 _Thread_local bool log_as_server;
@@ -190,6 +198,20 @@ bool log_buffering(void)
     return buffering;
 }
 
+void log_set_waiting(bool on)
+{
+    waiting = on;
+    if (on) {
+        dropped_ever = 0;
+        unsaid = 0;
+    }
+}
+
+uint64_t log_dropped(void)
+{
+    return atomic_load_explicit(&dropped_ever, memory_order_relaxed);
+}
+
 void log_set_timestamps(bool on)
 {
     timestamps = on;
@@ -242,50 +264,85 @@ static void add_prefix(struct line *line, enum log_level level, const char *func
     }
 }
 
-/* A log that cannot be written has nobody to complain to: what remains of the line is dropped. */
-static void write_all(int fd, const char *p, size_t n)
+/* How much of it went out. */
+static size_t write_waiting(int fd, const char *p, size_t n)
 {
-    while (n > 0) {
-        ssize_t done = write(fd, p, n);
+    size_t at = 0;
+
+    while (at < n) {
+        ssize_t done = write(fd, p + at, n - at);
+
         if (done < 0 && errno == EINTR) {
             continue;
         }
         if (done <= 0) {
-            return;
+            break;
         }
-        p += done;
-        n -= (size_t)done;
+        at += (size_t)done;
     }
+    return at;
 }
 
-static void emit(enum log_level level, const char *p, size_t n)
+static size_t write_all(int fd, const char *p, size_t n)
 {
+    return waiting ? write_waiting(fd, p, n) : write_now(fd, p, n);
+}
+
+static bool write_whole(int fd, const char *p, size_t n)
+{
+    if (torn && write_all(fd, "\n", 1) == 1) {
+        torn = false;
+    }
+    size_t done = torn ? 0 : write_all(fd, p, n);
+
+    if (done > 0 && done < n) {
+        torn = true;
+    }
+    return done == n || errno == EBADF; /* no log at all is not a log with gaps */
+}
+
+static bool emit(enum log_level level, const char *p, size_t n)
+{
+    bool out = true;
+
     pthread_rwlock_rdlock(&target_lock);
     int fd = target;
     if (fd == TO_SYSLOG) {
         syslog(syslog_priority(level), "%.*s", (int)(n - 1), p);
     } else {
-        write_all(fd, p, n);
+        out = write_whole(fd, p, n);
     }
     if (also_stderr && !target_is_stderr && level >= LEVEL_NOTICE) {
         write_all(STDERR_FILENO, p, n);
     }
     pthread_rwlock_unlock(&target_lock);
+    return out;
 }
+
+static void count_dropped(void)
+{
+    atomic_fetch_add(&dropped_ever, 1);
+    atomic_fetch_add(&unsaid, 1);
+}
+
+static void say_dropped(void);
 
 void log_raw(const char *p, size_t n)
 {
     struct line line;
 
+    say_dropped();
     line_open(&line, n + 1);
     n = n < line.size ? n : line.size - 1;
     memcpy(line.p, p, n);
     line.p[n] = '\n';
-    emit(LEVEL_DEBUG, line.p, n + 1);
+    if (!emit(LEVEL_DEBUG, line.p, n + 1)) {
+        count_dropped();
+    }
     line_close(&line);
 }
 
-static void emit_json(enum log_level level, const char *message, size_t n)
+static bool emit_json(enum log_level level, const char *message, size_t n)
 {
     static const char *const words[] = {
         [LEVEL_DEBUG] = "debug", [LEVEL_NOTICE] = "info", [LEVEL_WARNING] = "warn",
@@ -305,10 +362,9 @@ static void emit_json(enum log_level level, const char *message, size_t n)
     buf_text(&out, "\",\"ctx\":{\"service\":\"");
     buf_json(&out, str_of(service_name));
     buf_printf(&out, "\",\"pid\":%d}}\n", (int)getpid());
-    if (!out.failed) {
-        emit(level, out.p, out.n);
-    }
+    bool ok = !out.failed && emit(level, out.p, out.n);
     buf_free(&out);
+    return ok;
 }
 
 /* The message alone, as the web server's log gets it: as long as it may be behind "LEVEL: " in a line. */
@@ -352,15 +408,15 @@ static void write_worker_line(enum log_level level, const char *function, int nu
     }
     line_vprintf(&line, format, args);
     line.p[line.n++] = '\n';
-    write_all(worker_fd, line.p, line.n);
+    write_waiting(worker_fd, line.p, line.n); /* the supervisor reads, and waits for nobody */
     line_close(&line);
 }
 
-static void write_line(enum log_level level, const char *function, int number, const char *format,
+static bool write_line(enum log_level level, const char *function, int number, const char *format,
                        va_list args)
 {
     struct line line;
-    bool json = line_format == LOG_JSON;
+    bool out, json = line_format == LOG_JSON;
 
     line_open(&line, line_limit);
     if (!json) {
@@ -368,12 +424,33 @@ static void write_line(enum log_level level, const char *function, int number, c
     }
     line_vprintf(&line, format, args);
     if (json) {
-        emit_json(level, line.p, line.n);
+        out = emit_json(level, line.p, line.n);
     } else {
         line.p[line.n++] = '\n'; /* line_vprintf left room for it */
-        emit(level, line.p, line.n);
+        out = emit(level, line.p, line.n);
     }
     line_close(&line);
+    return out;
+}
+
+__attribute__((format(printf, 1, 2))) static bool write_warning(const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    bool out = write_line(LEVEL_WARNING, __func__, __LINE__, format, args);
+    va_end(args);
+    return out;
+}
+
+/* At any level: who reads the log has to know that it has a gap. */
+static void say_dropped(void)
+{
+    uint32_t n = unsaid ? atomic_exchange(&unsaid, 0) : 0;
+
+    if (n > 0 && !write_warning("the log did not take %u lines; they were dropped", (unsigned)n)) {
+        atomic_fetch_add(&unsaid, n);
+    }
 }
 
 void log_write(enum log_level level, const char *function, int line, const char *format, ...)
@@ -391,7 +468,10 @@ void log_write(enum log_level level, const char *function, int line, const char 
     if (wanted && worker_fd >= 0 && !log_as_server) {
         write_worker_line(level, function, line, format, args);
     } else if (wanted && (!log_tap || worker_fd == WORKER_AS_ALL)) {
-        write_line(level, function, line, format, args);
+        say_dropped();
+        if (!write_line(level, function, line, format, args)) {
+            count_dropped();
+        }
     }
     va_end(args);
     errno = saved;

@@ -59,6 +59,7 @@ struct pool {
     uint64_t cgroup_limit; /* bytes; 0 = none */
     uint64_t memory_first; /* resident bytes at the start */
     uint64_t next_memory_us;
+    uint64_t log_dropped; /* lines of the server log that the metrics know of */
 };
 
 /* pool.c */

@@ -166,6 +166,16 @@ static void sample(struct pool *pool)
     }
 }
 
+static void count_log(struct pool *pool)
+{
+    uint64_t all = log_dropped();
+
+    if (all > pool->log_dropped) {
+        pool_count_events(pool, EVENT_LOG_DROPPED, all - pool->log_dropped);
+        pool->log_dropped = all;
+    }
+}
+
 void watch_start(struct pool *pool)
 {
     if (pool->conf->s.max_memory > 0) {
@@ -182,6 +192,7 @@ void watch_tick(struct pool *pool, uint64_t now)
     const char *why = NULL;
 
     sample(pool);
+    count_log(pool);
     check_group(pool, now);
     check_requests(pool);
     if (pool->executor->check && pool->executor->check(&why)) {

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <regex.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "engine/base/log.h"
@@ -191,6 +192,114 @@ static void does_not_mix_threads(void **state)
     assert_int_equal(lines, 800);
 }
 
+/* A pipe that blocks, as a shell's is, and nobody reads. */
+static int fill_blocking_pipe(int kind)
+{
+    fcntl(ends[1], F_SETFL, 0);
+    if (kind > 0) { /* a socket, as systemd's journal is */
+        close(ends[0]);
+        close(ends[1]);
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+        fcntl(ends[0], F_SETFL, O_NONBLOCK);
+        log_to_fd(ends[1]);
+    }
+    int lines = 0;
+    uint64_t before = log_dropped();
+    while (log_dropped() == before) {
+        log_notice("line %d", lines++);
+        assert_true(lines < 1000000);
+    }
+    return lines - 1;
+}
+
+static void read_all(char *out, size_t size)
+{
+    size_t n = 0;
+    ssize_t got_now;
+
+    while ((got_now = read(ends[0], out + n, size - 1 - n)) > 0) {
+        n += (size_t)got_now;
+    }
+    out[n] = '\0';
+}
+
+static void never_waits_for_a_reader(void **state)
+{
+    static char all[4 << 20];
+    char expected[64];
+
+    (void)state;
+    log_set_timestamps(false);
+    for (int kind = 0; kind < 2; kind++) {
+        log_set_waiting(true); /* forgets the counts */
+        log_set_waiting(false);
+        int fit = fill_blocking_pipe(kind);
+        for (int i = 0; i < 41; i++) {
+            log_notice("lost");
+        }
+        assert_int_equal(log_dropped(), 42);
+        read_all(all, sizeof all);
+        snprintf(expected, sizeof expected, "\nNOTICE: line %d\n", fit - 1);
+        assert_string_equal(all + strlen(all) - strlen(expected), expected);
+        log_notice("again");
+        log_notice("and again");
+        read_all(all, sizeof all);
+        assert_string_equal(all, "WARNING: the log did not take 42 lines; they were dropped\n"
+                                 "NOTICE: again\nNOTICE: and again\n");
+        assert_int_equal(log_dropped(), 42);
+    }
+    log_set_waiting(true);
+}
+
+/* Longer than what a pipe takes whole: what is left of it ends with its own newline. */
+static void a_torn_line_ends(void **state)
+{
+    static char all[1 << 20];
+
+    (void)state;
+    log_set_timestamps(false);
+    log_set_limit(9000);
+    log_set_waiting(true);
+    log_set_waiting(false);
+    fcntl(ends[1], F_SETFL, 0);
+    while (log_dropped() == 0) {
+        log_notice("%8000s", "x");
+    }
+    read_all(all, sizeof all);
+    bool torn = all[strlen(all) - 1] != '\n';
+    log_notice("again");
+    read_all(all, sizeof all);
+    assert_string_equal(all + (torn ? 1 : 0), "WARNING: the log did not take 1 lines; they were dropped\n"
+                                              "NOTICE: again\n");
+    assert_int_equal(all[0], torn ? '\n' : 'W');
+    log_set_waiting(true);
+}
+
+static void a_crowd_at_a_full_pipe_is_counted(void **state)
+{
+    static char all[1 << 20];
+    pthread_t threads[4];
+
+    (void)state;
+    log_set_timestamps(false);
+    log_set_waiting(true);
+    log_set_waiting(false);
+    int fit = fill_blocking_pipe(0);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, shout, NULL), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    read_all(all, sizeof all);
+    int there = 0;
+    for (const char *p = all; (p = strchr(p, '\n')); p++) {
+        there++;
+    }
+    assert_int_equal((uint64_t)there + log_dropped(), (uint64_t)fit + 1 + 800);
+    log_set_waiting(true);
+}
+
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void)
@@ -199,7 +308,8 @@ int main(void)
         TEST(writes_lines_like_php_fpm),  TEST(cuts_at_the_limit),
         TEST(taps_messages_of_any_level), TEST(writes_json),
         TEST(keeps_errno_and_names_it),   TEST(limits_what_a_peer_can_cause),
-        TEST(does_not_mix_threads),
+        TEST(does_not_mix_threads),       TEST(never_waits_for_a_reader),
+        TEST(a_torn_line_ends),           TEST(a_crowd_at_a_full_pipe_is_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
