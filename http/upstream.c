@@ -343,7 +343,7 @@ static void read_in(struct upstream *u)
     }
     if (!buffer) {
         fail(u, 503, "out of memory");
-    } else if (x->upstream && !u->readable && u->head_done) {
+    } else if (x->upstream == u && !u->readable && u->head_done) {
         x->request.io->flush(&x->request); /* it pauses: the client may see what there is */
     }
     free(buffer);
