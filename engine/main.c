@@ -77,7 +77,7 @@ static int test_config(struct config *config)
     return EXIT_OK;
 }
 
-/* `serve` says where it serves what, before the log's first line. */
+/* `serve` says where it serves what. */
 static void announce(const struct pool_conf *pool)
 {
     static const struct {
@@ -99,6 +99,15 @@ static void announce(const struct pool_conf *pool)
     }
 }
 
+static void say_ready(const struct config *config)
+{
+    if (config->cli->serve) {
+        announce(config->pools);
+    } else {
+        log_notice("ready to handle connections");
+    }
+}
+
 static int run(const struct cli *cli)
 {
     struct config *config = config_load(&cli->options);
@@ -110,10 +119,7 @@ static int run(const struct cli *cli)
     if (cli->options.test) {
         return test_config(config);
     }
-    if (cli->options.serve) {
-        announce(config->pools);
-    }
-    return supervisor_run(&cli->options, config);
+    return supervisor_run(&cli->options, config, say_ready);
 }
 
 int main(int argc, char **argv)

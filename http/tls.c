@@ -204,8 +204,9 @@ static int on_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n, co
 
 static const char *openssl_reason(void)
 {
-    unsigned long code = ERR_peek_last_error();
-    const char *reason = ERR_reason_error_string(code);
+    unsigned long code = ERR_peek_error(); /* the first one is the cause */
+    const char *reason =
+        ERR_SYSTEM_ERROR(code) ? strerror(ERR_GET_REASON(code)) : ERR_reason_error_string(code);
     ERR_clear_error();
     return reason ? reason : "unknown error";
 }

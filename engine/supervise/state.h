@@ -53,6 +53,7 @@ struct control_client;
 struct supervisor {
     const struct cli_options *cli;
     struct config *config;
+    void (*say_ready)(const struct config *config);
     struct listener *listeners;
     struct member *members; /* file order */
     struct child *children;

@@ -179,7 +179,7 @@ static bool check_launch(struct supervisor *s)
     }
     s->phase = PHASE_RUNNING;
     drain_orphans(s);
-    log_notice("ready to handle connections");
+    s->say_ready(s->config);
     daemon_report(&s->report_fd, EXIT_OK);
     report_ready(s);
     return true;
@@ -316,12 +316,14 @@ static void clean_up(struct supervisor *s)
     daemon_remove_pid(s->pid_path);
 }
 
-int supervisor_run(const struct cli_options *cli, struct config *config)
+int supervisor_run(const struct cli_options *cli, struct config *config,
+                   void (*say_ready)(const struct config *config))
 {
     static struct supervisor s; /* lives as long as the process, and with it members and listeners */
     s = (struct supervisor){
         .cli = cli,
         .config = config,
+        .say_ready = say_ready,
         .signal_fd = -1,
         .report_fd = -1,
         .test_fd = -1,
@@ -335,13 +337,17 @@ int supervisor_run(const struct cli_options *cli, struct config *config)
     s.drain_us = (uint64_t)(drain > 0 ? drain : 1) * CLOCK_US_PER_SECOND;
     int code = prepare(&s);
     if (code != EXIT_OK) {
-        log_error("FPM initialization failed");
+        if (cli->as_php_fpm) {
+            log_error("FPM initialization failed");
+        }
         clean_up(&s);
         daemon_report(&s.report_fd, code);
         return code;
     }
     upgrade_adopt(&s);
-    log_notice("fpm is running, pid %d", (int)getpid());
+    if (!cli->serve) {
+        log_notice("fpm is running, pid %d", (int)getpid());
+    }
     report_start(&s);
     start_seats(&s);
     code = loop(&s);

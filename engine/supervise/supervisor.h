@@ -7,8 +7,10 @@
 
 enum exit_code { EXIT_OK = 0, EXIT_USAGE = 64, EXIT_SOFTWARE = 70, EXIT_CONFIG = 78 };
 
-/* Runs until told to stop; the process's exit code. daemonises if configured. */
-int supervisor_run(const struct cli_options *cli, struct config *config);
+/* Runs until told to stop; the process's exit code. daemonises if configured. say_ready logs that requests
+ * are served from now on. */
+int supervisor_run(const struct cli_options *cli, struct config *config,
+                   void (*say_ready)(const struct config *config));
 
 /* -t, after success: a supervisor that asks for this test learns that the program is of its own kind. */
 void upgrade_introduce(void);
