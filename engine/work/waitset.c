@@ -142,19 +142,6 @@ static void note_high(struct waitset *set, uint32_t high)
     }
 }
 
-static uint64_t slot_arm(struct slot *slot, struct waitable *w, bool listener)
-{
-    pthread_mutex_lock(&slot->lock);
-    MUST(!slot->w);
-    slot->w = w;
-    slot->listener = listener;
-    slot->sequence++;
-    uint64_t tag = (uint64_t)slot->sequence << 32 | (uint32_t)w->fd;
-    atomic_store_explicit(&slot->deadline_us, listener ? 0 : w->deadline_us, memory_order_relaxed);
-    pthread_mutex_unlock(&slot->lock);
-    return tag;
-}
-
 static void slot_disarm(struct slot *slot)
 {
     slot->w = NULL;
@@ -188,30 +175,46 @@ static struct waitable *slot_claim(struct slot *slot, uint32_t sequence)
 
 /* -- arming -------------------------------------------------------------------------------------------- */
 
+/* The lock is held until the kernel knows: else the control thread could take the waitable out, and its owner
+ * close it, before our epoll_ctl, which would then fail, or arm whatever got the descriptor next. */
+static int slot_arm(struct slot *slot, struct waitset *set, struct waitable *w, enum wait_mode mode,
+                    int operation)
+{
+    bool listener = mode == WAIT_LISTENER;
+    struct epoll_event event = {.events = listener ? EPOLLIN : EPOLLIN | EPOLLRDHUP | EPOLLONESHOT};
+
+    pthread_mutex_lock(&slot->lock);
+    MUST(!slot->w);
+    slot->w = w;
+    slot->listener = listener;
+    slot->sequence++;
+    atomic_store_explicit(&slot->deadline_us, listener ? 0 : w->deadline_us, memory_order_relaxed);
+    event.data.u64 = (uint64_t)slot->sequence << 32 | (uint32_t)w->fd;
+    int error = epoll_ctl(set->epoll, operation, w->fd, &event) == 0 ? 0 : errno;
+
+    if (error) {
+        slot_disarm(slot);
+    }
+    pthread_mutex_unlock(&slot->lock);
+    return error;
+}
+
+/* Once it is armed, another thread may take it out and free it. */
 static int arm(struct waitset *set, struct waitable *w, enum wait_mode mode, int operation)
 {
-    int fd = w->fd; /* once it is armed, another thread may take it out and free it */
-    struct slot *slot = slot_make(set, fd);
+    struct slot *slot = slot_make(set, w->fd);
 
     if (!slot) {
         return -1;
     }
-    note_high(set, (uint32_t)fd + 1);
-    struct epoll_event event = {
-        .events = mode == WAIT_LISTENER ? EPOLLIN : EPOLLIN | EPOLLRDHUP | EPOLLONESHOT,
-        .data.u64 = slot_arm(slot, w, mode == WAIT_LISTENER),
-    };
+    note_high(set, (uint32_t)w->fd + 1);
+    int error = slot_arm(slot, set, w, mode, operation);
 
-    if (epoll_ctl(set->epoll, operation, fd, &event) == 0) {
-        return 0;
+    if (error) {
+        errno = error;
+        return -1;
     }
-    int saved = errno;
-
-    pthread_mutex_lock(&slot->lock);
-    slot_disarm(slot);
-    pthread_mutex_unlock(&slot->lock);
-    errno = saved;
-    return -1;
+    return 0;
 }
 
 int waitset_add(struct waitset *set, struct waitable *w, enum wait_mode mode)

@@ -1,9 +1,11 @@
 /* The wait set: one owner per event, stale events, deadlines, eviction, wake-ups. */
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -204,6 +206,60 @@ static void one_owner_at_a_time(void **state)
     waitset_destroy(shared);
 }
 
+/* -- taken out while it is being armed ----------------------------------------------------------------- */
+
+#define ARMINGS 100000
+
+static _Atomic int taken;
+static _Atomic bool armed_all;
+
+static void on_take(struct waitable *w)
+{
+    close(w->fd);
+    taken++;
+}
+
+static void *evictor(void *arg)
+{
+    (void)arg;
+    while (!armed_all) {
+        waitset_evict(shared, on_take);
+    }
+    waitset_evict(shared, on_take);
+    return NULL;
+}
+
+/* Its new owner closes it at once: that must not be before the arming thread's epoll_ctl. */
+static void eviction_waits_for_the_arming(void **state)
+{
+    static struct waitable all[ARMINGS];
+    pthread_t thread;
+
+    (void)state;
+    shared = waitset_create();
+    taken = 0;
+    armed_all = false;
+    assert_int_equal(pthread_create(&thread, NULL, evictor, NULL), 0);
+    int failed = 0, tried = 0;
+
+    for (int i = 0; i < ARMINGS; i++) {
+        int fd = eventfd(0, EFD_CLOEXEC);
+
+        if (fd < 0) { /* the other thread has not run for a while */
+            sched_yield();
+            continue;
+        }
+        all[i].fd = fd;
+        tried++;
+        failed += waitset_add(shared, &all[i], WAIT_ONESHOT) != 0;
+    }
+    armed_all = true;
+    pthread_join(thread, NULL);
+    assert_int_equal(failed, 0);
+    assert_int_equal(taken, tried);
+    waitset_destroy(shared);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -213,6 +269,7 @@ int main(void)
         cmocka_unit_test(errors_are_told),
         cmocka_unit_test(wakes_only_sleepers),
         cmocka_unit_test(one_owner_at_a_time),
+        cmocka_unit_test(eviction_waits_for_the_arming),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
