@@ -43,7 +43,8 @@ static int try_sockets(struct supervisor *s)
 
 int rehearse(const struct cli_options *cli, struct config *config)
 {
-    struct supervisor s = {.cli = cli, .config = config, .drain_us = 1};
+    static struct supervisor s; /* what the steps make ends with the process */
+    s = (struct supervisor){.cli = cli, .config = config, .drain_us = 1};
     enum log_level level = log_get_level();
     log_set_level(LEVEL_ERROR); /* what is said here is the reason for a refusal */
     bool good = try_error_log(&config->global) == 0 && members_add(&s) == 0 && members_prepare(&s) == 0 &&
