@@ -10,6 +10,7 @@
 #include "engine/base/log.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -41,7 +42,8 @@ static _Atomic bool buffering = true;
 static _Atomic bool timestamps = true;
 static _Atomic int line_format = LOG_TEXT;
 static _Atomic int worker_fd = WORKER_AS_ALL;
-static _Atomic bool waiting = true;
+static _Atomic int patience_ms = LOG_PATIENCE_ENDLESS;
+static _Atomic bool stuck; /* the last line met a reader that had no more of our patience */
 static _Atomic uint64_t dropped_ever;
 static _Atomic uint32_t unsaid; /* of them */
 static _Atomic bool torn;       /* the last line that went out has no end */
@@ -198,13 +200,11 @@ bool log_buffering(void)
     return buffering;
 }
 
-void log_set_waiting(bool on)
+void log_set_patience(int ms)
 {
-    waiting = on;
-    if (on) {
-        dropped_ever = 0;
-        unsaid = 0;
-    }
+    patience_ms = ms;
+    dropped_ever = 0;
+    unsaid = 0;
 }
 
 uint64_t log_dropped(void)
@@ -285,7 +285,20 @@ static size_t write_waiting(int fd, const char *p, size_t n)
 
 static size_t write_all(int fd, const char *p, size_t n)
 {
-    return waiting ? write_waiting(fd, p, n) : write_now(fd, p, n);
+    int patience = patience_ms;
+
+    if (patience == LOG_PATIENCE_ENDLESS) {
+        return write_waiting(fd, p, n);
+    }
+    size_t at = write_now(fd, p, n);
+    if (at < n && errno == EAGAIN && patience > 0 && !stuck) {
+        struct pollfd look = {.fd = fd, .events = POLLOUT};
+
+        poll(&look, 1, patience);
+        at += write_now(fd, p + at, n - at);
+    }
+    stuck = at < n;
+    return at;
 }
 
 static bool write_whole(int fd, const char *p, size_t n)

@@ -18,9 +18,10 @@ enum log_level log_get_level(void);
 void log_set_limit(size_t bytes); /* longer lines are cut with "..." */
 void log_set_buffering(bool on);  /* for writers of worker output; a line of ours is always one write(2) */
 bool log_buffering(void);
-/* Off: a line that cannot be written at once is dropped, counted and said. On, as at first: a writer waits
- * for the log's reader; turning it on forgets what was counted. */
-void log_set_waiting(bool on);
+/* How long a stuck reader of the log may hold a writer up: once for each time that it is stuck. A line that
+ * does not go out by then is dropped, counted and said. Endless at first. Forgets what was counted. */
+#define LOG_PATIENCE_ENDLESS (-1)
+void log_set_patience(int ms);
 uint64_t log_dropped(void); /* lines of this process since it was forked; any thread */
 void log_set_timestamps(
     bool on); /* off in engine processes whose stderr the supervisor reads: "LEVEL: text" */

@@ -143,8 +143,7 @@ static int arrange_output(const struct process_args *args)
         log_to_fd(log);
     }
     log_also_stderr(false);
-    log_set_waiting(true); /* what the supervisor counted is the supervisor's */
-    log_set_waiting(false);
+    log_set_patience(0); /* no request waits for who reads the log */
     if (dup2(args->stdout_fd, STDOUT_FILENO) < 0 || dup2(args->stderr_fd, STDERR_FILENO) < 0) {
         return -1;
     }

@@ -79,6 +79,9 @@ static void set_title(const struct supervisor *s)
     title_set(s->cli->as_php_fpm ? "php-fpm" : "tokiophp", text);
 }
 
+/* Bursts of what workers say are longer than a pipe: a reader that reads gets all of them. */
+#define LOG_PATIENCE_MS 100
+
 static int prepare(struct supervisor *s)
 {
     bool daemon = wants_daemon(s) && !upgrade_inherited();
@@ -105,7 +108,7 @@ static int prepare(struct supervisor *s)
     if (code == EXIT_OK && stops_start(logs_take_stderr())) {
         code = EXIT_SOFTWARE;
     }
-    log_set_waiting(false); /* from here on others depend on us */
+    log_set_patience(LOG_PATIENCE_MS); /* from here on others depend on us */
     return code;
 }
 

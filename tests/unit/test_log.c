@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/log.h"
 
 static int ends[2];
@@ -231,8 +232,7 @@ static void never_waits_for_a_reader(void **state)
     (void)state;
     log_set_timestamps(false);
     for (int kind = 0; kind < 2; kind++) {
-        log_set_waiting(true); /* forgets the counts */
-        log_set_waiting(false);
+        log_set_patience(0);
         int fit = fill_blocking_pipe(kind);
         for (int i = 0; i < 41; i++) {
             log_notice("lost");
@@ -248,7 +248,41 @@ static void never_waits_for_a_reader(void **state)
                                  "NOTICE: again\nNOTICE: and again\n");
         assert_int_equal(log_dropped(), 42);
     }
-    log_set_waiting(true);
+    log_set_patience(LOG_PATIENCE_ENDLESS);
+}
+
+/* A reader that is late gets everything; one that is stuck is waited for once. */
+static void *read_late(void *unused)
+{
+    usleep(50000);
+    read_back();
+    return unused;
+}
+
+static void waits_a_while(void **state)
+{
+    pthread_t thread;
+
+    (void)state;
+    log_set_timestamps(false);
+    log_set_patience(0);
+    fill_blocking_pipe(0);
+    read_back(); /* 64 KiB: there is room again */
+    log_set_patience(20000);
+    assert_int_equal(pthread_create(&thread, NULL, read_late, NULL), 0);
+    for (int i = 0; i < 3000; i++) {
+        log_notice("%s", "abcdefghijklmnopqrstuvwxyz");
+    }
+    pthread_join(thread, NULL);
+    assert_int_equal(log_dropped(), 0);
+    log_set_patience(200);
+    uint64_t began = clock_us();
+    for (int i = 0; i < 5000; i++) {
+        log_notice("%s", "abcdefghijklmnopqrstuvwxyz");
+    }
+    assert_true(log_dropped() > 1000);
+    assert_in_range(clock_us() - began, 200000, 5000000); /* 1000 times would be 200 s */
+    log_set_patience(LOG_PATIENCE_ENDLESS);
 }
 
 /* Longer than what a pipe takes whole: what is left of it ends with its own newline. */
@@ -259,8 +293,7 @@ static void a_torn_line_ends(void **state)
     (void)state;
     log_set_timestamps(false);
     log_set_limit(9000);
-    log_set_waiting(true);
-    log_set_waiting(false);
+    log_set_patience(0);
     fcntl(ends[1], F_SETFL, 0);
     while (log_dropped() == 0) {
         log_notice("%8000s", "x");
@@ -272,7 +305,7 @@ static void a_torn_line_ends(void **state)
     assert_string_equal(all + (torn ? 1 : 0), "WARNING: the log did not take 1 lines; they were dropped\n"
                                               "NOTICE: again\n");
     assert_int_equal(all[0], torn ? '\n' : 'W');
-    log_set_waiting(true);
+    log_set_patience(LOG_PATIENCE_ENDLESS);
 }
 
 static void a_crowd_at_a_full_pipe_is_counted(void **state)
@@ -282,8 +315,7 @@ static void a_crowd_at_a_full_pipe_is_counted(void **state)
 
     (void)state;
     log_set_timestamps(false);
-    log_set_waiting(true);
-    log_set_waiting(false);
+    log_set_patience(0);
     int fit = fill_blocking_pipe(0);
     for (int i = 0; i < 4; i++) {
         assert_int_equal(pthread_create(&threads[i], NULL, shout, NULL), 0);
@@ -297,7 +329,7 @@ static void a_crowd_at_a_full_pipe_is_counted(void **state)
         there++;
     }
     assert_int_equal((uint64_t)there + log_dropped(), (uint64_t)fit + 1 + 800);
-    log_set_waiting(true);
+    log_set_patience(LOG_PATIENCE_ENDLESS);
 }
 
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
@@ -305,11 +337,17 @@ static void a_crowd_at_a_full_pipe_is_counted(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(writes_lines_like_php_fpm),  TEST(cuts_at_the_limit),
-        TEST(taps_messages_of_any_level), TEST(writes_json),
-        TEST(keeps_errno_and_names_it),   TEST(limits_what_a_peer_can_cause),
-        TEST(does_not_mix_threads),       TEST(never_waits_for_a_reader),
-        TEST(a_torn_line_ends),           TEST(a_crowd_at_a_full_pipe_is_counted),
+        TEST(writes_lines_like_php_fpm),
+        TEST(cuts_at_the_limit),
+        TEST(taps_messages_of_any_level),
+        TEST(writes_json),
+        TEST(keeps_errno_and_names_it),
+        TEST(limits_what_a_peer_can_cause),
+        TEST(does_not_mix_threads),
+        TEST(never_waits_for_a_reader),
+        TEST(waits_a_while),
+        TEST(a_torn_line_ends),
+        TEST(a_crowd_at_a_full_pipe_is_counted),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
