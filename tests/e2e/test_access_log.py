@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -170,6 +171,111 @@ def test_a_reader_that_stops(tokiophp, root, workdir):
     finally:
         reader.kill()
         reader.wait()
+
+
+MANY = int(os.environ.get("ACCESS_LOG_REQUESTS", "20000"))  # 1000000 is the proof, the default a reminder
+
+
+def load_until(address, done, path="/hello.php"):
+    """wrk in pieces, at least one, until done() says so; the slowest answer in ms."""
+    unit, worst = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60000.0}, 0
+    while True:
+        text = subprocess.run(["wrk", "-t1", "-c16", "-d%d" % (2 if MANY < 100000 else 5), f"http://{address[0]}:{address[1]}{path}"],
+                              capture_output=True, text=True, timeout=60).stdout
+        assert "Non-2xx" not in text and "Socket errors" not in text, text
+        number, word = re.search(r"Latency\s+\S+\s+\S+\s+([\d.]+)(us|ms|s|m)\s", text).groups()
+        worst = max(worst, float(number) * unit[word])
+        if done():
+            return worst
+
+
+class Counters:
+    def __init__(self, port):
+        self.port = port
+
+    def read(self):
+        """(requests, dropped lines) as the server counts them"""
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        c.request("GET", "/metrics")
+        text = Answer(c.getresponse()).text
+        c.close()
+        return [sum(int(n) for n in re.findall(rf"^tokio_php_{name}_total\{{.*\}} (\d+)$", text, re.M))
+                for name in ("requests", "log_lines_dropped")]
+
+    def settled(self):
+        """Once no request is running any more."""
+        before = None
+        while before != (now := self.read()[0]):
+            before = now
+            time.sleep(0.5)
+        return now
+
+
+def count_lines(path):
+    n = 0
+    with open(path, "rb") as f:
+        while piece := f.read(1 << 20):
+            n += piece.count(b"\n")
+    return n
+
+
+@pytest.mark.seconds(900)
+@pytest.mark.skipif(not shutil.which("wrk"), reason="no wrk")
+def test_many_requests_and_a_reader_that_stops(tokiophp, root, workdir):
+    """What was logged and what was dropped are together what the server answered."""
+    fifo, out, port = os.path.join(workdir, "tmp/fifo"), os.path.join(workdir, "copy"), process.free_port()
+    os.mkfifo(fifo)
+    os.chmod(fifo, 0o666)
+    reader = subprocess.Popen(["sh", "-c", f"exec cat {fifo} > {out}"])
+    try:
+        site = Site(tokiophp, root, f"access.log = {fifo}\nhttp.access_log_format = json\nhttp.internal_listen = 127.0.0.1:{port}\n", php=False)
+        counters = Counters(port)
+        reading = load_until(site.address, lambda: counters.read()[0] > MANY / 3)
+        before = counters.read()[1]
+        reader.send_signal(signal.SIGSTOP)
+        stopped = load_until(site.address, lambda: counters.read()[0] > MANY * 2 / 3)
+        reader.send_signal(signal.SIGCONT)
+        site.server.wait_message(r"access log: \d+ lines did not fit and were dropped")
+        resumed = load_until(site.address, lambda: counters.read()[0] >= MANY)
+        requests = counters.settled()
+        process.wait_for(lambda: count_lines(out) + counters.read()[1] == requests, what="every request logged or counted")
+        dropped = counters.read()[1]
+        said = sum(int(n) for n in re.findall(r"access log: (\d+) lines did not fit", site.server.messages()))
+        print(f"\n{requests} requests, {count_lines(out)} lines, {dropped} dropped ({before} before the stop, {said} said); slowest answer: "
+              f"{reading:.1f} ms while the log is read, {stopped:.1f} ms while it is not, {resumed:.1f} ms afterwards")
+        assert said == dropped > 0
+        assert stopped < 5000
+        assert all(json.loads(line)["type"] == "access" for line in lines_so_far(out)[::997])
+    finally:
+        reader.kill()
+        reader.wait()
+
+
+@pytest.mark.seconds(900)
+@pytest.mark.skipif(not shutil.which("wrk"), reason="no wrk")
+def test_many_requests_and_rotation(tokiophp, root, workdir):
+    path, port = os.path.join(workdir, "access.log"), process.free_port()
+    site = Site(tokiophp, root, f"access.log = {path}\nhttp.access_log_format = combined\nhttp.internal_listen = 127.0.0.1:{port}\n", php=False)
+    counters, rotated, stop = Counters(port), [], threading.Event()
+
+    def rotate():
+        while not stop.wait(0.5):
+            rotated.append(f"{path}.{len(rotated)}")
+            os.rename(path, rotated[-1])
+            site.server.signal(signal.SIGUSR1)
+            process.wait_for(lambda: os.path.exists(path), what="a new log file")
+    t = threading.Thread(target=rotate)
+    t.start()
+    try:
+        worst = load_until(site.address, lambda: counters.read()[0] >= MANY)
+    finally:
+        stop.set()
+        t.join()
+    requests = counters.settled()
+    process.wait_for(lambda: sum(map(count_lines, [*rotated, path])) + counters.read()[1] == requests, what="every request logged or counted")
+    dropped = counters.read()[1]
+    print(f"\n{requests} requests in {len(rotated) + 1} files, {dropped} dropped, slowest answer {worst:.1f} ms")
+    assert len(rotated) > 1
 
 
 def lines_so_far(path):
