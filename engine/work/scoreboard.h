@@ -29,11 +29,11 @@ enum worker_state {                  /* php-fpm's "state" column, in order */
 };
 const char *worker_state_name(enum worker_state state);
 
-/* One slot a cache line or more: workers write theirs at every request. */
+/* Whole cache lines: workers write theirs at every request. */
 struct scoreboard_slot {
-    _Alignas(64) _Atomic uint32_t sequence; /* odd: the texts below are changing */
-    _Atomic int state;                      /* enum worker_state */
-    _Atomic pid_t process; /* of the engine process, 0 = free; claimed with compare-and-swap */
+    _Atomic uint32_t sequence; /* odd: the texts below are changing */
+    _Atomic int state;         /* enum worker_state */
+    _Atomic pid_t process;     /* of the engine process, 0 = free; claimed with compare-and-swap */
     _Atomic pid_t tid;
     _Atomic uint32_t generation;
     _Atomic uint64_t start_wall_us; /* of the worker */
@@ -66,8 +66,9 @@ struct scoreboard {
     _Atomic uint32_t opcache_used_percent;
     _Atomic bool finishing;  /* the supervisor ends the server: nothing replaces what drains now */
     struct metrics *metrics; /* a mapping of its own; set once, at the same address in every process */
-    struct scoreboard_slot slots[];
+    _Alignas(64) struct scoreboard_slot slots[]; /* the board's, not the type's: copies lie on stacks */
 };
+_Static_assert(sizeof(struct scoreboard_slot) % 64 == 0, "two workers would share a cache line");
 
 struct scoreboard *scoreboard_create(const struct pool_conf *pool); /* NULL with errno */
 void scoreboard_destroy(struct scoreboard *board);
