@@ -5,7 +5,7 @@
  * has them built in. With other servers function_exists() says no.
  *
  * $_SERVER has TOKIO_REQUEST_ID, TOKIO_WORKER_ID, TOKIO_SERVER_BUILD_VERSION, TRACE_ID, SPAN_ID and, when the request
- * came with a valid traceparent, PARENT_SPAN_ID.
+ * came with a valid traceparent, PARENT_SPAN_ID and, with a valid tracestate beside it, TRACE_STATE.
  */
 
 /** The id of this request: the same in the X-Request-ID header, in logs and in $_SERVER['TOKIO_REQUEST_ID']. */

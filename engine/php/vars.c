@@ -99,6 +99,7 @@ static const char *const well_known[] = {
     "TOKIO_SERVER_BUILD_VERSION",
     "TOKIO_WORKER_ID",
     "TRACE_ID",
+    "TRACE_STATE",
 };
 
 static zend_string *names[NAMES_SLOTS]; /* open addressing by hash; NULL = free */
@@ -218,6 +219,19 @@ static void set_php_self(zval *array, const struct request *r)
     zend_string_release(self);
 }
 
+/* What a script may pass on: the tracestate as it came, if it is valid and its trace is continued. */
+static void set_trace_state(zval *array, const struct request *r)
+{
+    static const char name[] = "TRACE_STATE";
+    const struct param *p = r->trace.state.n ? request_param_find(r, STR("HTTP_TRACESTATE")) : NULL;
+    zval value;
+
+    if (p) {
+        ZVAL_STRINGL(&value, p->value, p->value_len);
+        set_plain(Z_ARRVAL_P(array), name, sizeof name - 1, &value);
+    }
+}
+
 static void set_ours(zval *array, struct request *r)
 {
     static const char version_name[] = "TOKIO_SERVER_BUILD_VERSION", worker_name[] = "TOKIO_WORKER_ID";
@@ -254,6 +268,7 @@ void vars_register_server(zval *array)
     set_parameters(array, t->request, PARSE_SERVER);
     set_php_self(array, t->request);
     set_ours(array, t->request);
+    set_trace_state(array, t->request);
 }
 
 /* $_ENV (filtered) and getenv() without arguments (as it came). Where $_SERVER is made already, $_ENV is its
