@@ -16,6 +16,7 @@
 #include "http/internal.h"
 #include "http/limits.h"
 #include "http/loop.h"
+#include "http/pem.h"
 #include "http/tls.h"
 
 #define DESCRIPTOR_RESERVE 128   /* for PHP, request bodies, logs */
@@ -252,7 +253,7 @@ static int start_loops(struct http_front *front)
     return 0;
 }
 
-static int http_start(struct pool *pool, const struct listener *listeners)
+static int start(struct pool *pool, const struct listener *listeners)
 {
     const struct pool_conf *conf = pool_conf(pool);
     const struct http_settings *s = settings_of(conf);
@@ -277,6 +278,13 @@ static int http_start(struct pool *pool, const struct listener *listeners)
     }
     pool_set_front(pool, &http_frontend, front);
     return 0;
+}
+
+static int http_start(struct pool *pool, const struct listener *listeners)
+{
+    int result = start(pool, listeners);
+    pem_forget(); /* whoever can read this process's memory finds no other pool's keys */
+    return result;
 }
 
 /* -- the end -- */
