@@ -215,8 +215,8 @@ static int make_parts(struct http_front *front)
         front->per_client = conn_limit_create((uint32_t)s->connections_per_client, RATE_TABLE);
     }
     if (s->rate_limit > 0) {
-        front->rate = rate_limit_create((uint32_t)s->rate_limit,
-                                        (uint64_t)s->rate_window * CLOCK_US_PER_SECOND, RATE_TABLE);
+        front->rate = (s->rate_kind ? rate_limit_create_bucket : rate_limit_create)(
+            (uint32_t)s->rate_limit, (uint64_t)s->rate_window * CLOCK_US_PER_SECOND, RATE_TABLE);
     }
     if (wants_tls(front->conf) && !(front->tls = tls_context_create(s, error, sizeof error))) {
         return complain(front->conf, error);

@@ -12,6 +12,7 @@
         ##__VA_ARGS__                                                                                        \
     }
 
+static const char *const rate_words[] = {"window", "bucket", NULL};
 static const char *const verify_words[] = {"off", "optional", "required", NULL};
 
 #define COMPRESS_TYPES                                                                                       \
@@ -103,6 +104,10 @@ static const struct setting_row rows[] = {
         .min = 0, .max = 1000000000, .environment = "RATE_LIMIT"),
     ROW("rate_window", TIME, rate_window, "60s", "the window of http.rate_limit", .min = 1, .max = 86400,
         .environment = "RATE_WINDOW"),
+    ROW("rate_kind", WORD, rate_kind, "window",
+        "window: http.rate_limit requests in each window; bucket: so many at once, refilled evenly over a "
+        "window",
+        .words = rate_words),
     ROW("error_pages_dir", PATH, error_pages_dir, NULL, "directory of 404.html, 500.html, ...",
         .environment = "ERROR_PAGES_DIR"),
     ROW("sendfile_root", PATH, sendfile_root, NULL,

@@ -41,6 +41,7 @@ struct http_settings {
     char *trusted_proxies;
     bool proxy_protocol;
     int64_t rate_limit, rate_window;
+    int rate_kind; /* 0 fixed window, 1 token bucket */
     char *error_pages_dir;
     char *sendfile_root;
     bool security_headers;
