@@ -25,13 +25,26 @@ static char *end_of_row(char **vector, char *end)
     return end;
 }
 
-static void move_strings(char **from, char **to)
+static size_t texts_size(char **vector)
+{
+    size_t n = 0;
+    for (size_t i = 0; vector[i]; i++) {
+        n += strlen(vector[i]) + 1;
+    }
+    return n;
+}
+
+/* Copies the strings to `at` and what follows it; returns what is behind them. */
+static char *move_strings(char **from, char **to, char *at)
 {
     size_t i = 0;
     for (; from[i]; i++) {
-        to[i] = xstrdup(from[i]);
+        size_t n = strlen(from[i]) + 1;
+        to[i] = memcpy(at, from[i], n);
+        at += n;
     }
     to[i] = NULL;
+    return at;
 }
 
 void title_init(int argc, char **argv)
@@ -46,10 +59,12 @@ void title_init(int argc, char **argv)
     while (environ[count]) {
         count++;
     }
-    char **copies = xcalloc(count + 1, sizeof(*copies));
-    move_strings(environ, copies);
-    environ = copies;
-    move_strings(argv, argv);
+    /* One block for all: unsetenv() drops single strings, and the others keep the block in use. */
+    char *texts = xcalloc(1, texts_size(environ) + texts_size(argv));
+    char **names = xcalloc(count + 1, sizeof(*names));
+    char *rest = move_strings(environ, names, texts);
+    environ = names;
+    move_strings(argv, argv, rest);
 }
 
 void title_set(const char *program, const char *text)
