@@ -138,7 +138,7 @@ static const struct setting_row global_rows[] = {
      .help = "unix socket of tokiophp ctl and tokiophp top"},
     {GLOBAL("service_name", SETTING_STRING, service_name), .initial = "tokiophp",
      .environment = "SERVICE_NAME", .help = "name of this service in JSON logs and metrics"},
-    {GLOBAL("drain_timeout", SETTING_TIME, drain_timeout), .initial = "30",
+    {GLOBAL("drain_timeout", SETTING_TIME, drain_timeout), .initial = "30", .min = 0, .max = 86400,
      .environment = "DRAIN_TIMEOUT_SECS", .help = "as process_control_timeout, which wins where it is set"},
 };
 

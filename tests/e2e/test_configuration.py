@@ -1,5 +1,6 @@
 """The command line and configuration files, as a user meets them: exit codes, sentences, the shipped files."""
 import os
+import re
 import subprocess
 
 import pytest
@@ -46,6 +47,52 @@ def test_printed_ini_is_a_valid_configuration(tmp_path):
     text = "[global]\n" + "\n".join(given[:start - 1]) + "\n[www]\n" + "\n".join(given[start:]) + "\n" + POOL
     code, _, err = check(tmp_path, text)
     assert code == 0, err
+
+
+def settings_table():
+    """[(name, value, default, environment, help)] of every setting"""
+    code, out, _ = run("--print-settings=markdown")
+    assert code == 0
+    cells = [[c.strip().strip("`").replace("\\|", "|") for c in re.split(r"(?<!\\)\|", line)[1:-1]] for line in out.splitlines() if line.startswith("| `")]
+    assert len(cells) > 100 and all(len(row) == 5 for row in cells)
+    return cells
+
+
+# php-fpm's own: what it accepts is accepted, and its own checks and sentences come after
+OF_PHP_FPM = re.compile(r"(log_limit|emergency_restart_\w+|process_control_timeout|process\.\w+|systemd_interval|pm\.\w+|"
+                        r"request_\w+|listen\.backlog|listen\.mode)$")
+
+
+def test_every_setting_is_described():
+    for name, value, default, _, text in settings_table():
+        assert len(text) > 5, name
+        assert value, name
+        if re.match("a (number|size|time)", value) and not OF_PHP_FPM.match(name):
+            assert re.search(r"from -?\d+ to \d+|of at least", value), f"{name} has no bounds"
+            assert default, f"{name} has no default"
+
+
+def test_bounds_hold(tmp_path):
+    """One more than the most and one less than the least are refused, by name."""
+    tried = 0
+    for name, value, _, _, _ in settings_table():
+        bounds = re.search(r"from (-?\d+) to (\d+)", value)
+        if not bounds or name.startswith("process."):
+            continue
+        for number in (int(bounds[1]) - 1, int(bounds[2]) + 1):
+            code, _, err = check(tmp_path, f"[www]\n{POOL}{name} = {number}\n")
+            if "is not a pool setting" in err or "[global]" in err:
+                code, _, err = check(tmp_path, f"[global]\n{name} = {number}\n[www]\n{POOL}")
+            assert code == 78 and f"{name} = " in err, (name, number, err)
+            tried += 1
+    assert tried > 40
+
+
+def test_every_form_names_every_setting():
+    names = {row[0] for row in settings_table()}
+    text, ini = run("--print-settings=text")[1], run("--print-settings=ini")[1]
+    assert {line.split()[0] for line in text.splitlines() if line and line[0] not in " ["} == names
+    assert {line[1:].split(" = ")[0] for line in ini.splitlines() if line.startswith(";") and line[1] != " "} == names
 
 
 @pytest.mark.skipif(not os.path.exists("/etc/php"), reason="no php-fpm of the distribution")

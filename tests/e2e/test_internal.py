@@ -3,6 +3,7 @@ import http.client
 import json
 import os
 import re
+import select
 import signal
 import socket
 import subprocess
@@ -215,6 +216,58 @@ def test_answers_while_all_workers_are_busy(tokiophp, root):
     assert all(w["us"] > 0 for w in workers)
     for s in sockets:
         s.close()
+
+
+def test_health_is_quick_while_all_workers_sleep(tokiophp, root):
+    inside = Inside(tokiophp, root)
+    sockets = start_requests(inside.site, "/sleep.php?ms=8000", 20)
+    process.wait_for(lambda: inside.json("/health")["pools"][0]["active"] == 4, what="four busy workers")
+    for kept in (False, True):
+        times, c = [], http.client.HTTPConnection(*inside.address, timeout=10)
+        for _ in range(200):
+            if not kept:
+                c.close()
+            began = time.monotonic()
+            c.request("GET", "/health")
+            answer = Answer(c.getresponse())
+            times.append((time.monotonic() - began) * 1000)
+            assert answer.status == 200 and b'"ok"' in answer.body
+        c.close()
+        times.sort()
+        print(f"\n/health over {'one connection' if kept else 'a connection each'}: p50 {times[100]:.2f} ms, p99 {times[198]:.2f} ms, slowest {times[-1]:.2f} ms")
+        assert times[100] < 1000
+    assert inside.json("/health")["pools"][0]["active"] == 4, "the workers did not sleep all the time"
+    for s in sockets:
+        s.close()
+
+
+def test_ready_turns_on_a_kept_connection(tokiophp, root):
+    """Whoever finds a connection closed finds the server not ready, too."""
+    inside = Inside(tokiophp, root)
+    probe = http.client.HTTPConnection(*inside.address, timeout=10)
+    idle = http.client.HTTPConnection(*inside.site.address, timeout=10)
+    (busy,) = start_requests(inside.site, "/sleep.php?ms=4000", 1)
+    process.wait_for(lambda: inside.json("/health")["pools"][0]["active"] == 1, what="a busy worker")
+
+    def ask(connection, path):
+        connection.request("GET", path)
+        return Answer(connection.getresponse()).status
+    assert ask(probe, "/health/ready") == 200 and ask(idle, "/hello.php") == 200
+    own = probe.sock
+    inside.server.signal(signal.SIGQUIT)
+    if select.select([idle.sock], [], [], 1)[0]:  # closed because it was idle
+        assert ask(probe, "/health/ready") == 503
+    process.wait_for(lambda: ask(probe, "/health/ready") == 503, seconds=3, what="not ready")
+    print("\nthe probe's connection", "was kept" if probe.sock is own else "was closed after an answer")
+    busy.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        busy.recv(1)  # not closed
+    busy.settimeout(10)
+    assert b"200 OK" in busy.recv(4096)
+    busy.close()
+    probe.close()
+    idle.close()
+    assert inside.server.wait() == 0
 
 
 def test_stopped_workers_do_not_stop_it(tokiophp, root):
