@@ -1,6 +1,7 @@
 """The topics of the benchmark: each is a function of the bench, its first line what is printed above its figures."""
 import load
 import memory
+from cost import cost
 from peers import OWN
 from site_files import STATIC, static_name
 
@@ -121,4 +122,5 @@ def idle(bench):
     memory.idle(bench)
 
 
-ALL = {"fcgi": fcgi, "http": http, "static": static, "latency": latency, "counts": counts, "memory": worker_memory, "idle": idle}
+ALL = {"fcgi": fcgi, "http": http, "static": static, "latency": latency, "counts": counts, "memory": worker_memory, "idle": idle,
+       "cost": cost}

@@ -1,0 +1,93 @@
+"""What watching costs: the access log, request ids and trace headers, on the smallest script.
+
+Time on a shared machine does not show some percent, so the instructions are counted, too: valgrind runs the server with
+one worker, twice, and the difference of the two runs is that of their requests alone.
+"""
+import os
+import re
+import shutil
+import socket
+
+import load
+import peers
+import process
+import tokiophp
+
+WITHOUT = "http.request_id_headers = no\n"
+WITH = {
+    "access log": "access.log = {dir}/access.log\nhttp.access_log_format = combined\n" + WITHOUT,
+    "access log (JSON)": "access.log = {dir}/access.log\nhttp.access_log_format = json\n" + WITHOUT,
+    "ids": "http.request_id_headers = yes\n",
+    "all": "access.log = {dir}/access.log\nhttp.access_log_format = json\nhttp.request_id_headers = yes\n",
+}
+FEW, MANY = 300, 1300
+
+
+def in_time(bench):
+    fronts = []
+    try:
+        for name, more in {"without": WITHOUT, "with all": WITH["all"]}.items():
+            fronts.append(bench.http(more=more))
+            fronts[-1].name = name
+        results = load.rounds({f.name: f for f in fronts}, bench.rounds * 2, lambda f: load.run(
+            f.url("h1", bench.scripts["hello"]), f.programs, 32, bench.seconds))
+        load.report("hello", results, first="without")
+    finally:
+        for front in fronts:
+            front.stop()
+
+
+def ask(address, path, count):
+    with socket.create_connection(address, timeout=120) as s:
+        for _ in range(count):
+            s.sendall(b"GET %s HTTP/1.1\r\nHost: a\r\nUser-Agent: bench/1.0\r\nAccept: */*\r\n\r\n" % path.encode())
+            data = b""
+            while not data.endswith(b"Hello, world") and not data.endswith(b"0\r\n\r\n"):
+                piece = s.recv(65536)
+                if not piece:
+                    raise SystemExit(f"closed: {data!r}")
+                data += piece
+
+
+def instructions(bench, more, count):
+    place = bench.place("count")
+    wrapper, port = place + "/run", process.free_port()
+    with open(wrapper, "w") as f:
+        f.write(f"#!/bin/sh\nexec valgrind --tool=callgrind --trace-children=yes --callgrind-out-file={place}/tmp/%p.out "
+                f"--log-file={place}/tmp/%p.log {peers.OWN} \"$@\"\n")
+    os.chmod(wrapper, 0o755)
+    tokiophp.PROGRAM = wrapper
+    try:
+        program = tokiophp.Tokiophp(place, settings="log_level = warning", wait=False, pool=f"pm.max_children = 1\n{peers.POOL}"
+                                    f"http.listen = 127.0.0.1:{port}\nhttp.document_root = {bench.root}\n{more}")
+        program.wait_accepting(("127.0.0.1", port), 120)
+        ask(("127.0.0.1", port), bench.scripts["hello"], count)
+        program.stop(seconds=120)
+    finally:
+        tokiophp.PROGRAM = peers.OWN
+        program.kill_family()
+    total = 0
+    for name in os.listdir(place + "/tmp"):
+        if name.endswith(".out"):
+            with open(f"{place}/tmp/{name}") as f:
+                total += sum(int(n) for n in re.findall(r"^totals: (\d+)", f.read(), re.M))
+    return total
+
+
+def a_request(bench, more):
+    return (instructions(bench, more, MANY) - instructions(bench, more, FEW)) / (MANY - FEW)
+
+
+def in_instructions(bench):
+    base = a_request(bench, WITHOUT)
+    print(f"  hello without           {base:9.0f} instructions a request, PHP's own included", flush=True)
+    for name, more in WITH.items():
+        own = a_request(bench, more)
+        print(f"  hello with {name:12}  {own:9.0f} instructions a request   {(own / base - 1) * 100:+.1f} %", flush=True)
+
+
+def cost(bench):
+    """Access log and request ids on hello, with and without"""
+    in_time(bench)
+    if shutil.which("valgrind"):
+        in_instructions(bench)
