@@ -13,6 +13,7 @@
 
 static char *area;
 static size_t area_size;
+static char **names; /* the environment, until setenv() makes another */
 
 /* argv and environ lie one after another; whatever breaks the row ends the area. */
 static char *end_of_row(char **vector, char *end)
@@ -49,7 +50,7 @@ static char *move_strings(char **from, char **to, char *at)
 
 void title_init(int argc, char **argv)
 {
-    if (area || argc < 1 || !argv[0]) {
+    if (names || argc < 1 || !argv[0]) {
         return;
     }
     area = argv[0];
@@ -61,7 +62,7 @@ void title_init(int argc, char **argv)
     }
     /* One block for all: unsetenv() drops single strings, and the others keep the block in use. */
     char *texts = xcalloc(1, texts_size(environ) + texts_size(argv));
-    char **names = xcalloc(count + 1, sizeof(*names));
+    names = xcalloc(count + 1, sizeof(*names));
     char *rest = move_strings(environ, names, texts);
     environ = names;
     move_strings(argv, argv, rest);

@@ -101,7 +101,8 @@ def test_full_queue(tokiophp, root):
         t.start()
     for t in running:
         t.join()
-    assert statuses.count((200, None)) == 3 and statuses.count((503, "1")) == 5, statuses
+    served = statuses.count((200, None))  # one that runs and two that wait; it too waits until the worker has it
+    assert served in (2, 3) and statuses.count((503, "1")) == 8 - served, statuses
 
 
 def test_profile(tokiophp, root):

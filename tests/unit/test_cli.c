@@ -23,6 +23,11 @@ static struct cli parse(const char *text)
 
     free(cli.options.php_defines);
     free(cli.options.settings);
+    const char *paths[] = {cli.options.php_ini, cli.options.config_path, cli.options.prefix,
+                           cli.options.pid_path};
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        free((char *)(uintptr_t)paths[i]);
+    }
     snprintf(line, sizeof line, "%s", text);
     for (char *word = strtok(line, " "); word && argc < ARGS_MAX; word = strtok(NULL, " ")) {
         argv[argc++] = word;
