@@ -2,8 +2,8 @@
  * fits and is one line, whatever a client sends. */
 #include "engine/work/access_line.h"
 
-#include <stdarg.h>
-#include <stdio.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 #include <time.h>
 
@@ -28,15 +28,61 @@ static void add(struct out *o, const char *text, size_t n)
 
 #define LITERAL(o, text) add(o, text, sizeof(text) - 1)
 
-static void number(struct out *o, const char *format, ...) __attribute__((format(printf, 2, 3)));
-static void number(struct out *o, const char *format, ...)
+static void decimal(struct out *o, uint64_t value)
 {
-    va_list args;
+    char digits[20];
+    size_t at = sizeof(digits);
 
-    va_start(args, format);
-    int n = vsnprintf(o->p + o->n, 64, format, args);
-    va_end(args);
-    o->n += n < 64 ? (size_t)n : 63;
+    do {
+        digits[--at] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value != 0);
+    add(o, digits + at, sizeof(digits) - at);
+}
+
+/* ".042": thousandths. */
+static void thousandths(struct out *o, unsigned value)
+{
+    const char text[] = {'.', (char)('0' + value / 100 % 10), (char)('0' + value / 10 % 10),
+                         (char)('0' + value % 10)};
+
+    add(o, text, sizeof(text));
+}
+
+static void hex_byte(struct out *o, const char digits[16], unsigned char c)
+{
+    const char text[] = {digits[c >> 4], digits[c & 15]};
+
+    add(o, text, sizeof(text));
+}
+
+/* How many bytes from p on are printable ASCII without quote and backslash, in steps of eight: a look at a
+ * word tells of each byte in it whether it is one of the others. */
+static size_t plain_length(const char *p, size_t n)
+{
+    const uint64_t ones = ~UINT64_C(0) / 255, tops = ones * 0x80;
+    size_t at = 0;
+
+    for (; n - at >= sizeof(uint64_t); at += sizeof(uint64_t)) {
+        uint64_t word;
+
+        memcpy(&word, p + at, sizeof(word));
+        uint64_t quote = word ^ ones * '"', slash = word ^ ones * '\\';
+        uint64_t odd = (word - ones * 0x20) | (quote - ones) | (slash - ones) | (word + ones) | word;
+
+        if (odd & tops) {
+            break;
+        }
+    }
+    while (at < n && p[at] >= 0x20 && p[at] < 0x7f && p[at] != '"' && p[at] != '\\') {
+        at++;
+    }
+    return at;
+}
+
+static size_t smaller(size_t a, size_t b)
+{
+    return a < b ? a : b;
 }
 
 /* Length of the UTF-8 sequence at p, 0 = it is none. */
@@ -67,7 +113,7 @@ static void json_char(struct out *o, unsigned char c)
     case '\n': LITERAL(o, "\\n"); break;
     case '\r': LITERAL(o, "\\r"); break;
     case '\t': LITERAL(o, "\\t"); break;
-    default: number(o, "\\u%04x", c);
+    default: LITERAL(o, "\\u00"); hex_byte(o, "0123456789abcdef", c);
     }
 }
 
@@ -78,61 +124,98 @@ static void json_text(struct out *o, struct str s, size_t limit)
     size_t end = o->n + limit - 6; /* the longest that one character becomes */
 
     for (size_t i = 0; i < s.n && o->n < end;) {
-        size_t length = 1;
+        size_t length = plain_length(s.p + i, smaller(s.n - i, end - o->n));
 
-        if (p[i] >= 0x80) {
+        if (length > 0) {
+            add(o, s.p + i, length);
+        } else if (p[i] >= 0x80) {
             length = sequence(p + i, s.n - i);
             add(o, length ? s.p + i : "\xef\xbf\xbd", length ? length : 3);
             length = length ? length : 1;
-        } else if (p[i] < 0x20 || p[i] == '"' || p[i] == '\\' || p[i] == 0x7f) {
-            json_char(o, p[i]);
         } else {
-            o->p[o->n++] = s.p[i];
+            json_char(o, p[i]);
+            length = 1;
         }
         i += length;
     }
 }
 
-static struct str param(const struct request *r, struct str name)
-{
-    const struct param *p = request_param_find(r, name);
+/* What lines are made of beyond the request's own fields; one walk over the parameters, of which the
+ * last of a name counts. */
+struct sources {
+    struct str uri, protocol, agent, referer, forwarded, tls;
+};
 
-    return p ? (struct str){p->value, p->value_len} : STR_NONE;
+static void take_source(struct sources *s, const struct param *p)
+{
+    static const struct {
+        struct str name;
+        size_t offset;
+    } wanted[] = {{STR("REQUEST_URI"), offsetof(struct sources, uri)},
+                  {STR("SERVER_PROTOCOL"), offsetof(struct sources, protocol)},
+                  {STR("HTTP_USER_AGENT"), offsetof(struct sources, agent)},
+                  {STR("HTTP_REFERER"), offsetof(struct sources, referer)},
+                  {STR("HTTP_X_FORWARDED_FOR"), offsetof(struct sources, forwarded)},
+                  {STR("SSL_PROTOCOL"), offsetof(struct sources, tls)}};
+
+    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
+        struct str *to = (struct str *)((char *)s + wanted[i].offset);
+
+        if (p->name_len == wanted[i].name.n && !to->p &&
+            memcmp(p->name, wanted[i].name.p, p->name_len) == 0) {
+            *to = (struct str){p->value, p->value_len};
+            return;
+        }
+    }
 }
 
-/* The path as it was asked for. */
-static struct str path_of(const struct request *r)
+static struct str own_protocol(const struct request *r)
 {
-    struct str uri = param(r, STR("REQUEST_URI"));
-
-    uri = uri.p ? uri : str_of(r->uri);
-    const char *question = uri.n ? memchr(uri.p, '?', uri.n) : NULL;
-
-    return question ? (struct str){uri.p, (size_t)(question - uri.p)} : uri;
-}
-
-static struct str protocol_of(const struct request *r)
-{
-    struct str given = param(r, STR("SERVER_PROTOCOL"));
-
-    return given.p            ? given
-           : r->proto == 2000 ? STR("HTTP/2.0")
+    return r->proto == 2000   ? STR("HTTP/2.0")
            : r->proto == 1001 ? STR("HTTP/1.1")
            : r->proto == 1000 ? STR("HTTP/1.0")
                               : STR_NONE;
 }
 
+static struct sources sources_of(const struct request *r)
+{
+    struct sources s = {0};
+
+    for (size_t i = 0; i < r->param_count; i++) {
+        size_t n = r->params[i].name_len;
+
+        if (n >= 11 && n <= 20) { /* as long as one of the names */
+            take_source(&s, &r->params[i]);
+        }
+    }
+    s.uri = s.uri.p ? s.uri : str_of(r->uri);
+    const char *question = s.uri.n ? memchr(s.uri.p, '?', s.uri.n) : NULL;
+
+    s.uri.n = question ? (size_t)(question - s.uri.p) : s.uri.n;
+    s.protocol = s.protocol.p ? s.protocol : own_protocol(r);
+    return s;
+}
+
 /* -- JSON ---------------------------------------------------------------------------------------------- */
 
-static void json_field(struct out *o, const char *name, struct str value, size_t limit)
+static void json_value(struct out *o, struct str value, size_t limit)
 {
-    add(o, name, strlen(name));
     if (!value.p || value.n == 0) {
         LITERAL(o, "null");
         return;
     }
     LITERAL(o, "\"");
     json_text(o, value, limit);
+    LITERAL(o, "\"");
+}
+
+#define json_field(o, name, value, limit) (LITERAL(o, name), json_value(o, value, limit))
+
+/* Ids have no character that would need an escape: they are checked or our own. */
+static void id(struct out *o, const char *text)
+{
+    LITERAL(o, "\"");
+    add(o, text, strlen(text));
     LITERAL(o, "\"");
 }
 
@@ -152,42 +235,52 @@ static void timestamp(struct out *o)
         kept_second = second;
     }
     add(o, kept, strlen(kept));
-    number(o, ".%03uZ", (unsigned)(wall % CLOCK_US_PER_SECOND / 1000));
+    thousandths(o, (unsigned)(wall % CLOCK_US_PER_SECOND / 1000));
 }
 
-static void json_data(struct out *o, const struct request *r, const struct access_facts *facts)
+static void json_data(struct out *o, const struct request *r, const struct sources *from,
+                      const struct access_facts *facts)
 {
     json_field(o, "},\"data\":{\"method\":", str_of(r->method), WORD_MAX_BYTES);
-    json_field(o, ",\"path\":", path_of(r), PATH_MAX_BYTES);
+    json_field(o, ",\"path\":", from->uri, PATH_MAX_BYTES);
     json_field(o, ",\"query\":", str_of(r->query), QUERY_MAX_BYTES);
-    json_field(o, ",\"http\":", protocol_of(r), WORD_MAX_BYTES);
-    number(o, ",\"status\":%d,\"bytes\":%llu", r->status, (unsigned long long)r->body_sent);
-    number(o, ",\"duration_ms\":%llu.%03u", (unsigned long long)(facts->duration_us / 1000),
-           (unsigned)(facts->duration_us % 1000));
+    json_field(o, ",\"http\":", from->protocol, WORD_MAX_BYTES);
+    LITERAL(o, ",\"status\":");
+    decimal(o, (unsigned)r->status);
+    LITERAL(o, ",\"bytes\":");
+    decimal(o, r->body_sent);
+    LITERAL(o, ",\"duration_ms\":");
+    decimal(o, facts->duration_us / 1000);
+    thousandths(o, (unsigned)(facts->duration_us % 1000));
     json_field(o, ",\"ip\":", str_of(r->remote_ip), WORD_MAX_BYTES);
-    json_field(o, ",\"ua\":", param(r, STR("HTTP_USER_AGENT")), FIELD_MAX_BYTES);
-    json_field(o, ",\"referer\":", param(r, STR("HTTP_REFERER")), FIELD_MAX_BYTES);
-    json_field(o, ",\"xff\":", param(r, STR("HTTP_X_FORWARDED_FOR")), FIELD_MAX_BYTES);
-    json_field(o, ",\"tls\":", param(r, STR("SSL_PROTOCOL")), WORD_MAX_BYTES);
+    json_field(o, ",\"ua\":", from->agent, FIELD_MAX_BYTES);
+    json_field(o, ",\"referer\":", from->referer, FIELD_MAX_BYTES);
+    json_field(o, ",\"xff\":", from->forwarded, FIELD_MAX_BYTES);
+    json_field(o, ",\"tls\":", from->tls, WORD_MAX_BYTES);
 }
 
 size_t access_line_json(struct request *r, const struct access_facts *facts, const char *service, char *out)
 {
     struct out o = {.p = out};
+    const struct sources from = sources_of(r);
 
     request_identify_once(r);
     LITERAL(&o, "{\"ts\":\"");
     timestamp(&o);
-    LITERAL(&o, "\",\"level\":\"info\",\"type\":\"access\",\"msg\":\"");
+    LITERAL(&o, "Z\",\"level\":\"info\",\"type\":\"access\",\"msg\":\"");
     json_text(&o, str_of(r->method ? r->method : "-"), WORD_MAX_BYTES);
     LITERAL(&o, " ");
-    json_text(&o, path_of(r), WORD_MAX_BYTES);
-    number(&o, " %d", r->status);
+    json_text(&o, from.uri, WORD_MAX_BYTES);
+    LITERAL(&o, " ");
+    decimal(&o, (unsigned)r->status);
     json_field(&o, "\",\"ctx\":{\"service\":", str_of(service), WORD_MAX_BYTES);
-    json_field(&o, ",\"request_id\":", str_of(r->trace.id), WORD_MAX_BYTES);
-    json_field(&o, ",\"trace_id\":", str_of(r->trace.trace_id), WORD_MAX_BYTES);
-    json_field(&o, ",\"span_id\":", str_of(r->trace.span_id), WORD_MAX_BYTES);
-    json_data(&o, r, facts);
+    LITERAL(&o, ",\"request_id\":");
+    id(&o, r->trace.id);
+    LITERAL(&o, ",\"trace_id\":");
+    id(&o, r->trace.trace_id);
+    LITERAL(&o, ",\"span_id\":");
+    id(&o, r->trace.span_id);
+    json_data(&o, r, &from, facts);
     LITERAL(&o, "}}\n");
     return o.n;
 }
@@ -199,13 +292,14 @@ static void plain_text(struct out *o, struct str s, size_t limit)
 {
     size_t end = o->n + limit - 4;
 
-    for (size_t i = 0; i < s.n && o->n < end; i++) {
-        unsigned char c = (unsigned char)s.p[i];
+    for (size_t i = 0; i < s.n && o->n < end;) {
+        size_t length = plain_length(s.p + i, smaller(s.n - i, end - o->n));
 
-        if (c < 0x20 || c >= 0x7f || c == '"' || c == '\\') {
-            number(o, "\\x%02X", c);
-        } else {
-            o->p[o->n++] = s.p[i];
+        add(o, s.p + i, length);
+        i += length;
+        if (length == 0) {
+            LITERAL(o, "\\x");
+            hex_byte(o, "0123456789ABCDEF", (unsigned char)s.p[i++]);
         }
     }
 }
@@ -238,6 +332,7 @@ static void common_time(struct out *o, uint64_t duration_us)
 size_t access_line_combined(const struct request *r, const struct access_facts *facts, char *out)
 {
     struct out o = {.p = out};
+    const struct sources from = sources_of(r);
 
     or_dash(&o, str_of(r->remote_ip), WORD_MAX_BYTES);
     LITERAL(&o, " - ");
@@ -247,17 +342,21 @@ size_t access_line_combined(const struct request *r, const struct access_facts *
     LITERAL(&o, " \"");
     or_dash(&o, str_of(r->method), WORD_MAX_BYTES);
     LITERAL(&o, " ");
-    or_dash(&o, path_of(r), PATH_MAX_BYTES);
+    or_dash(&o, from.uri, PATH_MAX_BYTES);
     if (r->query && *r->query) {
         LITERAL(&o, "?");
         plain_text(&o, str_of(r->query), QUERY_MAX_BYTES);
     }
     LITERAL(&o, " ");
-    or_dash(&o, protocol_of(r), WORD_MAX_BYTES);
-    number(&o, "\" %d %llu \"", r->status, (unsigned long long)r->body_sent);
-    or_dash(&o, param(r, STR("HTTP_REFERER")), FIELD_MAX_BYTES);
+    or_dash(&o, from.protocol, WORD_MAX_BYTES);
+    LITERAL(&o, "\" ");
+    decimal(&o, (unsigned)r->status);
+    LITERAL(&o, " ");
+    decimal(&o, r->body_sent);
+    LITERAL(&o, " \"");
+    or_dash(&o, from.referer, FIELD_MAX_BYTES);
     LITERAL(&o, "\" \"");
-    or_dash(&o, param(r, STR("HTTP_USER_AGENT")), FIELD_MAX_BYTES);
+    or_dash(&o, from.agent, FIELD_MAX_BYTES);
     LITERAL(&o, "\"\n");
     return o.n;
 }

@@ -35,6 +35,12 @@ def lines(path):
     return data.decode().splitlines()
 
 
+def waited_for(path, *parts):
+    """A line with each of the parts, in their order: lines of different threads may change places."""
+    process.wait_for(lambda: len(lines(path)) == len(parts), what=f"{len(parts)} lines")
+    return [next(line for line in lines(path) if part in line) for part in parts]
+
+
 def test_json(tokiophp, root, workdir):
     path = os.path.join(workdir, "access.log")
     site = Site(tokiophp, root, f"access.log = {path}\nhttp.access_log_format = json\n", settings="service_name = shop\n")
@@ -42,8 +48,7 @@ def test_json(tokiophp, root, workdir):
     site.ask("/page.html")
     site.ask("/none", "HEAD")
     site.ask("/early.php")
-    process.wait_for(lambda: len(lines(path)) == 4, what="four lines")
-    first, page, none, early = [json.loads(line) for line in lines(path)]
+    first, page, none, early = [json.loads(line) for line in waited_for(path, "/hello.php", "/page.html", "/none", "/early.php")]
     assert re.match(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$", first["ts"])
     assert (first["level"], first["type"], first["msg"]) == ("info", "access", "GET /hello.php 200")
     assert first["ctx"]["service"] == "shop" and set(first["ctx"]) == {"service", "request_id", "trace_id", "span_id"}
@@ -63,10 +68,10 @@ def test_combined(tokiophp, root, workdir):
     site = Site(tokiophp, root, f"access.log = {path}\naccess.format = combined\n")
     site.ask("/hello.php?x=1", Referer='r"s', User_Agent="agent\\1", Authorization="Basic " + base64.b64encode(b"joe:x").decode())
     site.ask("/page.html")
-    process.wait_for(lambda: len(lines(path)) == 2, what="two lines")
+    hello, page = waited_for(path, "/hello.php", "/page.html")
     when = r"\[\d\d/\w{3}/20\d\d:\d\d:\d\d:\d\d [+-]\d{4}\]"
-    assert re.match(r'127\.0\.0\.1 - joe ' + when + r' "GET /hello\.php\?x=1 HTTP/1\.1" 200 5 "r\\x22s" "agent\\x5C1"$', lines(path)[0])
-    assert re.match(r'127\.0\.0\.1 - - ' + when + r' "GET /page\.html HTTP/1\.1" 200 7 "-" "-"$', lines(path)[1])
+    assert re.match(r'127\.0\.0\.1 - joe ' + when + r' "GET /hello\.php\?x=1 HTTP/1\.1" 200 5 "r\\x22s" "agent\\x5C1"$', hello)
+    assert re.match(r'127\.0\.0\.1 - - ' + when + r' "GET /page\.html HTTP/1\.1" 200 7 "-" "-"$', page)
 
 
 def test_php_fpm_form(tokiophp, root, workdir):
@@ -74,8 +79,7 @@ def test_php_fpm_form(tokiophp, root, workdir):
     site = Site(tokiophp, root, f'access.log = {path}\naccess.format = "%m %r%Q%q %s"\n')
     site.ask("/hello.php?x=1")
     site.ask("/page.html")
-    process.wait_for(lambda: len(lines(path)) == 2, what="two lines")
-    assert lines(path) == ["GET /hello.php?x=1 200", "GET /page.html 200"]
+    assert waited_for(path, "/hello.php", "/page.html") == ["GET /hello.php?x=1 200", "GET /page.html 200"]
 
 
 def test_a_wrong_form_stops_the_start(workdir, root):

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "engine/base/clock.h"
+#include "engine/work/access_line.h"
 #include "engine/work/access_log.h"
 #include "tests/support/memory_frontend.h"
 #include "tests/support/test_executor.h"
@@ -140,6 +141,74 @@ static void refusals(void **state)
     assert_int_equal(access_format_check("", error, sizeof(error)), 0);
 }
 
+static const char *json_of(int c, char out[8])
+{
+    const char *known = c == '"'    ? "\\\""
+                        : c == '\\' ? "\\\\"
+                        : c == '\n' ? "\\n"
+                        : c == '\r' ? "\\r"
+                        : c == '\t' ? "\\t"
+                                    : NULL;
+
+    if (known || c >= 0x80) {
+        return known ? known : "\xef\xbf\xbd"; /* alone it is no UTF-8 */
+    }
+    snprintf(out, 8, c < 0x20 || c == 0x7f ? "\\u%04x" : "%c", c);
+    return out;
+}
+
+/* Every byte at every place of a text, with every alignment of what is before and after it. */
+static void escapes_at_every_place(void **state)
+{
+    static char log_line[ACCESS_LINE_MAX + 1];
+    struct memory_call *call = call_for("GET", "/", "");
+    struct request *r = &call->request;
+    char uri[32], escaped[8], expected[128];
+
+    (void)state;
+    for (int c = 1; c < 256; c++) {
+        for (int at = 1; at < 20 && c != '?'; at++) {
+            memcpy(uri, "/bcdefghijklmnopqrst", 21);
+            uri[at] = (char)c;
+            r->uri = uri;
+            log_line[access_line_json(r, &facts, NULL, log_line)] = '\0';
+            snprintf(expected, sizeof(expected), "\"path\":\"%.*s%s%s\",\"query\":null", at, uri,
+                     json_of(c, escaped), uri + at + 1);
+            assert_non_null(strstr(log_line, expected));
+            log_line[access_line_combined(r, &facts, log_line)] = '\0';
+            snprintf(escaped, sizeof(escaped),
+                     c < 0x20 || c >= 0x7f || c == '"' || c == '\\' ? "\\x%02X" : "%c", (unsigned)c);
+            snprintf(expected, sizeof(expected), "\"GET %.*s%s%s ", at, uri, escaped, uri + at + 1);
+            assert_non_null(strstr(log_line, expected));
+        }
+    }
+    memory_call_free(call);
+}
+
+static void long_texts_are_cut(void **state)
+{
+    static char log_line[ACCESS_LINE_MAX + 1], text[20000];
+    static const char fills[] = {'a', '"', '\x01', '\xc3', '\x80'};
+    struct memory_call *call = call_for("GET", "/", "");
+    struct request *r = &call->request;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(fills); i++) {
+        memset(text, fills[i], sizeof(text) - 1);
+        r->uri = r->method = r->remote_ip = r->query = r->auth_user = text;
+        request_param(r, STR("HTTP_USER_AGENT"), str_of(text));
+        request_param(r, STR("HTTP_REFERER"), str_of(text));
+        request_param(r, STR("HTTP_X_FORWARDED_FOR"), str_of(text));
+        size_t n = access_line_json(r, &facts, text, log_line);
+        assert_in_range(n, 5000, ACCESS_LINE_MAX);
+        assert_memory_equal(log_line + n - 3, "}}\n", 3);
+        n = access_line_combined(r, &facts, log_line);
+        assert_in_range(n, 5000, ACCESS_LINE_MAX);
+        assert_int_equal(log_line[n - 1], '\n');
+    }
+    memory_call_free(call);
+}
+
 static void suppression(void **state)
 {
     struct setting_pair second = {.value = (char *)(uintptr_t) "/health"};
@@ -186,8 +255,13 @@ static int tear_down(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(tokens),   cmocka_unit_test(missing_values), cmocka_unit_test(one_line_a_request),
-        cmocka_unit_test(refusals), cmocka_unit_test(suppression),
+        cmocka_unit_test(tokens),
+        cmocka_unit_test(missing_values),
+        cmocka_unit_test(one_line_a_request),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(escapes_at_every_place),
+        cmocka_unit_test(long_texts_are_cut),
+        cmocka_unit_test(suppression),
     };
 
     return cmocka_run_group_tests(tests, set_up, tear_down);
