@@ -146,26 +146,37 @@ struct sources {
     struct str uri, protocol, agent, referer, forwarded, tls;
 };
 
+/* By length first: most parameters are none of these. */
 static void take_source(struct sources *s, const struct param *p)
 {
-    static const struct {
-        struct str name;
-        size_t offset;
-    } wanted[] = {{STR("REQUEST_URI"), offsetof(struct sources, uri)},
-                  {STR("SERVER_PROTOCOL"), offsetof(struct sources, protocol)},
-                  {STR("HTTP_USER_AGENT"), offsetof(struct sources, agent)},
-                  {STR("HTTP_REFERER"), offsetof(struct sources, referer)},
-                  {STR("HTTP_X_FORWARDED_FOR"), offsetof(struct sources, forwarded)},
-                  {STR("SSL_PROTOCOL"), offsetof(struct sources, tls)}};
+    struct str name = {p->name, p->name_len}, value = {p->value, p->value_len};
 
-    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
-        struct str *to = (struct str *)((char *)s + wanted[i].offset);
-
-        if (p->name_len == wanted[i].name.n && !to->p &&
-            memcmp(p->name, wanted[i].name.p, p->name_len) == 0) {
-            *to = (struct str){p->value, p->value_len};
-            return;
+    switch (p->name_len) {
+    case sizeof("REQUEST_URI") - 1:
+        if (str_eq(name, STR("REQUEST_URI"))) {
+            s->uri = value;
         }
+        break;
+    case sizeof("HTTP_REFERER") - 1: /* SSL_PROTOCOL has the same length */
+        if (str_eq(name, STR("HTTP_REFERER"))) {
+            s->referer = value;
+        } else if (str_eq(name, STR("SSL_PROTOCOL"))) {
+            s->tls = value;
+        }
+        break;
+    case sizeof("HTTP_USER_AGENT") - 1: /* and SERVER_PROTOCOL */
+        if (str_eq(name, STR("HTTP_USER_AGENT"))) {
+            s->agent = value;
+        } else if (str_eq(name, STR("SERVER_PROTOCOL"))) {
+            s->protocol = value;
+        }
+        break;
+    case sizeof("HTTP_X_FORWARDED_FOR") - 1:
+        if (str_eq(name, STR("HTTP_X_FORWARDED_FOR"))) {
+            s->forwarded = value;
+        }
+        break;
+    default: break;
     }
 }
 
@@ -182,11 +193,7 @@ static struct sources sources_of(const struct request *r)
     struct sources s = {0};
 
     for (size_t i = 0; i < r->param_count; i++) {
-        size_t n = r->params[i].name_len;
-
-        if (n >= 11 && n <= 20) { /* as long as one of the names */
-            take_source(&s, &r->params[i]);
-        }
+        take_source(&s, &r->params[i]);
     }
     s.uri = s.uri.p ? s.uri : str_of(r->uri);
     const char *question = s.uri.n ? memchr(s.uri.p, '?', s.uri.n) : NULL;
