@@ -146,33 +146,35 @@ struct sources {
     struct str uri, protocol, agent, referer, forwarded, tls;
 };
 
-/* By length first: most parameters are none of these. */
+/* By length first: most parameters are none of these. A comparison of a fixed length is some instructions. */
+#define IS(p, text) (memcmp((p)->name, text, sizeof(text) - 1) == 0)
+
 static void take_source(struct sources *s, const struct param *p)
 {
-    struct str name = {p->name, p->name_len}, value = {p->value, p->value_len};
+    struct str value = {p->value, p->value_len};
 
     switch (p->name_len) {
     case sizeof("REQUEST_URI") - 1:
-        if (str_eq(name, STR("REQUEST_URI"))) {
+        if (IS(p, "REQUEST_URI")) {
             s->uri = value;
         }
         break;
     case sizeof("HTTP_REFERER") - 1: /* SSL_PROTOCOL has the same length */
-        if (str_eq(name, STR("HTTP_REFERER"))) {
+        if (IS(p, "HTTP_REFERER")) {
             s->referer = value;
-        } else if (str_eq(name, STR("SSL_PROTOCOL"))) {
+        } else if (IS(p, "SSL_PROTOCOL")) {
             s->tls = value;
         }
         break;
     case sizeof("HTTP_USER_AGENT") - 1: /* and SERVER_PROTOCOL */
-        if (str_eq(name, STR("HTTP_USER_AGENT"))) {
+        if (IS(p, "HTTP_USER_AGENT")) {
             s->agent = value;
-        } else if (str_eq(name, STR("SERVER_PROTOCOL"))) {
+        } else if (IS(p, "SERVER_PROTOCOL")) {
             s->protocol = value;
         }
         break;
     case sizeof("HTTP_X_FORWARDED_FOR") - 1:
-        if (str_eq(name, STR("HTTP_X_FORWARDED_FOR"))) {
+        if (IS(p, "HTTP_X_FORWARDED_FOR")) {
             s->forwarded = value;
         }
         break;
