@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -393,9 +394,13 @@ int control_dial(const char *path)
 /* The socket that was named, or the configuration's; NULL: there is none (reported). */
 static const char *find_socket(const char *path, const struct cli_options *cli, const char *word)
 {
-    if (!path) {
-        const struct config *config = config_load(cli);
-        path = config ? config->global.control_socket : NULL;
+    static char found[PATH_MAX];
+    struct config *config = path ? NULL : config_load(cli);
+    if (config) {
+        const char *set = config->global.control_socket;
+        snprintf(found, sizeof(found), "%s", set ? set : "");
+        path = found;
+        config_free(config);
     }
     if (!path || !*path) {
         fprintf(stderr, "tokiophp %s: control_socket is not set in the configuration; say -s SOCKET\n", word);
