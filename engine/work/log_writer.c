@@ -20,15 +20,14 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 
 #define STAGE_BYTES (64u << 10)
-#define GATHER_US   1000 /* lines that come so soon after each other leave together */
-#define STUCK_MS    100  /* how long one look at a full pipe takes */
+#define GATHER_MS   10  /* lines that come so soon after each other leave together */
+#define STUCK_MS    100 /* how long one look at a full pipe takes */
 
 struct ring {
     _Alignas(64) _Atomic uint64_t head; /* producer */
@@ -49,6 +48,7 @@ struct log_writer {
     int wake_fd;
     _Atomic(struct ring *) rings;
     _Atomic bool sleeping, stopping;
+    _Atomic bool gathering; /* asleep for a moment; to be woken by a ring that is half full */
     _Atomic uint64_t stop_at_us;
     _Atomic uint64_t homeless; /* lines of threads that have no ring */
     /* writer's thread */
@@ -139,6 +139,10 @@ bool log_writer_put(struct log_writer *w, const char *text, size_t n)
     memcpy(r->data, text + first, n - first);
     atomic_store(&r->head, head + n); /* before the look at `sleeping`, in everybody's eyes */
     if (atomic_load(&w->sleeping) && atomic_exchange(&w->sleeping, false)) {
+        wake(w);
+    }
+    if (used + n > LOG_WRITER_RING / 2 && atomic_load_explicit(&w->gathering, memory_order_relaxed) &&
+        atomic_exchange(&w->gathering, false)) {
         wake(w);
     }
     return true;
@@ -311,10 +315,23 @@ static void rest(struct log_writer *w)
     }
 }
 
+/* A write() for each line would cost more than the line. */
+static void gather(struct log_writer *w)
+{
+    struct pollfd p = {.fd = w->wake_fd, .events = POLLIN};
+    uint64_t count;
+
+    atomic_store(&w->gathering, true);
+    if (!atomic_load(&w->stopping) && poll(&p, 1, GATHER_MS) > 0 &&
+        read(w->wake_fd, &count, sizeof(count)) < 0) {
+        /* somebody else's wake-up is as good */
+    }
+    atomic_store(&w->gathering, false);
+}
+
 static void *writer_main(void *arg)
 {
     struct log_writer *w = arg;
-    const struct timespec pause = {.tv_nsec = GATHER_US * 1000};
 
     log_as_server = true;
     pthread_setname_np(pthread_self(), "log-writer");
@@ -324,7 +341,7 @@ static void *writer_main(void *arg)
             write_stage(w);
             if (!anything(w)) {
                 tell_dropped(w);
-                nanosleep(&pause, NULL);
+                gather(w);
             }
         } else if (atomic_load(&w->stopping)) {
             break;
