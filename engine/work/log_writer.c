@@ -26,7 +26,7 @@
 #include "engine/base/log.h"
 
 #define STAGE_BYTES (64u << 10)
-#define GATHER_MS   10  /* lines that come so soon after each other leave together */
+#define GATHER_MS   5   /* lines that come so soon after each other leave together */
 #define STUCK_MS    100 /* how long one look at a full pipe takes */
 
 struct ring {
