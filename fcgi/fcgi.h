@@ -30,7 +30,7 @@ struct fcgi_front {
     struct allowed_client *allowed; /* listen.allowed_clients; NULL = everyone; read-only after start */
     size_t allowed_count;
     bool restricted;       /* listen.allowed_clients is set, even if nothing in it was valid */
-    _Atomic uint32_t open; /* connections that exist: drained waits for them */
+    _Atomic uint32_t open; /* connections that exist or are being accepted: drained waits for them */
     _Atomic bool draining; /* set by the control thread; connections end after their request */
 };
 

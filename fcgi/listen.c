@@ -134,15 +134,13 @@ static void disarm(struct fcgi_listener *l)
     pthread_mutex_unlock(&l->lock);
 }
 
-/* Worker's thread. */
-static void ready(struct waitable *w, struct worker *worker)
+static void accept_one(struct fcgi_listener *l, struct worker *worker)
 {
-    struct fcgi_listener *l = (struct fcgi_listener *)((char *)w - offsetof(struct fcgi_listener, wait));
     struct fcgi_front *front = l->front;
     struct sockaddr_storage peer;
     int fd = -1;
 
-    switch (sock_accept(w->fd, false, &fd, &peer)) {
+    switch (sock_accept(l->wait.fd, false, &fd, &peer)) {
     case ACCEPT_OK: break;
     case ACCEPT_EMPTY: return;
     case ACCEPT_NO_DESCRIPTORS:
@@ -169,6 +167,20 @@ static void ready(struct waitable *w, struct worker *worker)
         return;
     }
     conn_accepted(front, l->kind, fd, &peer, worker);
+}
+
+/* Worker's thread. It counts as open from before it accepts: either it sees that the process drains and
+ * leaves the connection to the next one, or `drained` sees it. Otherwise a connection could be taken out of
+ * the kernel's queue by a process that believes it has none and ends. */
+static void ready(struct waitable *w, struct worker *worker)
+{
+    struct fcgi_listener *l = (struct fcgi_listener *)((char *)w - offsetof(struct fcgi_listener, wait));
+
+    atomic_fetch_add(&l->front->open, 1);
+    if (!atomic_load(&l->front->draining)) {
+        accept_one(l, worker);
+    }
+    atomic_fetch_sub(&l->front->open, 1);
 }
 
 int listen_open(struct fcgi_front *front, const struct listener *listeners)

@@ -7,10 +7,8 @@
     webserver    webserver("nginx", root, address) starts a web server, stopped at the end
 """
 import os
-import shutil
 import signal
 import sys
-import tempfile
 
 import pytest
 
@@ -20,6 +18,7 @@ os.environ["PATH"] = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin
 
 import tokiophp as tokiophp_module  # noqa: E402
 import webservers  # noqa: E402
+from workdirs import make_workdir, remove_workdir  # noqa: E402
 
 TEST_SECONDS = int(os.environ.get("TEST_SECONDS", "120"))
 
@@ -62,22 +61,6 @@ def pytest_runtest_protocol(item):
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, previous)
-
-
-def make_workdir():
-    folder = tempfile.mkdtemp(prefix="tk", dir="/tmp")
-    os.chmod(folder, 0o755)
-    os.mkdir(os.path.join(folder, "tmp"))
-    os.chmod(os.path.join(folder, "tmp"), 0o1777)
-    if os.path.isdir(os.path.join(HERE, "www")):
-        shutil.copytree(os.path.join(HERE, "www"), os.path.join(folder, "www"))
-        os.chmod(os.path.join(folder, "www"), 0o755)
-    return folder
-
-
-def remove_workdir(folder):
-    if not os.environ.get("KEEP"):
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import pytest
 import fcgi_client
 import tokiophp as server_module
 from process import Program, wait_for
+from workdirs import make_workdir, remove_workdir
 
 ROOT = server_module.ROOT
 
@@ -300,12 +301,11 @@ class Pair:
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):
-    import conftest
-    folder = conftest.make_workdir()
+    folder = make_workdir()
     pair = Pair(folder)
     yield pair
     pair.kill()
-    conftest.remove_workdir(folder)
+    remove_workdir(folder)
 
 
 # What tokiophp adds to $_SERVER, and what it does better. name of the request -> keys that may differ

@@ -151,7 +151,7 @@ def test_status_as_an_exporter_reads_it(workdir, tokiophp):
     for worker in n["processes"]:
         assert list(worker) == WORKER
         assert isinstance(worker["last request cpu"], float) and isinstance(worker["request duration"], int)
-        assert worker["state"] in ("Idle", "Running", "Getting request information", "Ending", "Finishing") and isinstance(worker["pid"], int)
+        assert worker["state"] in ("Creating", "Idle", "Running", "Getting request information", "Ending", "Finishing") and isinstance(worker["pid"], int)
     assert len({w["pid"] for w in n["processes"]}) == 3 and sum(w["requests"] for w in n["processes"]) >= 6
     served = [w for w in n["processes"] if w["script"] == hello]
     assert served and served[0]["request uri"] == "/hello.php?x=1" and served[0]["request method"] == "GET"
@@ -166,7 +166,8 @@ def test_openmetrics_parses(workdir, tokiophp):
     got = status(server.address, "openmetrics")
     families = {f.name: f for f in parser.text_string_to_metric_families(got.body.decode())}
     values = {s.name: s.value for f in families.values() for s in f.samples}
-    assert values["phpfpm_up"] == 1 and values["phpfpm_total_processes"] == 4 and values["phpfpm_active_processes"] == 1
+    # the worker that answered the page before may still be about its end
+    assert values["phpfpm_up"] == 1 and values["phpfpm_total_processes"] == 4 and values["phpfpm_active_processes"] in (1, 2)
     assert any(n.startswith("phpfpm_accepted_connections") for n in values) and got.body.endswith(b"# EOF\n")
 
 

@@ -44,6 +44,7 @@ class Load:
     def __init__(self, port, clients=4):
         self.port, self.ended = port, threading.Event()
         self.kinds, self.failed = {"threads": 0, "processes": 0}, []
+        self.phase = "before"  # who hands over, for the list of failures
         self.lock = threading.Lock()
         self.threads = [threading.Thread(target=self.run, args=(i,), daemon=True) for i in range(clients)]
         for thread in self.threads:
@@ -68,7 +69,7 @@ class Load:
                 if status == 200 and kind in self.kinds and rest == "x" * 20000:
                     self.kinds[kind] += 1
                 else:
-                    self.failed.append((time.strftime("%H:%M:%S"), status, body[:200]))
+                    self.failed.append((self.phase, status, body[:200]))
             time.sleep(0.002)
 
     def wait_kind(self, kind, more=50):
@@ -114,9 +115,12 @@ def test_there_and_back_under_load(workdir, webserver, pm):
         front = webserver("nginx", workdir + "/www", workdir + "/fcgi.sock", keepalive=False)
         load = Load(front.port)
         load.wait_kind("processes")
-        for binary, kind in ((server_module.PROGRAM, "threads"), (PHP_FPM, "processes"),
-                             (server_module.PROGRAM, "threads"), (server_module.PROGRAM, "threads")):
+        for outgoing, binary, kind in (("php-fpm", server_module.PROGRAM, "threads"),
+                                       ("tokiophp", PHP_FPM, "processes"),
+                                       ("php-fpm", server_module.PROGRAM, "threads"),
+                                       ("tokiophp", server_module.PROGRAM, "threads")):
             exchange(path, os.path.abspath(binary))
+            load.phase = f"{outgoing} hands over"
             lines = log_of(workdir).count("ready to handle connections")
             program.signal(signal.SIGUSR2)
             wait_for(lambda: log_of(workdir).count("ready to handle connections") > lines, 30, "the new program")
