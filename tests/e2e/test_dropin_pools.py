@@ -194,10 +194,11 @@ def test_status_listen_answers_while_all_workers_are_busy(workdir, tokiophp):
     server = tokiophp(pool=f"pm.max_children = 2\npm.status_listen = {extra}\npm.status_path = /status\nping.path = /ping")
     wait_for(lambda: os.path.exists(extra), 10, "the second socket")
     with Busy(server.address, workdir + "/www/busy.php", 6) as busy:
-        wait_for(lambda: numbers(extra)["active processes"] == 2, 15, "both workers to be busy")
+        def states():
+            return [w["state"] for w in json.loads(status(extra, "json&full").body)["processes"]]
+        wait_for(lambda: states() == ["Running"] * 2, 15, "both workers to be busy")
         n = json.loads(status(extra, "json&full").body)
         assert n["pool"] == "www" and n["idle processes"] == 0 and n["total processes"] == 2
-        assert [w["state"] for w in n["processes"]] == ["Running"] * 2
         assert fcgi_client.fetch(extra, "/ping", uri="/ping").body == b"pong"
     assert busy.answers == [b"done"] * 6
 
