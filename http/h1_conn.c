@@ -392,16 +392,20 @@ static bool is_reset(const struct conn *c)
     return getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &n) == 0 && error;
 }
 
-/* Something happened on a connection whose descriptor a worker has: it shall tell us when it is done. */
-static void watch_lent(struct conn *c)
+/* Something happened on a connection while its request is with the workers. One look at `lend` decides,
+ * because it changes under us: either the worker still has the descriptor, and tells us when it is done, or
+ * it is ours and what happened is seen to now. Two looks could each see the half that asks for nothing. */
+static void look_after_run(struct conn *c)
 {
     struct exchange *x = c->h1.exchange;
     int was = LEND_WORKER;
-    if (!atomic_compare_exchange_strong(&x->lend, &was, LEND_NOTIFY) && was == LEND_LOOP) {
+    if (x->fd < 0 || x->out_end) {
+        if (c->peer_closing && is_reset(c)) {
+            http_conn_close(c, "reset by the client");
+        }
+    } else if (!atomic_compare_exchange_strong(&x->lend, &was, LEND_NOTIFY) && was == LEND_LOOP) {
         settle(c);
-        return;
-    }
-    if (is_reset(c)) {
+    } else if (is_reset(c)) {
         exchange_abort(x);
     }
 }
@@ -409,14 +413,7 @@ static void watch_lent(struct conn *c)
 static void h1_output(struct conn *c)
 {
     if (c->h1.state == H1_RUN) {
-        if (came_back_quietly(c)) {
-            settle(c);
-        } else if (h1_lent(c)) {
-            watch_lent(c);
-        } else if (c->peer_closing && is_reset(c)) {
-            http_conn_close(c, "reset by the client");
-            return;
-        }
+        look_after_run(c);
     }
     if (c->state != CONN_OPEN || h1_lent(c) || !c->out.first) {
         return;

@@ -333,7 +333,7 @@ void pool_tick(struct pool *pool)
     if (atomic_load(&pool->ending)) {
         return;
     }
-    watch_memory(pool, now);
+    memory_tick(pool, now);
     sizing_demand(pool);
     if (now >= pool->next_sizing_us) {
         pool->next_sizing_us = now + CLOCK_US_PER_SECOND;

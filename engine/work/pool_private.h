@@ -1,9 +1,10 @@
 /* struct pool, for the files of engine/work that are its organs: pool.c (life), front.c (the front ends see
- * it), sizing.c (how many workers), deadline.c, crash.c, watch.c, worker.c. Control thread unless a field
- * says otherwise. */
+ * it), sizing.c (how many workers), deadline.c, crash.c, memory.c, watch.c, worker.c. Control thread unless a
+ * field says otherwise. */
 #ifndef ENGINE_WORK_POOL_PRIVATE_H
 #define ENGINE_WORK_POOL_PRIVATE_H
 
+#include "engine/work/memory.h"
 #include "engine/work/pool.h"
 #include "engine/work/queue.h"
 #include "engine/work/waitset.h"
@@ -55,10 +56,7 @@ struct pool {
     uint64_t next_expire_us;
     uint64_t started_us;
     uint64_t draining_since_us;
-    uint64_t memory_limit; /* bytes; 0 = none */
-    uint64_t cgroup_limit; /* bytes; 0 = none */
-    uint64_t memory_first; /* resident bytes at the start */
-    uint64_t next_memory_us;
+    struct memory_watch memory;
     uint64_t log_dropped; /* lines of the server log that the metrics know of */
 };
 
@@ -91,9 +89,13 @@ bool deadline_abandon(struct worker *w, bool insist);
 /* crash.c: also crash_install() for process.c */
 void crash_collect(struct pool *pool, struct worker *w, uint64_t now_us);
 
+/* memory.c */
+void memory_start(struct pool *pool);
+void memory_tick(struct pool *pool, uint64_t now_us);        /* each tick: pm.max_memory */
+void memory_check_group(struct pool *pool, uint64_t now_us); /* once a second: the cgroup's limit */
+
 /* watch.c: what is looked at once a second */
 void watch_start(struct pool *pool);
-void watch_tick(struct pool *pool, uint64_t now_us);   /* once a second */
-void watch_memory(struct pool *pool, uint64_t now_us); /* each tick */
+void watch_tick(struct pool *pool, uint64_t now_us);
 
 #endif

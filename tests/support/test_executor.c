@@ -85,9 +85,10 @@ static __attribute__((noinline)) int overflow(volatile int depth)
 static void crash(const char *how)
 {
     volatile int zero = 0;
+    volatile uintptr_t nowhere = 16;
 
     if (strcmp(how, "/segv") == 0) {
-        *(volatile int *)16 = 1;
+        *(volatile int *)nowhere = 1;
     } else if (strcmp(how, "/abort") == 0) {
         abort();
     } else if (strcmp(how, "/fpe") == 0) {

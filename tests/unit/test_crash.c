@@ -128,11 +128,12 @@ static void twenty_among_thousands(void **state)
 static void other_threads_end_the_process(void **state)
 {
     (void)state;
+    volatile uintptr_t nowhere = 16;
     pid_t child = fork();
 
     if (child == 0) {
         crash_install();
-        *(volatile int *)16 = 1;
+        *(volatile int *)nowhere = 1;
         _exit(0);
     }
     int status = 0;

@@ -1,0 +1,136 @@
+/* pm.max_memory is the ceiling of this process's resident memory: it is replaced when it comes near, and
+ * looked at on every tick, because a leak does not wait a second. Without it the cgroup's limit decides: when
+ * the group is nearly full, the process that holds a large part of it is replaced, before the kernel kills
+ * one.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/base/clock.h"
+#include "engine/work/memory.h"
+#include "engine/work/pool_private.h"
+
+/* A ceiling below what a fresh process needs must not make a chain of swaps: until this time it has to have
+ * grown by half as well. */
+#define MEMORY_GRACE_US (10 * CLOCK_US_PER_SECOND)
+#define STEP            2u /* looks in a part of those that are kept: 100 ms */
+#define STEPS_AHEAD     5u /* half a second: longer than a successor takes to be ready */
+
+/* A small file's text; false if there is none. */
+static bool read_text(const char *path, char *out, size_t size)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, out, size - 1) : -1;
+
+    if (fd >= 0) {
+        close(fd);
+    }
+    out[n > 0 ? n : 0] = '\0';
+    return n > 0;
+}
+
+/* A file of this process's cgroup, version 2. 0: no such file, no number ("max"). */
+static uint64_t cgroup_number(const char *file)
+{
+    char groups[4096], path[4400], text[64];
+
+    if (!read_text("/proc/self/cgroup", groups, sizeof(groups))) {
+        return 0;
+    }
+    char *own = strstr(groups, "0::/");
+
+    if (!own) {
+        return 0;
+    }
+    own += 3;
+    own[strcspn(own, "\n")] = '\0';
+    snprintf(path, sizeof(path), "/sys/fs/cgroup%s/%s", own, file);
+    if (!read_text(path, text, sizeof(text))) {
+        /* In a container the group is the root of what is mounted. */
+        snprintf(path, sizeof(path), "/sys/fs/cgroup/%s", file);
+        if (!read_text(path, text, sizeof(text))) {
+            return 0;
+        }
+    }
+    return strtoull(text, NULL, 10);
+}
+
+static uint64_t resident_bytes(void)
+{
+    char text[128];
+    unsigned long long pages = 0;
+
+    if (!read_text("/proc/self/statm", text, sizeof(text)) || sscanf(text, "%*u %llu", &pages) != 1) {
+        return 0;
+    }
+    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+uint64_t memory_expect(struct memory_watch *watch, uint64_t resident)
+{
+    uint64_t least = UINT64_MAX;
+
+    watch->looks[watch->seen++ % MEMORY_LOOKS] = resident;
+    if (watch->seen < MEMORY_LOOKS) {
+        return resident;
+    }
+    for (unsigned i = 0; i + STEP < MEMORY_LOOKS; i += STEP) {
+        /* seen % MEMORY_LOOKS is the oldest. */
+        uint64_t before = watch->looks[(watch->seen + i) % MEMORY_LOOKS];
+        uint64_t after = watch->looks[(watch->seen + i + STEP) % MEMORY_LOOKS];
+        uint64_t grown = after > before ? after - before : 0;
+
+        least = grown < least ? grown : least;
+    }
+    return resident + least * STEPS_AHEAD;
+}
+
+void memory_start(struct pool *pool)
+{
+    struct memory_watch *watch = &pool->memory;
+
+    if (pool->conf->s.max_memory > 0) {
+        watch->limit = (uint64_t)pool->conf->s.max_memory;
+    } else {
+        watch->cgroup_limit = cgroup_number("memory.max");
+    }
+    watch->first = resident_bytes();
+}
+
+static bool is_worth_a_swap(const struct pool *pool, uint64_t resident, uint64_t now)
+{
+    return now - pool->started_us >= MEMORY_GRACE_US || resident > pool->memory.first / 2 * 3;
+}
+
+void memory_tick(struct pool *pool, uint64_t now)
+{
+    struct memory_watch *watch = &pool->memory;
+
+    if (!watch->limit || now < watch->next_us) {
+        return;
+    }
+    uint64_t resident = resident_bytes();
+
+    watch->next_us = now + MEMORY_LOOK_US;
+    if (memory_expect(watch, resident) > watch->limit / 10 * 9 && is_worth_a_swap(pool, resident, now)) {
+        pool_request_swap(pool, "pm.max_memory is reached");
+    }
+}
+
+void memory_check_group(struct pool *pool, uint64_t now)
+{
+    struct memory_watch *watch = &pool->memory;
+
+    if (watch->limit || !watch->cgroup_limit) {
+        return;
+    }
+    uint64_t resident = resident_bytes();
+    uint64_t used = cgroup_number("memory.current");
+
+    if (used > watch->cgroup_limit / 10 * 9 && resident > used / 4 && is_worth_a_swap(pool, resident, now)) {
+        pool_request_swap(pool, "the control group's memory is nearly full");
+    }
+}

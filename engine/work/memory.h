@@ -1,0 +1,31 @@
+/* How near an engine process is to the memory that it may use.
+ *
+ * A leak under load can be faster than a generation swap, so the ceiling is held by looking ahead: what the
+ * process has steadily grown by, it will also grow by while its successor starts.
+ *
+ * Threads: the control thread's alone.
+ */
+#ifndef TOKIOPHP_WORK_MEMORY_H
+#define TOKIOPHP_WORK_MEMORY_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define MEMORY_LOOK_US 50000u
+#define MEMORY_LOOKS   9u /* kept: eight steps, 400 ms */
+
+struct memory_watch {
+    uint64_t limit;        /* pm.max_memory, bytes; 0 = none */
+    uint64_t cgroup_limit; /* bytes; 0 = none; only asked where `limit` is 0 */
+    uint64_t first;        /* resident bytes at the start */
+    uint64_t next_us;      /* time of the next look */
+    uint64_t looks[MEMORY_LOOKS];
+    unsigned seen; /* looks taken */
+};
+
+/* Remembers one look, `resident` bytes, and returns the bytes to expect half a second from now: the present
+ * ones, and more only if the process grew during every part of the looks that are kept. One request that uses
+ * much for a moment moves nothing. */
+uint64_t memory_expect(struct memory_watch *watch, uint64_t resident);
+
+#endif
