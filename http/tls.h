@@ -1,5 +1,5 @@
-/* TLS on connections: OpenSSL is used in tls.c and nowhere else. The context is made before the loops start
- * and shared by them; a tls_conn belongs to its connection's loop. */
+/* TLS on connections: OpenSSL is used in tls*.c and nowhere else. The context is made by the main thread
+ * before the loops start and shared by them; a tls_conn belongs to its connection's loop. */
 #ifndef HTTP_TLS_H
 #define HTTP_TLS_H
 
