@@ -33,6 +33,7 @@
 
 #define TICK_MS          100
 #define WARM_BUDGET_MS   5000
+#define LAST_ANSWERS_MS  200  /* for workers that are about to be done, at an end without a drain */
 #define LAST_LINES_MS    1000 /* for the access log's reader, at the end */
 #define WARM_LIST_MAX    (4u << 20)
 #define LISTENERS_FROM   512
@@ -490,6 +491,7 @@ static void control_loop(struct control *c)
 static void end(struct control *c)
 {
     if (!c->draining || !is_drained(c)) {
+        pool_settle(c->pool, LAST_ANSWERS_MS);
         access_log_stop(c->access_log, LAST_LINES_MS);
         return;
     }

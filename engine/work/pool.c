@@ -392,6 +392,25 @@ bool pool_idle(const struct pool *pool)
     return true;
 }
 
+static bool finishes_a_request(const struct pool *pool)
+{
+    for (uint32_t i = 0; i < pool->worker_count; i++) {
+        const struct worker *w = pool->workers[i];
+
+        if (w && !atomic_load(&w->lost) && worker_get_state(w) == WORKER_FINISHING) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void pool_settle(const struct pool *pool, unsigned ms)
+{
+    for (uint64_t end = clock_us() + (uint64_t)ms * 1000; finishes_a_request(pool) && clock_us() < end;) {
+        usleep(1000);
+    }
+}
+
 /* Orders everybody to end: sleepers one after the other, parked ones each by its own condition. */
 static void order_end(struct pool *pool)
 {

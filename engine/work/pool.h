@@ -24,6 +24,9 @@ int pool_event_fd(const struct pool *pool);
 void pool_drain(struct pool *pool);
 /* Drain deadline: interrupt what still runs. */
 void pool_interrupt_all(struct pool *pool);
+/* Before an end without a drain: an answer that has left is still counted and logged. Waits for the workers
+ * that finish a request, at most `ms`; a script that goes on after its answer does not get longer. */
+void pool_settle(const struct pool *pool, unsigned ms);
 bool pool_idle(const struct pool *pool); /* nothing runs, nothing queued (lost workers do not count) */
 /* Ends and joins every worker that is not lost; true when none is left running. */
 bool pool_stop(struct pool *pool);

@@ -204,15 +204,15 @@ void request_finish(struct request *r)
     /* A lost worker's request was abandoned: the front end has let go of it. */
     bool lost = r->worker && atomic_load_explicit(&r->worker->lost, memory_order_relaxed);
 
+    if (r->worker) { /* before the client knows: who sees the answer finds the worker finishing, or done */
+        worker_set_state(r->worker, WORKER_FINISHING);
+    }
     if (!r->finished && !lost) {
         r->finished = true;
         r->times.finished = clock_us();
         r->io->finish(r);
     }
     io_unlock(r);
-    if (r->worker) {
-        worker_set_state(r->worker, WORKER_FINISHING);
-    }
 }
 
 void request_message(struct request *r, const char *text, size_t n)

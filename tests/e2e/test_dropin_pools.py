@@ -254,8 +254,9 @@ def test_log_reopen(workdir, tokiophp):
     wait_for(lambda: os.path.exists(workdir + "/access.log"), 10, "the new access log")
     server.wait_message("error log file re-opened")
     server.wait_message("access log file re-opened")
-    fcgi_client.fetch(server.address, hello)
-    wait_for(lambda: "/hello.php" in open(workdir + "/access.log").read(), 10, "a line in the new file")
+    # The engine process takes the new file up a moment after the supervisor.
+    wait_for(lambda: fcgi_client.fetch(server.address, hello) and "/hello.php" in open(workdir + "/access.log").read(),
+             10, "a line in the new file")
 
 
 # ---- who a worker is -----------------------------------------------------------------------------------------------
