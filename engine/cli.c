@@ -88,6 +88,22 @@ static void set_action(struct cli *cli, enum cli_action action, char what)
     }
 }
 
+static void refuse(struct cli *cli, const char *what, const char *word)
+{
+    cli->action = CLI_USAGE;
+    cli->refused = xasprintf("%s '%s'", what, word);
+}
+
+/* What getopt_long() refused: it has the letter of a short option, and is past the word of a long one. */
+static void refuse_option(struct cli *cli, char **argv, int letter)
+{
+    const char short_option[] = {'-', (char)optopt, '\0'};
+    bool is_long = optind > 0 && strncmp(argv[optind - 1], "--", 2) == 0;
+
+    refuse(cli, letter == ':' ? "no value for the option" : "unknown option",
+           is_long ? argv[optind - 1] : short_option);
+}
+
 /* false: no such option. */
 static bool take_option(struct cli *cli, int letter)
 {
@@ -125,12 +141,12 @@ static void parse_flags(struct cli *cli, int argc, char **argv)
         if (letter == '?' && optopt == '?') {
             set_action(cli, CLI_HELP, 0);
         } else if (!take_option(cli, letter)) {
-            cli->action = CLI_USAGE;
+            refuse_option(cli, argv, letter);
             return;
         }
     }
     if (optind < argc) {
-        cli->action = CLI_USAGE;
+        refuse(cli, "unknown command", argv[optind]);
     }
 }
 
@@ -162,7 +178,7 @@ static bool take_serve_option(struct cli *cli, int letter, struct serve_words *w
     switch (letter) {
     case 1: /* a word */
         if (words->directory) {
-            return false;
+            refuse(cli, "a second directory", optarg);
         }
         words->directory = optarg;
         break;
@@ -181,7 +197,10 @@ static bool take_serve_option(struct cli *cli, int letter, struct serve_words *w
     case 'h': return take_option(cli, letter);
     default: return false;
     }
-    return !optarg || !strchr(optarg, '\n'); /* settings are lines */
+    if (optarg && strchr(optarg, '\n')) { /* settings are lines */
+        refuse(cli, "a line break in", optarg);
+    }
+    return true;
 }
 
 static void parse_serve(struct cli *cli, int argc, char **argv)
@@ -195,7 +214,9 @@ static void parse_serve(struct cli *cli, int argc, char **argv)
     optarg = NULL;
     while ((letter = getopt_long(argc, argv, "-:c:nd:th", serve_options, NULL)) != -1) {
         if (!take_serve_option(cli, letter, &words)) {
-            cli->action = CLI_USAGE;
+            refuse_option(cli, argv, letter);
+        }
+        if (cli->action == CLI_USAGE) {
             return;
         }
         optarg = NULL;
@@ -244,7 +265,12 @@ static void parse_print_settings(struct cli *cli, int argc, char **argv)
     const char *rest = argv[1] + strlen(print_settings);
 
     cli->format = *rest == '=' ? rest + 1 : argc == 3 ? argv[2] : "text";
-    cli->action = (*rest && *rest != '=') || argc > (*rest ? 2 : 3) ? CLI_USAGE : CLI_PRINT_SETTINGS;
+    cli->action = CLI_PRINT_SETTINGS;
+    if (*rest && *rest != '=') {
+        refuse(cli, "unknown option", argv[1]);
+    } else if (argc > (*rest ? 2 : 3)) {
+        refuse(cli, "nothing is known of", argv[*rest ? 2 : 3]);
+    }
 }
 
 static bool is_word(int argc, char **argv, const char *word)
@@ -319,4 +345,13 @@ void cli_print_usage(const struct cli *cli, const char *program)
         printf(own_usage, p, p, (int)strlen(p), "", p, p, p, p);
     }
     printf("%s", fpm_usage);
+}
+
+void cli_print_refusal(const struct cli *cli, const char *program)
+{
+    if (cli->options.as_php_fpm) {
+        cli_print_usage(cli, program);
+    } else {
+        fprintf(stderr, "tokiophp: %s; 'tokiophp --help' says what there is\n", cli->refused);
+    }
 }

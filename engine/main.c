@@ -132,7 +132,7 @@ int main(int argc, char **argv)
     cli_parse(argc, argv, &cli);
     switch (cli.action) {
     case CLI_HELP: cli_print_usage(&cli, argv[0]); return EXIT_OK;
-    case CLI_USAGE: cli_print_usage(&cli, argv[0]); return EXIT_USAGE;
+    case CLI_USAGE: cli_print_refusal(&cli, argv[0]); return EXIT_USAGE;
     case CLI_PHP: return show_php(&cli);
     case CLI_PRINT_SETTINGS: return print_settings(&cli);
     case CLI_CONTROL: return control_client_main(cli.argc, cli.argv);

@@ -118,6 +118,31 @@ static void knows_what_to_show(void **state)
     assert_string_equal(parse("tokiophp ctl status").argv[0], "ctl");
 }
 
+static void says_what_it_refuses(void **state)
+{
+    static const struct {
+        const char *line, *refused;
+    } cases[] = {
+        {"tokiophp word", "unknown command 'word'"},
+        {"tokiophp -F word", "unknown command 'word'"},
+        {"tokiophp -Z", "unknown option '-Z'"},
+        {"tokiophp -FZ", "unknown option '-Z'"},
+        {"tokiophp --nonsense=1", "unknown option '--nonsense=1'"},
+        {"tokiophp -y", "no value for the option '-y'"},
+        {"tokiophp --config", "no value for the option '--config'"},
+        {"tokiophp --print-settingsx", "unknown option '--print-settingsx'"},
+        {"tokiophp --print-settings ini x", "nothing is known of 'x'"},
+        {"tokiophp serve a b", "a second directory 'b'"},
+        {"tokiophp serve --nonsense", "unknown option '--nonsense'"},
+        {"tokiophp serve a --listen", "no value for the option '--listen'"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_string_equal(parse(cases[i].line).refused, cases[i].refused);
+    }
+}
+
 static void serves_a_directory(void **state)
 {
     (void)state;
@@ -150,11 +175,9 @@ static void serves_what_the_environment_says(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(takes_php_fpm_flags),
-        cmocka_unit_test(takes_defines),
-        cmocka_unit_test(knows_what_to_show),
-        cmocka_unit_test(serves_a_directory),
-        cmocka_unit_test(serves_what_the_environment_says),
+        cmocka_unit_test(takes_php_fpm_flags), cmocka_unit_test(takes_defines),
+        cmocka_unit_test(knows_what_to_show),  cmocka_unit_test(says_what_it_refuses),
+        cmocka_unit_test(serves_a_directory),  cmocka_unit_test(serves_what_the_environment_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
