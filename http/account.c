@@ -14,7 +14,7 @@ static struct str single(const struct http_head *head, struct str name)
 {
     struct str value = STR_NONE;
     for (size_t i = 0; i < head->field_count; i++) {
-        if (str_ieq(head->fields[i].name, name)) {
+        if (head->fields[i].name.n == name.n && str_ieq(head->fields[i].name, name)) {
             if (value.p) {
                 return STR_NONE;
             }
@@ -188,20 +188,30 @@ void account_answer(struct exchange *x, bool bare)
     }
 }
 
+/* Those that the script has not set, in one piece. */
+static void add_ids(const struct exchange *x, struct buf *lines)
+{
+    static const char id_name[] = "X-Request-ID: ", parent_name[] = "traceparent: ";
+    const struct request *r = &x->request;
+    char text[sizeof id_name + sizeof r->trace.id + sizeof parent_name + TRACEPARENT_SIZE + 4], *at = text;
+    if (!x->reply.has_request_id) {
+        at = mempcpy(at, id_name, sizeof id_name - 1);
+        at = mempcpy(at, r->trace.id, strlen(r->trace.id));
+        at = mempcpy(at, "\r\n", 2);
+    }
+    if (!x->reply.has_traceparent) {
+        at = mempcpy(at, parent_name, sizeof parent_name - 1);
+        request_traceparent(r, at);
+        at = mempcpy(at + TRACEPARENT_SIZE - 1, "\r\n", 2);
+    }
+    buf_add(lines, text, (size_t)(at - text));
+}
+
 void account_lines(struct exchange *x, struct buf *lines)
 {
-    char parent[TRACEPARENT_SIZE];
     struct profile times[PROFILE_TIMES];
-    if (shows_ids(x) && !x->reply.has_request_id) {
-        buf_str(lines, STR("X-Request-ID: "));
-        buf_text(lines, x->request.trace.id);
-        buf_str(lines, STR("\r\n"));
-    }
-    if (shows_ids(x) && !x->reply.has_traceparent) {
-        request_traceparent(&x->request, parent);
-        buf_str(lines, STR("traceparent: "));
-        buf_add(lines, parent, TRACEPARENT_SIZE - 1);
-        buf_str(lines, STR("\r\n"));
+    if (shows_ids(x)) {
+        add_ids(x, lines);
     }
     if (!x->profile) {
         return;

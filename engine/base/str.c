@@ -7,11 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct str str_of(const char *text)
-{
-    return text ? (struct str){text, strlen(text)} : STR_NONE;
-}
-
 /* memcmp(NULL, NULL, 0) is undefined, and STR_NONE is an everyday value. */
 static bool same_bytes(const char *a, const char *b, size_t n)
 {

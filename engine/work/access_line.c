@@ -15,67 +15,88 @@
 #define FIELD_MAX_BYTES 1200
 #define WORD_MAX_BYTES  300
 
-struct out {
-    char *p;
-    size_t n;
-};
+/* All of these write at `to`, where there is room, and return where the next byte goes. */
 
-static void add(struct out *o, const char *text, size_t n)
+static inline char *add(char *to, const char *text, size_t n)
 {
-    memcpy(o->p + o->n, text, n);
-    o->n += n;
+    memcpy(to, text, n);
+    return to + n;
 }
 
-#define LITERAL(o, text) add(o, text, sizeof(text) - 1)
+#define LITERAL(to, text) add(to, text, sizeof(text) - 1)
 
-static void decimal(struct out *o, uint64_t value)
+#define DECIMAL_MAX 20
+
+static char *decimal(char *to, uint64_t value)
 {
-    char digits[20];
-    size_t at = sizeof(digits);
+    char digits[2 * DECIMAL_MAX] = {0}, *end = digits + DECIMAL_MAX, *at = end;
 
     do {
-        digits[--at] = (char)('0' + value % 10);
+        *--at = (char)('0' + value % 10);
         value /= 10;
     } while (value != 0);
-    add(o, digits + at, sizeof(digits) - at);
+    memcpy(to, at, DECIMAL_MAX); /* of a fixed length it is no call; zeroes behind the number do not matter */
+    return to + (end - at);
 }
 
 /* ".042": thousandths. */
-static void thousandths(struct out *o, unsigned value)
+static char *thousandths(char *to, unsigned value)
 {
-    const char text[] = {'.', (char)('0' + value / 100 % 10), (char)('0' + value / 10 % 10),
-                         (char)('0' + value % 10)};
-
-    add(o, text, sizeof(text));
+    to[0] = '.';
+    to[1] = (char)('0' + value / 100 % 10);
+    to[2] = (char)('0' + value / 10 % 10);
+    to[3] = (char)('0' + value % 10);
+    return to + 4;
 }
 
-static void hex_byte(struct out *o, const char digits[16], unsigned char c)
+static char *hex_byte(char *to, const char digits[16], unsigned char c)
 {
-    const char text[] = {digits[c >> 4], digits[c & 15]};
-
-    add(o, text, sizeof(text));
+    to[0] = digits[c >> 4];
+    to[1] = digits[c & 15];
+    return to + 2;
 }
 
-/* How many bytes from p on are printable ASCII without quote and backslash, in steps of eight: a look at a
- * word tells of each byte in it whether it is one of the others. */
-static size_t plain_length(const char *p, size_t n)
+/* -- texts of clients ---------------------------------------------------------------------------------- */
+
+/* Printable ASCII without quote and backslash: it stands for itself in every form. */
+static const bool plain[256] = {
+    [0x20 ... '"' - 1] = true, ['"' + 1 ... '\\' - 1] = true, ['\\' + 1 ... 0x7e] = true};
+
+/* Eight characters at once. A borrow or carry can make a plain one look odd, never the other way round. */
+static bool all_plain(uint64_t word)
 {
     const uint64_t ones = ~UINT64_C(0) / 255, tops = ones * 0x80;
+    uint64_t quote = word ^ ones * '"', slash = word ^ ones * '\\';
+    uint64_t odd = (word - ones * 0x20) | (quote - ones) | (slash - ones) | (word + ones) | word;
+
+    return (odd & tops) == 0;
+}
+
+static bool copy_word(char *to, const char *from)
+{
+    uint64_t word;
+
+    memcpy(&word, from, sizeof(word));
+    memcpy(to, &word, sizeof(word));
+    return all_plain(word);
+}
+
+/* How many bytes are plain, up to the first that is not; they are copied, what is behind them in the n bytes
+ * at `to` is anything. */
+static inline size_t copy_plain(char *to, const char *from, size_t n)
+{
+    const size_t step = sizeof(uint64_t);
     size_t at = 0;
 
-    for (; n - at >= sizeof(uint64_t); at += sizeof(uint64_t)) {
-        uint64_t word;
-
-        memcpy(&word, p + at, sizeof(word));
-        uint64_t quote = word ^ ones * '"', slash = word ^ ones * '\\';
-        uint64_t odd = (word - ones * 0x20) | (quote - ones) | (slash - ones) | (word + ones) | word;
-
-        if (odd & tops) {
-            break;
-        }
+    while (n - at >= step && copy_word(to + at, from + at)) {
+        at += step;
     }
-    while (at < n && p[at] >= 0x20 && p[at] < 0x7f && p[at] != '"' && p[at] != '\\') {
-        at++;
+    /* the last bytes once more, with those before them */
+    if (n - at < step && n >= step && copy_word(to + n - step, from + n - step)) {
+        return n;
+    }
+    for (; at < n && plain[(unsigned char)from[at]]; at++) {
+        to[at] = from[at];
     }
     return at;
 }
@@ -105,134 +126,151 @@ static size_t sequence(const unsigned char *p, size_t n)
     return too_long || surrogate || beyond ? 0 : length;
 }
 
-static void json_char(struct out *o, unsigned char c)
+/* Writes the character at p that is not plain, of the n bytes that are there; *used: how many it has. */
+typedef char *escape_fn(char *to, const char *p, size_t n, size_t *used);
+#define ESCAPE_MAX 6 /* bytes that one becomes */
+
+/* UTF-8 stays; what is neither UTF-8 nor ASCII becomes U+FFFD. */
+static char *json_escape(char *to, const char *p, size_t n, size_t *used)
 {
-    switch (c) {
-    case '"': LITERAL(o, "\\\""); break;
-    case '\\': LITERAL(o, "\\\\"); break;
-    case '\n': LITERAL(o, "\\n"); break;
-    case '\r': LITERAL(o, "\\r"); break;
-    case '\t': LITERAL(o, "\\t"); break;
-    default: LITERAL(o, "\\u00"); hex_byte(o, "0123456789abcdef", c);
+    const unsigned char *c = (const unsigned char *)p;
+    size_t length = *c >= 0x80 ? sequence(c, n) : 1;
+
+    *used = length ? length : 1;
+    if (*c >= 0x80) {
+        return length ? add(to, p, length) : LITERAL(to, "\xef\xbf\xbd");
+    }
+    switch (*c) {
+    case '"': return LITERAL(to, "\\\"");
+    case '\\': return LITERAL(to, "\\\\");
+    case '\n': return LITERAL(to, "\\n");
+    case '\r': return LITERAL(to, "\\r");
+    case '\t': return LITERAL(to, "\\t");
+    default: return hex_byte(LITERAL(to, "\\u00"), "0123456789abcdef", *c);
     }
 }
 
-/* The inside of a JSON string, of at most `limit` bytes. */
-static void json_text(struct out *o, struct str s, size_t limit)
+/* \xHH, as analysers of the combined form expect. */
+static char *plain_escape(char *to, const char *p, size_t n, size_t *used)
 {
-    const unsigned char *p = (const unsigned char *)s.p;
-    size_t end = o->n + limit - 6; /* the longest that one character becomes */
+    (void)n;
+    *used = 1;
+    return hex_byte(LITERAL(to, "\\x"), "0123456789ABCDEF", (unsigned char)*p);
+}
 
-    for (size_t i = 0; i < s.n && o->n < end;) {
-        size_t length = plain_length(s.p + i, smaller(s.n - i, end - o->n));
-
-        if (length > 0) {
-            add(o, s.p + i, length);
-        } else if (p[i] >= 0x80) {
-            length = sequence(p + i, s.n - i);
-            add(o, length ? s.p + i : "\xef\xbf\xbd", length ? length : 3);
-            length = length ? length : 1;
-        } else {
-            json_char(o, p[i]);
-            length = 1;
-        }
-        i += length;
+/* What a text is from its first byte on that is not plain. `end`: nothing begins there. */
+static __attribute__((noinline)) char *escape_rest(char *to, const char *end, struct str s, escape_fn *escape)
+{
+    for (size_t at = 0, used; at < s.n && to < end; at += used) {
+        used = copy_plain(to, s.p + at, smaller(s.n - at, (size_t)(end - to)));
+        to = used > 0 ? to + used : escape(to, s.p + at, s.n - at, &used);
     }
+    return to;
+}
+
+/* At most `limit` bytes. Nearly all texts are plain. */
+static inline char *add_text(char *to, struct str s, size_t limit, escape_fn *escape)
+{
+    size_t room = limit - ESCAPE_MAX;
+    size_t n = copy_plain(to, s.p, smaller(s.n, room));
+
+    return n == s.n ? to + n : escape_rest(to + n, to + room, (struct str){s.p + n, s.n - n}, escape);
 }
 
 /* What lines are made of beyond the request's own fields; one walk over the parameters, of which the
- * last of a name counts. */
+ * last of a name counts. NULL: it is not there. */
 struct sources {
-    struct str uri, protocol, agent, referer, forwarded, tls;
+    const struct param *uri, *protocol, *agent, *referer, *forwarded, *tls;
 };
 
 /* By length first: most parameters are none of these. A comparison of a fixed length is some instructions. */
 #define IS(p, text) (memcmp((p)->name, text, sizeof(text) - 1) == 0)
 
-static void take_source(struct sources *s, const struct param *p)
+static inline void take_source(struct sources *s, const struct param *p)
 {
-    struct str value = {p->value, p->value_len};
-
     switch (p->name_len) {
     case sizeof("REQUEST_URI") - 1:
         if (IS(p, "REQUEST_URI")) {
-            s->uri = value;
+            s->uri = p;
         }
         break;
     case sizeof("HTTP_REFERER") - 1: /* SSL_PROTOCOL has the same length */
         if (IS(p, "HTTP_REFERER")) {
-            s->referer = value;
+            s->referer = p;
         } else if (IS(p, "SSL_PROTOCOL")) {
-            s->tls = value;
+            s->tls = p;
         }
         break;
     case sizeof("HTTP_USER_AGENT") - 1: /* and SERVER_PROTOCOL */
         if (IS(p, "HTTP_USER_AGENT")) {
-            s->agent = value;
+            s->agent = p;
         } else if (IS(p, "SERVER_PROTOCOL")) {
-            s->protocol = value;
+            s->protocol = p;
         }
         break;
     case sizeof("HTTP_X_FORWARDED_FOR") - 1:
         if (IS(p, "HTTP_X_FORWARDED_FOR")) {
-            s->forwarded = value;
+            s->forwarded = p;
         }
         break;
     default: break;
     }
 }
 
-static struct str own_protocol(const struct request *r)
+static void find_sources(const struct request *r, struct sources *s)
 {
-    return r->proto == 2000   ? STR("HTTP/2.0")
+    const struct param *end = r->params + r->param_count;
+
+    *s = (struct sources){0};
+    for (const struct param *p = r->params; p < end; p++) {
+        take_source(s, p);
+    }
+}
+
+static inline struct str text_of(const struct param *p)
+{
+    return p ? (struct str){p->value, p->value_len} : STR_NONE;
+}
+
+static struct str path_of(const struct request *r, const struct sources *from)
+{
+    struct str uri = from->uri ? text_of(from->uri) : str_of(r->uri);
+    const char *question = uri.n ? memchr(uri.p, '?', uri.n) : NULL;
+
+    return question ? (struct str){uri.p, (size_t)(question - uri.p)} : uri;
+}
+
+static struct str protocol_of(const struct request *r, const struct sources *from)
+{
+    return from->protocol     ? text_of(from->protocol)
+           : r->proto == 2000 ? STR("HTTP/2.0")
            : r->proto == 1001 ? STR("HTTP/1.1")
            : r->proto == 1000 ? STR("HTTP/1.0")
                               : STR_NONE;
 }
 
-static struct sources sources_of(const struct request *r)
-{
-    struct sources s = {0};
-
-    for (size_t i = 0; i < r->param_count; i++) {
-        take_source(&s, &r->params[i]);
-    }
-    s.uri = s.uri.p ? s.uri : str_of(r->uri);
-    const char *question = s.uri.n ? memchr(s.uri.p, '?', s.uri.n) : NULL;
-
-    s.uri.n = question ? (size_t)(question - s.uri.p) : s.uri.n;
-    s.protocol = s.protocol.p ? s.protocol : own_protocol(r);
-    return s;
-}
-
 /* -- JSON ---------------------------------------------------------------------------------------------- */
 
-static void json_value(struct out *o, struct str value, size_t limit)
+static inline char *json_value(char *to, struct str value, size_t limit)
 {
     if (!value.p || value.n == 0) {
-        LITERAL(o, "null");
-        return;
+        return LITERAL(to, "null");
     }
-    LITERAL(o, "\"");
-    json_text(o, value, limit);
-    LITERAL(o, "\"");
+    return LITERAL(add_text(LITERAL(to, "\""), value, limit, json_escape), "\"");
 }
 
-#define json_field(o, name, value, limit) (LITERAL(o, name), json_value(o, value, limit))
-
-/* Ids have no character that would need an escape: they are checked or our own. */
-static void id(struct out *o, const char *text)
+size_t access_line_service(const char *name, char out[ACCESS_LINE_SERVICE])
 {
-    LITERAL(o, "\"");
-    add(o, text, strlen(text));
-    LITERAL(o, "\"");
+    return (size_t)(json_value(out, str_of(name), WORD_MAX_BYTES) - out);
 }
+
+#define json_field(to, name, value, limit) json_value(LITERAL(to, name), value, limit)
 
 /* gmtime and strftime once a second and thread. */
-static void timestamp(struct out *o)
+static char *timestamp(char *to)
 {
     static _Thread_local time_t kept_second;
-    static _Thread_local char kept[32];
+    static _Thread_local char kept[32] = "1970-01-01T00:00:00";
     uint64_t wall = clock_wall_us();
     time_t second = (time_t)(wall / CLOCK_US_PER_SECOND);
 
@@ -243,129 +281,103 @@ static void timestamp(struct out *o)
         strftime(kept, sizeof(kept), "%Y-%m-%dT%H:%M:%S", &tm);
         kept_second = second;
     }
-    add(o, kept, strlen(kept));
-    thousandths(o, (unsigned)(wall % CLOCK_US_PER_SECOND / 1000));
+    to = add(to, kept, sizeof("1970-01-01T00:00:00") - 1);
+    return thousandths(to, (unsigned)(wall % CLOCK_US_PER_SECOND / 1000));
 }
 
-static void json_data(struct out *o, const struct request *r, const struct sources *from,
-                      const struct access_facts *facts)
+/* Ids have no character that would need an escape: they are checked or our own. */
+static char *json_ids(char *to, const struct request_trace *trace)
 {
-    json_field(o, "},\"data\":{\"method\":", str_of(r->method), WORD_MAX_BYTES);
-    json_field(o, ",\"path\":", from->uri, PATH_MAX_BYTES);
-    json_field(o, ",\"query\":", str_of(r->query), QUERY_MAX_BYTES);
-    json_field(o, ",\"http\":", from->protocol, WORD_MAX_BYTES);
-    LITERAL(o, ",\"status\":");
-    decimal(o, (unsigned)r->status);
-    LITERAL(o, ",\"bytes\":");
-    decimal(o, r->body_sent);
-    LITERAL(o, ",\"duration_ms\":");
-    decimal(o, facts->duration_us / 1000);
-    thousandths(o, (unsigned)(facts->duration_us % 1000));
-    json_field(o, ",\"ip\":", str_of(r->remote_ip), WORD_MAX_BYTES);
-    json_field(o, ",\"ua\":", from->agent, FIELD_MAX_BYTES);
-    json_field(o, ",\"referer\":", from->referer, FIELD_MAX_BYTES);
-    json_field(o, ",\"xff\":", from->forwarded, FIELD_MAX_BYTES);
-    json_field(o, ",\"tls\":", from->tls, WORD_MAX_BYTES);
+    to = LITERAL(to, ",\"request_id\":\"");
+    to = add(to, trace->id, strlen(trace->id));
+    to = LITERAL(to, "\",\"trace_id\":\"");
+    to = add(to, trace->trace_id, sizeof(trace->trace_id) - 1);
+    to = LITERAL(to, "\",\"span_id\":\"");
+    return add(to, trace->span_id, sizeof(trace->span_id) - 1);
 }
 
-size_t access_line_json(struct request *r, const struct access_facts *facts, const char *service, char *out)
+static char *json_data(char *to, const struct request *r, const struct sources *from, struct str path,
+                       const struct access_facts *facts)
 {
-    struct out o = {.p = out};
-    const struct sources from = sources_of(r);
+    to = json_field(to, "\"},\"data\":{\"method\":", str_of(r->method), WORD_MAX_BYTES);
+    to = json_field(to, ",\"path\":", path, PATH_MAX_BYTES);
+    to = json_field(to, ",\"query\":", str_of(r->query), QUERY_MAX_BYTES);
+    to = json_field(to, ",\"http\":", protocol_of(r, from), WORD_MAX_BYTES);
+    to = decimal(LITERAL(to, ",\"status\":"), (unsigned)r->status);
+    to = decimal(LITERAL(to, ",\"bytes\":"), r->body_sent);
+    to = decimal(LITERAL(to, ",\"duration_ms\":"), facts->duration_us / 1000);
+    to = thousandths(to, (unsigned)(facts->duration_us % 1000));
+    to = json_field(to, ",\"ip\":", str_of(r->remote_ip), WORD_MAX_BYTES);
+    to = json_field(to, ",\"ua\":", text_of(from->agent), FIELD_MAX_BYTES);
+    to = json_field(to, ",\"referer\":", text_of(from->referer), FIELD_MAX_BYTES);
+    to = json_field(to, ",\"xff\":", text_of(from->forwarded), FIELD_MAX_BYTES);
+    return json_field(to, ",\"tls\":", text_of(from->tls), WORD_MAX_BYTES);
+}
+
+size_t access_line_json(struct request *r, const struct access_facts *facts, struct str service, char *out)
+{
+    struct sources from;
+    char *to = out;
+
+    find_sources(r, &from);
+    const struct str path = path_of(r, &from);
 
     request_identify_once(r);
-    LITERAL(&o, "{\"ts\":\"");
-    timestamp(&o);
-    LITERAL(&o, "Z\",\"level\":\"info\",\"type\":\"access\",\"msg\":\"");
-    json_text(&o, str_of(r->method ? r->method : "-"), WORD_MAX_BYTES);
-    LITERAL(&o, " ");
-    json_text(&o, from.uri, WORD_MAX_BYTES);
-    LITERAL(&o, " ");
-    decimal(&o, (unsigned)r->status);
-    json_field(&o, "\",\"ctx\":{\"service\":", str_of(service), WORD_MAX_BYTES);
-    LITERAL(&o, ",\"request_id\":");
-    id(&o, r->trace.id);
-    LITERAL(&o, ",\"trace_id\":");
-    id(&o, r->trace.trace_id);
-    LITERAL(&o, ",\"span_id\":");
-    id(&o, r->trace.span_id);
-    json_data(&o, r, &from, facts);
-    LITERAL(&o, "}}\n");
-    return o.n;
+    to = timestamp(LITERAL(to, "{\"ts\":\""));
+    to = LITERAL(to, "Z\",\"level\":\"info\",\"type\":\"access\",\"msg\":\"");
+    to = add_text(to, str_of(r->method ? r->method : "-"), WORD_MAX_BYTES, json_escape);
+    to = add_text(LITERAL(to, " "), path, WORD_MAX_BYTES, json_escape);
+    to = decimal(LITERAL(to, " "), (unsigned)r->status);
+    to = LITERAL(to, "\",\"ctx\":{\"service\":");
+    to = json_ids(add(to, service.p, service.n), &r->trace);
+    to = json_data(to, r, &from, path, facts);
+    return (size_t)(LITERAL(to, "}}\n") - out);
 }
 
 /* -- combined ------------------------------------------------------------------------------------------ */
 
-/* Quotes, backslashes and what is not printable become \xHH, as the analysers expect. */
-static void plain_text(struct out *o, struct str s, size_t limit)
+static char *or_dash(char *to, struct str s, size_t limit)
 {
-    size_t end = o->n + limit - 4;
-
-    for (size_t i = 0; i < s.n && o->n < end;) {
-        size_t length = plain_length(s.p + i, smaller(s.n - i, end - o->n));
-
-        add(o, s.p + i, length);
-        i += length;
-        if (length == 0) {
-            LITERAL(o, "\\x");
-            hex_byte(o, "0123456789ABCDEF", (unsigned char)s.p[i++]);
-        }
-    }
+    return s.p && s.n ? add_text(to, s, limit, plain_escape) : LITERAL(to, "-");
 }
 
-static void or_dash(struct out *o, struct str s, size_t limit)
-{
-    if (s.p && s.n) {
-        plain_text(o, s, limit);
-    } else {
-        LITERAL(o, "-");
-    }
-}
-
-static void common_time(struct out *o, uint64_t duration_us)
+static char *common_time(char *to, uint64_t duration_us)
 {
     static _Thread_local time_t kept_second;
     static _Thread_local char kept[40];
+    static _Thread_local size_t kept_n;
     time_t second = (time_t)((clock_wall_us() - duration_us) / CLOCK_US_PER_SECOND);
 
     if (second != kept_second) {
         struct tm tm;
 
         localtime_r(&second, &tm);
-        strftime(kept, sizeof(kept), "[%d/%b/%Y:%H:%M:%S %z]", &tm);
+        kept_n = strftime(kept, sizeof(kept), "[%d/%b/%Y:%H:%M:%S %z]", &tm);
         kept_second = second;
     }
-    add(o, kept, strlen(kept));
+    return add(to, kept, kept_n);
 }
 
 size_t access_line_combined(const struct request *r, const struct access_facts *facts, char *out)
 {
-    struct out o = {.p = out};
-    const struct sources from = sources_of(r);
+    struct sources from;
+    char *to = out;
 
-    or_dash(&o, str_of(r->remote_ip), WORD_MAX_BYTES);
-    LITERAL(&o, " - ");
-    or_dash(&o, str_of(r->auth_user), WORD_MAX_BYTES);
-    LITERAL(&o, " ");
-    common_time(&o, facts->duration_us);
-    LITERAL(&o, " \"");
-    or_dash(&o, str_of(r->method), WORD_MAX_BYTES);
-    LITERAL(&o, " ");
-    or_dash(&o, from.uri, PATH_MAX_BYTES);
+    find_sources(r, &from);
+    const struct str path = path_of(r, &from);
+
+    to = or_dash(to, str_of(r->remote_ip), WORD_MAX_BYTES);
+    to = or_dash(LITERAL(to, " - "), str_of(r->auth_user), WORD_MAX_BYTES);
+    to = common_time(LITERAL(to, " "), facts->duration_us);
+    to = or_dash(LITERAL(to, " \""), str_of(r->method), WORD_MAX_BYTES);
+    to = or_dash(LITERAL(to, " "), path, PATH_MAX_BYTES);
     if (r->query && *r->query) {
-        LITERAL(&o, "?");
-        plain_text(&o, str_of(r->query), QUERY_MAX_BYTES);
+        to = add_text(LITERAL(to, "?"), str_of(r->query), QUERY_MAX_BYTES, plain_escape);
     }
-    LITERAL(&o, " ");
-    or_dash(&o, from.protocol, WORD_MAX_BYTES);
-    LITERAL(&o, "\" ");
-    decimal(&o, (unsigned)r->status);
-    LITERAL(&o, " ");
-    decimal(&o, r->body_sent);
-    LITERAL(&o, " \"");
-    or_dash(&o, from.referer, FIELD_MAX_BYTES);
-    LITERAL(&o, "\" \"");
-    or_dash(&o, from.agent, FIELD_MAX_BYTES);
-    LITERAL(&o, "\"\n");
-    return o.n;
+    to = or_dash(LITERAL(to, " "), protocol_of(r, &from), WORD_MAX_BYTES);
+    to = decimal(LITERAL(to, "\" "), (unsigned)r->status);
+    to = decimal(LITERAL(to, " "), r->body_sent);
+    to = or_dash(LITERAL(to, " \""), text_of(from.referer), FIELD_MAX_BYTES);
+    to = or_dash(LITERAL(to, "\" \""), text_of(from.agent), FIELD_MAX_BYTES);
+    return (size_t)(LITERAL(to, "\"\n") - out);
 }

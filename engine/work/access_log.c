@@ -34,7 +34,8 @@ enum form { FORM_FPM, FORM_JSON, FORM_COMBINED };
 struct access_log {
     _Atomic int fd;
     enum form form;
-    const char *service;       /* in JSON lines; NULL = none */
+    char service[ACCESS_LINE_SERVICE]; /* in JSON lines */
+    size_t service_n;
     struct log_writer *writer; /* NULL: whoever makes a line writes it */
     struct piece *pieces;
     size_t count;
@@ -232,6 +233,7 @@ struct access_log *access_log_create(int fd, const char *format, const struct se
     }
     log->fd = fd;
     log->suppress = suppress;
+    log->service_n = access_line_service(NULL, log->service);
     for (size_t i = 0; i < log->count; i++) {
         log->wants_cpu |= log->pieces[i].letter == 'C';
     }
@@ -249,7 +251,7 @@ static bool never_blocks(int fd)
 int access_log_start(struct access_log *log, const char *service, void (*dropped)(void *ctx, uint64_t lines),
                      void *ctx)
 {
-    log->service = service;
+    log->service_n = access_line_service(service, log->service);
     if (log->form == FORM_FPM && never_blocks(log->fd)) {
         return 0;
     }
@@ -483,7 +485,9 @@ void access_log_write(struct access_log *log, struct request *r, const struct ac
     }
     switch (log->form) {
     case FORM_FPM: put(log, fd, line.text, fpm_line(log, r, facts, &line)); break;
-    case FORM_JSON: put(log, fd, text, access_line_json(r, facts, log->service, text)); break;
+    case FORM_JSON:
+        put(log, fd, text, access_line_json(r, facts, (struct str){log->service, log->service_n}, text));
+        break;
     case FORM_COMBINED: put(log, fd, text, access_line_combined(r, facts, text)); break;
     }
 }

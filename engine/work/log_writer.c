@@ -136,7 +136,9 @@ bool log_writer_put(struct log_writer *w, const char *text, size_t n)
     size_t first = n < LOG_WRITER_RING - at ? n : LOG_WRITER_RING - at;
 
     memcpy(r->data + at, text, first);
-    memcpy(r->data, text + first, n - first);
+    if (first < n) {
+        memcpy(r->data, text + first, n - first);
+    }
     atomic_store(&r->head, head + n); /* before the look at `sleeping`, in everybody's eyes */
     if (atomic_load(&w->sleeping) && atomic_exchange(&w->sleeping, false)) {
         wake(w);

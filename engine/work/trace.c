@@ -16,9 +16,10 @@ static _Thread_local struct {
     size_t left;
 } pool;
 
-static void random_bytes(unsigned char *out, size_t n)
+static uint64_t random_word(void)
 {
-    if (pool.left < n) {
+    uint64_t word;
+    if (pool.left < sizeof(word)) {
         if (getrandom(pool.bytes, sizeof(pool.bytes), 0) != (ssize_t)sizeof(pool.bytes)) {
             /* Only before the kernel's generator is seeded: ids need to differ, not to be secret. */
             struct timespec now;
@@ -29,21 +30,35 @@ static void random_bytes(unsigned char *out, size_t n)
         }
         pool.left = sizeof(pool.bytes);
     }
-    pool.left -= n;
-    memcpy(out, pool.bytes + pool.left, n);
+    pool.left -= sizeof(word);
+    memcpy(&word, pool.bytes + pool.left, sizeof(word));
+    return word;
 }
 
-static void random_hex(char *out, size_t bytes)
+/* Eight hexadecimal digits of eight numbers below 16, one a byte: '0' more, and 'a' - '9' - 1 more for those
+ * that 6 carries over 15. */
+static uint64_t hex_digits(uint64_t numbers)
 {
-    static const char digits[] = "0123456789abcdef";
-    unsigned char raw[16];
-    random_bytes(raw, bytes);
-    raw[0] |= 1; /* an id of zeroes alone means "none" */
-    for (size_t i = 0; i < bytes; i++) {
-        out[2 * i] = digits[raw[i] >> 4];
-        out[2 * i + 1] = digits[raw[i] & 15];
-    }
-    out[2 * bytes] = '\0';
+    const uint64_t ones = ~UINT64_C(0) / 255;
+    uint64_t letters = (numbers + ones * 6) >> 4 & ones;
+    return numbers + ones * '0' + letters * ('a' - '9' - 1);
+}
+
+/* Sixteen random digits. Which half of a byte is written where does not matter. */
+static inline void random_hex(char *out)
+{
+    const uint64_t halves = ~UINT64_C(0) / 255 * 15;
+    uint64_t word = random_word() | 1; /* an id of zeroes alone means "none" */
+    uint64_t low = hex_digits(word & halves), high = hex_digits(word >> 4 & halves);
+    memcpy(out, &low, sizeof(low));
+    memcpy(out + sizeof(low), &high, sizeof(high));
+}
+
+static void random_id(char out[33])
+{
+    random_hex(out);
+    random_hex(out + 16);
+    out[32] = '\0';
 }
 
 static int hex_value(char c)
@@ -195,14 +210,15 @@ void trace_begin(struct request_trace *out, struct str request_id, struct str tr
             out->state = tracestate;
         }
     } else {
-        random_hex(out->trace_id, 16);
+        random_id(out->trace_id);
     }
-    random_hex(out->span_id, 8);
+    random_hex(out->span_id);
+    out->span_id[16] = '\0';
     if (request_id_valid(request_id)) {
         memcpy(out->id, request_id.p, request_id.n);
         out->id[request_id.n] = '\0';
     } else {
-        random_hex(out->id, 16);
+        random_id(out->id);
     }
 }
 

@@ -1,12 +1,14 @@
 """What watching costs: the access log, request ids and trace headers, on the smallest script.
 
 Time on a shared machine does not show some percent, so the instructions are counted, too: valgrind runs the server with
-one worker, twice, and the difference of the two runs is that of their requests alone.
+one worker, twice, and the difference of the two runs is that of their requests alone. Ids and metrics are always made:
+what they take is read from the functions that make them.
 """
 import os
 import re
 import shutil
 import socket
+import subprocess
 
 import load
 import peers
@@ -15,12 +17,13 @@ import tokiophp
 
 WITHOUT = "http.request_id_headers = no\n"
 WITH = {
-    "access log": "access.log = {dir}/access.log\nhttp.access_log_format = combined\n" + WITHOUT,
-    "access log (JSON)": "access.log = {dir}/access.log\nhttp.access_log_format = json\n" + WITHOUT,
-    "ids": "http.request_id_headers = yes\n",
+    "combined log": "access.log = {dir}/access.log\nhttp.access_log_format = combined\n" + WITHOUT,
+    "JSON log": "access.log = {dir}/access.log\nhttp.access_log_format = json\n" + WITHOUT,
+    "ids shown": "http.request_id_headers = yes\n",
     "all": "access.log = {dir}/access.log\nhttp.access_log_format = json\nhttp.request_id_headers = yes\n",
 }
-FEW, MANY = 300, 1300
+ALWAYS = {"metrics": "metrics_add_request", "ids": "request_identify"}
+FEW, MANY = 300, 2300
 
 
 def in_time(bench):
@@ -49,7 +52,15 @@ def ask(address, path, count):
                 data += piece
 
 
+def of_function(files, name):
+    """Instructions below a function in all processes."""
+    text = "".join(subprocess.run(["callgrind_annotate", "--auto=no", "--inclusive=yes", "--threshold=100", file], stdout=subprocess.PIPE,
+                                  stderr=subprocess.DEVNULL, text=True).stdout for file in files)
+    return sum(int(n.replace(",", "")) for n in re.findall(rf"^ *([\d,]+) .*:{name} ", text, re.M))
+
+
 def instructions(bench, more, count):
+    """Of a whole run with so many requests, those of the functions of ALWAYS, and how many processes there were."""
     place = bench.place("count")
     wrapper, port = place + "/run", process.free_port()
     with open(wrapper, "w") as f:
@@ -66,24 +77,32 @@ def instructions(bench, more, count):
     finally:
         tokiophp.PROGRAM = peers.OWN
         program.kill_family()
-    total = 0
-    for name in os.listdir(place + "/tmp"):
-        if name.endswith(".out"):
-            with open(f"{place}/tmp/{name}") as f:
-                total += sum(int(n) for n in re.findall(r"^totals: (\d+)", f.read(), re.M))
-    return total
+    total, files = 0, [f"{place}/tmp/{name}" for name in os.listdir(place + "/tmp") if name.endswith(".out")]
+    for file in files:
+        with open(file) as f:
+            total += sum(int(n) for n in re.findall(r"^totals: (\d+)", f.read(), re.M))
+    return total, {name: of_function(files, function) for name, function in ALWAYS.items()}, len(files)
 
 
 def a_request(bench, more):
-    return (instructions(bench, more, MANY) - instructions(bench, more, FEW)) / (MANY - FEW)
+    for _ in range(5):
+        many, within, processes = instructions(bench, more, MANY)
+        few, _, of_few = instructions(bench, more, FEW)
+        if processes == of_few:  # on a busy machine a process may have been replaced: that is no request's cost
+            return (many - few) / (MANY - FEW), {name: n / MANY for name, n in within.items()}
+    raise SystemExit("processes are replaced in every run: the machine is too busy")
 
 
 def in_instructions(bench):
-    base = a_request(bench, WITHOUT)
-    print(f"  hello without           {base:9.0f} instructions a request, PHP's own included", flush=True)
+    base, always = a_request(bench, WITHOUT)
+    least = base - sum(always.values())
+    print(f"  hello without            {base:9.0f} instructions a request, PHP's own included", flush=True)
+    for name, n in always.items():
+        print(f"    of these for {name:11} {n:9.0f}                             {n / least * 100:+.1f} %", flush=True)
     for name, more in WITH.items():
-        own = a_request(bench, more)
-        print(f"  hello with {name:12}  {own:9.0f} instructions a request   {(own / base - 1) * 100:+.1f} %", flush=True)
+        own = a_request(bench, more)[0]
+        print(f"  hello with {name:13} {own:9.0f} instructions a request      {(own / base - 1) * 100:+.1f} %   "
+              f"beside no ids and metrics either: {(own / least - 1) * 100:+.1f} %", flush=True)
 
 
 def cost(bench):

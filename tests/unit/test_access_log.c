@@ -157,31 +157,79 @@ static const char *json_of(int c, char out[8])
     return out;
 }
 
-/* Every byte at every place of a text, with every alignment of what is before and after it. */
-static void escapes_at_every_place(void **state)
+static const char letters[] = "/bcdefghijklmnopqrstuvwxyz";
+
+/* One line of each form for the path of n letters, in which c is at `at`. */
+static void one_odd_byte(struct request *r, int c, int at, int n)
 {
     static char log_line[ACCESS_LINE_MAX + 1];
-    struct memory_call *call = call_for("GET", "/", "");
-    struct request *r = &call->request;
     char uri[32], escaped[8], expected[128];
+
+    snprintf(uri, sizeof(uri), "%.*s", n, letters);
+    uri[at] = (char)c;
+    r->uri = uri;
+    log_line[access_line_json(r, &facts, STR("null"), log_line)] = '\0';
+    snprintf(expected, sizeof(expected), "\"path\":\"%.*s%s%s\",\"query\":null", at, uri, json_of(c, escaped),
+             uri + at + 1);
+    assert_non_null(strstr(log_line, expected));
+    log_line[access_line_combined(r, &facts, log_line)] = '\0';
+    snprintf(escaped, sizeof(escaped), c < 0x20 || c >= 0x7f || c == '"' || c == '\\' ? "\\x%02X" : "%c",
+             (unsigned)c);
+    snprintf(expected, sizeof(expected), "\"GET %.*s%s%s ", at, uri, escaped, uri + at + 1);
+    assert_non_null(strstr(log_line, expected));
+}
+
+/* Every byte at every place of texts of every length around a word, and of one of several words. */
+static void escapes_at_every_place(void **state)
+{
+    struct memory_call *call = call_for("GET", "/", "");
 
     (void)state;
     for (int c = 1; c < 256; c++) {
-        for (int at = 1; at < 20 && c != '?'; at++) {
-            memcpy(uri, "/bcdefghijklmnopqrst", 21);
-            uri[at] = (char)c;
-            r->uri = uri;
-            log_line[access_line_json(r, &facts, NULL, log_line)] = '\0';
-            snprintf(expected, sizeof(expected), "\"path\":\"%.*s%s%s\",\"query\":null", at, uri,
-                     json_of(c, escaped), uri + at + 1);
-            assert_non_null(strstr(log_line, expected));
-            log_line[access_line_combined(r, &facts, log_line)] = '\0';
-            snprintf(escaped, sizeof(escaped),
-                     c < 0x20 || c >= 0x7f || c == '"' || c == '\\' ? "\\x%02X" : "%c", (unsigned)c);
-            snprintf(expected, sizeof(expected), "\"GET %.*s%s%s ", at, uri, escaped, uri + at + 1);
-            assert_non_null(strstr(log_line, expected));
+        for (int n = 2; n < 26 && c != '?'; n += n < 18 ? 1 : 7) {
+            for (int at = 1; at < n; at++) {
+                one_odd_byte(&call->request, c, at, n);
+            }
         }
     }
+    memory_call_free(call);
+}
+
+/* All of a line, so that nothing of one text is left behind another. */
+static void whole_lines(void **state)
+{
+    static char log_line[ACCESS_LINE_MAX + 1];
+    char service[ACCESS_LINE_SERVICE];
+    struct memory_call *call = call_for("PUT", "/a/b", "q=\xc3\xa4&r=1");
+    struct request *r = &call->request;
+    const struct access_facts took = {.duration_us = 1234056};
+    const char *ts = "{\"ts\":\"2026-01-01T00:00:00.000";
+
+    (void)state;
+    r->status = 404;
+    r->body_sent = UINT64_MAX;
+    r->remote_ip = "2001:db8::1";
+    snprintf(r->trace.id, sizeof(r->trace.id), "id-1");
+    snprintf(r->trace.trace_id, sizeof(r->trace.trace_id), "%032d", 7);
+    snprintf(r->trace.span_id, sizeof(r->trace.span_id), "%016d", 8);
+    request_param(r, STR("REQUEST_URI"), STR("/a/b?q"));
+    request_param(r, STR("HTTP_USER_AGENT"), STR("a\"b"));
+    request_param(r, STR("SSL_PROTOCOL"), STR("TLSv1.3"));
+    size_t n = access_line_service("shop \"1\"", service);
+    log_line[access_line_json(r, &took, (struct str){service, n}, log_line)] = '\0';
+    assert_string_equal(
+        log_line + strlen(ts),
+        "Z\",\"level\":\"info\",\"type\":\"access\",\"msg\":\"PUT /a/b 404\",\"ctx\":{\"service\":"
+        "\"shop \\\"1\\\"\",\"request_id\":\"id-1\",\"trace_id\":\"00000000000000000000000000000007\","
+        "\"span_id\":\"0000000000000008\"},\"data\":{\"method\":\"PUT\",\"path\":\"/a/b\",\"query\":"
+        "\"q=\xc3\xa4&r=1\",\"http\":\"HTTP/"
+        "1.1\",\"status\":404,\"bytes\":18446744073709551615,\"duration_ms\":"
+        "1234.056,\"ip\":\"2001:db8::1\",\"ua\":\"a\\\"b\",\"referer\":null,\"xff\":null,\"tls\":"
+        "\"TLSv1.3\"}}\n");
+    log_line[access_line_combined(r, &took, log_line)] = '\0';
+    assert_memory_equal(log_line, "2001:db8::1 - - [", 17);
+    assert_string_equal(strchr(log_line, ']'), "] \"PUT /a/b?q=\\xC3\\xA4&r=1 HTTP/1.1\" 404 "
+                                               "18446744073709551615 \"-\" \"a\\x22b\"\n");
     memory_call_free(call);
 }
 
@@ -189,6 +237,7 @@ static void long_texts_are_cut(void **state)
 {
     static char log_line[ACCESS_LINE_MAX + 1], text[20000];
     static const char fills[] = {'a', '"', '\x01', '\xc3', '\x80'};
+    char service[ACCESS_LINE_SERVICE];
     struct memory_call *call = call_for("GET", "/", "");
     struct request *r = &call->request;
 
@@ -199,7 +248,9 @@ static void long_texts_are_cut(void **state)
         request_param(r, STR("HTTP_USER_AGENT"), str_of(text));
         request_param(r, STR("HTTP_REFERER"), str_of(text));
         request_param(r, STR("HTTP_X_FORWARDED_FOR"), str_of(text));
-        size_t n = access_line_json(r, &facts, text, log_line);
+        size_t n = access_line_service(text, service);
+        assert_in_range(n, 250, ACCESS_LINE_SERVICE);
+        n = access_line_json(r, &facts, (struct str){service, n}, log_line);
         assert_in_range(n, 5000, ACCESS_LINE_MAX);
         assert_memory_equal(log_line + n - 3, "}}\n", 3);
         n = access_line_combined(r, &facts, log_line);
@@ -260,6 +311,7 @@ int main(void)
         cmocka_unit_test(one_line_a_request),
         cmocka_unit_test(refusals),
         cmocka_unit_test(escapes_at_every_place),
+        cmocka_unit_test(whole_lines),
         cmocka_unit_test(long_texts_are_cut),
         cmocka_unit_test(suppression),
     };

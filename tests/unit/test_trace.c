@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -164,12 +165,39 @@ static void test_begin_starts(void **state)
     assert_string_not_equal(a.id, b.id);
 }
 
+/* Random ids use all sixteen digits at every place, and none comes twice. */
+static void test_random_ids(void **state)
+{
+    (void)state;
+    enum { IDS = 2000 };
+    static struct request_trace traces[IDS];
+    unsigned seen[32] = {0};
+    for (int i = 0; i < IDS; i++) {
+        trace_begin(&traces[i], STR_NONE, STR_NONE, STR_NONE);
+        assert_int_equal(strspn(traces[i].id, "0123456789abcdef"), 32);
+        assert_int_equal(strspn(traces[i].trace_id, "0123456789abcdef"), 32);
+        assert_int_equal(strspn(traces[i].span_id, "0123456789abcdef"), 16);
+        for (int at = 0; at < 32; at++) {
+            char digit[] = {traces[i].trace_id[at], '\0'};
+            seen[at] |= 1U << strtoul(digit, NULL, 16);
+        }
+        for (int other = 0; other < i; other++) {
+            assert_memory_not_equal(traces[i].span_id, traces[other].span_id, 16);
+        }
+    }
+    for (int at = 0; at < 32; at++) {
+        /* one bit of each eight bytes is always set, so that no id is all zeroes */
+        assert_int_equal(seen[at], at % 16 == 0 ? 0xaaaa : 0xffff);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parents),         cmocka_unit_test(test_every_truncation_and_flip),
         cmocka_unit_test(test_states),          cmocka_unit_test(test_state_limits),
         cmocka_unit_test(test_begin_continues), cmocka_unit_test(test_begin_starts),
+        cmocka_unit_test(test_random_ids),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
