@@ -1,0 +1,193 @@
+/* The control loop of an engine process: the supervisor's messages, signals, the pool's events, one tick
+ * every 100 ms. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/log.h"
+#include "engine/supervise/channel.h"
+#include "engine/supervise/process_private.h"
+
+#define TICK_MS          100
+#define INTERRUPT_MAX_US (2 * CLOCK_US_PER_SECOND) /* before the deadline, so that scripts can still end */
+
+static int hand_over_channel; /* constant once there are threads */
+
+static bool hand_over(const struct frontend *frontend, int fd, int kind)
+{
+    return channel_send(hand_over_channel, CHANNEL_HAND_OVER, kind, frontend->name, &fd, 1) == 0;
+}
+
+void process_loop_open(struct process *p)
+{
+    hand_over_channel = p->args->channel;
+    atomic_store(&pool_on_hand_over, hand_over);
+}
+
+static void begin_drain(struct process *p, uint64_t ms)
+{
+    if (p->draining) {
+        return;
+    }
+    uint64_t now = clock_us();
+    uint64_t total = ms * 1000;
+    uint64_t margin = total / 4 < INTERRUPT_MAX_US ? total / 4 : INTERRUPT_MAX_US;
+    p->draining = true;
+    p->deadline_us = now + total;
+    p->interrupt_us = p->deadline_us - margin;
+    for (size_t i = 0; frontends[i]; i++) {
+        if (frontends[i]->drain) {
+            frontends[i]->drain(p->pool);
+        }
+    }
+    pool_drain(p->pool);
+}
+
+/* New descriptors take the numbers of the old ones: whoever writes at this moment writes to one or the other.
+ */
+static void replace_logs(struct process *p, struct channel_message *m)
+{
+    const int old[] = {log_fd(), p->args->access_log_fd, p->args->slow_log_fd};
+    int next = 0;
+    for (int bit = 0; bit < 3; bit++) {
+        if ((m->number & (1 << bit)) == 0 || next >= m->fd_count) {
+            continue;
+        }
+        int fd = m->fds[next++];
+        if (old[bit] > STDERR_FILENO && dup3(fd, old[bit], O_CLOEXEC) < 0) {
+            log_sys(LEVEL_WARNING, "[pool %s] a log could not be re-opened", p->args->pool->name);
+        }
+    }
+    channel_close_fds(m);
+}
+
+static void adopt(struct process *p, struct channel_message *m)
+{
+    for (size_t i = 0; frontends[i] && m->fd_count == 1; i++) {
+        if (frontends[i]->adopt && strcmp(frontends[i]->name, m->text) == 0) {
+            m->fd_count = 0;
+            frontends[i]->adopt(p->pool, m->fds[0], (int)m->number);
+        }
+    }
+}
+
+static void obey(struct process *p, struct channel_message *m)
+{
+    switch (m->type) {
+    case CHANNEL_DRAIN: begin_drain(p, m->number > 0 ? (uint64_t)m->number : p->args->drain_ms); break;
+    case CHANNEL_STOP: p->stopping = true; break;
+    case CHANNEL_LOGS: replace_logs(p, m); break;
+    case CHANNEL_ADOPT: adopt(p, m); break;
+    case CHANNEL_WANT_WARM_LIST: warm_list_send(p); break;
+    default: break;
+    }
+    channel_close_fds(m);
+}
+
+static void hear_supervisor(struct process *p)
+{
+    static struct channel_message message; /* the one control thread's; too large for a comfortable stack */
+    int rc;
+    while ((rc = channel_receive(p->args->channel, &message)) > 0) {
+        obey(p, &message);
+    }
+    if (rc < 0 && !p->orphan) {
+        p->orphan = true;
+        atomic_store(&pool_on_hand_over, NULL);
+        log_write(p->draining ? LEVEL_DEBUG : LEVEL_ERROR, __func__, __LINE__,
+                  "[pool %s] the supervisor is gone; engine process %d finishes what it runs and ends",
+                  p->args->pool->name, (int)getpid());
+        begin_drain(p, p->args->drain_ms);
+    }
+}
+
+static void hear_signals(struct process *p)
+{
+    struct process_signals found = process_signals_look();
+    if (found.term) {
+        p->stopping = true;
+    }
+    if (found.quit) {
+        begin_drain(p, p->args->drain_ms);
+    }
+}
+
+static void tell_swap(struct process *p)
+{
+    const char *why = p->draining ? NULL : pool_swap_reason(p->pool);
+    if (why && why != p->swap_said && channel_send(p->args->channel, CHANNEL_SWAP, 0, why, NULL, 0) == 0) {
+        p->swap_said = why;
+    }
+}
+
+/* Said once all that could take new work knows of the drain. If a thread of this process is stuck, for
+ * example on a lock that a crash has taken along, it is never said, and the supervisor does not wait. */
+static void tell_heard(struct process *p)
+{
+    for (size_t i = 0; frontends[i]; i++) {
+        if (frontends[i]->drain_heard && !frontends[i]->drain_heard(p->pool)) {
+            return;
+        }
+    }
+    p->heard = channel_send(p->args->channel, CHANNEL_DRAINING, 0, NULL, NULL, 0) == 0;
+}
+
+static void tick(struct process *p)
+{
+    uint64_t now = clock_us();
+    pool_tick(p->pool);
+    tell_swap(p);
+    if (now >= p->second_us) {
+        p->second_us = now + CLOCK_US_PER_SECOND;
+        for (size_t i = 0; frontends[i]; i++) {
+            if (frontends[i]->tick) {
+                frontends[i]->tick(p->pool);
+            }
+        }
+    }
+    if (p->draining && !p->heard && !p->orphan) {
+        tell_heard(p);
+    }
+    if (p->draining && !p->interrupted && now >= p->interrupt_us) {
+        p->interrupted = true;
+        pool_interrupt_all(p->pool);
+    }
+}
+
+bool process_is_drained(struct process *p)
+{
+    bool drained = p->draining;
+    for (size_t i = 0; p->draining && frontends[i]; i++) { /* each is asked: they act on it */
+        drained &= !frontends[i]->drained || frontends[i]->drained(p->pool);
+    }
+    return drained && pool_idle(p->pool);
+}
+
+void process_loop(struct process *p)
+{
+    struct pollfd fds[3] = {{.fd = p->args->channel, .events = POLLIN},
+                            {.fd = pool_event_fd(p->pool), .events = POLLIN},
+                            {.fd = p->wake_fd, .events = POLLIN}};
+    while (!p->stopping && !process_is_drained(p)) {
+        if (poll(fds, 3, TICK_MS) < 0 && errno != EINTR) {
+            log_sys(LEVEL_ERROR, "[pool %s] poll", p->args->pool->name);
+        }
+        if (fds[0].revents) {
+            hear_supervisor(p);
+        }
+        if (p->orphan) {
+            fds[0].fd = -1;
+        }
+        if (fds[2].revents) {
+            hear_signals(p);
+        }
+        tick(p);
+        if (p->orphan && clock_us() >= p->deadline_us) {
+            break;
+        }
+    }
+}

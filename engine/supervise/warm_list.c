@@ -1,0 +1,50 @@
+/* What an engine process compiled, its successor compiles before it is ready: the list goes from the one
+ * through the supervisor to the other, as a file in memory. */
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine/supervise/channel.h"
+#include "engine/supervise/process_private.h"
+
+#define BUDGET_MS 5000
+#define LIST_MAX  (4u << 20)
+
+void warm_list_use(struct process *p)
+{
+    struct stat st;
+    int fd = p->args->warm_fd;
+    if (fd < 0) {
+        return;
+    }
+    if (p->executor->warm && fstat(fd, &st) == 0 && st.st_size > 0 && st.st_size <= (off_t)LIST_MAX) {
+        size_t n = (size_t)st.st_size;
+        char *list = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (list != MAP_FAILED) {
+            p->executor->warm(list, n, BUDGET_MS);
+            munmap(list, n);
+        }
+    }
+    close(fd);
+}
+
+void warm_list_send(struct process *p)
+{
+    char *list = p->executor->warm_list ? malloc(LIST_MAX) : NULL;
+    size_t n = list ? p->executor->warm_list(list, LIST_MAX) : 0;
+    int fd = n > 0 ? memfd_create("warm-list", MFD_CLOEXEC) : -1;
+    size_t done = 0;
+    while (fd >= 0 && done < n) {
+        ssize_t w = write(fd, list + done, n - done);
+        if (w <= 0) {
+            break;
+        }
+        done += (size_t)w;
+    }
+    channel_send(p->args->channel, CHANNEL_WARM_LIST, (int64_t)done, NULL, &fd, fd >= 0 && done == n ? 1 : 0);
+    if (fd >= 0) {
+        close(fd);
+    }
+    free(list);
+}
