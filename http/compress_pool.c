@@ -1,7 +1,7 @@
-/* Compressed forms of static files are made once, on one low-priority thread behind a bounded queue, and kept
- * with the file in the cache. Because it happens once, it is done more thoroughly than for a response of PHP.
- * The thread starts with the first wish. The pool's lock guards its queue; a queued file is held by a
- * reference. */
+/* Helper threads. See the header. One lock for everything: a task is tens of kilobytes of work, a lock a
+ * moment. */
+#include "http/compress_pool.h"
+
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -9,155 +9,158 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "http/compress_pool.h"
-#include "http/http_settings.h"
+#define THREADS_MAX 32
+#define FILES_MAX   64  /* that wait */
+#define ANSWERS_MAX 128 /* at a time: brotli of level 4 takes up to 4 MB, gzip a quarter of one */
 
-#define QUEUE_SIZE   64
-#define SOURCE_MAX   (8u << 20) /* larger files are sent as they are */
-#define THOROUGH_MAX (1u << 20) /* up to here at THOROUGH levels */
-#define PIECE        65536
-
-struct job {
-    struct file *file;
-    enum coding coding;
+struct lane {
+    struct compress_pool *pool;
+    int nice;
+    unsigned limit, max; /* tasks that may wait, threads */
+    pthread_cond_t wake;
+    struct compress_task *first, *last;
+    unsigned count, idle, started;
+    pthread_t threads[THREADS_MAX];
 };
 
 struct compress_pool {
-    const struct http_settings *settings;
-    struct file_cache *cache;
-    pthread_mutex_t lock; /* guards all below */
-    pthread_cond_t wake;
-    struct job queue[QUEUE_SIZE];
-    unsigned head, count;
-    bool started, stopping;
-    pthread_t thread;
+    pthread_mutex_t lock; /* guards everything */
+    struct lane lanes[2];
+    unsigned answers;
+    bool stopping;
 };
 
-struct compress_pool *compress_pool_create(const struct http_settings *settings, struct file_cache *cache)
+static void init_lane(struct compress_pool *pool, enum compress_lane which, unsigned threads, unsigned limit,
+                      int nice)
 {
-    struct compress_pool *pool = calloc(1, sizeof(*pool));
-    if (pool != NULL) {
-        pool->settings = settings;
-        pool->cache = cache;
+    struct lane *lane = &pool->lanes[which];
+    lane->pool = pool;
+    lane->nice = nice;
+    lane->limit = limit;
+    lane->max = threads < THREADS_MAX ? threads : THREADS_MAX;
+    pthread_cond_init(&lane->wake, NULL);
+}
+
+struct compress_pool *compress_pool_create(unsigned answer_threads)
+{
+    struct compress_pool *pool = calloc(1, sizeof *pool);
+    if (pool) {
         pthread_mutex_init(&pool->lock, NULL);
-        pthread_cond_init(&pool->wake, NULL);
+        init_lane(pool, COMPRESS_ANSWERS, answer_threads, ANSWERS_MAX, 0);
+        init_lane(pool, COMPRESS_FILES, 1, FILES_MAX, 10);
     }
     return pool;
 }
 
-static int level_for(const struct http_settings *settings, enum coding coding, uint64_t size)
+static struct compress_task *take(struct lane *lane)
 {
-    static const int thorough[] = {[CODING_GZIP] = 9, [CODING_BROTLI] = 9, [CODING_ZSTD] = 15};
-    int level = compress_level(settings, coding);
-    return size <= THOROUGH_MAX && level < thorough[coding] ? thorough[coding] : level;
-}
-
-/* The whole file through the compressor. False: it could not be read, or it became too large to be worth it.
- */
-static bool compress_form(const struct file_form *source, struct compressor *c, struct buf *out)
-{
-    char piece[PIECE];
-    uint64_t at = 0;
-    while (at < source->n) {
-        size_t n = source->n - at < PIECE ? (size_t)(source->n - at) : PIECE;
-        const char *p = source->data != NULL ? source->data + at : piece;
-        if (source->data == NULL && !file_read(source->fd, piece, n, (off_t)at)) {
-            return false;
-        }
-        at += n;
-        if (compressor_run(c, p, n, at == source->n ? COMPRESS_END : COMPRESS_MORE, out) != 0) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static void make(struct compress_pool *pool, struct job job)
-{
-    const struct file_form *source = &job.file->identity;
-    struct buf out = {.limit = (size_t)(source->n - source->n / 20)}; /* below 5 % it is not worth it */
-    int level = level_for(pool->settings, job.coding, source->n);
-    struct compressor *c = compressor_create(job.coding, level);
-    bool made = c != NULL && compress_form(source, c, &out) && !out.failed;
-    compressor_destroy(c);
-    if (!made) {
-        buf_free(&out);
-        file_cache_add_form(pool->cache, job.file, job.coding, NULL, 0);
-        return;
-    }
-    char *fitted = realloc(out.p, out.n);
-    file_cache_add_form(pool->cache, job.file, job.coding, fitted != NULL ? fitted : out.p, out.n);
+    struct compress_task *task = lane->first;
+    lane->first = task->next;
+    lane->last = lane->first ? lane->last : NULL;
+    lane->count--;
+    return task;
 }
 
 static void *helper(void *arg)
 {
-    struct compress_pool *pool = arg;
-    setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 10); /* Linux: of this thread */
+    struct lane *lane = arg;
+    struct compress_pool *pool = lane->pool;
+    pthread_setname_np(pthread_self(), "http-compress");
+    setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), lane->nice); /* Linux: of this thread */
     pthread_mutex_lock(&pool->lock);
     while (!pool->stopping) {
-        if (pool->count == 0) {
-            pthread_cond_wait(&pool->wake, &pool->lock);
+        if (!lane->first) {
+            lane->idle++;
+            pthread_cond_wait(&lane->wake, &pool->lock);
+            lane->idle--;
             continue;
         }
-        struct job job = pool->queue[pool->head];
-        pool->head = (pool->head + 1) % QUEUE_SIZE;
-        pool->count--;
+        struct compress_task *task = take(lane);
         pthread_mutex_unlock(&pool->lock);
-        make(pool, job);
-        file_release(job.file);
+        task->run(task);
         pthread_mutex_lock(&pool->lock);
     }
     pthread_mutex_unlock(&pool->lock);
     return NULL;
 }
 
-/* Lock held. Signals belong to other threads. */
-static bool start(struct compress_pool *pool)
+/* Lock held. Starts a thread if no idle one is left for one task more; false: the lane has none at all.
+ * Signals belong to other threads. */
+static bool staffed(struct lane *lane)
 {
     sigset_t all, before;
+    if (lane->started > 0 && (lane->count < lane->idle || lane->started == lane->max)) {
+        return true;
+    }
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    pool->started = pthread_create(&pool->thread, NULL, helper, pool) == 0;
+    bool made = pthread_create(&lane->threads[lane->started], NULL, helper, lane) == 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return pool->started;
+    lane->started += made;
+    return lane->started > 0;
 }
 
-void compress_pool_ask(struct compress_pool *pool, struct file *file, enum coding coding)
+bool compress_pool_add(struct compress_pool *pool, enum compress_lane which, struct compress_task *task)
 {
-    if (file->identity.n == 0 || file->identity.n > SOURCE_MAX || !atomic_load(&file->kept) ||
-        atomic_load(&file->asked[coding]) || atomic_exchange(&file->asked[coding], true)) {
-        return;
-    }
+    struct lane *lane = &pool->lanes[which];
     pthread_mutex_lock(&pool->lock);
-    bool taken = pool->count < QUEUE_SIZE && !pool->stopping && (pool->started || start(pool));
+    bool taken = !pool->stopping && lane->count < lane->limit && staffed(lane);
     if (taken) {
-        atomic_fetch_add(&file->references, 1);
-        pool->queue[(pool->head + pool->count++) % QUEUE_SIZE] = (struct job){file, coding};
-        pthread_cond_signal(&pool->wake);
-    } else {
-        atomic_store(&file->asked[coding], false); /* the next request may try again */
+        task->next = NULL;
+        *(lane->first ? &lane->last->next : &lane->first) = task;
+        lane->last = task;
+        lane->count++;
+        pthread_cond_signal(&lane->wake);
     }
     pthread_mutex_unlock(&pool->lock);
+    return taken;
+}
+
+bool compress_pool_enter(struct compress_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    bool room = !pool->stopping && pool->answers < ANSWERS_MAX && staffed(&pool->lanes[COMPRESS_ANSWERS]);
+    pool->answers += room;
+    pthread_mutex_unlock(&pool->lock);
+    return room;
+}
+
+void compress_pool_leave(struct compress_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    pool->answers--;
+    pthread_mutex_unlock(&pool->lock);
+}
+
+void compress_pool_stop(struct compress_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    pool->stopping = true; /* no thread starts from here on */
+    for (int i = 0; i < 2; i++) {
+        pthread_cond_broadcast(&pool->lanes[i].wake);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    for (int i = 0; i < 2; i++) {
+        struct lane *lane = &pool->lanes[i];
+        for (; lane->started > 0; lane->started--) {
+            pthread_join(lane->threads[lane->started - 1], NULL);
+        }
+        while (lane->first) {
+            struct compress_task *task = take(lane);
+            task->forget(task);
+        }
+    }
 }
 
 void compress_pool_destroy(struct compress_pool *pool)
 {
-    if (pool == NULL) {
+    if (!pool) {
         return;
     }
-    pthread_mutex_lock(&pool->lock);
-    pool->stopping = true;
-    bool started = pool->started;
-    pthread_cond_signal(&pool->wake);
-    pthread_mutex_unlock(&pool->lock);
-    if (started) {
-        pthread_join(pool->thread, NULL);
+    compress_pool_stop(pool);
+    for (int i = 0; i < 2; i++) {
+        pthread_cond_destroy(&pool->lanes[i].wake);
     }
-    for (; pool->count > 0; pool->count--) {
-        file_release(pool->queue[pool->head].file);
-        pool->head = (pool->head + 1) % QUEUE_SIZE;
-    }
-    pthread_cond_destroy(&pool->wake);
     pthread_mutex_destroy(&pool->lock);
     free(pool);
 }

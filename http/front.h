@@ -13,6 +13,7 @@
 
 enum { LISTENER_PLAIN, LISTENER_TLS, LISTENER_INTERNAL };
 
+struct compress_pool;
 struct loop;
 
 struct http_front {
@@ -25,6 +26,7 @@ struct http_front {
     struct rate_limit *rate;       /* NULL: no limit */
     struct tls_context *tls;       /* NULL: no TLS listener */
     const struct listener *listeners;
+    struct compress_pool *compressors;
     struct internal *internal; /* NULL: no internal listener */
     struct loop **loops;
     int loop_count;

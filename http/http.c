@@ -12,6 +12,7 @@
 #include "engine/base/log.h"
 #include "engine/base/must.h"
 #include "http/claims.h"
+#include "http/compress_pool.h"
 #include "http/front.h"
 #include "http/internal.h"
 #include "http/limits.h"
@@ -90,9 +91,12 @@ static int http_check(const struct config *config, struct pool_conf *pool)
     if (names_address(pool) && !s->document_root) {
         return complain(pool, "http.listen needs http.document_root");
     }
-    if (s->document_root && !pool->s.chroot && (stat(s->document_root, &st) != 0 || !S_ISDIR(st.st_mode))) {
-        log_alert("[pool %s] http.document_root = %s is not a directory", pool->name, s->document_root);
-        return -1;
+    if (s->document_root && !pool->s.chroot) {
+        int bad = stat(s->document_root, &st) != 0 ? errno : S_ISDIR(st.st_mode) ? 0 : ENOTDIR;
+        if (bad) {
+            log_alert("[pool %s] http.document_root = %s: %s", pool->name, s->document_root, strerror(bad));
+            return -1;
+        }
     }
     if (s->trusted_proxies) {
         struct cidr_list *list = cidr_list_parse(s->trusted_proxies, error, sizeof error);
@@ -175,8 +179,12 @@ static int loop_count(const struct http_settings *s)
     return cpus < 4 ? 1 : cpus > 32 ? 16 : (int)(cpus / 2);
 }
 
+/* The loops' threads have ended. */
 static void front_destroy(struct http_front *front)
 {
+    if (front->compressors) {
+        compress_pool_stop(front->compressors); /* before anything that its tasks use */
+    }
     for (int i = 0; i < front->loop_count; i++) {
         if (front->loops[i]) {
             loop_destroy(front->loops[i]);
@@ -184,6 +192,7 @@ static void front_destroy(struct http_front *front)
     }
     free(front->loops);
     sites_destroy(front->sites);
+    compress_pool_destroy(front->compressors);
     if (front->trusted) {
         cidr_list_free(front->trusted);
     }
@@ -204,7 +213,11 @@ static int make_parts(struct http_front *front)
 {
     const struct http_settings *s = front->settings;
     char error[512] = "";
-    front->sites = sites_create(front->conf);
+    front->compressors = compress_pool_create(2 * (unsigned)loop_count(s)); /* as many as CPUs */
+    if (!front->compressors) {
+        return complain(front->conf, "out of memory");
+    }
+    front->sites = sites_create(front->conf, front->compressors);
     if (!front->sites) {
         return -1;
     }

@@ -45,6 +45,7 @@ struct path_rule {
 
 struct sites {
     const struct pool_conf *pool;
+    struct compress_pool *compressors;
     struct http_site *main;
     struct host_rule *hosts;
     struct path_rule *paths;
@@ -75,14 +76,14 @@ static void site_destroy(struct http_site *site)
     }
 }
 
-static struct http_site *site_create(const struct pool_conf *pool)
+static struct http_site *site_create(const struct pool_conf *pool, struct compress_pool *compressors)
 {
     const struct http_settings *s = settings_of(pool);
     struct http_site *site = xcalloc(1, sizeof *site);
     site->conf = pool;
     site->settings = s;
     site->router = router_create(s, pool->s.limit_extensions);
-    site->files = static_files_create(s);
+    site->files = static_files_create(s, compressors);
     site->pages = error_pages_load(s->error_pages_dir);
     if (s->security_headers) {
         security_headers_init(&site->security, s);
@@ -131,6 +132,7 @@ static struct upstream_target *add_pool_target(struct sites *sites, const struct
     if (target) {
         int64_t capacity = settings_of(pool)->queue_capacity;
         target->keep_alive = true; /* idle connections hold no worker of ours */
+        target->ours = true;
         target->wait_us = pool_wait_us(pool);
         target->capacity = capacity ? capacity : pool->s.max_children * 100;
     }
@@ -175,7 +177,7 @@ static struct http_site *add_host_rule(struct sites *sites, const struct pool_co
     while (*last) {
         last = &(*last)->next;
     }
-    struct http_site *site = site_create(pool);
+    struct http_site *site = site_create(pool, sites->compressors);
     if (site) {
         *last = xcalloc(1, sizeof **last);
         **last = (struct host_rule){.site = site, .target = target};
@@ -195,7 +197,7 @@ static int add_routes(struct sites *sites, const struct pool_conf *pool, struct 
     if (pool == sites->pool || !given(s->document_root)) {
         return 0;
     }
-    rule->site = site_create(pool);
+    rule->site = site_create(pool, sites->compressors);
     return rule->site ? 0 : -1;
 }
 
@@ -242,11 +244,12 @@ void sites_destroy(struct sites *sites)
     free(sites);
 }
 
-struct sites *sites_create(const struct pool_conf *pool)
+struct sites *sites_create(const struct pool_conf *pool, struct compress_pool *compressors)
 {
     struct sites *sites = xcalloc(1, sizeof *sites);
     sites->pool = pool;
-    sites->main = site_create(pool);
+    sites->compressors = compressors;
+    sites->main = site_create(pool, sites->compressors);
     bool bad = !sites->main || add_upstreams(sites, sites->main) != 0;
     for (const struct pool_conf *p = settings_of(pool)->config->pools; !bad && p; p = p->next) {
         bad = (p == pool || claims_on(p, pool)) && add_pool(sites, p) != 0;

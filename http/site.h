@@ -13,6 +13,7 @@
 #include "http/http_settings.h"
 #include "http/security_headers.h"
 
+struct compress_pool;
 struct upstream_target;
 
 /* One document root with its settings. */
@@ -33,7 +34,8 @@ struct site_choice {
 
 struct sites;
 
-struct sites *sites_create(const struct pool_conf *pool); /* NULL: reported */
+/* compressors: for static files. NULL: reported. */
+struct sites *sites_create(const struct pool_conf *pool, struct compress_pool *compressors);
 void sites_destroy(struct sites *sites);
 const struct http_site *sites_main(const struct sites *sites); /* the listener's own pool */
 /* host: as the client is taken to have asked for it. */

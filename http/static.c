@@ -8,7 +8,7 @@
 #include <sys/random.h>
 
 #include "engine/base/clock.h"
-#include "http/compress_pool.h"
+#include "http/compress_file.h"
 #include "http/conditional.h"
 #include "http/http_settings.h"
 #include "http/range.h"
@@ -19,7 +19,7 @@
 struct static_files {
     const struct http_settings *settings;
     struct file_cache *cache;
-    struct compress_pool *pool;
+    struct compress_pool *compressors;
     char cache_control[48]; /* empty: http.static_cache_ttl = off */
     size_t cache_control_n;
     char boundary[BOUNDARY_N + 1]; /* of multipart/byteranges; random, so that no file contains it */
@@ -38,21 +38,22 @@ static void make_boundary(char out[BOUNDARY_N + 1])
     }
 }
 
-struct static_files *static_files_create(const struct http_settings *settings)
+struct static_files *static_files_create(const struct http_settings *settings,
+                                         struct compress_pool *compressors)
 {
     struct static_files *s = calloc(1, sizeof(*s));
     if (s == NULL) {
         return NULL;
     }
     s->settings = settings;
+    s->compressors = compressors;
     if (settings->static_cache_ttl > 0) {
         s->cache_control_n = (size_t)snprintf(s->cache_control, sizeof(s->cache_control),
                                               "public, max-age=%lld", (long long)settings->static_cache_ttl);
     }
     make_boundary(s->boundary);
     s->cache = file_cache_create(settings);
-    s->pool = s->cache != NULL ? compress_pool_create(settings, s->cache) : NULL;
-    if (s->pool == NULL) {
+    if (s->cache == NULL) {
         static_files_destroy(s);
         return NULL;
     }
@@ -62,7 +63,6 @@ struct static_files *static_files_create(const struct http_settings *settings)
 void static_files_destroy(struct static_files *s)
 {
     if (s != NULL) {
-        compress_pool_destroy(s->pool);
         file_cache_destroy(s->cache);
         free(s);
     }
@@ -239,7 +239,7 @@ static const struct file_form *choose_form(struct static_files *s, struct file *
     }
     if (atomic_load(&file->forms[*coding]) == NULL &&
         file->identity.n >= (uint64_t)s->settings->compress_min) {
-        compress_pool_ask(s->pool, file, *coding);
+        compress_file_ask(s->compressors, s->settings, s->cache, file, *coding);
     }
     int weights[FILE_CODINGS];
     compress_weights(accept, weights);

@@ -17,6 +17,7 @@ struct upstream_target {
     const char *name; /* for logs */
     struct sock_address address;
     bool keep_alive;
+    bool ours;        /* a pool of this server: it may be asked for what FastCGI does not have */
     uint64_t wait_us; /* longest silence before and in a response */
     int64_t capacity; /* requests at a time, of all loops */
     _Atomic int64_t active;
@@ -29,7 +30,7 @@ struct upstream_target {
 int upstream_submit(struct exchange *x);
 /* Nobody waits for the answer any more. */
 void upstream_abort(struct exchange *x);
-/* The client has taken some of the answer: there may be room for more. */
+/* The client or a helper has taken some of the answer: there may be room for more. */
 void upstream_resume(struct exchange *x);
 void upstream_sweep(struct loop *loop); /* deadlines */
 void upstream_close_all(struct loop *loop);

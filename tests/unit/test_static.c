@@ -16,6 +16,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "http/compress_pool.h"
 #include "http/file_cache.h"
 #include "http/http_settings.h"
 #include "http/mime.h"
@@ -29,6 +30,22 @@ static const struct http_settings usual = {.compression = true,
                                            .zstd_level = 3,
                                            .static_cache_ttl = 86400,
                                            .static_memory = 8 << 20};
+
+static struct compress_pool *compressors;
+
+static struct static_files *open_files(const struct http_settings *settings)
+{
+    compressors = compress_pool_create(1);
+    assert_non_null(compressors);
+    return static_files_create(settings, compressors);
+}
+
+static void close_files(struct static_files *s)
+{
+    compress_pool_stop(compressors);
+    static_files_destroy(s);
+    compress_pool_destroy(compressors);
+}
 
 static int make_dir(void **state)
 {
@@ -139,7 +156,7 @@ static void ask(struct static_files *s, const char *method, struct str path, con
 static void test_plain(void **state)
 {
     (void)state;
-    struct static_files *s = static_files_create(&usual);
+    struct static_files *s = open_files(&usual);
     struct got got;
     struct str path = file_of("a.css", 10, 100);
     ask(s, "GET", path, "", &got);
@@ -170,20 +187,20 @@ static void test_plain(void **state)
     assert_int_equal(got.status, 404);
     ask(s, "GET", str_of(dir), "", &got);
     assert_true(got.status == 403 || got.status == 404);
-    static_files_destroy(s);
+    close_files(s);
     struct http_settings off = usual;
     off.static_cache_ttl = 0;
-    s = static_files_create(&off);
+    s = open_files(&off);
     ask(s, "GET", file_of("a.css", 10, 100), "", &got);
     assert_string_equal(field_of(&got, "Cache-Control"), "");
     assert_string_equal(field_of(&got, "Expires"), "");
-    static_files_destroy(s);
+    close_files(s);
 }
 
 static void test_conditions(void **state)
 {
     (void)state;
-    struct static_files *s = static_files_create(&usual);
+    struct static_files *s = open_files(&usual);
     struct got got;
     char fields[256], etag[64];
     struct str path = file_of("b.txt", 1000, 100);
@@ -205,13 +222,13 @@ static void test_conditions(void **state)
     ask(s, "GET", path, "If-Range: \"x\"\nRange: bytes=1-2", &got);
     assert_int_equal(got.status, 200);
     assert_int_equal(got.body_n, 1000);
-    static_files_destroy(s);
+    close_files(s);
 }
 
 static void test_ranges(void **state)
 {
     (void)state;
-    struct static_files *s = static_files_create(&usual);
+    struct static_files *s = open_files(&usual);
     struct got got;
     struct str path = file_of("c.txt", 1000, 100);
     ask(s, "GET", path, "Range: bytes=10-14\nAccept-Encoding: br", &got);
@@ -240,14 +257,14 @@ static void test_ranges(void **state)
         type + 31, type + 31, type + 31);
     assert_int_equal(got.body_n, strlen(expected));
     assert_memory_equal(got.body, expected, got.body_n);
-    static_files_destroy(s);
+    close_files(s);
 }
 
 /* The first answer is plain, a later one compressed by the helper; each coding has its own ETag. */
 static void test_codings(void **state)
 {
     (void)state;
-    struct static_files *s = static_files_create(&usual);
+    struct static_files *s = open_files(&usual);
     struct got got;
     char plain[64];
     struct str path = file_of("d.js", 20000, 100);
@@ -275,13 +292,13 @@ static void test_codings(void **state)
     assert_int_equal(got.body_n, 20000);
     ask(s, "GET", file_of("e.png", 20000, 100), "Accept-Encoding: br", &got);
     assert_string_equal(field_of(&got, "Vary"), "");
-    static_files_destroy(s);
+    close_files(s);
 }
 
 static void test_siblings(void **state)
 {
     (void)state;
-    struct static_files *s = static_files_create(&usual);
+    struct static_files *s = open_files(&usual);
     struct got got;
     file_of("f.css.gz", 7, 100);
     file_of("f.css.br", 5, 100000); /* left over: older than the file */
@@ -293,21 +310,21 @@ static void test_siblings(void **state)
     ask(s, "GET", path, "", &got);
     assert_int_equal(got.body_n, 100);
     assert_string_equal(field_of(&got, "Vary"), "Accept-Encoding");
-    static_files_destroy(s);
+    close_files(s);
     /* a sibling that is a link elsewhere is not sent */
     char link[PATH_MAX + 32];
     snprintf(link, sizeof(link), "%s/g.css.gz", dir);
     assert_int_equal(symlink("/etc/passwd", link), 0);
-    s = static_files_create(&usual);
+    s = open_files(&usual);
     ask(s, "GET", file_of("g.css", 100, 100), "Accept-Encoding: gzip", &got);
     assert_string_equal(field_of(&got, "Content-Encoding"), "");
-    static_files_destroy(s);
+    close_files(s);
 }
 
 static void test_change(void **state)
 {
     (void)state;
-    struct static_files *s = static_files_create(&usual);
+    struct static_files *s = open_files(&usual);
     struct got got;
     char etag[64];
     struct str path = file_of("h.txt", 100, 100);
@@ -336,7 +353,7 @@ static void test_change(void **state)
     fclose(file);
     ask(s, "GET", path, "", &got);
     assert_int_equal(got.body_n, 3);
-    static_files_destroy(s);
+    close_files(s);
 }
 
 static int open_descriptors(void)
@@ -355,7 +372,7 @@ static void test_bounds(void **state)
     struct http_settings small = usual;
     small.static_memory = 0;
     int before = open_descriptors();
-    struct static_files *s = static_files_create(&small);
+    struct static_files *s = open_files(&small);
     struct got got;
     for (int i = 0; i < 700; i++) {
         char name[32];
@@ -364,14 +381,14 @@ static void test_bounds(void **state)
         assert_int_equal(got.body_n, 10);
     }
     assert_true(open_descriptors() <= before + 512);
-    static_files_destroy(s);
+    close_files(s);
     assert_int_equal(open_descriptors(), before);
     small.static_memory = 64 << 10;
-    s = static_files_create(&small);
+    s = open_files(&small);
     ask(s, "GET", file_of("large.png", 60000, 100), "", &got);
     assert_false(got.from_memory);
     assert_int_equal(got.body_n, 60000);
-    static_files_destroy(s);
+    close_files(s);
     assert_int_equal(open_descriptors(), before);
 }
 
@@ -396,7 +413,7 @@ static void *ask_many(void *arg)
 static void test_threads(void **state)
 {
     (void)state;
-    struct hammer h = {.files = static_files_create(&usual)};
+    struct hammer h = {.files = open_files(&usual)};
     for (int i = 0; i < 4; i++) {
         char name[32];
         snprintf(name, sizeof(name), "t%d.js", i);
@@ -410,7 +427,7 @@ static void test_threads(void **state)
         pthread_join(threads[i], NULL);
     }
     assert_int_equal(h.bad, 0);
-    static_files_destroy(h.files);
+    close_files(h.files);
 }
 
 static void test_mime(void **state)
