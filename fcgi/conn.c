@@ -295,7 +295,7 @@ static void lend(struct fcgi_conn *c, struct fcgi_exchange *x)
     x->conn = c;
     x->id = c->screen.id;
     x->keep = c->screen.keep;
-    x->aborted = x->broken = x->written = x->has_message = false;
+    x->aborted = x->broken = x->written = x->has_message = x->may_hint = x->hinted = false;
     x->looked_us = 0;
     atomic_store(&x->fd, c->wait.fd);
     body_begin(&x->body);

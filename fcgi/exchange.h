@@ -24,6 +24,8 @@ struct fcgi_exchange {
     bool aborted;       /* FCGI_ABORT_REQUEST came: the script's output goes nowhere, END_REQUEST does */
     bool broken;        /* the connection cannot be written any more */
     bool written;       /* something of the response has left */
+    bool may_hint;      /* the peer understands interim heads: another process of ours that said so */
+    bool hinted;        /* all that has left are interim heads */
     bool has_message;   /* something went to STDERR */
     uint64_t looked_us; /* when the peer was last looked after */
 

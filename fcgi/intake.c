@@ -88,6 +88,19 @@ static int take_params(struct request *r, char **envp)
     return 0;
 }
 
+/* FastCGI has no interim answers. http/upstream_request.c says with this variable, which is no script's
+ * business, that it takes them. */
+static int take_hint_offer(struct fcgi_exchange *x)
+{
+    static const struct str name = {"TOKIO_INTERIM", 13};
+
+    if (x->conn->kind != FCGI_INTERNAL) {
+        return 0;
+    }
+    x->may_hint = script_get(&x->request, name) != NULL;
+    return script_set(&x->request, name, NULL);
+}
+
 int intake_request(struct fcgi_exchange *x)
 {
     struct fcgi_conn *c = x->conn;
@@ -99,7 +112,7 @@ int intake_request(struct fcgi_exchange *x)
     r->proto = 1000; /* what php-fpm tells PHP whatever the client speaks: redirects of POST stay 302 */
     r->keep_alive = x->keep;
     r->remote_ip = arena_dup(x->arena, c->ip, strlen(c->ip));
-    if (!r->remote_ip || take_params(r, x->fcgx.envp) < 0) {
+    if (!r->remote_ip || take_params(r, x->fcgx.envp) < 0 || take_hint_offer(x) < 0) {
         return -1;
     }
     r->content_length = intake_length(script_get(r, STR("CONTENT_LENGTH")));

@@ -278,6 +278,7 @@ static int reply_send_head(struct request *r, const struct response_head *head)
     bool have_status = n > 0;
     int result = n ? put_line(x, line, n) : 0;
 
+    x->hinted = false;
     for (size_t i = 0; i < head->count && result == 0; i++) {
         const struct header_line *h = &head->lines[i];
         bool is_status = is_named(h, STR("Status"));
@@ -292,6 +293,28 @@ static int reply_send_head(struct request *r, const struct response_head *head)
         result = put_ids(x, r, head);
     }
     return result == 0 && put_out(x, "\r\n", 2) == 0 && !is_gone(x) ? 0 : -1;
+}
+
+/* An interim head goes in front of the answer's, in the same form and at once. Only http/upstream_answer.c,
+ * which has asked for it, could tell the two apart. */
+static int reply_send_interim(struct request *r, const struct response_head *head)
+{
+    struct fcgi_exchange *x = exchange_of(r);
+    char line[64];
+    int n = snprintf(line, sizeof(line), "Status: %d Interim", head->status);
+
+    if (!x->may_hint || head->status == 101) {
+        return 0;
+    }
+    x->hinted |= !x->written;
+    int result = put_line(x, line, (size_t)n);
+    for (size_t i = 0; i < head->count && result == 0; i++) {
+        if (is_named(&head->lines[i], STR("Link"))) { /* what http/reply_head.c passes on */
+            result = put_line(x, head->lines[i].text, head->lines[i].len);
+        }
+    }
+    return result == 0 && put_out(x, "\r\n", 2) == 0 && flush_stream(x, x->fcgx.out) == 0 && !is_gone(x) ? 0
+                                                                                                         : -1;
 }
 
 /* -- the rest ------------------------------------------------------------------------------------------ */
@@ -429,7 +452,7 @@ static void reply_abandon(struct request *r, int status, bool locked)
     struct fcgi_conn *c = x->conn;
 
     give_back(x);
-    if (x->written) {
+    if (x->written && !x->hinted) {
         shutdown(fd, SHUT_RDWR);
         conn_close(c, "its worker was lost in the middle of a response");
         return;
@@ -441,6 +464,7 @@ static void reply_abandon(struct request *r, int status, bool locked)
 const struct request_io fcgi_request_io = {
     .read_body = reply_read_body,
     .send_head = reply_send_head,
+    .send_interim = reply_send_interim,
     .write = reply_write,
     .flush = reply_flush,
     .finish = reply_finish,
