@@ -4,7 +4,8 @@
  * and the worker's, from pool_submit() until done(). Whoever lets go last gives the exchange back to its
  * loop. The loop side touches the fields marked L, the worker side those marked W; a field marked LW belongs
  * to the loop until the request is submitted, and to the worker afterwards. The control thread takes the
- * worker's place when a worker is lost or the queue wait is over.
+ * worker's place when a worker is lost or the queue wait is over; for a request that another process runs it
+ * is the loop, and for answers that are compressed on their way a helper thread (relay.h).
  *
  * The descriptor of a plain HTTP/1 connection is lent to the worker while a script runs (`lend`), so that it
  * writes the response without waking the loop. Meanwhile the loop neither writes nor closes it. It comes back
@@ -29,6 +30,7 @@
 
 struct conn;
 struct http_site;
+struct relay;
 struct upstream;
 struct upstream_target;
 
@@ -118,6 +120,7 @@ struct exchange {
     bool head_out, body_done, deferred, stream_closed, too_large, unwanted;
     bool running;              /* counted among its connection's running ones */
     struct upstream *upstream; /* that has the request; NULL: none */
+    struct relay *relay;       /* the worker's half is with the helper threads; NULL: it is not */
     size_t header_bytes;
     uint64_t began_us, progress_us;
 };
@@ -162,5 +165,7 @@ int intake_submit(struct exchange *x);
 extern const struct request_io reply_io;
 void reply_done(struct request *r);    /* worker: submission.done */
 void reply_expired(struct request *r); /* control thread: submission.expired */
+/* Would n bytes more of the body be held back with the head? */
+bool reply_holds(const struct exchange *x, size_t n);
 
 #endif

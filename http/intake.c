@@ -381,7 +381,7 @@ static enum intake_verdict take_script(struct exchange *x, const struct http_hea
         intake_error(x, 503);
         return INTAKE_ANSWER;
     }
-    if (settings->compression && !x->target) { /* never on the loop */
+    if (settings->compression) {
         const struct http_field *accept = http_head_find(head, STR("Accept-Encoding"));
         x->coding = compress_negotiate(settings, accept ? accept->value : STR_NONE);
     }

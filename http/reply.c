@@ -86,6 +86,11 @@ static int failed(struct exchange *x)
     return -1;
 }
 
+bool reply_holds(const struct exchange *x, size_t n)
+{
+    return x->reply.state == REPLY_HELD && !x->reply.streaming && x->held.n + n <= HOLD_MAX;
+}
+
 static int reply_write(struct request *r, const char *p, size_t n)
 {
     struct exchange *x = exchange_of_request(r);
@@ -97,7 +102,7 @@ static int reply_write(struct request *r, const char *p, size_t n)
         return 0;
     }
     if (reply->state == REPLY_HELD) {
-        if (!reply->streaming && x->held.n + n <= HOLD_MAX) {
+        if (reply_holds(x, n)) {
             buf_add(&x->held, p, n);
             return x->held.failed ? failed(x) : 0;
         }

@@ -161,12 +161,25 @@ int reply_head_take(struct request *r, const struct response_head *head)
     return x->lines.failed ? -1 : 0;
 }
 
+/* Another client might get it compressed. */
+static bool is_codable(const struct exchange *x, int64_t size)
+{
+    const struct reply *reply = &x->reply;
+    const struct http_settings *settings = settings_of(x);
+    return settings->compression && !reply->has_coding && !reply->no_transform &&
+           wire_has_body(reply->status) && reply->status != 206 && reply->type.p &&
+           compress_wanted(settings, reply->type, size);
+}
+
+bool reply_head_codes(const struct exchange *x, int64_t size)
+{
+    return x->coding != CODING_IDENTITY && !x->reply.no_body && is_codable(x, size);
+}
+
 void reply_head_coding(struct exchange *x, int64_t size)
 {
     struct reply *reply = &x->reply;
-    const struct http_settings *settings = settings_of(x);
-    if (!settings->compression || reply->has_coding || reply->no_transform || !wire_has_body(reply->status) ||
-        reply->status == 206 || !reply->type.p || !compress_wanted(settings, reply->type, size)) {
+    if (!is_codable(x, size)) {
         return;
     }
     if (!reply->has_vary) {
@@ -175,10 +188,7 @@ void reply_head_coding(struct exchange *x, int64_t size)
     if (x->coding == CODING_IDENTITY || reply->no_body) {
         return;
     }
-    int64_t level = x->coding == CODING_GZIP     ? settings->gzip_level
-                    : x->coding == CODING_BROTLI ? settings->brotli_level
-                                                 : settings->zstd_level;
-    reply->compressor = compressor_create(x->coding, (int)level);
+    reply->compressor = compressor_create(x->coding, compress_level(settings_of(x), x->coding));
     if (reply->compressor) {
         buf_printf(&x->lines, "Content-Encoding: %s\r\n", compress_name(x->coding));
         reply->length = -1;
@@ -270,8 +280,8 @@ int reply_head_interim(struct request *r, const struct response_head *head)
     if (reply_is_gone(x)) {
         return -1;
     }
-    if (x->request.proto < 1001 || x->reply.state != REPLY_NONE) {
-        return 0;
+    if (x->request.proto < 1001 || x->reply.state != REPLY_NONE || head->status == 101) {
+        return 0; /* 101 would be an answer: the client would speak another protocol */
     }
     struct buf text = {0};
     if (!x->h2) {

@@ -9,6 +9,8 @@
 int reply_head_take(struct request *r, const struct response_head *head);
 /* request_io.send_interim */
 int reply_head_interim(struct request *r, const struct response_head *head);
+/* Would reply_head_coding() make a compressor now? */
+bool reply_head_codes(const struct exchange *x, int64_t size);
 /* Shall the body be compressed? Before reply_head_parts; size: of the body, -1 unknown. */
 void reply_head_coding(struct exchange *x, int64_t size);
 /* Puts the head in front of the parts (h2: sends it). length: of the body on the wire, -1 unknown. top is the

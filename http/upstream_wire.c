@@ -162,7 +162,7 @@ static bool take_status(struct upstream_head *out, struct str value)
 {
     uint64_t status;
     struct str number = {value.p, value.n < 3 ? value.n : 3};
-    if (number.n < 3 || !str_to_u64(number, &status) || status < 200 || status > 999 ||
+    if (number.n < 3 || !str_to_u64(number, &status) || status < 100 || status > 999 ||
         (value.n > 3 && value.p[3] != ' ')) {
         return false;
     }
@@ -192,7 +192,7 @@ static bool take_line(struct upstream_head *out, struct str line)
     return true;
 }
 
-bool upstream_head_parse(const char *p, size_t n, struct upstream_head *out)
+bool upstream_head_parse(const char *p, size_t n, bool interim, struct upstream_head *out)
 {
     struct str rest = {p, n}, line;
     out->status = 200;
@@ -203,11 +203,11 @@ bool upstream_head_parse(const char *p, size_t n, struct upstream_head *out)
             line.n--;
         }
         if (line.n == 0) {
-            return true;
+            break;
         }
         if (!take_line(out, line)) {
             return false;
         }
     }
-    return true;
+    return out->status >= 200 || (interim && out->status != 101);
 }

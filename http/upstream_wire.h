@@ -51,7 +51,8 @@ struct upstream_head {
 };
 /* Where the head ends in n bytes, its empty line included; 0: not yet. */
 size_t upstream_head_end(const char *p, size_t n);
-/* n: what upstream_head_end() gave. False: not a head that may be passed on. The lines point into p. */
-bool upstream_head_parse(const char *p, size_t n, struct upstream_head *out);
+/* n: what upstream_head_end() gave. interim: a status below 200 is right, too (but 101, which is none).
+ * False: not a head that may be passed on. The lines point into p. */
+bool upstream_head_parse(const char *p, size_t n, bool interim, struct upstream_head *out);
 
 #endif

@@ -113,7 +113,7 @@ static void test_heads(void **state)
     struct str text = STR("Status: 404 Not Here\r\nX-A: 1\r\nSet-Cookie:b=c \r\n\r\nbody");
     size_t end = upstream_head_end(text.p, text.n);
     assert_int_equal(end, text.n - 4);
-    assert_true(upstream_head_parse(text.p, end, &head));
+    assert_true(upstream_head_parse(text.p, end, false, &head));
     assert_int_equal(head.status, 404);
     assert_true(str_eq(head.reason, STR("404 Not Here")));
     assert_int_equal(head.count, 2);
@@ -122,7 +122,7 @@ static void test_heads(void **state)
         assert_int_equal(upstream_head_end(text.p, n), 0);
     }
     struct str moved = STR("Location: /x\n\n");
-    assert_true(upstream_head_parse(moved.p, moved.n, &head) && head.status == 302);
+    assert_true(upstream_head_parse(moved.p, moved.n, false, &head) && head.status == 302);
 }
 
 static void test_bad_heads(void **state)
@@ -133,10 +133,22 @@ static void test_bad_heads(void **state)
         {"no colon\n\n", 10},       {": x\n\n", 5},           {"A b: x\n\n", 8},
         {"A: x\0y\n\n", 8},         {"A: x\ry\n\n", 8},       {"Status: 1\n\n", 11},
         {"Status: 101 Up\n\n", 16}, {"Status: 2000\n\n", 14}, {"A: x\n B: y\n\n", 12},
+        {"Status: 099 No\n\n", 16},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
-        assert_false(upstream_head_parse(bad[i].p, bad[i].n, &head));
+        assert_false(upstream_head_parse(bad[i].p, bad[i].n, true, &head));
     }
+}
+
+static void test_interim_heads(void **state)
+{
+    (void)state;
+    static struct upstream_head head;
+    struct str hints = STR("Status: 103 Early Hints\r\nLink: </a>\r\n\r\n");
+    assert_false(upstream_head_parse(hints.p, hints.n, false, &head));
+    assert_true(upstream_head_parse(hints.p, hints.n, true, &head));
+    assert_int_equal(head.status, 103);
+    assert_int_equal(head.count, 1);
 }
 
 int main(void)
@@ -148,6 +160,7 @@ int main(void)
         cmocka_unit_test(test_flipped_bits),
         cmocka_unit_test(test_heads),
         cmocka_unit_test(test_bad_heads),
+        cmocka_unit_test(test_interim_heads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
