@@ -3,9 +3,11 @@
 #ifndef ENGINE_BASE_LOG_H
 #define ENGINE_BASE_LOG_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 enum log_level { LEVEL_DEBUG = 1, LEVEL_NOTICE, LEVEL_WARNING, LEVEL_ERROR, LEVEL_ALERT };
 

@@ -43,16 +43,12 @@ static ssize_t write_some(int fd, mode_t mode, const char *p, size_t n)
     return done;
 }
 
-size_t write_now(int fd, const char *p, size_t n)
+static size_t write_pieces(int fd, mode_t mode, const char *p, size_t n)
 {
-    struct stat st;
     size_t at = 0;
 
-    if (fstat(fd, &st) < 0) {
-        return 0;
-    }
     while (at < n) {
-        ssize_t done = write_some(fd, st.st_mode, p + at, n - at);
+        ssize_t done = write_some(fd, mode, p + at, n - at);
 
         if (done < 0 && errno == EINTR) {
             continue;
@@ -63,4 +59,16 @@ size_t write_now(int fd, const char *p, size_t n)
         at += (size_t)done;
     }
     return at;
+}
+
+size_t write_now(int fd, const char *p, size_t n)
+{
+    struct stat st;
+
+    return fstat(fd, &st) < 0 ? 0 : write_pieces(fd, st.st_mode, p, n);
+}
+
+size_t write_waiting(int fd, const char *p, size_t n)
+{
+    return write_pieces(fd, S_IFREG, p, n); /* as if it were a file: that is waited for */
 }
