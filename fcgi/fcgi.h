@@ -8,7 +8,7 @@
 
 #include "engine/engine.h"
 #include "fcgi/fcgi_settings.h"
-#include "fcgi/script.h"
+#include "fcgi/script_policy.h"
 
 extern const struct frontend fcgi_frontend;
 

@@ -7,6 +7,8 @@
 
 #include "engine/base/clock.h"
 #include "fcgi/exchange.h"
+#include "fcgi/params.h"
+#include "fcgi/script.h"
 
 /* Variables that are fields of the request too. */
 static const struct field {
@@ -97,8 +99,8 @@ static int take_hint_offer(struct fcgi_exchange *x)
     if (x->conn->kind != FCGI_INTERNAL) {
         return 0;
     }
-    x->may_hint = script_get(&x->request, name) != NULL;
-    return script_set(&x->request, name, NULL);
+    x->may_hint = params_get(&x->request, name) != NULL;
+    return params_set(&x->request, name, NULL);
 }
 
 int intake_request(struct fcgi_exchange *x)
@@ -115,13 +117,13 @@ int intake_request(struct fcgi_exchange *x)
     if (!r->remote_ip || take_params(r, x->fcgx.envp) < 0 || take_hint_offer(x) < 0) {
         return -1;
     }
-    r->content_length = intake_length(script_get(r, STR("CONTENT_LENGTH")));
+    r->content_length = intake_length(params_get(r, STR("CONTENT_LENGTH")));
     if (r->content_length < 0 && body_visibly_empty(x)) {
         r->content_length = 0;
     }
     if (script_resolve(r, &c->front->policy, &cgi_rules, pages_only) < 0) {
         return -1;
     }
-    r->document_root = script_get(r, STR("DOCUMENT_ROOT"));
+    r->document_root = params_get(r, STR("DOCUMENT_ROOT"));
     return 0;
 }

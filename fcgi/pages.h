@@ -3,7 +3,7 @@
 #ifndef FCGI_PAGES_H
 #define FCGI_PAGES_H
 
-#include "fcgi/script.h"
+#include "fcgi/script_policy.h"
 
 /* Sets r->page when r->uri is a page; true if so. */
 bool pages_match(struct request *r, const struct script_policy *policy, bool pages_only);

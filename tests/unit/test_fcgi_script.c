@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "engine/base/buf.h"
+#include "fcgi/params.h"
 #include "fcgi/script.h"
 
 static char folder[] = "/tmp/tkscriptXXXXXX";
@@ -108,7 +109,7 @@ static void check_variables(const struct request *r, const char *text)
     while (*text && str_split(&rest, '\n', &line)) {
         const char *equals = memchr(line.p, '=', line.n);
         size_t n = equals ? (size_t)(equals - line.p) : line.n;
-        const char *value = script_get(r, (struct str){line.p, n});
+        const char *value = params_get(r, (struct str){line.p, n});
 
         if (!equals) {
             assert_null(value);
