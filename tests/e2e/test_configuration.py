@@ -133,9 +133,11 @@ def test_php_fpm_words_under_the_name_php_fpm(tmp_path, as_php_fpm):
 
 
 def test_usage(as_php_fpm):
+    code, out, err = run("--no-such-option", program=as_php_fpm)
+    assert (code, err) == (64, "") and out.startswith("Usage:")
+    code, out, err = run("--no-such-option")
+    assert (code, out) == (64, "") and "unknown option '--no-such-option'" in err
     for program in (PROGRAM, as_php_fpm):
-        code, out, err = run("--no-such-option", program=program)
-        assert (code, err) == (64, "") and out.startswith("Usage:")
         code, out, err = run("-h", program=program)
         assert (code, err) == (0, "") and "--allow-to-run-as-root" in out
 

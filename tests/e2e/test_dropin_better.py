@@ -66,7 +66,8 @@ def test_idle_connections_hold_no_worker(workdir, tokiophp):
     for _ in range(20):
         assert fcgi_client.fetch(server.address, hello).body == b"hello"
     assert time.monotonic() - started < 10
-    assert b'"active processes":1' in fcgi_client.fetch(server.address, "/status", uri="/status", query="json").body
+    wait_for(lambda: b'"active processes":1' in fcgi_client.fetch(server.address, "/status", uri="/status", query="json").body,
+             10, "a page whose own worker is the only active one")
     for c in idle:
         c.close()
 

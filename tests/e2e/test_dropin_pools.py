@@ -49,7 +49,7 @@ class Busy:
     @staticmethod
     def one(address, path):
         with fcgi_client.Connection(address, 60) as c:
-            return c.request(path).body
+            return c.request(path, query="x=1").body
 
     def __enter__(self):
         for t in self.threads:
@@ -139,9 +139,12 @@ def test_status_as_an_exporter_reads_it(workdir, tokiophp):
     """php-fpm_exporter and its like: ?json&full, every field decoded into a typed struct."""
     server = tokiophp(pool="pm.status_path = /status\npm.max_children = 3")
     hello = workdir + "/www/hello.php"
+    busy = workdir + "/www/busy.php"
     for _ in range(5):
-        fcgi_client.fetch(server.address, hello, query="x=1")
-    got = status(server.address, "json&full")
+        fcgi_client.fetch(server.address, hello)
+    with Busy(server.address, busy, 1):
+        got = wait_for(lambda: [page for page in [status(server.address, "json&full")] if busy.encode() in
+                                page.body.replace(b"\\/", b"/")], 10, "the worker that runs a script")[0]
     assert got.header("Content-Type").startswith("application/json") and got.header("Cache-Control")
     n = json.loads(got.body)
     assert [k for k in n if k in FIELDS] == FIELDS and set(n) - set(FIELDS) <= {"processes", "memory peak"}
@@ -153,8 +156,8 @@ def test_status_as_an_exporter_reads_it(workdir, tokiophp):
         assert isinstance(worker["last request cpu"], float) and isinstance(worker["request duration"], int)
         assert worker["state"] in ("Creating", "Idle", "Running", "Getting request information", "Ending", "Finishing") and isinstance(worker["pid"], int)
     assert len({w["pid"] for w in n["processes"]}) == 3 and sum(w["requests"] for w in n["processes"]) >= 6
-    served = [w for w in n["processes"] if w["script"] == hello]
-    assert served and served[0]["request uri"] == "/hello.php?x=1" and served[0]["request method"] == "GET"
+    runs = [w for w in n["processes"] if w["script"] == busy]
+    assert len(runs) == 1 and runs[0]["request uri"] == "/busy.php?x=1" and runs[0]["request method"] == "GET"
 
 
 def test_openmetrics_parses(workdir, tokiophp):
