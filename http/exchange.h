@@ -152,12 +152,6 @@ enum intake_verdict {
 };
 /* Decides on loop->head. The head's texts need not outlive the call. */
 enum intake_verdict intake_head(struct exchange *x, const struct http_head *head);
-/* Makes x->answer an error; also instead of one that is there. */
-void intake_error(struct exchange *x, int status);
-/* Before an answer leaves: what every response has. */
-void intake_seal(struct exchange *x);
-/* x->answer is a file that a script named: the script's head lines (x->lines) win over the file's. */
-void intake_script_lines(struct exchange *x);
 /* The body is complete: hand the request to the workers. 0, or -1: x->answer says why not. */
 int intake_submit(struct exchange *x);
 

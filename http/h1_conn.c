@@ -11,10 +11,10 @@
 #include "engine/base/log.h"
 #include "engine/base/must.h"
 #include "http/account.h"
+#include "http/answer.h"
 #include "http/conn.h"
 #include "http/exchange.h"
 #include "http/h2_conn.h"
-#include "http/static.h"
 #include "http/wire.h"
 
 #define SKIP_BODY_MAX (64u << 10) /* an unwanted body up to this size is read, to keep the connection */
@@ -80,7 +80,7 @@ static void send_answer(struct conn *c, struct exchange *x)
     struct buf head = {0};
     c->h1.state = H1_SEND;
     c->h1.keep_alive = c->h1.keep_alive && !draining(c);
-    intake_seal(x);
+    answer_seal(x);
     wire_answer(&head, x->answer, c->h1.keep_alive, x->request.proto < 1001);
     if (head.failed || chunk_copy(&c->out, head.p, head.n) != 0) {
         buf_free(&head);
@@ -95,7 +95,7 @@ static void send_answer(struct conn *c, struct exchange *x)
 
 static void send_error(struct conn *c, struct exchange *x, int status)
 {
-    intake_error(x, status);
+    answer_error(x, status);
     send_answer(c, x);
 }
 
@@ -178,7 +178,7 @@ static void begin_request(struct conn *c, const struct h1_facts *facts, size_t m
     x->keep_alive = c->h1.keep_alive;
     enum intake_verdict verdict = intake_head(x, head);
     if (verdict == INTAKE_SCRIPT && head->content_length > settings_of(c)->max_body_size) {
-        intake_error(x, 413);
+        answer_error(x, 413);
         verdict = INTAKE_ANSWER;
     }
     if (try_upgrade(c, x, facts)) {
@@ -423,18 +423,6 @@ static void h1_output(struct conn *c)
     }
 }
 
-/* A script answered with a file. */
-static void send_file(struct conn *c, struct exchange *x)
-{
-    intake_error(x, 404);
-    if (x->head && x->reply.file[0]) {
-        memset(x->answer, 0, sizeof *x->answer);
-        static_answer(x->site->files, x->head, str_of(x->reply.file), x->arena, x->answer);
-        intake_script_lines(x);
-    }
-    send_answer(c, x);
-}
-
 void h1_conn_message(struct conn *c, struct exchange *x)
 {
     if (c->h1.exchange != x) {
@@ -455,7 +443,8 @@ void h1_conn_message(struct conn *c, struct exchange *x)
         c->h1.keep_alive = c->h1.keep_alive && !x->close;
         c->h1.state = H1_SEND;
         if (x->reply.file) {
-            send_file(c, x);
+            answer_script_file(x);
+            send_answer(c, x);
         }
     }
     if (c->state == CONN_OPEN && http_conn_send(c) == 0 && x->out_end && !c->out.first) {

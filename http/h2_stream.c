@@ -7,10 +7,10 @@
 #include <string.h>
 
 #include "engine/base/clock.h"
+#include "http/answer.h"
 #include "http/h1_parse.h"
 #include "http/h2_conn.h"
 #include "http/h2_private.h"
-#include "http/static.h"
 #include "http/wire.h"
 
 #define LINES_MAX 256 /* head lines of a response */
@@ -174,7 +174,7 @@ void h2_stream_answer(struct conn *c, struct exchange *x)
     nghttp2_nv nv[LINES_MAX];
     size_t count = 0;
     char code[12], length[24];
-    intake_seal(x);
+    answer_seal(x);
     snprintf(code, sizeof code, "%03d", answer->status);
     add_nv(nv, &count, STR(":status"), (struct str){code, 3});
     struct str date = wire_date();
@@ -203,19 +203,7 @@ void h2_stream_answer(struct conn *c, struct exchange *x)
 void h2_stream_error(struct conn *c, struct exchange *x, int status)
 {
     x->unwanted = true; /* whatever else it sends */
-    intake_error(x, status);
-    h2_stream_answer(c, x);
-}
-
-/* A script answered with a file. */
-static void send_file(struct conn *c, struct exchange *x)
-{
-    intake_error(x, 404);
-    if (x->head && x->reply.file[0]) {
-        memset(x->answer, 0, sizeof *x->answer);
-        static_answer(x->site->files, x->head, str_of(x->reply.file), x->arena, x->answer);
-        intake_script_lines(x);
-    }
+    answer_error(x, status);
     h2_stream_answer(c, x);
 }
 
@@ -234,7 +222,8 @@ void h2_stream_message(struct conn *c, struct exchange *x)
     }
     if (x->out_end && !x->head_out) {
         if (x->reply.file && !x->out_cut) {
-            send_file(c, x);
+            answer_script_file(x);
+            h2_stream_answer(c, x);
         } else {
             h2_stream_reset(c, x, NGHTTP2_INTERNAL_ERROR);
         }
