@@ -12,8 +12,8 @@
 enum log_level { LEVEL_DEBUG = 1, LEVEL_NOTICE, LEVEL_WARNING, LEVEL_ERROR, LEVEL_ALERT };
 
 /* Where lines go. Called on the main thread before others exist, or with the writers' lock held inside. */
-void log_to_fd(int fd); /* the descriptor stays the caller's */
-void log_to_syslog(const char *ident, int facility);
+void log_to_fd(int fd);                                                /* the descriptor stays the caller's */
+void log_to_syslog(const char *ident, int facility, const char *path); /* as system_log_open() */
 void log_also_stderr(bool on); /* until "launched": NOTICE and above go to stderr too */
 void log_set_level(enum log_level level);
 enum log_level log_get_level(void);

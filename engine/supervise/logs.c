@@ -12,6 +12,8 @@
 
 #include "engine/base/log.h"
 
+#define SYSLOG_PATH "/dev/log"
+
 static int error_log_fd = -1;
 static int original_stderr = -1;
 static bool in_use;    /* the error log is where our lines go */
@@ -64,7 +66,7 @@ static int open_target(const struct global_settings *global)
         to_syslog = true;
         if (in_use) {
             log_to_syslog(global->syslog_ident ? global->syslog_ident : "php-fpm",
-                          facility_number(global->syslog_facility));
+                          facility_number(global->syslog_facility), SYSLOG_PATH);
         }
         return 0;
     }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "engine/base/log.h"
+#include "engine/base/system_log.h"
 #include "engine/supervise/channel.h"
 #include "engine/supervise/crash_report.h"
 #include "engine/supervise/descriptors.h"
@@ -56,7 +57,7 @@ static void close_foreign(const struct process_args *args, const struct listener
     struct keep_list keep = {0};
     const int ours[] = {args->channel,   args->warm_fd,   args->access_log_fd, args->slow_log_fd,
                         args->stdout_fd, args->stderr_fd, STDIN_FILENO,        STDOUT_FILENO,
-                        STDERR_FILENO,   log_fd()};
+                        STDERR_FILENO,   log_fd(),        system_log_fd()};
     for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
         keep_add(&keep, ours[i]);
     }

@@ -2,7 +2,9 @@
 import os
 import re
 import signal
+import socket
 import subprocess
+import threading
 import time
 
 import pytest
@@ -74,3 +76,92 @@ def test_a_reload_while_nobody_reads(tokiophp, workdir, reader):
     process.wait_for(lambda: not set(first[1:]) & set(site.server.family()), what="new engine processes")
     talk(site, 2)
     reader.send_signal(signal.SIGCONT)
+
+
+class SystemLog:
+    """A daemon at /dev/log that reads, or not."""
+    PATH = "/dev/log"
+
+    def __init__(self):
+        self.messages, self.reads = [], threading.Event()
+        self.start()
+
+    def start(self):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.socket.bind(self.PATH)
+        self.socket.settimeout(0.05)
+        os.chmod(self.PATH, 0o666)
+        self.reads.set()
+        self.ends = False
+        self.thread = threading.Thread(target=self.read, args=(self.socket,))
+        self.thread.start()
+
+    def read(self, s):
+        while not self.ends and self.reads.wait():
+            try:
+                self.messages.append(s.recv(65536).decode(errors="replace"))
+            except TimeoutError:
+                pass
+
+    def text(self):
+        return "\n".join(self.messages)
+
+    def stop(self):
+        self.ends = True
+        self.reads.set()
+        self.thread.join()
+        self.socket.close()
+        os.unlink(self.PATH)
+
+
+@pytest.fixture
+def system_log():
+    if os.path.lexists(SystemLog.PATH) or os.geteuid() != 0:
+        pytest.skip("the system has a log of its own")
+    log = SystemLog()
+    yield log
+    log.stop()
+
+
+def system_site(tokiophp, workdir, system_log):
+    system_log.fifo = "syslog\nsyslog.ident = shop\nsyslog.facility = local3"
+    site = talking_site(tokiophp, workdir, system_log, "catch_workers_output = yes\n")
+    process.wait_for(lambda: "ready to handle connections" in system_log.text(), what="the first messages")
+    return site
+
+
+def test_a_system_log_that_nobody_reads(tokiophp, workdir, system_log):
+    site = system_site(tokiophp, workdir, system_log)
+    assert re.search(r"^<157>\w{3} [ \d]\d [\d:]{8} shop\[\d+\]: \[NOTICE\] ready to handle connections$", system_log.text(), re.M)
+    system_log.reads.clear()
+    talk(site, 10)  # more than the socket's queue takes
+    time.sleep(0.5)  # the supervisor reads what workers said
+    system_log.reads.set()
+    process.wait_for(lambda: system_log.text().count("line xxx") > 5, what="what the queue held")
+    talk(site, 1)
+    process.wait_for(lambda: system_log.text().count("line xxx") + said(system_log) == 1100, what="every line is there or counted")
+    assert said(system_log) > 300
+
+
+def test_a_reload_while_nobody_reads_the_system_log(tokiophp, workdir, system_log):
+    site = system_site(tokiophp, workdir, system_log)
+    system_log.reads.clear()
+    talk(site, 10)
+    first = site.server.family()
+    site.server.signal(signal.SIGUSR1)
+    site.server.signal(signal.SIGUSR2)
+    process.wait_for(lambda: not set(first[1:]) & set(site.server.family()), what="new engine processes")
+    talk(site, 2)
+
+
+def test_a_system_log_that_starts_anew(tokiophp, workdir, system_log):
+    site = system_site(tokiophp, workdir, system_log)
+    talk(site, 1)
+    process.wait_for(lambda: system_log.text().count("line xxx") == 100, what="a hundred lines")
+    system_log.stop()
+    talk(site, 1)
+    time.sleep(0.5)  # the supervisor reads what workers said
+    system_log.start()
+    talk(site, 1)
+    process.wait_for(lambda: system_log.text().count("line xxx") + said(system_log) == 300, what="every line is there or counted")
+    assert system_log.text().count("line xxx") >= 200
