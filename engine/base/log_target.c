@@ -17,9 +17,11 @@
 #include <unistd.h>
 
 #include "engine/base/log_private.h"
+#include "engine/base/system_log.h"
 #include "engine/base/write_now.h"
 
-#define TO_SYSLOG (-1)
+#define TO_SYSLOG      (-1)
+#define SYSLOG_WAIT_MS 100 /* at most, also where other logs are waited for without end */
 
 static pthread_rwlock_t target_lock = PTHREAD_RWLOCK_INITIALIZER;
 static _Atomic int target = STDERR_FILENO; /* changed under target_lock */
@@ -58,12 +60,9 @@ void log_to_fd(int fd)
     set_target(fd);
 }
 
-void log_to_syslog(const char *ident, int facility)
+void log_to_syslog(const char *ident, int facility, const char *path)
 {
-    static char kept_ident[64]; /* openlog() keeps the pointer */
-
-    snprintf(kept_ident, sizeof kept_ident, "%s", ident);
-    openlog(kept_ident, LOG_PID | LOG_CONS, facility);
+    system_log_open(ident, facility, path);
     set_target(TO_SYSLOG);
 }
 
@@ -129,6 +128,15 @@ static bool write_whole(int fd, const char *p, size_t n)
     return done == n || errno == EBADF; /* no log at all is not a log with gaps */
 }
 
+static bool send_to_syslog(enum log_level level, const char *p, size_t n)
+{
+    int patience = patience_ms == LOG_PATIENCE_ENDLESS ? SYSLOG_WAIT_MS : patience_ms;
+    bool out = system_log_send(syslog_priority(level), p, n, stuck ? 0 : patience);
+
+    stuck = !out && errno == EAGAIN;
+    return out;
+}
+
 bool log_target_write(enum log_level level, const char *p, size_t n)
 {
     bool out = true;
@@ -136,7 +144,7 @@ bool log_target_write(enum log_level level, const char *p, size_t n)
     pthread_rwlock_rdlock(&target_lock);
     int fd = target;
     if (fd == TO_SYSLOG) {
-        syslog(syslog_priority(level), "%.*s", (int)(n - 1), p);
+        out = send_to_syslog(level, p, n - 1);
     } else {
         out = write_whole(fd, p, n);
     }
