@@ -1,6 +1,6 @@
 /* struct pool, for the files of engine/work that are its organs: pool.c (life), front.c (the front ends see
- * it), sizing.c (how many workers), deadline.c, crash.c, memory.c, watch.c, worker.c. Control thread unless a
- * field says otherwise. */
+ * it), sizing.c (how many workers), deadline.c, crash.c, memory.c, watch.c, worker.c, worker_thread.c,
+ * request_run.c. Control thread unless a field says otherwise. */
 #ifndef ENGINE_WORK_POOL_PRIVATE_H
 #define ENGINE_WORK_POOL_PRIVATE_H
 

@@ -116,6 +116,8 @@ void worker_set_state(struct worker *w, enum worker_state state);
 struct worker *worker_create(struct pool *pool, int id, bool page);
 /* Starts the thread; 0 or an errno value. */
 int worker_start(struct worker *w);
+/* What the thread runs, in worker_thread.c. `arg` is the worker; NULL. */
+void *worker_thread(void *arg);
 /* After its thread ended or if it never began: gives slot and memory back. */
 void worker_destroy(struct worker *w);
 /* Signal handlers that workers need; once a process, before the first worker. */

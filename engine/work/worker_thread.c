@@ -1,0 +1,180 @@
+/* A worker's thread from its first instruction to its last. The loop: first the queue, then the wait set;
+ * before a long sleep the executor gives memory back; an order to park or to end is obeyed between requests.
+ * Everything here runs on that thread. */
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "engine/base/clock.h"
+#include "engine/work/pool_private.h"
+#include "engine/work/request.h"
+
+#define IDLE_MS 2000 /* idle for so long: the executor gives its heap back */
+
+static void run_submission(struct worker *w, struct submission *s)
+{
+    struct request *r = s->request;
+    void (*done)(struct request *) = s->done;
+
+    r->times.queued = s->queued_us;
+    /* A client that left while its request waited costs no script: opening and resetting streams is cheap. */
+    if (!atomic_load_explicit(&r->gone, memory_order_relaxed)) {
+        request_run(w, r);
+    }
+    done(r);
+}
+
+/* Takes one of the orders to park, if there is one. */
+static bool take_park_order(struct pool *pool)
+{
+    uint32_t wanted = atomic_load(&pool->park_wanted);
+
+    while (wanted > 0) {
+        if (atomic_compare_exchange_weak(&pool->park_wanted, &wanted, wanted - 1)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Between two requests. */
+static void worked(struct worker *w)
+{
+    arena_reset(w->arena);
+    atomic_store_explicit(&w->idle_since_us, clock_coarse_us(), memory_order_relaxed);
+}
+
+static void park(struct worker *w)
+{
+    struct pool *pool = w->pool;
+
+    if (pool->executor->idle) {
+        pool->executor->idle(w);
+    }
+    pthread_mutex_lock(&w->lock);
+    atomic_fetch_sub(&pool->running, 1);
+    worker_set_state(w, WORKER_PARKED);
+    atomic_store(&w->parked, true);
+    while (atomic_load(&w->parked) && !atomic_load(&pool->ending)) {
+        pthread_cond_wait(&w->unpark, &w->lock);
+    }
+    if (atomic_load(&w->parked)) { /* the end came first: nobody has counted us back in */
+        atomic_store(&w->parked, false);
+        atomic_fetch_add(&pool->running, 1);
+    }
+    pthread_mutex_unlock(&w->lock);
+    worked(w);
+}
+
+/* Something that this worker should look at before it sleeps. */
+static bool is_wanted(const struct worker *w)
+{
+    const struct pool *pool = w->pool;
+
+    return atomic_load(&pool->ending) ||
+           (!w->page && (!queue_empty(&pool->queue) || atomic_load(&pool->park_wanted) > 0));
+}
+
+/* Sleeps until something is ready. `rested`: memory was given back already, sleep as long as it takes. */
+static enum wait_outcome sleep_once(struct worker *w, bool rested, struct waitable **out)
+{
+    struct pool *pool = w->pool;
+    enum wait_outcome outcome = WAIT_NOTHING;
+
+    worker_set_state(w, WORKER_IDLE);
+    waitset_enter(w->waitset);
+    if (!is_wanted(w)) {
+        outcome = waitset_wait(w->waitset, rested ? -1 : IDLE_MS, out);
+    }
+    uint32_t sleeping = waitset_leave(w->waitset);
+
+    if (outcome == WAIT_READY || (!w->page && !queue_empty(&pool->queue))) {
+        worker_set_state(w, WORKER_LOOKING); /* others may be quicker */
+        if (!w->page) {
+            sizing_wanted(pool, sleeping);
+        }
+    }
+    return outcome;
+}
+
+/* Whoever was woken wakes the next one if there is still something to do. */
+static void pass_on(const struct worker *w)
+{
+    if (is_wanted(w)) {
+        waitset_wake(w->waitset);
+    }
+}
+
+/* Busy first, then out of the queue: pool_idle must never find the request in neither place. */
+static struct submission *take_submission(struct worker *w)
+{
+    if (w->page || queue_empty(&w->pool->queue)) {
+        return NULL;
+    }
+    worker_set_state(w, WORKER_READING);
+    return queue_pop(&w->pool->queue);
+}
+
+static void worker_loop(struct worker *w)
+{
+    struct pool *pool = w->pool;
+    bool rested = true; /* nothing to give back before the first request */
+
+    while (!atomic_load(&pool->ending)) {
+        struct submission *s = take_submission(w);
+        struct waitable *ready = NULL;
+
+        if (s) {
+            pass_on(w);
+            run_submission(w, s);
+            worked(w);
+            rested = false;
+            continue;
+        }
+        if (!w->page && take_park_order(pool)) {
+            pass_on(w);
+            park(w);
+            continue;
+        }
+        enum wait_outcome outcome = sleep_once(w, rested, &ready);
+
+        if (outcome == WAIT_READY) {
+            ready->ready(ready, w);
+            worked(w);
+            rested = false;
+        } else if (outcome == WAIT_TIMEOUT) {
+            if (pool->executor->idle) {
+                pool->executor->idle(w);
+            }
+            rested = true;
+        }
+    }
+    waitset_wake(w->waitset); /* the next one that sleeps must hear of the end, too */
+}
+
+void *worker_thread(void *arg)
+{
+    struct worker *w = arg;
+    struct pool *pool = w->pool;
+    stack_t alternate = {.ss_sp = w->alternate_stack, .ss_size = WORKER_ALT_BYTES};
+
+    current_worker = w;
+    w->tid = (pid_t)syscall(SYS_gettid);
+    atomic_store(&w->slot->tid, w->tid);
+    sigaltstack(&alternate, NULL);
+    if (pool->executor->thread_start(w) != 0) {
+        atomic_store(&w->life, LIFE_FAILED);
+        pool_wake_control(pool);
+        return NULL;
+    }
+    worked(w);
+    worker_set_state(w, WORKER_IDLE);
+    atomic_store(&w->life, LIFE_SERVING);
+    pool_wake_control(pool);
+    worker_loop(w);
+    pool->executor->thread_stop(w);
+    current_worker = NULL;
+    atomic_store(&w->life, LIFE_ENDED);
+    pool_wake_control(pool);
+    return NULL;
+}
