@@ -13,12 +13,7 @@
 #include "engine/php/backtrace.h"
 #include "engine/php/runtime.h"
 #include "engine/work/pool.h"
-#include "tests/support/php_pool.h"
-
-static const char *text_of(const struct buf *b)
-{
-    return b->p ? b->p : "";
-}
+#include "tests/support/php_says.h"
 
 static void test_reset_storm(void **state)
 {
@@ -45,7 +40,7 @@ static void test_reset_storm(void **state)
 
         snprintf(expected, sizeof expected, "%d", i % 40);
         call_wait(&calls[i]);
-        assert_string_equal(text_of(&calls[i].body), i % 50 == 7 ? "bool(true)\n" : expected);
+        assert_string_equal(buf_said(&calls[i].body), i % 50 == 7 ? "bool(true)\n" : expected);
         call_free(&calls[i]);
     }
     free(calls);
@@ -55,7 +50,7 @@ static void test_reset_storm(void **state)
                              "echo $s['manual_restarts'] + $s['oom_restarts'] + $s['hash_restarts'];")};
 
     call_run(&count);
-    assert_string_equal(text_of(&count.body), "0");
+    assert_string_equal(buf_said(&count.body), "0");
     call_free(&count);
 }
 
@@ -93,7 +88,7 @@ static void test_warm(void **state)
     struct call c = {.script = php_script(text)};
 
     call_run(&c);
-    assert_string_equal(text_of(&c.body), "bool(true)\n");
+    assert_string_equal(buf_said(&c.body), "bool(true)\n");
     call_free(&c);
 }
 
@@ -161,7 +156,7 @@ int main(void)
     call_run(&has);
     int failed = 0;
 
-    if (strcmp(text_of(&has.body), "yes") == 0) {
+    if (strcmp(buf_said(&has.body), "yes") == 0) {
         failed = cmocka_run_group_tests(tests, NULL, NULL);
     } else {
         puts("skipped: this PHP has no OPcache");

@@ -1,4 +1,4 @@
-/* Requests through real PHP: what scripts see, what clients get, and that nothing of one request is left for
+/* Requests through real PHP: what scripts do, what clients get, and that nothing of one request is left for
  * the next. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,26 +12,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/php/runtime.h"
-#include "tests/support/php_pool.h"
-
-static const char *text_of(const struct buf *b)
-{
-    return b->p ? b->p : "";
-}
-
-static void assert_has(const struct buf *b, const char *part)
-{
-    if (!strstr(text_of(b), part)) {
-        fail_msg("\"%s\" is not in \"%s\"", part, text_of(b));
-    }
-}
-
-static void assert_has_not(const struct buf *b, const char *part)
-{
-    if (strstr(text_of(b), part)) {
-        fail_msg("\"%s\" is in \"%s\"", part, text_of(b));
-    }
-}
+#include "tests/support/php_says.h"
 
 static long resident_kb(void)
 {
@@ -44,19 +25,6 @@ static long resident_kb(void)
     return pages * (sysconf(_SC_PAGESIZE) / 1024);
 }
 
-/* Runs a script and compares the whole body. */
-static void assert_says(const char *script, const char *query, const char *body)
-{
-    struct call c = {.script = script, .query = query};
-
-    call_run(&c);
-    if (strcmp(text_of(&c.body), body) != 0) {
-        fail_msg("\"%s\" instead of \"%s\" (%s)", text_of(&c.body), body, text_of(&c.messages));
-    }
-    assert_true(c.finished);
-    call_free(&c);
-}
-
 static void test_hello(void **state)
 {
     struct call c = {
@@ -65,7 +33,7 @@ static void test_hello(void **state)
 
     (void)state;
     call_run(&c);
-    assert_string_equal(text_of(&c.body), "Hello, world fpm-fcgi fpm-fcgi");
+    assert_string_equal(buf_said(&c.body), "Hello, world fpm-fcgi fpm-fcgi");
     assert_int_equal(c.status, 200);
     assert_has(&c.head, "X-Powered-By: PHP/");
     assert_has(&c.head, "Content-type: text/html; charset=UTF-8\n");
@@ -101,118 +69,6 @@ static void test_headers_and_status(void **state)
     assert_says(php_script("<?php echo http_response_code();"), "", "200");
 }
 
-static void test_post(void **state)
-{
-    struct call c = {.script =
-                         php_script("<?php echo json_encode($_POST), '|', file_get_contents('php://input');"),
-                     .content_type = "application/x-www-form-urlencoded",
-                     .post = "a=1&b[]=2&b[]=3+4&c.d=%C3%A4",
-                     .post_n = 28};
-
-    (void)state;
-    call_run(&c);
-    assert_string_equal(
-        text_of(&c.body),
-        "{\"a\":\"1\",\"b\":[\"2\",\"3 4\"],\"c_d\":\"\\u00e4\"}|a=1&b[]=2&b[]=3+4&c.d=%C3%A4");
-    call_free(&c);
-}
-
-static void test_body_of_unknown_length(void **state)
-{
-    size_t n = 300000;
-    char *body = malloc(n);
-    char expected[64];
-    struct call c = {
-        .script = php_script("<?php $i = file_get_contents('php://input'); echo strlen($i), ' ', crc32($i);"),
-        .method = "PUT",
-        .length_unknown = true,
-        .post = body,
-        .post_n = n};
-    struct call short_one = {
-        .script = c.script, .method = "PUT", .post = body, .post_n = 5000, .post_claimed = 9000};
-
-    (void)state;
-    for (size_t i = 0; i < n; i++) {
-        body[i] = (char)(i * 7 % 251);
-    }
-    call_run(&c);
-    snprintf(expected, sizeof expected, "%zu ", n);
-    assert_memory_equal(text_of(&c.body), expected, strlen(expected));
-    call_free(&c);
-    call_run(&short_one);
-    assert_memory_equal(text_of(&short_one.body), "5000 ", 5);
-    call_free(&short_one);
-    free(body);
-}
-
-static void test_upload(void **state)
-{
-    static const char body[] = "--B\r\nContent-Disposition: form-data; name=\"t\"\r\n\r\nvalue\r\n"
-                               "--B\r\nContent-Disposition: form-data; name=\"f\"; filename=\"x.bin\"\r\n"
-                               "Content-Type: application/octet-stream\r\n\r\na\0b\r\n--B--\r\n";
-    struct call c = {.script = php_script(
-                         "<?php $f = $_FILES['f']; echo $_POST['t'], ' ', $f['name'], ' ', $f['size'], ' ',"
-                         "is_uploaded_file($f['tmp_name']) ? 'uploaded' : 'not', ' ',"
-                         "bin2hex(file_get_contents($f['tmp_name'])), ' ', $f['tmp_name'];"),
-                     .content_type = "multipart/form-data; boundary=B",
-                     .post = body,
-                     .post_n = sizeof body - 1};
-
-    (void)state;
-    call_run(&c);
-    assert_has(&c.body, "value x.bin 3 uploaded 610062 ");
-    assert_int_not_equal(access(strrchr(c.body.p, ' ') + 1, F_OK), 0);
-    call_free(&c);
-}
-
-static void test_server_variables(void **state)
-{
-    struct call c = {
-        .script = php_script(
-            "<?php echo json_encode([$_SERVER['HTTP_X_A'], $_SERVER['PHP_SELF'], $_SERVER['TOKIO_WORKER_ID'] "
-            "=== (string) tokio_worker_id(),"
-            "isset($_SERVER['HTTP_PROXY']), getenv('HTTP_PROXY'), getenv('HTTP_X_A'), $_SERVER['DUP'],"
-            "isset($_SERVER['argv']), $_SERVER['PHP_AUTH_USER'], $_SERVER['PHP_AUTH_PW'],"
-            "is_float($_SERVER['REQUEST_TIME_FLOAT']), $_COOKIE, filter_input(INPUT_SERVER, 'DUP'),"
-            "strlen($_SERVER['TOKIO_REQUEST_ID']) > 8, $_SERVER['TOKIO_REQUEST_ID'] === tokio_request_id(),"
-            "array_keys(getallheaders())], JSON_UNESCAPED_SLASHES);"),
-        .query = "a+b",
-        .cookie = "k=v; l=w",
-        .authorization = "Basic dXNlcjpwYXNz",
-        .params = {"HTTP_X_A=1", "PATH_INFO=/p/i", "HTTP_PROXY=evil", "DUP=first", "DUP=last",
-                   "CONTENT_TYPE="}};
-
-    (void)state;
-    call_run(&c);
-    assert_string_equal(
-        text_of(&c.body),
-        "[\"1\",\"/test.php/p/i\",true,false,false,\"1\",\"last\",false,\"user\",\"pass\",true,"
-        "{\"k\":\"v\",\"l\":\"w\"},\"last\",true,true,[\"Content-Type\",\"Proxy\",\"X-A\"]]");
-    call_free(&c);
-}
-
-static void test_environment_is_the_requests(void **state)
-{
-    const char *set = php_script("<?php putenv('TEST_A=one\\'s'); putenv('TEST_POOL'); echo "
-                                 "getenv('TEST_A'), '|', var_export(getenv('TEST_POOL'), true), '|',"
-                                 "getenv()['TEST_A'], '|', shell_exec('echo $TEST_A '"
-                                 ". '${TEST_POOL-unset}'), exec('echo $TEST_A'), '|';"
-                                 "$p = proc_open(['sh', '-c', 'echo $TEST_A'], [1 => ['pipe', 'w']], "
-                                 "$pipes); echo stream_get_contents($pipes[1]);"
-                                 "proc_close($p);");
-    const char *look = php_script("<?php echo var_export(getenv('TEST_A'), true), '|', getenv('TEST_POOL'), "
-                                  "'|', $_SERVER['TEST_POOL'], '|', shell_exec('echo $TEST_A');");
-
-    (void)state;
-    assert_says(look, "", "false|from pool|from pool|\n");
-    struct call c = {.script = set};
-
-    call_run(&c);
-    assert_has(&c.body, "one's|false|one's|one's unset\none's|one's\n");
-    call_free(&c);
-    assert_says(look, "", "false|from pool|from pool|\n");
-}
-
 static void test_ini_is_undone(void **state)
 {
     const char *look = php_script(
@@ -229,7 +85,7 @@ static void test_ini_is_undone(void **state)
     (void)state;
     assert_says(look, "", "14 99M .:/pool ba");
     call_run(&with);
-    assert_string_equal(text_of(&with.body), "5 77M false Call to undefined function strrev()");
+    assert_string_equal(buf_said(&with.body), "5 77M false Call to undefined function strrev()");
     assert_has(&with.messages, "Passing INI directive through FastCGI: unable to set 'nonsense'");
     call_free(&with);
     assert_says(look, "", "14 99M .:/pool ba");
@@ -257,7 +113,7 @@ static void test_ends(void **state)
     assert_says(php_script("<?php echo 'a'; exit(3); echo 'b';"), "", "a");
     call_run(&fatal);
     assert_int_equal(fatal.status, 500);
-    assert_string_equal(text_of(&fatal.body), "bye");
+    assert_string_equal(buf_said(&fatal.body), "bye");
     assert_has(&fatal.messages,
                "PHP message: PHP Fatal error:  Uncaught Error: Call to undefined function nothing()");
     call_free(&fatal);
@@ -308,8 +164,8 @@ static void test_no_script(void **state)
     (void)state;
     call_run(&missing);
     assert_int_equal(missing.status, 404);
-    assert_string_equal(text_of(&missing.body), "No input file specified.\n");
-    assert_string_equal(text_of(&missing.messages),
+    assert_string_equal(buf_said(&missing.body), "No input file specified.\n");
+    assert_string_equal(buf_said(&missing.messages),
                         "Unable to open primary script: /nowhere/at/all.php (No such file or directory)");
     call_free(&missing);
     call_run(&folder);
@@ -323,7 +179,7 @@ static void test_messages_are_joined(void **state)
 
     (void)state;
     call_run(&c);
-    assert_string_equal(text_of(&c.messages), "PHP message: one; PHP message: two");
+    assert_string_equal(buf_said(&c.messages), "PHP message: one; PHP message: two");
     call_free(&c);
 }
 
@@ -336,7 +192,7 @@ static void test_early_finish(void **state)
 
     (void)state;
     call_run(&c);
-    assert_string_equal(text_of(&c.body), "early buffered");
+    assert_string_equal(buf_said(&c.body), "early buffered");
     assert_true(c.done_us - c.finished_us > 250000);
     assert_has_not(&c.messages, "headers already sent");
     call_free(&c);
@@ -353,9 +209,9 @@ static void test_streaming(void **state)
     (void)state;
     call_run(&c);
     assert_int_equal(c.status, 201);
-    assert_string_equal(text_of(&c.interim), "103\nX-Powered-By: PHP/"
-                                             "8.4.24"
-                                             "\nLink: </a.css>; rel=preload\n");
+    assert_string_equal(buf_said(&c.interim), "103\nX-Powered-By: PHP/"
+                                              "8.4.24"
+                                              "\nLink: </a.css>; rel=preload\n");
     assert_has(&c.body, "[false,true,false,true,true,false,true]xbool(true)");
     assert_true(c.flushes >= 2);
     call_free(&c);
@@ -439,34 +295,17 @@ static void test_pages(void **state)
 
     (void)state;
     call_run(&ping);
-    assert_string_equal(text_of(&ping.body), "pong");
-    assert_string_equal(text_of(&ping.head),
+    assert_string_equal(buf_said(&ping.body), "pong");
+    assert_string_equal(buf_said(&ping.head),
                         "X-Powered-By: PHP/8.4.24\nContent-type: text/plain;charset=UTF-8\n"
                         "Expires: Thu, 01 Jan 1970 00:00:00 GMT\nCache-Control: no-cache, no-store, "
                         "must-revalidate, max-age=0\n");
     call_free(&ping);
     call_run(&error);
     assert_int_equal(error.status, 403);
-    assert_string_equal(text_of(&error.body), "Access denied.\n");
-    assert_string_equal(text_of(&error.messages), "why");
+    assert_string_equal(buf_said(&error.body), "Access denied.\n");
+    assert_string_equal(buf_said(&error.messages), "why");
     call_free(&error);
-}
-
-static void test_session(void **state)
-{
-    struct call first = {
-        .script = php_script(
-            "<?php ini_set('session.save_path', '/tmp'); session_id('tokiophptest'); session_start();"
-            "echo $_SESSION['n'] = ($_SESSION['n'] ?? 0) + 1; if (isset($_GET['end'])) session_destroy();")};
-    struct call second = {.script = first.script, .query = "end=1"};
-
-    (void)state;
-    call_run(&first);
-    call_run(&second);
-    assert_string_equal(text_of(&first.body), "1");
-    assert_string_equal(text_of(&second.body), "2");
-    call_free(&first);
-    call_free(&second);
 }
 
 static void test_time_limits(void **state)
@@ -487,24 +326,24 @@ static void test_time_limits(void **state)
     (void)state;
     call_run(&limit);
     assert_int_equal(limit.status, 500);
-    assert_string_equal(text_of(&limit.body), "shut 2");
+    assert_string_equal(buf_said(&limit.body), "shut 2");
     assert_has(&limit.messages, "PHP Fatal error:  Maximum execution time of 1 second exceeded");
     call_free(&limit);
     call_run(&again);
     assert_has(&again.messages, "Maximum execution time of 1 second exceeded");
     call_free(&again);
     call_run(&waits);
-    assert_string_equal(text_of(&waits.body), "awake");
+    assert_string_equal(buf_said(&waits.body), "awake");
     call_free(&waits);
     call_submit(&sleeping);
     call_run(&terminated);
     call_wait(&sleeping);
     assert_has(&sleeping.messages, "request_terminate_timeout of 4 seconds exceeded");
-    assert_string_equal(text_of(&sleeping.body), "shut");
+    assert_string_equal(buf_said(&sleeping.body), "shut");
     assert_true(sleeping.done_us - sleeping.request.times.started < 15 * CLOCK_US_PER_SECOND);
     call_free(&sleeping);
     assert_has(&terminated.messages, "request_terminate_timeout of 4 seconds exceeded");
-    assert_string_equal(text_of(&terminated.body), "shut");
+    assert_string_equal(buf_said(&terminated.body), "shut");
     call_free(&terminated);
     assert_says(
         php_script("<?php for ($i = 0; $i < 1000; $i++) strlen('a'); echo 'fine ', connection_status();"), "",
@@ -519,7 +358,7 @@ static void test_process_calls_are_refused(void **state)
 
     (void)state;
     call_run(&c);
-    assert_string_equal(text_of(&c.body), "int(-1)\nbool(false)\nbool(false)\nC.UTF-863");
+    assert_string_equal(buf_said(&c.body), "int(-1)\nbool(false)\nbool(false)\nC.UTF-863");
     assert_has(&c.messages, "allow_process_calls = pcntl_fork");
     call_free(&c);
     assert_says(php_script("<?php echo umask() === 077 ? 'leaked' : 'own';"), "", "own");
@@ -549,7 +388,7 @@ static void test_many(void **state)
 
         call_wait(&calls[i]);
         snprintf(expected, sizeof expected, "%d %d %d 5", i, i, i % 17);
-        assert_string_equal(text_of(&calls[i].body), expected);
+        assert_string_equal(buf_said(&calls[i].body), expected);
         call_free(&calls[i]);
         free((char *)(uintptr_t)calls[i].query);
     }
@@ -561,11 +400,6 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hello),
         cmocka_unit_test(test_headers_and_status),
-        cmocka_unit_test(test_post),
-        cmocka_unit_test(test_body_of_unknown_length),
-        cmocka_unit_test(test_upload),
-        cmocka_unit_test(test_server_variables),
-        cmocka_unit_test(test_environment_is_the_requests),
         cmocka_unit_test(test_ini_is_undone),
         cmocka_unit_test(test_user_ini),
         cmocka_unit_test(test_ends),
@@ -579,7 +413,6 @@ int main(void)
         cmocka_unit_test(test_client_abort),
         cmocka_unit_test(test_memory_stays_flat),
         cmocka_unit_test(test_pages),
-        cmocka_unit_test(test_session),
         cmocka_unit_test(test_process_calls_are_refused),
         cmocka_unit_test(test_time_limits),
         cmocka_unit_test(test_many),

@@ -1,0 +1,162 @@
+/* What a script gets: bodies and uploads, variables, its environment, its session. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "engine/php/runtime.h"
+#include "tests/support/php_says.h"
+
+static void test_post(void **state)
+{
+    struct call c = {.script =
+                         php_script("<?php echo json_encode($_POST), '|', file_get_contents('php://input');"),
+                     .content_type = "application/x-www-form-urlencoded",
+                     .post = "a=1&b[]=2&b[]=3+4&c.d=%C3%A4",
+                     .post_n = 28};
+
+    (void)state;
+    call_run(&c);
+    assert_string_equal(
+        buf_said(&c.body),
+        "{\"a\":\"1\",\"b\":[\"2\",\"3 4\"],\"c_d\":\"\\u00e4\"}|a=1&b[]=2&b[]=3+4&c.d=%C3%A4");
+    call_free(&c);
+}
+
+static void test_body_of_unknown_length(void **state)
+{
+    size_t n = 300000;
+    char *body = malloc(n);
+    char expected[64];
+    struct call c = {
+        .script = php_script("<?php $i = file_get_contents('php://input'); echo strlen($i), ' ', crc32($i);"),
+        .method = "PUT",
+        .length_unknown = true,
+        .post = body,
+        .post_n = n};
+    struct call short_one = {
+        .script = c.script, .method = "PUT", .post = body, .post_n = 5000, .post_claimed = 9000};
+
+    (void)state;
+    for (size_t i = 0; i < n; i++) {
+        body[i] = (char)(i * 7 % 251);
+    }
+    call_run(&c);
+    snprintf(expected, sizeof expected, "%zu ", n);
+    assert_memory_equal(buf_said(&c.body), expected, strlen(expected));
+    call_free(&c);
+    call_run(&short_one);
+    assert_memory_equal(buf_said(&short_one.body), "5000 ", 5);
+    call_free(&short_one);
+    free(body);
+}
+
+static void test_upload(void **state)
+{
+    static const char body[] = "--B\r\nContent-Disposition: form-data; name=\"t\"\r\n\r\nvalue\r\n"
+                               "--B\r\nContent-Disposition: form-data; name=\"f\"; filename=\"x.bin\"\r\n"
+                               "Content-Type: application/octet-stream\r\n\r\na\0b\r\n--B--\r\n";
+    struct call c = {.script = php_script(
+                         "<?php $f = $_FILES['f']; echo $_POST['t'], ' ', $f['name'], ' ', $f['size'], ' ',"
+                         "is_uploaded_file($f['tmp_name']) ? 'uploaded' : 'not', ' ',"
+                         "bin2hex(file_get_contents($f['tmp_name'])), ' ', $f['tmp_name'];"),
+                     .content_type = "multipart/form-data; boundary=B",
+                     .post = body,
+                     .post_n = sizeof body - 1};
+
+    (void)state;
+    call_run(&c);
+    assert_has(&c.body, "value x.bin 3 uploaded 610062 ");
+    assert_int_not_equal(access(strrchr(c.body.p, ' ') + 1, F_OK), 0);
+    call_free(&c);
+}
+
+static void test_server_variables(void **state)
+{
+    struct call c = {
+        .script = php_script(
+            "<?php echo json_encode([$_SERVER['HTTP_X_A'], $_SERVER['PHP_SELF'], $_SERVER['TOKIO_WORKER_ID'] "
+            "=== (string) tokio_worker_id(),"
+            "isset($_SERVER['HTTP_PROXY']), getenv('HTTP_PROXY'), getenv('HTTP_X_A'), $_SERVER['DUP'],"
+            "isset($_SERVER['argv']), $_SERVER['PHP_AUTH_USER'], $_SERVER['PHP_AUTH_PW'],"
+            "is_float($_SERVER['REQUEST_TIME_FLOAT']), $_COOKIE, filter_input(INPUT_SERVER, 'DUP'),"
+            "strlen($_SERVER['TOKIO_REQUEST_ID']) > 8, $_SERVER['TOKIO_REQUEST_ID'] === tokio_request_id(),"
+            "array_keys(getallheaders())], JSON_UNESCAPED_SLASHES);"),
+        .query = "a+b",
+        .cookie = "k=v; l=w",
+        .authorization = "Basic dXNlcjpwYXNz",
+        .params = {"HTTP_X_A=1", "PATH_INFO=/p/i", "HTTP_PROXY=evil", "DUP=first", "DUP=last",
+                   "CONTENT_TYPE="}};
+
+    (void)state;
+    call_run(&c);
+    assert_string_equal(
+        buf_said(&c.body),
+        "[\"1\",\"/test.php/p/i\",true,false,false,\"1\",\"last\",false,\"user\",\"pass\",true,"
+        "{\"k\":\"v\",\"l\":\"w\"},\"last\",true,true,[\"Content-Type\",\"Proxy\",\"X-A\"]]");
+    call_free(&c);
+}
+
+static void test_environment_is_the_requests(void **state)
+{
+    const char *set = php_script("<?php putenv('TEST_A=one\\'s'); putenv('TEST_POOL'); echo "
+                                 "getenv('TEST_A'), '|', var_export(getenv('TEST_POOL'), true), '|',"
+                                 "getenv()['TEST_A'], '|', shell_exec('echo $TEST_A '"
+                                 ". '${TEST_POOL-unset}'), exec('echo $TEST_A'), '|';"
+                                 "$p = proc_open(['sh', '-c', 'echo $TEST_A'], [1 => ['pipe', 'w']], "
+                                 "$pipes); echo stream_get_contents($pipes[1]);"
+                                 "proc_close($p);");
+    const char *look = php_script("<?php echo var_export(getenv('TEST_A'), true), '|', getenv('TEST_POOL'), "
+                                  "'|', $_SERVER['TEST_POOL'], '|', shell_exec('echo $TEST_A');");
+
+    (void)state;
+    assert_says(look, "", "false|from pool|from pool|\n");
+    struct call c = {.script = set};
+
+    call_run(&c);
+    assert_has(&c.body, "one's|false|one's|one's unset\none's|one's\n");
+    call_free(&c);
+    assert_says(look, "", "false|from pool|from pool|\n");
+}
+
+static void test_session(void **state)
+{
+    struct call first = {
+        .script = php_script(
+            "<?php ini_set('session.save_path', '/tmp'); session_id('tokiophptest'); session_start();"
+            "echo $_SESSION['n'] = ($_SESSION['n'] ?? 0) + 1; if (isset($_GET['end'])) session_destroy();")};
+    struct call second = {.script = first.script, .query = "end=1"};
+
+    (void)state;
+    call_run(&first);
+    call_run(&second);
+    assert_string_equal(buf_said(&first.body), "1");
+    assert_string_equal(buf_said(&second.body), "2");
+    call_free(&first);
+    call_free(&second);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_post),
+        cmocka_unit_test(test_body_of_unknown_length),
+        cmocka_unit_test(test_upload),
+        cmocka_unit_test(test_server_variables),
+        cmocka_unit_test(test_environment_is_the_requests),
+        cmocka_unit_test(test_session),
+    };
+
+    setenv("TEST_POOL", "from pool", 1);
+    php_pool_start(&(struct php_pool_options){
+        .workers = 2, .with_php_ini = true, .defines = "display_errors=0\nsession.use_strict_mode=0\n"});
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+
+    php_pool_stop();
+    return failed;
+}
