@@ -160,87 +160,82 @@ static void add_value(struct buf *out, const struct value *v, escape_fn escape, 
 
 /* ---- formats */
 
+/* A field: open, name, middle, value, close. Without a middle there is no name; with a tail it comes again in
+ * front of that. */
+struct form {
+    const char *open, *middle, *close, *tail;
+};
+
+/* NULL is nothing. */
 struct format {
     const char *content_type;
     const char *begin;     /* before the pool's fields */
     const char *end_short; /* after them, without workers */
-    const char *begin_full, *separator, *end_full;
+    const char *begin_full, *end_full;
     const char *begin_worker, *end_worker;
+    const char *separator; /* between fields, and between workers */
+    const char *quote;     /* around texts */
+    struct form pool, worker;
+    bool heads; /* the workers' fields are named once, above them */
     bool readable_dates;
+    void (*name)(struct buf *out, const char *name);
     escape_fn escape;
-    void (*pool_field)(struct buf *out, const struct field *f, const struct format *format, bool first);
-    void (*worker_field)(struct buf *out, const struct field *f, const struct format *format, bool first);
 };
 
-static void text_pair(struct buf *out, const struct field *f, const struct format *format, bool first)
+static void add(struct buf *out, const char *text)
 {
-    (void)first;
-    const char *name = strcmp(f->name, "request uri") == 0 ? "request URI" : f->name;
-    buf_printf(out, "%s:%*s", name, (int)(21 - strlen(name)), "");
-    add_value(out, &f->value, format->escape, format->readable_dates);
-    buf_text(out, "\n");
+    buf_text(out, text ? text : "");
 }
 
-static void html_row(struct buf *out, const struct field *f, const struct format *format, bool first)
+static void text_name(struct buf *out, const char *name)
 {
-    (void)first;
-    buf_printf(out, "<tr><th>%s</th><td>", f->name);
-    add_value(out, &f->value, format->escape, format->readable_dates);
-    buf_text(out, "</td></tr>\n");
+    const char *shown = strcmp(name, "request uri") == 0 ? "request URI" : name;
+    buf_printf(out, "%s:%*s", shown, (int)(21 - strlen(shown)), "");
 }
 
-static void html_cell(struct buf *out, const struct field *f, const struct format *format, bool first)
+static void xml_name(struct buf *out, const char *name)
 {
-    (void)first;
-    buf_text(out, "<td>");
-    add_value(out, &f->value, format->escape, format->readable_dates);
-    buf_text(out, "</td>");
-}
-
-static void xml_tag(struct buf *out, const char *open, const char *name)
-{
-    buf_text(out, open);
     for (const char *c = name; *c; c++) {
         buf_add(out, *c == ' ' ? "-" : c, 1);
     }
-    buf_text(out, ">");
 }
 
-static void xml_field(struct buf *out, const struct field *f, const struct format *format, bool first)
+static void add_field(struct buf *out, const struct field *f, const struct form *form,
+                      const struct format *format)
 {
-    (void)first;
-    xml_tag(out, "<", f->name);
+    const char *quote = f->value.kind == VALUE_TEXT || f->value.kind == VALUE_URI ? format->quote : NULL;
+    add(out, form->open);
+    if (form->middle) {
+        format->name(out, f->name);
+        buf_text(out, form->middle);
+    }
+    add(out, quote);
     add_value(out, &f->value, format->escape, format->readable_dates);
-    xml_tag(out, "</", f->name);
+    add(out, quote);
+    add(out, form->close);
+    if (form->tail) {
+        format->name(out, f->name);
+        buf_text(out, form->tail);
+    }
 }
 
-static void xml_line(struct buf *out, const struct field *f, const struct format *format, bool first)
+static void add_fields(struct buf *out, const struct field *fields, size_t count, const struct form *form,
+                       const struct format *format)
 {
-    xml_field(out, f, format, first);
-    buf_text(out, "\n");
-}
-
-static void json_pair(struct buf *out, const struct field *f, const struct format *format, bool first)
-{
-    bool quoted = f->value.kind == VALUE_TEXT || f->value.kind == VALUE_URI;
-    buf_printf(out, "%s\"%s\":%s", first ? "" : ",", f->name, quoted ? "\"" : "");
-    add_value(out, &f->value, format->escape, format->readable_dates);
-    buf_text(out, quoted ? "\"" : "");
+    for (size_t i = 0; i < count; i++) {
+        add(out, i > 0 ? format->separator : NULL);
+        add_field(out, &fields[i], form, format);
+    }
 }
 
 static const struct format text_format = {
     .content_type = "text/plain",
-    .begin = "",
-    .end_short = "",
-    .begin_full = "",
-    .separator = "",
-    .end_full = "",
     .begin_worker = "\n************************\n",
-    .end_worker = "",
+    .pool = {.middle = "", .close = "\n"},
+    .worker = {.middle = "", .close = "\n"},
     .readable_dates = true,
+    .name = text_name,
     .escape = plain,
-    .pool_field = text_pair,
-    .worker_field = text_pair,
 };
 
 static const struct format html_format = {
@@ -251,14 +246,15 @@ static const struct format html_format = {
              "<head><title>PHP-FPM Status Page</title></head>\n<body>\n<table>\n",
     .end_short = "</table>\n</body></html>",
     .begin_full = "</table>\n<table border=\"1\">\n",
-    .separator = "",
     .end_full = "</table></body></html>",
     .begin_worker = "<tr>",
     .end_worker = "</tr>\n",
+    .pool = {"<tr><th>", "</th><td>", "</td></tr>\n", NULL},
+    .worker = {.open = "<td>", .close = "</td>"},
+    .heads = true,
     .readable_dates = true,
+    .name = add,
     .escape = buf_xml,
-    .pool_field = html_row,
-    .worker_field = html_cell,
 };
 
 static const struct format xml_format = {
@@ -266,13 +262,13 @@ static const struct format xml_format = {
     .begin = "<?xml version=\"1.0\" ?>\n<status>\n",
     .end_short = "</status>",
     .begin_full = "<processes>\n",
-    .separator = "",
     .end_full = "</processes>\n</status>",
     .begin_worker = "<process>",
     .end_worker = "</process>\n",
+    .pool = {"<", ">", "</", ">\n"},
+    .worker = {"<", ">", "</", ">"},
+    .name = xml_name,
     .escape = buf_xml,
-    .pool_field = xml_line,
-    .worker_field = xml_field,
 };
 
 static const struct format json_format = {
@@ -280,18 +276,20 @@ static const struct format json_format = {
     .begin = "{",
     .end_short = "}",
     .begin_full = ", \"processes\":[",
-    .separator = ",",
     .end_full = "]}",
     .begin_worker = "{",
     .end_worker = "}",
+    .separator = ",",
+    .quote = "\"",
+    .pool = {.open = "\"", .middle = "\":"},
+    .worker = {.open = "\"", .middle = "\":"},
+    .name = add,
     .escape = buf_json,
-    .pool_field = json_pair,
-    .worker_field = json_pair,
 };
 
 /* ---- pages */
 
-static void html_heads(struct buf *out, const struct pool_facts *facts)
+static void render_heads(const struct pool_facts *facts, struct buf *out)
 {
     static const struct scoreboard_slot empty;
     struct field fields[WORKER_FIELDS];
@@ -311,10 +309,10 @@ static bool visible(int state)
 static void render_workers(const struct format *format, const struct pool_facts *facts, struct buf *out)
 {
     uint32_t used = atomic_load(&facts->board->slots_used);
-    bool first = true;
-    buf_text(out, format->begin_full);
-    if (format == &html_format) {
-        html_heads(out, facts);
+    const char *separator = NULL;
+    add(out, format->begin_full);
+    if (format->heads) {
+        render_heads(facts, out);
     }
     for (uint32_t i = 0; i < used; i++) {
         struct scoreboard_slot slot;
@@ -323,29 +321,25 @@ static void render_workers(const struct format *format, const struct pool_facts 
             continue;
         }
         worker_fields(facts, &slot, fields);
-        buf_text(out, first ? "" : format->separator);
-        buf_text(out, format->begin_worker);
-        for (size_t n = 0; n < WORKER_FIELDS; n++) {
-            format->worker_field(out, &fields[n], format, n == 0);
-        }
-        buf_text(out, format->end_worker);
-        first = false;
+        add(out, separator);
+        add(out, format->begin_worker);
+        add_fields(out, fields, WORKER_FIELDS, &format->worker, format);
+        add(out, format->end_worker);
+        separator = format->separator;
     }
-    buf_text(out, format->end_full);
+    add(out, format->end_full);
 }
 
 static void render(const struct format *format, const struct pool_facts *facts, bool full, struct buf *out)
 {
     struct field fields[POOL_FIELDS];
     pool_fields(facts, fields);
-    buf_text(out, format->begin);
-    for (size_t i = 0; i < POOL_FIELDS; i++) {
-        format->pool_field(out, &fields[i], format, i == 0);
-    }
+    add(out, format->begin);
+    add_fields(out, fields, POOL_FIELDS, &format->pool, format);
     if (full) {
         render_workers(format, facts, out);
     } else {
-        buf_text(out, format->end_short);
+        add(out, format->end_short);
     }
 }
 
