@@ -13,13 +13,13 @@
 #include "ext/session/php_session.h"
 #include "ext/standard/php_standard.h"
 #include "php_output.h"
-#include "zend_virtual_cwd.h"
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/php/ini.h"
 #include "engine/php/module.h"
 #include "engine/php/opcache.h"
+#include "engine/php/paths.h"
 #include "engine/php/sapi.h"
 #include "engine/php/timeout.h"
 #include "engine/work/pool.h"
@@ -159,25 +159,16 @@ static void cannot_open(const struct request *r, int error)
 
 /* ---- the script ---- */
 
-/* This thread's working directory. libphp does not export where its virtual_cwd_globals are, but an array
- * inside of them. */
-static cwd_state *working_directory(void)
-{
-    return &((virtual_cwd_globals *)(void *)((char *)realpath_cache_get_buckets() -
-                                             offsetof(virtual_cwd_globals, realpath_cache)))
-                ->cwd;
-}
-
 static int change_directory(const char *path)
 {
-    return virtual_file_ex(working_directory(), path, NULL, CWD_REALPATH) ? -1 : 0;
+    return virtual_file_ex(paths_directory(), path, NULL, CWD_REALPATH) ? -1 : 0;
 }
 
 /* In the script's directory, and back: what PHP does too, but it asks the kernel each time whether the
  * directories exist. They do: the script was found in one, and we come from the other. */
 static void execute(zend_file_handle *file)
 {
-    cwd_state *cwd = working_directory(), before = *cwd;
+    cwd_state *cwd = paths_directory(), before = *cwd;
 
     cwd->cwd = estrndup(before.cwd, before.cwd_length);
     if (file->filename) {
