@@ -15,77 +15,13 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/reason.h"
 #include "fcgi/exchange.h"
 #include "fcgi/fcgi_settings.h"
 #include "fcgi/record.h"
 
 #define LOOK_EVERY_US   5000 /* how often a busy writer asks whether the peer is still there */
 #define STATUS_LINE_MAX 1023 /* php-fpm's cut */
-
-/* The names that php-fpm gives to status codes. */
-static const struct reason {
-    int status;
-    const char *text;
-} reasons[] = {
-    {100, "Continue"},
-    {101, "Switching Protocols"},
-    {200, "OK"},
-    {201, "Created"},
-    {202, "Accepted"},
-    {203, "Non-Authoritative Information"},
-    {204, "No Content"},
-    {205, "Reset Content"},
-    {206, "Partial Content"},
-    {300, "Multiple Choices"},
-    {301, "Moved Permanently"},
-    {302, "Found"},
-    {303, "See Other"},
-    {304, "Not Modified"},
-    {305, "Use Proxy"},
-    {307, "Temporary Redirect"},
-    {308, "Permanent Redirect"},
-    {400, "Bad Request"},
-    {401, "Unauthorized"},
-    {402, "Payment Required"},
-    {403, "Forbidden"},
-    {404, "Not Found"},
-    {405, "Method Not Allowed"},
-    {406, "Not Acceptable"},
-    {407, "Proxy Authentication Required"},
-    {408, "Request Timeout"},
-    {409, "Conflict"},
-    {410, "Gone"},
-    {411, "Length Required"},
-    {412, "Precondition Failed"},
-    {413, "Request Entity Too Large"},
-    {414, "Request-URI Too Long"},
-    {415, "Unsupported Media Type"},
-    {416, "Requested Range Not Satisfiable"},
-    {417, "Expectation Failed"},
-    {426, "Upgrade Required"},
-    {428, "Precondition Required"},
-    {429, "Too Many Requests"},
-    {431, "Request Header Fields Too Large"},
-    {451, "Unavailable For Legal Reasons"},
-    {500, "Internal Server Error"},
-    {501, "Not Implemented"},
-    {502, "Bad Gateway"},
-    {503, "Service Unavailable"},
-    {504, "Gateway Timeout"},
-    {505, "HTTP Version Not Supported"},
-    {506, "Variant Also Negotiates"},
-    {511, "Network Authentication Required"},
-};
-
-static const char *reason_of(int status)
-{
-    for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
-        if (reasons[i].status == status) {
-            return reasons[i].text;
-        }
-    }
-    return NULL;
-}
 
 /* -- writing ------------------------------------------------------------------------------------------- */
 
@@ -222,7 +158,7 @@ static size_t status_line(const struct response_head *head, const struct cgi_rul
 {
     struct str line = head->status_line;
     const char *space = line.p ? memchr(line.p, ' ', line.n) : NULL;
-    const char *reason = reason_of(head->status);
+    const char *reason = reason_php(head->status);
     int n;
 
     if (head->status == 200 && !rules->nph) {
@@ -409,7 +345,7 @@ static void reply_finish(struct request *r)
 /* Control thread. A whole small answer, made of bytes: libfcgi's streams belong to the lost worker. */
 static void send_canned(int fd, uint16_t id, int status)
 {
-    const char *reason = reason_of(status);
+    const char *reason = reason_php(status);
     char text[256];
     int n =
         snprintf(text, sizeof(text), "Status: %d %s\r\nContent-Type: text/plain;charset=UTF-8\r\n\r\n%s\n",
