@@ -327,11 +327,14 @@ static bool http_drain_heard(struct pool *pool)
     return !front || atomic_load(&front->loops_draining) == front->loop_count;
 }
 
-/* Connections whose worker died with their descriptor in hand are nobody's any more. */
+/* Not before every loop has closed its listeners: one that has not heard yet may be accepting at this moment,
+ * and its connection would end with the process. Connections whose worker died with their descriptor in hand
+ * are nobody's any more. */
 static bool http_drained(struct pool *pool)
 {
     struct http_front *front = front_of(pool);
-    return !front || atomic_load(&front->connections) <= atomic_load(&front->written_off);
+    return !front || (http_drain_heard(pool) && internal_drained(front->internal) &&
+                      atomic_load(&front->connections) <= atomic_load(&front->written_off));
 }
 
 static void http_stop(struct pool *pool)

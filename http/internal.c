@@ -44,6 +44,7 @@ struct internal {
     pthread_t thread;
     int wake_fd;
     _Atomic int order;
+    _Atomic bool over; /* set by the thread: told to close, and nobody waits for an answer */
     int listeners[LISTENERS_MAX];
     bool local[LISTENERS_MAX]; /* an address that only this machine reaches */
     int listener_count;
@@ -210,7 +211,8 @@ static void watch(struct polled *p, int fd, short events, struct visitor *v)
 
 static int gather(struct internal *in, struct polled *p, uint64_t now)
 {
-    bool accepts = atomic_load(&in->order) == ORDER_SERVE && now >= in->pause_until_us;
+    bool closes = atomic_load(&in->order) != ORDER_SERVE, owes = false;
+    bool accepts = !closes && now >= in->pause_until_us;
     uint64_t next = now + 3600 * CLOCK_US_PER_SECOND;
     p->count = 0;
     watch(p, in->wake_fd, POLLIN, NULL);
@@ -223,9 +225,13 @@ static int gather(struct internal *in, struct polled *p, uint64_t now)
             dismiss(v);
         }
         if (v->fd >= 0) {
+            owes |= v->state != VISITOR_LEAVES;
             watch(p, v->fd, v->state == VISITOR_LISTENS ? POLLOUT : POLLIN, v);
             next = v->deadline_us < next ? v->deadline_us : next;
         }
+    }
+    if (closes && !owes) {
+        atomic_store(&in->over, true);
     }
     if (in->pause_until_us > now) {
         next = in->pause_until_us < next ? in->pause_until_us : next;
@@ -353,6 +359,11 @@ void internal_drain(struct internal *in)
     if (in && !pool_finishing(in->pool)) {
         order(in, ORDER_CLOSE);
     }
+}
+
+bool internal_drained(const struct internal *in)
+{
+    return !in || pool_finishing(in->pool) || atomic_load(&in->over);
 }
 
 void internal_stop(struct internal *in)

@@ -15,6 +15,8 @@ struct internal *internal_start(struct pool *pool, const struct http_settings *s
                                 const struct listener *listeners, bool *bad);
 /* A new generation listens by now, unless the server ends: then health checks are answered to the last. */
 void internal_drain(struct internal *internal);
+bool internal_drained(
+    const struct internal *internal);          /* nobody waits for an answer any more; NULL is fine */
 void internal_stop(struct internal *internal); /* NULL is fine */
 
 #endif
