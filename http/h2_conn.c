@@ -247,10 +247,22 @@ static void sweep_idle(struct conn *c)
     c->h2->head = NULL;
 }
 
-/* GOAWAY in two steps (RFC 9113, 6.8): what is on its way to us is still served. */
+static void h2_drain(struct conn *c)
+{
+    nghttp2_submit_shutdown_notice(c->h2->session);
+    c->h2->noticed = true;
+    c->h2->notice_us = c->loop->now_us;
+    loop_again(c->loop, c);
+}
+
+/* GOAWAY in two steps (RFC 9113, 6.8): what is on its way to us is still served. A connection that became
+ * HTTP/2 after the others were told, because its handshake took so long, is told here. */
 static void sweep_drain(struct conn *c)
 {
     struct h2_conn *h2 = c->h2;
+    if (!h2->noticed && atomic_load_explicit(&c->loop->front->draining, memory_order_relaxed)) {
+        h2_drain(c);
+    }
     if (h2->noticed && !h2->went_away && c->loop->now_us - h2->notice_us > DRAIN_NOTICE) {
         h2->went_away = true;
         nghttp2_submit_goaway(h2->session, NGHTTP2_FLAG_NONE,
@@ -281,14 +293,6 @@ static void h2_sweep(struct conn *c)
     }
     sweep_drain(c);
     h2_output(c);
-}
-
-static void h2_drain(struct conn *c)
-{
-    nghttp2_submit_shutdown_notice(c->h2->session);
-    c->h2->noticed = true;
-    c->h2->notice_us = c->loop->now_us;
-    loop_again(c->loop, c);
 }
 
 static void h2_leave(struct conn *c)
