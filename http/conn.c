@@ -258,6 +258,12 @@ static ssize_t read_some(struct conn *c, char *p, size_t n)
     return got;
 }
 
+bool http_conn_silent(const struct conn *c)
+{
+    char byte;
+    return recv(c->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0;
+}
+
 /* What was not taken stays for the next time. */
 static void keep_rest(struct conn *c, const char *p, size_t n)
 {
@@ -363,8 +369,8 @@ static bool pump_once(struct conn *c)
     }
     if (!c->untried) {
         ssize_t got = read_some(c, scratch + n, LOOP_SCRATCH - n);
-        if (got == -1) {
-            c->readable = false;
+        if (got == -1) { /* then the next bytes are a new edge; or what is here waits for room to write */
+            c->readable = c->tls && tls_read_wants_write(c->tls);
             return false;
         }
         if (got == -2) {

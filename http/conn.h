@@ -106,6 +106,8 @@ void http_conn_pump(struct conn *c);
 void http_conn_resume(struct conn *c);
 /* Sends c->out as far as it goes. 0, or -1: the connection was closed. */
 int http_conn_send(struct conn *c);
+/* Has nothing come that the loop was not told of yet? Asked before an idle connection is closed. */
+bool http_conn_silent(const struct conn *c);
 /* Writes n bytes as far as they go: the number, 0 = none now, -1 = broken. */
 ssize_t http_conn_write(struct conn *c, const char *p, size_t n);
 void http_conn_sweep(struct conn *c);

@@ -112,6 +112,7 @@ static void submit(struct conn *c, struct exchange *x, bool more)
     }
     c->h1.state = H1_RUN;
     if (intake_submit(x) != 0) {
+        x->fd = -1; /* nobody has it */
         send_answer(c, x);
     }
 }
@@ -428,6 +429,9 @@ void h1_conn_message(struct conn *c, struct exchange *x)
     if (c->h1.exchange != x) {
         return;
     }
+    if (!c->out.first) { /* until now the worker wrote; from here on the client's patience is measured */
+        c->progress_us = c->loop->now_us;
+    }
     while (x->out.first) {
         struct chunk *chunk = x->out.first;
         x->out.first = chunk->next;
@@ -471,6 +475,14 @@ static bool body_too_slow(const struct conn *c)
     return now - c->progress_us > SECONDS(settings->body_timeout);
 }
 
+/* A request may have come since the loop last looked, which is long ago on a busy machine: it is served. */
+static void close_idle(struct conn *c, const char *why)
+{
+    if (http_conn_silent(c)) {
+        http_conn_close(c, why);
+    }
+}
+
 static void sweep_head(struct conn *c)
 {
     const struct http_settings *settings = settings_of(c);
@@ -485,10 +497,10 @@ static void sweep_head(struct conn *c)
             h1_output(c);
         }
     } else if (idle > SECONDS(first ? settings->header_timeout : settings->idle_timeout)) {
-        http_conn_close(c, "idle");
+        close_idle(c, "idle");
     } else if (draining(c) && idle > DRAIN_GRACE &&
                now - atomic_load_explicit(&front->drain_us, memory_order_relaxed) > DRAIN_GRACE) {
-        http_conn_close(c, "idle while draining");
+        close_idle(c, "idle while draining");
     }
 }
 

@@ -189,8 +189,6 @@ int intake_submit(struct exchange *x)
     }
     atomic_fetch_sub_explicit(&x->refs, 1, memory_order_relaxed);
     x->submitted = false;
-    x->fd = -1;
-    atomic_store_explicit(&x->lend, LEND_LOOP, memory_order_relaxed);
     atomic_fetch_add_explicit(&front->rejected, 1, memory_order_relaxed);
     log_limited(LEVEL_WARNING, "http: %s, a request was answered with 503",
                 result == SUBMIT_FULL ? "the queue is full" : "this process is ending");

@@ -43,7 +43,7 @@ static void make_room(struct loop *loop)
             oldest = c;
         }
     }
-    if (oldest) {
+    if (oldest && http_conn_silent(oldest)) {
         http_conn_close(oldest, "idle, and others wait");
     }
 }

@@ -18,6 +18,7 @@
 #include "http/upstream.h"
 
 #define SWEEP_MS 250
+#define LATE_US  (1 * CLOCK_US_PER_SECOND)
 
 static void wake(struct loop *loop)
 {
@@ -101,12 +102,26 @@ static void on_wake(evutil_socket_t fd, short what, void *ctx)
     http_conn_free_dead(loop);
 }
 
+/* This thread got no processor for a while, or its machine stood still. What clients sent meanwhile is heard
+ * before anyone of them is called late; but once, or a machine that is always late would have no deadlines.
+ */
+static bool is_late(struct loop *loop)
+{
+    uint64_t since = loop->now_us - loop->swept_us;
+    loop->swept_us = loop->now_us;
+    loop->was_late = !loop->was_late && since > LATE_US;
+    return loop->was_late;
+}
+
 static void on_sweep(evutil_socket_t fd, short what, void *ctx)
 {
     struct loop *loop = ctx;
     (void)fd;
     (void)what;
     loop->now_us = clock_coarse_us();
+    if (is_late(loop)) {
+        return;
+    }
     for (struct conn *c = loop->conns; c;) {
         struct conn *next = c->next;
         http_conn_sweep(c);
@@ -169,7 +184,7 @@ struct loop *loop_create(struct http_front *front, int id)
         loop_destroy(loop);
         return NULL;
     }
-    loop->now_us = clock_coarse_us();
+    loop->now_us = loop->swept_us = clock_coarse_us();
     return loop;
 }
 

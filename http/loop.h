@@ -49,6 +49,8 @@ struct loop {
     char *scratch;         /* LOOP_SCRATCH bytes: what was just read, or is about to be written */
     char *scratch_out;     /* the same size, for coalescing output */
     uint64_t now_us;       /* clock at the beginning of this pass */
+    uint64_t swept_us;     /* of the last sweep */
+    bool was_late;         /* that sweep came late, and was left out */
 };
 
 struct loop *loop_create(struct http_front *front, int id); /* NULL: reported */

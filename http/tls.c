@@ -88,6 +88,11 @@ ssize_t tls_read(struct tls_conn *t, char *p, size_t n)
     return -2;
 }
 
+bool tls_read_wants_write(const struct tls_conn *t)
+{
+    return SSL_want_write(t->ssl);
+}
+
 /* The first bytes go in small records: the client can use each packet as it comes. */
 static size_t record_size(struct tls_conn *t, size_t n)
 {

@@ -26,6 +26,8 @@ enum tls_result tls_handshake(struct tls_conn *t);
 bool tls_is_h2(const struct tls_conn *t); /* by ALPN; after the handshake */
 /* >0 bytes; 0 = the peer closed; -1 = none now; -2 = broken. */
 ssize_t tls_read(struct tls_conn *t, char *p, size_t n);
+/* After -1: not for want of bytes, but because an answer of TLS's own has to leave first. */
+bool tls_read_wants_write(const struct tls_conn *t);
 /* >0 bytes; 0 = none now; -1 = broken. A refused write is repeated with the same bytes, or more. */
 ssize_t tls_write(struct tls_conn *t, const char *p, size_t n);
 bool tls_can_sendfile(const struct tls_conn *t);
