@@ -157,14 +157,14 @@ void exchange_free_spares(struct loop *loop)
 
 void exchange_wake(struct exchange *x)
 {
-    if (atomic_exchange_explicit(&x->waiting, false, memory_order_acq_rel)) {
+    if (atomic_exchange(&x->waiting, false)) {
         sem_post(&x->space);
     }
 }
 
 void exchange_abort(struct exchange *x)
 {
-    atomic_store_explicit(&x->gone, true, memory_order_release);
+    atomic_store(&x->gone, true);
     atomic_store_explicit(&x->request.gone, true, memory_order_release);
     exchange_wake(x);
     if (x->upstream) {
@@ -174,7 +174,7 @@ void exchange_abort(struct exchange *x)
 
 void exchange_unqueue(struct exchange *x, size_t n)
 {
-    size_t left = atomic_fetch_sub_explicit(&x->queued, n, memory_order_seq_cst) - n;
+    size_t left = atomic_fetch_sub(&x->queued, n) - n;
     if (left <= QUEUE_LOW) {
         exchange_wake(x);
         if (x->upstream) {

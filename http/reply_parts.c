@@ -30,10 +30,10 @@ static const struct http_settings *settings_of(const struct exchange *x)
     return x->loop->front->settings;
 }
 
+/* In one order with `waiting`, for everybody (see wait_for_room and exchange_wake). */
 bool reply_is_gone(const struct exchange *x)
 {
-    return atomic_load_explicit(&x->gone, memory_order_relaxed) ||
-           atomic_load_explicit(&x->ended, memory_order_relaxed);
+    return atomic_load(&x->gone) || atomic_load(&x->ended);
 }
 
 /* A worker that a slow reader holds up waits for it this long; a stream as a whole has its own limit. */
@@ -99,7 +99,9 @@ static int write_all(struct exchange *x, struct reply_parts *parts)
     return -1;
 }
 
-/* Sleeps until the loop has sent enough of what is queued. 0, or -1: gone or too slow. */
+/* Sleeps until the loop has sent enough of what is queued. 0, or -1: gone or too slow. We say that we wait
+ * and then look; the loop changes what we look at and then asks whether we wait: one of both sees the other.
+ */
 static int wait_for_room(struct exchange *x)
 {
     int64_t budget = wait_budget_ms(x);
