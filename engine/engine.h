@@ -251,8 +251,8 @@ void pool_set_front(struct pool *pool, const struct frontend *frontend, void *da
  * that no request can get lost on its way to a connection that is just being closed. kind: for adopt. True:
  * it is given, and the caller closes its own descriptor, which no wait set knows any more. */
 bool pool_hand_over(const struct frontend *frontend, int fd, int kind);
-bool pool_can_hand_over(void);               /* there is somebody to take it */
-bool pool_draining(const struct pool *pool); /* any thread */
+bool pool_can_hand_over(const struct pool *pool); /* there is somebody to take it */
+bool pool_draining(const struct pool *pool);      /* any thread */
 
 /* Rules of PHP's CGI that front ends must follow (ini, per pool): worker's thread. */
 struct cgi_rules {

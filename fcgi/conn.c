@@ -14,11 +14,17 @@
 #include "fcgi/exchange.h"
 #include "fcgi/record.h"
 
-static void serve(struct fcgi_conn *c, struct worker *worker);
-
 static struct fcgi_conn *conn_of(struct waitable *w)
 {
     return (struct fcgi_conn *)((char *)w - offsetof(struct fcgi_conn, wait));
+}
+
+void conn_count_out(struct fcgi_conn *c)
+{
+    if (atomic_exchange(&c->counted, false)) {
+        atomic_fetch_sub(&c->front->open, 1);
+        pool_count_connection(c->front->pool, -1);
+    }
 }
 
 void conn_close(struct fcgi_conn *c, const char *why)
@@ -29,8 +35,7 @@ void conn_close(struct fcgi_conn *c, const char *why)
     }
     close(c->wait.fd);
     buf_free(&c->head);
-    atomic_fetch_sub(&c->front->open, 1);
-    pool_count_connection(c->front->pool, -1);
+    conn_count_out(c);
     free(c);
 }
 
@@ -88,18 +93,6 @@ static const char *const overdue[] = {
     [CONN_LINGER] = "the peer did not close",
 };
 
-/* Control thread. */
-static void expired(struct waitable *w)
-{
-    struct fcgi_conn *c = conn_of(w);
-
-    if (c->state == CONN_HEAD) {
-        log_limited(LEVEL_WARNING, "fcgi: connection from %s closed: its request was not complete after %d s",
-                    c->ip, FCGI_HEAD_MS / 1000);
-    }
-    conn_close(c, overdue[c->state]);
-}
-
 static void enter(struct fcgi_conn *c, enum conn_state state, uint64_t ms)
 {
     c->state = state;
@@ -123,10 +116,35 @@ static void park(struct fcgi_conn *c)
     }
 }
 
-/* To the process that serves the pool from now on. True: the connection is not ours any more. */
+static bool has_input(const struct fcgi_conn *c)
+{
+    char byte;
+
+    return recv(c->wait.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+/* Control thread. A peer whose bytes are here waits for us, because all workers are busy: it is not late. */
+static void expired(struct waitable *w)
+{
+    struct fcgi_conn *c = conn_of(w);
+
+    if (c->state != CONN_LINGER && has_input(c)) {
+        enter(c, c->state, FCGI_FIRST_BYTE_MS);
+        park(c);
+        return;
+    }
+    if (c->state == CONN_HEAD) {
+        log_limited(LEVEL_WARNING, "fcgi: connection from %s closed: its request was not complete after %d s",
+                    c->ip, FCGI_HEAD_MS / 1000);
+    }
+    conn_close(c, overdue[c->state]);
+}
+
+/* To the process that serves the pool from now on. True: the connection is not ours any more. False: there is
+ * none, or the way to it is full at the moment. */
 static bool hand_over(struct fcgi_conn *c)
 {
-    if (!pool_can_hand_over()) {
+    if (!pool_can_hand_over(c->front->pool)) {
         return false;
     }
     if (c->waited) { /* the wait set would hear of what the other process is sent */
@@ -160,14 +178,14 @@ void conn_answered(struct fcgi_conn *c, bool keep, bool clean)
 void conn_evict(struct waitable *w)
 {
     struct fcgi_conn *c = conn_of(w);
-    char byte;
 
     if ((c->state == CONN_IDLE || c->state == CONN_NEW) && hand_over(c)) {
         return;
     }
-    if (c->state == CONN_IDLE && recv(w->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) <= 0) {
+    /* Else a request is on its way and still served, or the next look hands the connection over. */
+    if (c->state == CONN_IDLE && !pool_can_hand_over(c->front->pool) && !has_input(c)) {
         conn_close(c, "drained");
-    } else { /* a request is on its way: it is still served */
+    } else {
         park(c);
     }
 }
@@ -195,7 +213,7 @@ static void ready(struct waitable *w, struct worker *worker)
     if (c->state == CONN_LINGER) {
         linger(c);
     } else {
-        serve(c, worker);
+        conn_serve(c, worker);
     }
 }
 
@@ -218,13 +236,11 @@ static void wait_for_head(struct fcgi_conn *c, struct fcgi_exchange *x)
         if (c->state != CONN_HEAD) {
             enter(c, CONN_HEAD, FCGI_HEAD_MS);
         }
-    } else if (atomic_load(&c->front->draining) && c->state != CONN_NEW) {
-        if (!hand_over(c)) {
-            conn_close(c, "drained");
-        }
-        return;
     } else if (c->state != CONN_NEW) {
         enter(c, CONN_IDLE, c->front->idle_ms);
+        if (atomic_load(&c->front->draining) && hand_over(c)) {
+            return;
+        }
     }
     park(c);
 }
@@ -325,7 +341,7 @@ static bool run(struct fcgi_conn *c, struct fcgi_exchange *x, struct worker *wor
     return x->conn != NULL;
 }
 
-static void serve(struct fcgi_conn *c, struct worker *worker)
+void conn_serve(struct fcgi_conn *c, struct worker *worker)
 {
     struct fcgi_exchange *x = exchange_mine();
 
@@ -370,26 +386,27 @@ static struct fcgi_conn *create(struct fcgi_front *front, int kind, int fd,
     c->front = front;
     c->kind = kind;
     sock_ip(peer, c->ip, sizeof(c->ip));
+    c->counted = true;
     atomic_fetch_add(&front->open, 1);
     pool_count_connection(front->pool, 1);
     return c;
 }
 
-void conn_accepted(struct fcgi_front *front, int kind, int fd, const struct sockaddr_storage *peer,
-                   struct worker *worker)
+struct fcgi_conn *conn_accepted(struct fcgi_front *front, int kind, int fd,
+                                const struct sockaddr_storage *peer)
 {
     struct fcgi_conn *c = create(front, kind, fd, peer);
     int one = 1;
 
     if (!c) {
-        return;
+        return NULL;
     }
     if (peer->ss_family != AF_UNIX) {
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     }
     sock_set_timeouts(fd, FCGI_BODY_WAIT_MS, FCGI_WRITE_WAIT_MS);
     enter(c, CONN_NEW, FCGI_FIRST_BYTE_MS);
-    serve(c, worker);
+    return c;
 }
 
 void conn_adopted(struct fcgi_front *front, int kind, int fd)

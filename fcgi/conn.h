@@ -37,21 +37,27 @@ struct fcgi_conn {
     enum conn_state state;
     int kind;             /* enum fcgi_listener_kind of its listener */
     bool waited;          /* the wait set knows the descriptor */
+    _Atomic bool counted; /* among front->open; whoever clears it counts it out */
     struct screen screen; /* of the head being read */
     struct buf head;      /* what the screen let through of an incomplete head */
     uint64_t deadline_us; /* of the state; 0 = none */
     char ip[46];          /* the peer, for logs: "-" on a unix socket */
 };
 
-/* Worker's thread. Takes over the descriptor; closes it if there is no memory. */
-void conn_accepted(struct fcgi_front *front, int kind, int fd, const struct sockaddr_storage *peer,
-                   struct worker *worker);
+/* Worker's thread. Takes over the descriptor, and counts as open from here on. NULL: there is no memory, and
+ * the descriptor is closed. */
+struct fcgi_conn *conn_accepted(struct fcgi_front *front, int kind, int fd,
+                                const struct sockaddr_storage *peer);
+/* Worker's thread, the owner. Reads what is there, runs the requests in it, and gives the connection away. */
+void conn_serve(struct fcgi_conn *c, struct worker *worker);
 /* The owner, after a response. keep: wait for the next request; else say goodbye: clean = the peer has
  * nothing left to say, so the descriptor can be closed at once. The connection is not the caller's any more.
  */
 void conn_answered(struct fcgi_conn *c, bool keep, bool clean);
 /* The one destructor; the owner. why: a word for the debug log. */
 void conn_close(struct fcgi_conn *c, const char *why);
+/* It is no reason to go on for a draining process any more. The owner; the control thread for a lost one. */
+void conn_count_out(struct fcgi_conn *c);
 /* Control thread. One that another process of the pool has kept open. Takes over the descriptor. */
 void conn_adopted(struct fcgi_front *front, int kind, int fd);
 /* Control thread, with a connection that was taken out of the wait set: hand it over, or close it, unless it

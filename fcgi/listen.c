@@ -134,7 +134,8 @@ static void disarm(struct fcgi_listener *l)
     pthread_mutex_unlock(&l->lock);
 }
 
-static void accept_one(struct fcgi_listener *l, struct worker *worker)
+/* NULL: there is none that we want, or can have. */
+static struct fcgi_conn *accept_one(struct fcgi_listener *l)
 {
     struct fcgi_front *front = l->front;
     struct sockaddr_storage peer;
@@ -142,17 +143,17 @@ static void accept_one(struct fcgi_listener *l, struct worker *worker)
 
     switch (sock_accept(l->wait.fd, false, &fd, &peer)) {
     case ACCEPT_OK: break;
-    case ACCEPT_EMPTY: return;
+    case ACCEPT_EMPTY: return NULL;
     case ACCEPT_NO_DESCRIPTORS:
         log_limited(LEVEL_WARNING, "[pool %s] out of file descriptors: connections wait",
                     pool_conf(front->pool)->name);
         disarm(l);
-        return;
+        return NULL;
     case ACCEPT_BROKEN:
         log_limited(LEVEL_ERROR, "[pool %s] accept failed: %s (%d)", pool_conf(front->pool)->name,
                     strerror(errno), errno);
         disarm(l);
-        return;
+        return NULL;
     }
     if (!listen_is_allowed(front, &peer)) {
         char ip[46];
@@ -160,27 +161,32 @@ static void accept_one(struct fcgi_listener *l, struct worker *worker)
         sock_ip(&peer, ip, sizeof(ip));
         log_limited(LEVEL_ERROR, "Connection disallowed: IP address '%s' has been dropped.", ip);
         close(fd);
-        return;
+        return NULL;
     }
     if (!is_ours(l, fd)) {
         close(fd);
-        return;
+        return NULL;
     }
-    conn_accepted(front, l->kind, fd, &peer, worker);
+    return conn_accepted(front, l->kind, fd, &peer);
 }
 
-/* Worker's thread. It counts as open from before it accepts: either it sees that the process drains and
- * leaves the connection to the next one, or `drained` sees it. Otherwise a connection could be taken out of
- * the kernel's queue by a process that believes it has none and ends. */
+/* Worker's thread. It counts as open from before it accepts until the connection counts: either it sees that
+ * the process drains and leaves the connection to the next one, or `drained` sees it. Otherwise a connection
+ * could be taken out of the kernel's queue by a process that believes it has none and ends. No longer: a
+ * worker may get lost in the request. */
 static void ready(struct waitable *w, struct worker *worker)
 {
     struct fcgi_listener *l = (struct fcgi_listener *)((char *)w - offsetof(struct fcgi_listener, wait));
+    struct fcgi_conn *c = NULL;
 
     atomic_fetch_add(&l->front->open, 1);
     if (!atomic_load(&l->front->draining)) {
-        accept_one(l, worker);
+        c = accept_one(l);
     }
     atomic_fetch_sub(&l->front->open, 1);
+    if (c) {
+        conn_serve(c, worker);
+    }
 }
 
 int listen_open(struct fcgi_front *front, const struct listener *listeners)

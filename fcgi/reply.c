@@ -323,7 +323,8 @@ static void finish(struct fcgi_exchange *x)
     enum body_end end = body_skip(x);
     bool readable = end == BODY_WHOLE || end == BODY_ABORTED;
 
-    x->keep = x->keep && readable && (!atomic_load(&c->front->draining) || pool_can_hand_over());
+    x->keep =
+        x->keep && readable && (!atomic_load(&c->front->draining) || pool_can_hand_over(c->front->pool));
     if (x->keep && x->input_at < x->input_n) {
         return; /* the next request is in our buffer: conn_serve goes on with it after this one */
     }
@@ -376,13 +377,10 @@ static void reply_abandon(struct request *r, int status, bool locked)
         return; /* answered; the connection serves others */
     }
     if (!locked) {
-        struct fcgi_front *front = x->conn ? x->conn->front : NULL;
-
-        shutdown(fd, SHUT_RDWR);
-        if (front) {
-            atomic_fetch_sub(&front->open, 1);
-            pool_count_connection(front->pool, -1);
+        if (x->conn) { /* first: the worker may wake from what follows, and close it */
+            conn_count_out(x->conn);
         }
+        shutdown(fd, SHUT_RDWR);
         return;
     }
     struct fcgi_conn *c = x->conn;

@@ -91,9 +91,9 @@ void pool_set_front(struct pool *pool, const struct frontend *frontend, void *da
 
 bool (*_Atomic pool_on_hand_over)(const struct frontend *frontend, int fd, int kind);
 
-bool pool_can_hand_over(void)
+bool pool_can_hand_over(const struct pool *pool)
 {
-    return atomic_load(&pool_on_hand_over) != NULL;
+    return atomic_load(&pool_on_hand_over) != NULL && !pool_finishing(pool);
 }
 
 bool pool_hand_over(const struct frontend *frontend, int fd, int kind)
