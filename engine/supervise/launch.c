@@ -3,6 +3,7 @@
  * until the process has been reaped. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +17,9 @@
 #include "engine/supervise/process.h"
 #include "engine/supervise/state.h"
 
-#define PIPE_ROUNDS 16 /* reads of one pipe before others get their turn */
+#define PIPE_ROUNDS 16   /* reads of one pipe before others get their turn */
+#define LAST_ROUNDS 4096 /* more than a channel holds: what a process forked may go on speaking in it */
+#define ROOM_MS     1000
 
 struct child *child_add(struct member *member, struct generation *g, pid_t pid)
 {
@@ -174,11 +177,26 @@ static int hook_launch(struct seat *seat, struct generation *g, int warm_fd)
 
 /* ---- the other hooks */
 
+/* A full channel is emptied as fast as the process gets the processor, unless it is stuck: then nothing more
+ * is waited for. */
+static int tell(struct child *child, enum channel_type type, int64_t number, const char *text, const int *fds,
+                int fd_count)
+{
+    struct pollfd room = {.fd = child->channel, .events = POLLOUT};
+    int rc;
+    while ((rc = channel_send(child->channel, type, number, text, fds, fd_count)) != 0 && errno == EAGAIN &&
+           !child->deaf) {
+        child->deaf = poll(&room, 1, ROOM_MS) <= 0;
+    }
+    child->deaf = child->deaf && rc != 0;
+    return rc;
+}
+
 static void send_simple(struct generation *g, enum channel_type type, int64_t number)
 {
     struct child *child = g->process;
     if (child->channel >= 0) {
-        channel_send(child->channel, type, number, NULL, NULL, 0);
+        tell(child, type, number, NULL, NULL, 0);
     }
 }
 
@@ -248,8 +266,11 @@ static void pass_on(const struct generation *from, const struct channel_message 
 {
     struct generation *to = seat_serving(from->seat);
     struct child *child = to ? to->process : NULL;
-    if (child && to != from && child->channel >= 0 && m->fd_count == 1) {
-        channel_send(child->channel, CHANNEL_ADOPT, m->number, m->text, m->fds, 1);
+    if (!child || to == from || child->channel < 0 || m->fd_count != 1) {
+        return;
+    }
+    if (tell(child, CHANNEL_ADOPT, m->number, m->text, m->fds, 1) != 0) {
+        log_warning("[pool %s] an idle connection could not be handed over", child->member->name);
     }
 }
 
@@ -293,16 +314,21 @@ static void obey(struct child *child, struct channel_message *m)
     channel_close_fds(m);
 }
 
-void child_hear(struct child *child)
+static void hear(struct child *child, int rounds)
 {
     static struct channel_message message; /* one thread; too large for a comfortable stack */
     int rc = 0;
-    for (int i = 0; i < PIPE_ROUNDS && (rc = channel_receive(child->channel, &message)) > 0; i++) {
+    for (int i = 0; i < rounds && (rc = channel_receive(child->channel, &message)) > 0; i++) {
         obey(child, &message);
     }
     if (rc < 0) {
         close_fd(&child->channel); /* its exit follows, or its deadline ends it */
     }
+}
+
+void child_hear(struct child *child)
+{
+    hear(child, PIPE_ROUNDS);
 }
 
 void child_read(struct child *child, enum output_stream stream)
@@ -360,7 +386,8 @@ void child_reap(struct supervisor *s, pid_t pid, int status)
     struct generation *g = child->generation;
     describe(status, how, sizeof(how));
     if (child->channel >= 0) {
-        child_hear(child); /* its last words: why it failed, a crash report */
+        hear(child,
+             LAST_ROUNDS); /* its last words: why it failed, a crash report, connections to hand over */
     }
     log_exit(child, g, status, how);
     if (child->member->board) {

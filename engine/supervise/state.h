@@ -34,6 +34,7 @@ struct child {
     struct generation *generation;
     pid_t pid;
     int channel;  /* -1: closed */
+    bool deaf;    /* does not read its channel */
     int pipes[2]; /* its stdout and stderr, by enum output_stream; -1 = none */
     struct output *output;
     uint64_t started_us;
