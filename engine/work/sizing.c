@@ -255,6 +255,7 @@ void sizing_demand(struct pool *pool)
         return;
     }
     atomic_store(&pool->watching, false);
+    atomic_thread_fence(memory_order_seq_cst);
     struct census c = take_census(pool);
     uint32_t most = (uint32_t)pool->conf->s.max_children;
 
@@ -277,9 +278,16 @@ void sizing_demand(struct pool *pool)
     }
 }
 
+/* The worker has said that it is not idle any more and now asks whether anybody looks; the control thread
+ * stops looking and then asks who is idle. One of both must see the other, hence the fence here and in
+ * sizing_demand. */
 void sizing_wanted(struct pool *pool, uint32_t sleeping)
 {
-    if (pool->ondemand && sleeping == 0 && !atomic_load(&pool->watching) &&
+    if (!pool->ondemand) {
+        return;
+    }
+    atomic_thread_fence(memory_order_seq_cst);
+    if (sleeping == 0 && !atomic_load(&pool->watching) &&
         atomic_load(&pool->running) < (uint32_t)pool->conf->s.max_children) {
         pool_wake_control(pool);
     }

@@ -55,6 +55,7 @@ static void park(struct worker *w)
     atomic_fetch_sub(&pool->running, 1);
     worker_set_state(w, WORKER_PARKED);
     atomic_store(&w->parked, true);
+    sizing_wanted(pool, waitset_sleeping(pool->waitset)); /* what came while this one still looked idle */
     while (atomic_load(&w->parked) && !atomic_load(&pool->ending)) {
         pthread_cond_wait(&w->unpark, &w->lock);
     }
