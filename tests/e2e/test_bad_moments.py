@@ -1,0 +1,255 @@
+"""A request, a connection or an order that comes at the worst moment: between two looks of somebody else. Processes are
+stopped and let go, so that the moment is there every time."""
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+import urllib.request
+
+import pytest
+
+from fcgi_client import Connection, request
+from http_raw import Raw, insecure
+from process import free_port, session_of, wait_for
+from test_tls import make_cert
+from tokiophp import PROGRAM
+
+HELLO = b"GET /hello.php HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.fixture
+def serve(tokiophp, workdir):
+    """start(...): a server; its `port` speaks HTTP, and ctl() to its control socket."""
+    def start(pool="", settings=""):
+        port = free_port()
+        server = tokiophp(pool=f"http.listen = 127.0.0.1:{port}\nhttp.document_root = {workdir}/www\n{pool}",
+                          settings=f"control_socket = {{dir}}/ctl\n{settings}")
+        server.port, server.http = port, ("127.0.0.1", port)
+        server.script = f"{workdir}/www/hello.php"
+        server.wait_message("ready to handle connections")
+        return server
+    return start
+
+
+def script(workdir, name, text):
+    with open(f"{workdir}/www/{name}", "w") as f:
+        f.write(text)
+    return f"{workdir}/www/{name}"
+
+
+def ctl(server, *words):
+    done = subprocess.run([PROGRAM, "ctl", "-s", f"{server.directory}/ctl", *words], stdout=subprocess.PIPE, text=True,
+                          check=False, timeout=20)
+    return done.stdout
+
+
+def processes(server, state):
+    """Ids of the engine processes in this state."""
+    lines = [line.split() for line in ctl(server, "status").splitlines() if line.strip().startswith("process pid=")]
+    return [int(words[1][4:]) for words in lines if f"state={state}" in words]
+
+
+@contextlib.contextmanager
+def stopped(pid):
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+
+def test_idle_connections_are_all_handed_over(serve):
+    """The old process has said good-bye and is gone before the supervisor reads a word of it."""
+    server = serve("engine = stub\n")
+    idle = [Connection(server.address) for _ in range(150)]
+    for c in idle:
+        assert c.request(server.script, keep=True).end == (0, 0)
+    old, = processes(server, "ready")
+    with stopped(old):
+        ctl(server, "restart", "www")
+        wait_for(lambda: processes(server, "draining") == [old], 10, "the order to drain")
+        with stopped(server.pid):
+            os.kill(old, signal.SIGCONT)
+            wait_for(lambda: session_of(old) is None, 10, "the old process's end")
+    for c in idle:
+        c.send(request(server.script, keep=True))
+    assert [c.read_response().end for c in idle] == [(0, 0)] * len(idle)
+    for c in idle:
+        c.close()
+
+
+def test_more_idle_connections_than_the_way_holds(serve):
+    """The successor does not read for a moment: what does not fit on the way to it waits."""
+    server = serve("engine = stub\n", "rlimit_files = 4096\n")
+    idle = [Connection(server.address) for _ in range(450)]
+    for c in idle:
+        assert c.request(server.script, keep=True).end == (0, 0)
+    old, = processes(server, "ready")
+    with stopped(old):
+        ctl(server, "restart", "www")
+        wait_for(lambda: processes(server, "draining") == [old], 10, "the order to drain")
+        new, = processes(server, "ready")
+        with stopped(new):
+            os.kill(old, signal.SIGCONT)
+            time.sleep(0.3)
+    wait_for(lambda: session_of(old) is None, 20, "the old process's end")
+    for c in idle:
+        c.send(request(server.script, keep=True))
+    assert [c.read_response().end for c in idle] == [(0, 0)] * len(idle)
+    for c in idle:
+        c.close()
+
+
+def test_a_first_request_that_waits_for_a_worker(serve, workdir):
+    """Its connection was accepted by a worker that then had other work for longer than a silent client is waited for."""
+    server = serve("pm.max_children = 1\n")
+    sleeps = script(workdir, "sleep.php", "<?php sleep(7); echo 'slept';")
+    with Connection(server.address) as early, Connection(server.address) as long:
+        time.sleep(0.5)  # both are accepted, and silent
+        long.send(request(sleeps))
+        time.sleep(0.3)
+        early.send(request(server.script))
+        assert long.read_response().body == b"slept"
+        assert early.read_response().end == (0, 0)
+
+
+def test_a_silent_client_is_not_waited_for(serve):
+    server = serve("pm.max_children = 1\n")
+    with Connection(server.address) as silent:
+        begin = time.monotonic()
+        assert silent.closed(10)
+        assert time.monotonic() - begin > 4
+
+
+def test_an_answer_that_the_worker_could_not_send_whole(serve, workdir):
+    """The loop sends the rest; it has no earlier progress of this client to judge it by."""
+    server = serve()
+    script(workdir, "big.php", "<?php header('Content-Length: 60000'); echo str_repeat('x', 60000);")
+    with socket.socket() as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        s.settimeout(20)
+        s.connect(server.http)
+        s.sendall(b"GET /big.php HTTP/1.1\r\nHost: x\r\n\r\n" * 80)  # more than the socket's buffer grows to
+        time.sleep(2)
+        with s.makefile("rb") as f:
+            got = 0
+            while got < 80:
+                head = f.readline()
+                assert head.startswith(b"HTTP/1.1 200"), f"after {got} answers: {head!r}"
+                while f.readline() != b"\r\n":
+                    pass
+                assert f.read(60000) == b"x" * 60000, f"answer {got} is cut"
+                got += 1
+
+
+def test_requests_that_come_while_nobody_looks(serve):
+    """The process got no processor for longer than an idle connection is kept: what has come meanwhile is served."""
+    server = serve("engine = stub\nhttp.idle_timeout = 1s\n")
+    clients = [Raw(server.http) for _ in range(150)]
+    for c in clients:
+        c.send(HELLO)
+    assert all(c.reply().status == 200 for c in clients)
+    with stopped(processes(server, "ready")[0]):
+        for c in clients:
+            c.send(HELLO)
+        time.sleep(1.6)
+    assert [getattr(c.reply(), "status", None) for c in clients] == [200] * len(clients)
+    for c in clients:
+        assert c.at_end()  # and idle ones are closed as ever
+        c.close()
+
+
+def test_handshakes_while_nobody_looks(tokiophp, workdir):
+    """The same for what a handshake has to say."""
+    port = free_port()
+    server = tokiophp(pool=f"engine = stub\nhttp.tls_listen = 127.0.0.1:{port}\nhttp.document_root = {workdir}/www\n"
+                      f"http.handshake_timeout = 1s\n{make_cert(workdir, 'one')}",
+                      settings="control_socket = {dir}/ctl\n")
+    server.wait_message("ready to handle connections")
+    results = []
+
+    def visit(plain):
+        with insecure("http/1.1").wrap_socket(plain, server_hostname="localhost") as s:
+            s.sendall(HELLO)
+            results.append(s.recv(12))
+    plains = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(60)]
+    time.sleep(0.3)
+    threads = [threading.Thread(target=visit, args=(plain,)) for plain in plains]
+    with stopped(processes(server, "ready")[0]):
+        for t in threads:
+            t.start()
+        time.sleep(1.6)
+    for t in threads:
+        t.join()
+    assert results == [b"HTTP/1.1 200"] * len(plains)
+
+
+def test_http2_that_begins_when_the_process_drains(tokiophp, workdir):
+    """Its handshake was under way when the others were told to go: it is told, too."""
+    port = free_port()
+    server = tokiophp(pool=f"engine = stub\nhttp.tls_listen = 127.0.0.1:{port}\nhttp.document_root = {workdir}/www\n"
+                      f"{make_cert(workdir, 'one')}", settings="control_socket = {dir}/ctl\n")
+    server.wait_message("ready to handle connections")
+    old, = processes(server, "ready")
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as plain:
+        time.sleep(0.5)  # it is accepted, and waits for the first byte of the handshake
+        ctl(server, "restart", "www")
+        wait_for(lambda: processes(server, "draining") == [old], 10, "the order to drain")
+        time.sleep(0.5)
+        with insecure("h2").wrap_socket(plain, server_hostname="localhost") as s:
+            s.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0]))
+            data = b""
+            with contextlib.suppress(ConnectionResetError, TimeoutError):
+                while piece := s.recv(4096):
+                    data += piece
+    kinds = set()
+    while len(data) >= 9:
+        kinds.add(data[3])
+        data = data[9 + int.from_bytes(data[:3], "big"):]
+    assert 7 in kinds, "no GOAWAY"
+    wait_for(lambda: session_of(old) is None, 10, "the old process's end")
+
+
+def test_health_checks_while_the_process_is_swapped(serve):
+    internal = free_port()
+    server = serve(f"engine = stub\nhttp.internal_listen = 127.0.0.1:{internal}\n")
+    over, failures, good = threading.Event(), [], 0
+
+    def swap():
+        while not over.wait(0.3):
+            ctl(server, "restart", "www")
+    thread = threading.Thread(target=swap)
+    thread.start()
+    end = time.monotonic() + 8
+    while time.monotonic() < end:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{internal}/health", timeout=10) as answer:
+                answer.read()
+            good += 1
+        except OSError as e:
+            failures.append(e)
+    over.set()
+    thread.join()
+    assert not failures and good > 100, f"{good} good, {failures[:5]}"
+
+
+@pytest.mark.parametrize("where", ["middle", "end"])
+def test_a_worker_that_is_lost_in_its_answer(serve, workdir, where):
+    """Its connection is cut and counted out, once: also when the worker wakes from that. The process can drain."""
+    server = serve("pm.max_children = 2\nrequest_terminate_timeout = 1s\nrequest_terminate_timeout_track_finished = yes\n",
+                  "process_control_timeout = 20s\n")
+    more = "flush(); echo str_repeat('x', 150000);" if where == "middle" else ""
+    large = script(workdir, "large.php", f"<?php echo str_repeat('x', 150000); {more}")
+    with Connection(server.address) as c:
+        c.send(request(large, keep=True))  # and does not read
+        server.wait_message("does not react and is written off")
+        time.sleep(6)  # until its connection is cut
+        old, = processes(server, "ready")
+        ctl(server, "restart", "www")
+        wait_for(lambda: processes(server, "draining") in ([old], []) and processes(server, "ready") != [old], 10, "the swap")
+        wait_for(lambda: session_of(old) is None, 10, "the old process's end")
+    assert "is killed" not in server.messages()
