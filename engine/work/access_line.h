@@ -2,7 +2,7 @@
 #ifndef ENGINE_WORK_ACCESS_LINE_H
 #define ENGINE_WORK_ACCESS_LINE_H
 
-#include "engine/work/access_log.h"
+#include "engine/work/access_facts.h"
 
 #define ACCESS_LINE_MAX     13312
 #define ACCESS_LINE_SERVICE 304

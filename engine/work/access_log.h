@@ -7,12 +7,10 @@
 #include <stddef.h>
 
 #include "engine/base/settings.h"
-#include "engine/engine.h"
+#include "engine/work/access_facts.h"
 
 struct access_log;
 
-/* 0, or -1 with php-fpm's sentence ("Invalid token in the access.format (%z)") in error. */
-int access_format_check(const char *format, char *error, size_t error_size);
 /* format: php-fpm's letters, "json" or "combined". fd stays the caller's; -1 = no log (NULL is returned). */
 struct access_log *access_log_create(int fd, const char *format, const struct setting_pair *suppress);
 /* From here on a thread of its own writes, and nobody waits for the log's reader. dropped: on that thread,
@@ -24,20 +22,13 @@ int access_log_start(struct access_log *log, const char *service, void (*dropped
 /* What is waiting is written, for at most wait_ms. NULL is fine. */
 void access_log_stop(struct access_log *log, unsigned wait_ms);
 void access_log_set_fd(struct access_log *log, int fd); /* reopened; any thread */
-/* After the script ended and before PHP's request shutdown. header: value of a response header, or NULL.
- * cpu_us and memory are of this request. */
-struct access_facts {
-    const char *(*header)(void *ctx, const char *name, size_t n, size_t *value_n);
-    void *ctx;
-    uint64_t user_us, system_us, duration_us;
-    size_t memory_peak;
-};
 /* The format shows CPU time: only then is it worth two system calls a request. NULL: no. */
 bool access_log_wants_cpu(const struct access_log *log);
 /* The line tells what the whole response was: it is written when the request is over, not before PHP's
  * shutdown. NULL: no. */
 bool access_log_waits(const struct access_log *log);
 void access_log_destroy(struct access_log *log); /* NULL is fine */
+/* After the script ended and before PHP's request shutdown. */
 void access_log_write(struct access_log *log, struct request *r, const struct access_facts *facts);
 
 #endif

@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "engine/base/clock.h"
+#include "engine/work/access_format.h"
 #include "engine/work/access_line.h"
 #include "engine/work/access_log.h"
 #include "tests/support/memory_frontend.h"
