@@ -18,6 +18,7 @@
 #include "engine/base/log.h"
 #include "engine/engine.h"
 #include "fcgi/fcgi_settings.h"
+#include "tests/support/log_pipe.h"
 
 static const struct frontend settings_only = {
     .name = "fcgi", .pool_table = &fcgi_pool_table, .check = fcgi_settings_check};
@@ -25,17 +26,14 @@ const struct frontend *const frontends[] = {&settings_only, NULL};
 
 static char directory[] = "/tmp/conf-XXXXXX";
 static char path[64];
-static int log_ends[2];
-static char said[65536];
 
 static int set_up(void **state)
 {
     (void)state;
-    if (!mkdtemp(directory) || pipe2(log_ends, O_NONBLOCK | O_CLOEXEC) < 0) {
+    if (!mkdtemp(directory) || log_pipe_open() < 0) {
         return -1;
     }
     snprintf(path, sizeof path, "%s/x.ini", directory);
-    log_to_fd(log_ends[1]);
     log_set_timestamps(false);
     return 0;
 }
@@ -43,17 +41,9 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     (void)state;
-    log_to_fd(STDERR_FILENO);
+    log_pipe_close();
     unlink(path);
     return rmdir(directory);
-}
-
-static const char *read_log(void)
-{
-    ssize_t n = read(log_ends[0], said, sizeof said - 1);
-
-    said[n > 0 ? n : 0] = '\0';
-    return said;
 }
 
 static struct cli_options options(bool as_php_fpm)
@@ -71,7 +61,7 @@ static struct config *load(const char *text, const struct cli_options *cli)
     fclose(file);
     log_set_level(LEVEL_NOTICE);
     struct config *config = config_load(cli);
-    read_log();
+    log_pipe_read();
     return config;
 }
 
@@ -93,7 +83,7 @@ static void loads_a_pool(void **state)
 
     (void)state;
     if (!c) {
-        fail_msg("%s", said);
+        fail_msg("%s", log_text);
     }
     const struct pool_conf *pool = c->pools;
     assert_int_equal(c->pool_count, 2);
@@ -135,7 +125,7 @@ static void computes_start_servers(void **state)
     (void)state;
     assert_non_null(c);
     assert_int_equal(c->pools->s.start_servers, 2);
-    assert_string_equal(said, "NOTICE: [pool www] pm.start_servers is not set. It's been set to 2.\n");
+    assert_string_equal(log_text, "NOTICE: [pool www] pm.start_servers is not set. It's been set to 2.\n");
     config_free(c);
 }
 
@@ -241,9 +231,9 @@ static void reports_as_php_fpm(void **state)
     for (size_t i = 0; i < sizeof bad_as_php_fpm / sizeof *bad_as_php_fpm; i++) {
         struct config *c = load(bad_as_php_fpm[i].text, &cli);
         snprintf(expected, sizeof expected, bad_as_php_fpm[i].message, path);
-        if (c || !strstr(said, expected)) {
+        if (c || !strstr(log_text, expected)) {
             fail_msg("\n%s\nwas %s, and said\n%snot\n%s", bad_as_php_fpm[i].text, c ? "taken" : "refused",
-                     said, expected);
+                     log_text, expected);
         }
     }
 }
@@ -271,7 +261,7 @@ static void reports_all_mistakes_as_tokiophp(void **state)
              "ERROR: %s:13: You must provide a key for field 'php_value'\n"
              "ERROR: failed to load configuration file '%s'\n",
              path, path, path, path, path, path, path, path, path, path);
-    assert_string_equal(said, expected);
+    assert_string_equal(log_text, expected);
 }
 
 static void treats_long_socket_paths(void **state)
@@ -286,13 +276,13 @@ static void treats_long_socket_paths(void **state)
     snprintf(text, sizeof text, "[www]\nlisten = %s\npm = static\npm.max_children = 1\n", name);
     struct config *c = load(text, &cli);
     assert_non_null(c);
-    assert_non_null(strstr(said, "WARNING: [pool www] cannot bind to UNIX socket '/aaa"));
+    assert_non_null(strstr(log_text, "WARNING: [pool www] cannot bind to UNIX socket '/aaa"));
     assert_non_null(
-        strstr(said, "(found length: 199, maximal length: 108), trying cut socket path instead '/aaa"));
+        strstr(log_text, "(found length: 199, maximal length: 108), trying cut socket path instead '/aaa"));
     config_free(c);
     cli.test = 1;
     assert_null(load(text, &cli));
-    assert_non_null(strstr(said, "ERROR: [pool www] cannot bind to UNIX socket '/aaa"));
+    assert_non_null(strstr(log_text, "ERROR: [pool www] cannot bind to UNIX socket '/aaa"));
 }
 
 /* ---- environment, command line ---- */
@@ -337,7 +327,7 @@ static void prefers_environment_to_file(void **state)
     setenv("PHP_WORKERS", "many", 1);
     assert_null(load(POOL, &own));
     assert_non_null(
-        strstr(said, "environment variable PHP_WORKERS = \"many\": expected a number from 1 to 65535"));
+        strstr(log_text, "environment variable PHP_WORKERS = \"many\": expected a number from 1 to 65535"));
     unsetenv("PHP_WORKERS");
     unsetenv("LOG_LEVEL");
     unsetenv("ACCESS_LOG");
@@ -360,7 +350,7 @@ static void needs_no_file(void **state)
     config_free(c);
     cli.settings = (char *)(uintptr_t) "listen=9000\nno.such.row=1\n";
     assert_null(config_load(&cli));
-    assert_non_null(strstr(read_log(), "no.such.row is not a setting of this build"));
+    assert_non_null(strstr(log_pipe_read(), "no.such.row is not a setting of this build"));
 }
 
 static void names_the_missing_file(void **state)
@@ -369,11 +359,12 @@ static void names_the_missing_file(void **state)
 
     (void)state;
     assert_null(config_load(&cli));
-    assert_non_null(strstr(read_log(), "no configuration file /nonexistent/etc/tokiophp.ini"));
-    assert_non_null(strstr(said, "tokiophp serve DIR"));
+    assert_non_null(strstr(log_pipe_read(), "no configuration file /nonexistent/etc/tokiophp.ini"));
+    assert_non_null(strstr(log_text, "tokiophp serve DIR"));
     cli.as_php_fpm = true;
     assert_null(config_load(&cli));
-    assert_non_null(strstr(read_log(), "failed to open configuration file '/nonexistent/etc/php-fpm.conf'"));
+    assert_non_null(
+        strstr(log_pipe_read(), "failed to open configuration file '/nonexistent/etc/php-fpm.conf'"));
 }
 
 /* ---- the dump, and anything at all ---- */
@@ -388,7 +379,7 @@ static void dumps_like_php_fpm(void **state)
     (void)state;
     assert_non_null(c);
     config_dump(c);
-    read_log();
+    log_pipe_read();
     static const char *const in_order[] = {
         "NOTICE: [global]\nNOTICE: \tpid = undefined\n",
         "\tsyslog.facility = 24\n",
@@ -409,11 +400,11 @@ static void dumps_like_php_fpm(void **state)
         "\tpm.max_memory = 1073741824\n",
         "NOTICE:  \n",
     };
-    const char *at = said;
+    const char *at = log_text;
     for (size_t i = 0; i < sizeof in_order / sizeof *in_order; i++) {
         const char *found = strstr(at, in_order[i]);
         if (!found) {
-            fail_msg("'%s' is missing, or not in order, in\n%s", in_order[i], said);
+            fail_msg("'%s' is missing, or not in order, in\n%s", in_order[i], log_text);
         }
         at = found + strlen(in_order[i]);
     }
@@ -435,7 +426,7 @@ static void try_load(const char *text)
     if (c) {
         config_free(c);
     } else {
-        assert_true(said[0]);
+        assert_true(log_text[0]);
     }
 }
 

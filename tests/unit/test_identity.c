@@ -19,18 +19,10 @@
 
 #include "engine/base/log.h"
 #include "engine/supervise/identity.h"
+#include "tests/support/log_pipe.h"
 
-static int ends[2];
-static char got[16384];
 static struct pool_conf conf;
 static struct identity id;
-
-static const char *logged(void)
-{
-    ssize_t n = read(ends[0], got, sizeof(got) - 1);
-    got[n > 0 ? n : 0] = '\0';
-    return got;
-}
 
 static char *word(const char *text)
 {
@@ -40,26 +32,19 @@ static char *word(const char *text)
 static int set_up(void **state)
 {
     (void)state;
-    if (pipe2(ends, O_NONBLOCK | O_CLOEXEC) < 0) {
-        return -1;
-    }
-    log_to_fd(ends[1]);
     log_set_timestamps(false);
-    log_set_level(LEVEL_NOTICE);
     conf = (struct pool_conf){.name = word("www")};
     conf.s.process_priority = PRIORITY_UNSET;
     conf.s.clear_env = true;
     memset(&id, 0, sizeof(id));
-    return 0;
+    return log_pipe_open();
 }
 
 static int tear_down(void **state)
 {
     (void)state;
     identity_free(&id);
-    log_to_fd(STDERR_FILENO);
-    close(ends[0]);
-    close(ends[1]);
+    log_pipe_close();
     return 0;
 }
 
@@ -89,11 +74,11 @@ static void unknown_names_are_refused(void **state)
     (void)state;
     conf.s.user = word("no-such-user");
     assert_int_equal(identity_resolve(&conf, false, false, &id), -1); /* -t tells any user */
-    assert_string_equal(logged(), "ERROR: [pool www] cannot get uid for user 'no-such-user'\n");
+    assert_string_equal(log_pipe_read(), "ERROR: [pool www] cannot get uid for user 'no-such-user'\n");
     conf.s.user = NULL;
     conf.s.group = word("no-such-group");
     assert_int_equal(identity_resolve(&conf, false, false, &id), -1);
-    assert_string_equal(logged(), "ERROR: [pool www] cannot get gid for group 'no-such-group'\n");
+    assert_string_equal(log_pipe_read(), "ERROR: [pool www] cannot get gid for group 'no-such-group'\n");
 }
 
 static void root_is_refused(void **state)
@@ -104,17 +89,17 @@ static void root_is_refused(void **state)
     }
     static const char refusal[] = "ERROR: [pool www] please specify user and group other than root\n";
     assert_int_equal(identity_resolve(&conf, false, true, &id), -1);
-    assert_string_equal(logged(), refusal);
+    assert_string_equal(log_pipe_read(), refusal);
     conf.s.user = word("root");
     assert_int_equal(identity_resolve(&conf, false, true, &id), -1);
-    assert_string_equal(logged(), refusal);
+    assert_string_equal(log_pipe_read(), refusal);
     conf.s.user = word("nobody");
     conf.s.group = word("root");
     assert_int_equal(identity_resolve(&conf, false, true, &id), -1);
-    assert_string_equal(logged(), refusal);
+    assert_string_equal(log_pipe_read(), refusal);
     conf.s.user = word("root");
     assert_int_equal(identity_resolve(&conf, true, true, &id), 0); /* -R */
-    assert_string_equal(logged(), "");
+    assert_string_equal(log_pipe_read(), "");
 }
 
 static void numbers_need_no_name(void **state)
@@ -161,10 +146,10 @@ static void others_are_told_what_is_ignored(void **state)
     conf.s.chroot = word("/srv");
     assert_int_equal(identity_resolve(&conf, false, true, &id), 0);
     assert_int_equal(id.uid, 0);
-    logged();
-    assert_non_null(strstr(got, "'user' directive is ignored when FPM is not running as root"));
-    assert_non_null(strstr(got, "'chroot' directive is ignored"));
-    assert_null(strstr(got, "'group'"));
+    log_pipe_read();
+    assert_non_null(strstr(log_text, "'user' directive is ignored when FPM is not running as root"));
+    assert_non_null(strstr(log_text, "'chroot' directive is ignored"));
+    assert_null(strstr(log_text, "'group'"));
 }
 
 /* ---- the environment */
@@ -324,13 +309,15 @@ static void missing_directories_are_said(void **state)
     (void)state;
     conf.s.chdir = word("/no/such/directory");
     assert_int_equal(in_child(become_fails), 0);
-    assert_string_equal(logged(), "ERROR: [pool www] failed to chdir(/no/such/directory): No such file or "
-                                  "directory (2)\n");
+    assert_string_equal(log_pipe_read(),
+                        "ERROR: [pool www] failed to chdir(/no/such/directory): No such file or "
+                        "directory (2)\n");
     if (is_root()) {
         conf.s.chroot = word("/no/such/root");
         assert_int_equal(in_child(become_fails), 0);
-        assert_string_equal(logged(), "ERROR: [pool www] failed to chroot(/no/such/root): No such file or "
-                                      "directory (2)\n");
+        assert_string_equal(log_pipe_read(),
+                            "ERROR: [pool www] failed to chroot(/no/such/root): No such file or "
+                            "directory (2)\n");
     }
 }
 
@@ -388,8 +375,8 @@ static void refused_limit_is_said(void **state)
     (void)state;
     conf.s.rlimit_files = 4096;
     assert_int_equal(in_child(limit_too_high), 0);
-    logged();
-    assert_non_null(strstr(got,
+    log_pipe_read();
+    assert_non_null(strstr(log_text,
                            "[pool www] failed to set rlimit_files for this pool. Please check your system "
                            "limits or decrease rlimit_files. setrlimit(RLIMIT_NOFILE, 4096)"));
 }

@@ -13,55 +13,24 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <regex.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
-
-static int ends[2];
-static char got[65536];
-
-static const char *read_back(void)
-{
-    ssize_t n = read(ends[0], got, sizeof got - 1);
-
-    got[n > 0 ? n : 0] = '\0';
-    return got;
-}
-
-static void assert_matches(const char *text, const char *pattern)
-{
-    regex_t compiled;
-
-    assert_int_equal(regcomp(&compiled, pattern, REG_EXTENDED | REG_NOSUB), 0);
-    if (regexec(&compiled, text, 0, NULL, 0) != 0) {
-        fail_msg("'%s' does not match '%s'", text, pattern);
-    }
-    regfree(&compiled);
-}
+#include "tests/support/log_pipe.h"
 
 static int set_up(void **state)
 {
     (void)state;
-    if (pipe2(ends, O_NONBLOCK | O_CLOEXEC) < 0) {
-        return -1;
-    }
-    log_to_fd(ends[1]);
-    log_set_level(LEVEL_NOTICE);
-    log_set_limit(1024);
     log_set_timestamps(true);
-    log_set_format(LOG_TEXT, NULL);
-    return 0;
+    return log_pipe_open();
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    log_to_fd(STDERR_FILENO);
-    close(ends[0]);
-    close(ends[1]);
+    log_pipe_close();
     return 0;
 }
 
@@ -71,22 +40,22 @@ static void writes_lines_like_php_fpm(void **state)
 {
     (void)state;
     log_notice("fpm is running, pid %d", 7);
-    assert_matches(read_back(), TIME "\\] NOTICE: fpm is running, pid 7\n$");
+    assert_matches(log_pipe_read(), TIME "\\] NOTICE: fpm is running, pid 7\n$");
     log_alert("x");
-    assert_matches(read_back(), TIME "\\] ALERT: x\n$");
+    assert_matches(log_pipe_read(), TIME "\\] ALERT: x\n$");
     log_debug("not at this level");
-    assert_string_equal(read_back(), "");
+    assert_string_equal(log_pipe_read(), "");
     log_set_level(LEVEL_DEBUG);
     log_debug("now");
-    assert_matches(read_back(),
+    assert_matches(log_pipe_read(),
                    TIME "\\.[0-9]{6}\\] DEBUG: pid [0-9]+, writes_lines_like_php_fpm\\(\\), line "
                         "[0-9]+: now\n$");
     log_set_timestamps(false);
     log_set_level(LEVEL_WARNING);
     log_warning("in a worker process");
-    assert_string_equal(read_back(), "WARNING: in a worker process\n");
+    assert_string_equal(log_pipe_read(), "WARNING: in a worker process\n");
     log_notice("quiet");
-    assert_string_equal(read_back(), "");
+    assert_string_equal(log_pipe_read(), "");
 }
 
 static void cuts_at_the_limit(void **state)
@@ -96,11 +65,11 @@ static void cuts_at_the_limit(void **state)
     for (int limit = 512; limit <= 9000; limit += 2122) {
         log_set_limit((size_t)limit);
         log_notice("%*s", limit - 9, "x"); /* "NOTICE: " and the newline just fit */
-        assert_int_equal(strlen(read_back()), limit);
-        assert_int_equal(got[limit - 2], 'x');
+        assert_int_equal(strlen(log_pipe_read()), limit);
+        assert_int_equal(log_text[limit - 2], 'x');
         log_notice("%*s", limit * 2, "x");
-        assert_int_equal(strlen(read_back()), limit);
-        assert_string_equal(got + limit - 4, "...\n");
+        assert_int_equal(strlen(log_pipe_read()), limit);
+        assert_string_equal(log_text + limit - 4, "...\n");
     }
 }
 
@@ -119,7 +88,7 @@ static void taps_messages_of_any_level(void **state)
     log_tap = tap;
     log_debug("secret %d", 1);
     assert_string_equal(tapped, "1:secret 1");
-    assert_string_equal(read_back(), "NOTICE: from the tap\n");
+    assert_string_equal(log_pipe_read(), "NOTICE: from the tap\n");
     log_set_limit(512);
     log_notice("%2000s", "x");
     assert_int_equal(strlen(tapped), 2 + 512 - strlen("NOTICE: ") - 1);
@@ -132,7 +101,7 @@ static void writes_json(void **state)
     (void)state;
     log_set_format(LOG_JSON, "shop");
     log_warning("a \"quoted\"\nthing");
-    assert_matches(read_back(),
+    assert_matches(log_pipe_read(),
                    "^\\{\"ts\":\"[0-9T:.-]+Z\",\"level\":\"warn\",\"type\":\"server\",\"msg\":\"a "
                    "\\\\\"quoted\\\\\"\\\\nthing\",\"ctx\":\\{\"service\":\"shop\",\"pid\":[0-9]+"
                    "\\}\\}\n$");
@@ -145,7 +114,7 @@ static void keeps_errno_and_names_it(void **state)
     errno = ENOENT;
     log_sys(LEVEL_ERROR, "cannot open %s", "x");
     assert_int_equal(errno, ENOENT);
-    assert_string_equal(read_back(), "ERROR: cannot open x: No such file or directory (2)\n");
+    assert_string_equal(log_pipe_read(), "ERROR: cannot open x: No such file or directory (2)\n");
 }
 
 static void limits_what_a_peer_can_cause(void **state)
@@ -161,7 +130,7 @@ static void limits_what_a_peer_can_cause(void **state)
     assert_int_equal(limiter.dropped, 90);
     limiter.window_start_us = 0; /* long ago */
     assert_true(log_limiter_allows(&limiter, 10));
-    assert_non_null(strstr(read_back(), "90 more lines"));
+    assert_non_null(strstr(log_pipe_read(), "90 more lines"));
 }
 
 static void *shout(void *unused)
@@ -186,7 +155,7 @@ static void does_not_mix_threads(void **state)
     }
     int lines = 0;
     const char *expected = "NOTICE: abcdefghijklmnopqrstuvwxyz\n";
-    for (const char *p = read_back(); *p; p += strlen(expected)) {
+    for (const char *p = log_pipe_read(); *p; p += strlen(expected)) {
         assert_memory_equal(p, expected, strlen(expected));
         lines++;
     }
@@ -196,13 +165,13 @@ static void does_not_mix_threads(void **state)
 /* A pipe that blocks, as a shell's is, and nobody reads. */
 static int fill_blocking_pipe(int kind)
 {
-    fcntl(ends[1], F_SETFL, 0);
+    fcntl(log_pipe[1], F_SETFL, 0);
     if (kind > 0) { /* a socket, as systemd's journal is */
-        close(ends[0]);
-        close(ends[1]);
-        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
-        fcntl(ends[0], F_SETFL, O_NONBLOCK);
-        log_to_fd(ends[1]);
+        close(log_pipe[0]);
+        close(log_pipe[1]);
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, log_pipe), 0);
+        fcntl(log_pipe[0], F_SETFL, O_NONBLOCK);
+        log_to_fd(log_pipe[1]);
     }
     int lines = 0;
     uint64_t before = log_dropped();
@@ -218,7 +187,7 @@ static void read_all(char *out, size_t size)
     size_t n = 0;
     ssize_t got_now;
 
-    while ((got_now = read(ends[0], out + n, size - 1 - n)) > 0) {
+    while ((got_now = read(log_pipe[0], out + n, size - 1 - n)) > 0) {
         n += (size_t)got_now;
     }
     out[n] = '\0';
@@ -255,7 +224,7 @@ static void never_waits_for_a_reader(void **state)
 static void *read_late(void *unused)
 {
     usleep(50000);
-    read_back();
+    log_pipe_read();
     return unused;
 }
 
@@ -267,7 +236,7 @@ static void waits_a_while(void **state)
     log_set_timestamps(false);
     log_set_patience(0);
     fill_blocking_pipe(0);
-    read_back(); /* 64 KiB: there is room again */
+    log_pipe_read(); /* 64 KiB: there is room again */
     log_set_patience(20000);
     assert_int_equal(pthread_create(&thread, NULL, read_late, NULL), 0);
     for (int i = 0; i < 3000; i++) {
@@ -285,7 +254,7 @@ static void waits_a_while(void **state)
     log_set_patience(LOG_PATIENCE_ENDLESS);
 }
 
-/* Longer than what a pipe takes whole: what is left of it ends with its own newline. */
+/* Longer than what a pipe takes whole: what is left of it log_pipe with its own newline. */
 static void a_torn_line_ends(void **state)
 {
     static char all[1 << 20];
@@ -294,7 +263,7 @@ static void a_torn_line_ends(void **state)
     log_set_timestamps(false);
     log_set_limit(9000);
     log_set_patience(0);
-    fcntl(ends[1], F_SETFL, 0);
+    fcntl(log_pipe[1], F_SETFL, 0);
     while (log_dropped() == 0) {
         log_notice("%8000s", "x");
     }

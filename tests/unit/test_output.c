@@ -15,42 +15,24 @@
 
 #include "engine/base/log.h"
 #include "engine/supervise/output.h"
+#include "tests/support/log_pipe.h"
 
 #define MARK "\0fscf" /* with the NUL at its end: what workers write after a request */
 #define SAYS "WARNING: [pool www] child 42 said into stderr: \""
 #define OUT  "WARNING: [pool www] child 42 said into stdout: \""
 #define END  "\"\n"
 
-static int ends[2];
-static char got[65536];
-
-static const char *logged(void)
-{
-    ssize_t n = read(ends[0], got, sizeof(got) - 1);
-    got[n > 0 ? n : 0] = '\0';
-    return got;
-}
-
 static int set_up(void **state)
 {
     (void)state;
-    if (pipe2(ends, O_NONBLOCK | O_CLOEXEC) < 0) {
-        return -1;
-    }
-    log_to_fd(ends[1]);
-    log_set_level(LEVEL_NOTICE);
-    log_set_limit(1024);
     log_set_timestamps(false);
-    log_set_format(LOG_TEXT, NULL);
-    return 0;
+    return log_pipe_open();
 }
 
 static int tear_down(void **state)
 {
     (void)state;
-    log_to_fd(STDERR_FILENO);
-    close(ends[0]);
-    close(ends[1]);
+    log_pipe_close();
     return 0;
 }
 
@@ -97,8 +79,8 @@ static void feed(const struct vector *v, size_t a, size_t b)
     output_feed(o, OUTPUT_STDERR, v->in + b, v->n - b);
     output_close(o, OUTPUT_STDERR);
     output_destroy(o);
-    if (strcmp(logged(), v->out) != 0) {
-        fail_msg("vector %d, cut at %zu and %zu: got '%s'", (int)(v - vectors), a, b, got);
+    if (strcmp(log_pipe_read(), v->out) != 0) {
+        fail_msg("vector %d, cut at %zu and %zu: got '%s'", (int)(v - vectors), a, b, log_text);
     }
 }
 
@@ -124,7 +106,7 @@ static void golden_lines_byte_by_byte(void **state)
         }
         output_close(o, OUTPUT_STDERR);
         output_destroy(o);
-        assert_string_equal(logged(), vectors[i].out);
+        assert_string_equal(log_pipe_read(), vectors[i].out);
     }
 }
 
@@ -135,14 +117,14 @@ static void streams_do_not_mix(void **state)
     output_feed(o, OUTPUT_STDERR, "err", 3);
     output_feed(o, OUTPUT_STDOUT, "out", 3); /* the other one speaks: the line is at its end */
     output_feed(o, OUTPUT_STDERR, "or\n", 3);
-    assert_string_equal(logged(), SAYS "err" END OUT "out" END SAYS "or" END);
+    assert_string_equal(log_pipe_read(), SAYS "err" END OUT "out" END SAYS "or" END);
     output_feed(o, OUTPUT_STDOUT, "x\0fs", 4);
     output_feed(o, OUTPUT_STDERR, "y\n", 2);
     output_feed(o, OUTPUT_STDOUT, "cf\0", 3); /* the mark goes on where it was */
-    assert_string_equal(logged(), OUT "x" END SAYS "y" END);
+    assert_string_equal(log_pipe_read(), OUT "x" END SAYS "y" END);
     output_close(o, OUTPUT_STDERR);
     output_close(o, OUTPUT_STDOUT);
-    assert_string_equal(logged(), "");
+    assert_string_equal(log_pipe_read(), "");
     output_destroy(o);
 }
 
@@ -159,7 +141,7 @@ static void wraps_at(size_t limit, size_t n, bool decorate, const char *pool)
     output_feed(o, OUTPUT_STDERR, text, n);
     output_feed(o, OUTPUT_STDERR, "\n", 1);
     output_destroy(o);
-    for (char *line = strtok((char *)(uintptr_t)logged(), "\n"); line; line = strtok(NULL, "\n")) {
+    for (char *line = strtok((char *)(uintptr_t)log_pipe_read(), "\n"); line; line = strtok(NULL, "\n")) {
         size_t size = strlen(line) + 1;
         char *from = line;
         if (decorate) {
@@ -197,7 +179,7 @@ static void wrapped_text_keeps_the_mark(void **state)
         memcpy(text + n, MARK "\0tail\n", 11);
         output_feed(o, OUTPUT_STDERR, text, n + 11);
         output_destroy(o);
-        const char *lines = logged();
+        const char *lines = log_pipe_read();
         const char *tail = strstr(lines, "\ntail\n");
         assert_non_null(tail);
         size_t count = 0;
@@ -214,11 +196,11 @@ static void quiet_levels_hide_decorated_lines_only(void **state)
     (void)state;
     log_set_level(LEVEL_ERROR);
     output_feed(o, OUTPUT_STDERR, "one\n", 4);
-    assert_string_equal(logged(), "");
+    assert_string_equal(log_pipe_read(), "");
     output_destroy(o);
     o = output_create("www", 42, false);
     output_feed(o, OUTPUT_STDERR, "one\n", 4);
-    assert_string_equal(logged(), "one\n");
+    assert_string_equal(log_pipe_read(), "one\n");
     output_destroy(o);
 }
 
@@ -231,10 +213,10 @@ static void reads_a_pipe_to_its_end(void **state)
     assert_true(output_read(o, OUTPUT_STDERR, pipe_fds[0], 4)); /* nothing yet */
     assert_int_equal(write(pipe_fds[1], "one\nhalf", 8), 8);
     assert_true(output_read(o, OUTPUT_STDERR, pipe_fds[0], 4));
-    assert_string_equal(logged(), "one\n");
+    assert_string_equal(log_pipe_read(), "one\n");
     close(pipe_fds[1]);
     assert_false(output_read(o, OUTPUT_STDERR, pipe_fds[0], 4));
-    assert_string_equal(logged(), "half\n");
+    assert_string_equal(log_pipe_read(), "half\n");
     close(pipe_fds[0]);
     output_destroy(o);
 }
@@ -254,7 +236,7 @@ static void a_turn_is_bounded(void **state)
     }
     assert_int_equal(write(pipe_fds[1], noise, sizeof(noise)), sizeof(noise));
     assert_true(output_read(o, OUTPUT_STDERR, pipe_fds[0], 2));
-    for (const char *c = logged(); *c; c++) {
+    for (const char *c = log_pipe_read(); *c; c++) {
         lines += *c == '\n';
     }
     assert_in_range(lines, 2 * 4096 / 100 - 1, 2 * 4096 / 100 + 1);

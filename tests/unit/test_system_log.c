@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <regex.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <syslog.h>
@@ -21,6 +20,7 @@
 
 #include "engine/base/log.h"
 #include "engine/base/system_log.h"
+#include "tests/support/log_pipe.h"
 
 static char folder[] = "/tmp/system-log-XXXXXX";
 static struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -50,17 +50,6 @@ static const char *next_message(void)
 
     got[n > 0 ? n : 0] = '\0';
     return got;
-}
-
-static void assert_matches(const char *text, const char *pattern)
-{
-    regex_t compiled;
-
-    assert_int_equal(regcomp(&compiled, pattern, REG_EXTENDED | REG_NOSUB), 0);
-    if (regexec(&compiled, text, 0, NULL, 0) != 0) {
-        fail_msg("'%s' does not match '%s'", text, pattern);
-    }
-    regfree(&compiled);
 }
 
 static bool send_text(const char *text)
