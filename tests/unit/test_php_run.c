@@ -1,6 +1,7 @@
 /* Requests through real PHP: what scripts do, what clients get, and that nothing of one request is left for
  * the next. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -38,6 +39,19 @@ static void test_hello(void **state)
     assert_has(&c.head, "X-Powered-By: PHP/");
     assert_has(&c.head, "Content-type: text/html; charset=UTF-8\n");
     call_free(&c);
+}
+
+/* Its own would hit any thread. libphp calls ours instead (timeout.c), also where its names are bound inside
+ * of it. Before all tests in which a limit is reached: there PHP installs its handler, if only to end a
+ * script. */
+static void test_no_timer_of_php(void **state)
+{
+    struct sigaction action;
+
+    (void)state;
+    assert_says(php_script("<?php set_time_limit(20); echo ini_get('max_execution_time');"), "", "20");
+    assert_int_equal(sigaction(SIGPROF, NULL, &action), 0);
+    assert_true(action.sa_handler == SIG_DFL);
 }
 
 static void test_headers_and_status(void **state)
@@ -399,6 +413,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hello),
+        cmocka_unit_test(test_no_timer_of_php),
         cmocka_unit_test(test_headers_and_status),
         cmocka_unit_test(test_ini_is_undone),
         cmocka_unit_test(test_user_ini),
