@@ -19,6 +19,8 @@
 #include "engine/php/ini.h"
 #include "engine/php/module.h"
 #include "engine/php/vars.h"
+#include "engine/work/metrics.h"
+#include "engine/work/pool.h"
 #include "engine/work/request.h"
 
 #define LINES_ON_STACK 64
@@ -172,6 +174,7 @@ bool sapi_finish_early(void)
     php_output_end_all();
     php_header();
     request_finish(r);
+    metrics_count(pool_scoreboard(r->pool)->metrics, TOTAL_EARLY, 1);
     return true;
 }
 

@@ -23,6 +23,7 @@
 #include "engine/supervise/state.h"
 #include "engine/supervise/supervisor.h"
 #include "engine/supervise/top.h"
+#include "engine/work/metrics.h"
 #include "engine/work/server.h"
 
 #define CLIENTS_MAX  16
@@ -80,7 +81,7 @@ static void answer_status(const struct supervisor *s, struct buf *out)
         }
         buf_printf(out, "pool %s workers=%u active=%u idle=%u requests=%llu crashes=%llu\n", m->name, total,
                    active, idle, m->board ? (unsigned long long)atomic_load(&m->board->accepted) : 0,
-                   m->board ? (unsigned long long)atomic_load(&m->board->crashes) : 0);
+                   m->board ? (unsigned long long)metrics_counted(m->board->metrics, TOTAL_CRASHES) : 0);
         for (int i = 0; i < m->seat_count; i++) {
             const struct seat *seat = &m->seats[i];
             buf_printf(out, "  seat %d swaps=%llu", i, (unsigned long long)seat->swaps);

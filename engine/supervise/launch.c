@@ -16,6 +16,7 @@
 #include "engine/supervise/channel.h"
 #include "engine/supervise/process.h"
 #include "engine/supervise/state.h"
+#include "engine/work/metrics.h"
 
 #define PIPE_ROUNDS 16   /* reads of one pipe before others get their turn */
 #define LAST_ROUNDS 4096 /* more than a channel holds: what a process forked may go on speaking in it */
@@ -231,8 +232,13 @@ static void hook_forget(struct generation *g)
 static void hook_changed(struct seat *seat)
 {
     struct member *m = seat->owner;
+    uint64_t swaps = 0;
+    for (int i = 0; i < m->seat_count; i++) {
+        swaps += m->seats[i].swaps;
+    }
     if (m->board) {
-        atomic_store(&m->board->swaps, seat->swaps);
+        metrics_count(m->board->metrics, TOTAL_SWAPS, swaps - m->swaps);
+        m->swaps = swaps;
     }
 }
 
@@ -390,8 +396,10 @@ void child_reap(struct supervisor *s, pid_t pid, int status)
              LAST_ROUNDS); /* its last words: why it failed, a crash report, connections to hand over */
     }
     log_exit(child, g, status, how);
-    if (child->member->board) {
-        scoreboard_reap(child->member->board, pid);
+    /* One whose seat is gone counts in the metrics of its pool all the same. */
+    const struct member *home = member_find(s, child->member->name);
+    if (home && home->board) {
+        scoreboard_reap(home->board, pid);
     }
     bool fault =
         WIFSIGNALED(status) && !g->killed && (WTERMSIG(status) == SIGSEGV || WTERMSIG(status) == SIGBUS);

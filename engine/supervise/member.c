@@ -109,7 +109,14 @@ static int prepare(struct member *m)
     if (identity_resolve(m->conf, s->cli->allow_root, true, &m->identity) != 0) {
         return -1;
     }
-    m->board = scoreboard_create(m->conf);
+    int counters = upgrade_counters(m->name);
+    m->board = scoreboard_create(m->conf, counters);
+    if (!m->board && counters >= 0) {
+        log_notice("[pool %s] the counters of the metrics begin anew: %s", m->name,
+                   errno == EPROTO ? "this program lays them out in another way" : strerror(errno));
+        close(counters);
+        m->board = scoreboard_create(m->conf, -1);
+    }
     if (!m->board) {
         log_sys(LEVEL_ERROR, "[pool %s] unable to create the scoreboard", m->name);
         return -1;

@@ -12,6 +12,7 @@
 #include "engine/base/log.h"
 #include "engine/supervise/notify.h"
 #include "engine/supervise/state.h"
+#include "engine/work/metrics.h"
 
 #define CRASH_FILES_MAX 1000 /* of one supervisor: a crash loop must not fill the disk */
 
@@ -72,9 +73,23 @@ static void send_numbers(struct supervisor *s)
     s->notified_requests = requests;
 }
 
+/* What our own log has not taken, for whoever asks an engine process. */
+void report_missed_lines(struct supervisor *s)
+{
+    static uint64_t counted;
+    uint64_t all = log_dropped();
+    for (const struct member *m = s->members; m && all > counted; m = m->next) {
+        if (m->board) {
+            metrics_count(m->board->metrics, TOTAL_LOG_MISSED, all - counted);
+            counted = all;
+        }
+    }
+}
+
 /* The watchdog is fed in every phase, but while a reload or the end goes on we are not "ready". */
 void report_tick(struct supervisor *s, uint64_t now)
 {
+    report_missed_lines(s);
     if (s->notify_us == 0 || now < s->notify_us) {
         return;
     }

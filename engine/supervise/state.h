@@ -24,7 +24,8 @@ struct member {
     int access_log_fd, slow_log_fd;
     struct seat *seats;
     int seat_count;
-    bool closed; /* its sockets could not be opened: adopted processes serve on, nothing new is started */
+    uint64_t swaps; /* of its seats, as far as they are counted in the metrics */
+    bool closed;    /* its sockets could not be opened: adopted processes serve on, nothing new is started */
     struct member *next;
 };
 
@@ -104,6 +105,7 @@ void child_read(struct child *child, enum output_stream stream);
 void child_reap(struct supervisor *s, pid_t pid, int status);
 
 /* upgrade.c */
+int upgrade_counters(const char *pool);   /* what its metrics counted in; the caller's, -1 = nothing */
 void upgrade_adopt(struct supervisor *s); /* the processes of an earlier image, if there was one */
 bool upgrade_inherited(void);             /* was there one? */
 void upgrade_begin(struct supervisor *s); /* a reload was asked for */
@@ -115,6 +117,7 @@ void upgrade_tick(struct supervisor *s, uint64_t now);
 void report_start(struct supervisor *s);
 void report_ready(struct supervisor *s);
 void report_tick(struct supervisor *s, uint64_t now);
+void report_missed_lines(struct supervisor *s); /* to the metrics */
 /* A worker or a process has crashed; the text is kept as a file where crash_dir is set. */
 void report_crash(struct supervisor *s, const struct member *member, pid_t pid, const char *text);
 void report_fault(struct supervisor *s); /* counts for emergency_restart_threshold */

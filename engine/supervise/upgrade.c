@@ -30,11 +30,13 @@
 #include "engine/supervise/sockets.h"
 #include "engine/supervise/state.h"
 #include "engine/supervise/supervisor.h"
+#include "engine/work/metrics.h"
 
 #define STATE_STANDIN  16 /* beside a generation's state */
 #define STATE_VARIABLE "TOKIOPHP_STATE"
 #define TEST_VARIABLE  "TOKIOPHP_TEST"
-#define TEST_ANSWER    "tokiophp understands state 1" /* changes with the lines of write_state */
+#define TEST_ANSWER    "tokiophp understands state 1" /* changes with the lines of children */
+#define COUNTERS_WORD  "counters"                     /* begins lines that need not be understood */
 #define TEST_US        (20 * CLOCK_US_PER_SECOND)
 #define TEST_OUTPUT    65536
 #define RETESTS_MAX    5 /* a storm of reloads must not keep the last one from happening */
@@ -108,6 +110,59 @@ static int usable(int fd)
     return fd >= 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 ? fd : -1;
 }
 
+/* The inherited state from its first line on; NULL: there is none. */
+static FILE *open_state(void)
+{
+    int fd = state_descriptor() >= 0 ? fcntl(state_descriptor(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1) : -1;
+    FILE *file = fd >= 0 && lseek(fd, 0, SEEK_SET) == 0 ? fdopen(fd, "r") : NULL;
+    if (!file && fd >= 0) {
+        close(fd);
+    }
+    return file;
+}
+
+/* A line of a pool's counters: its descriptor, and the pool's name. */
+static const char *counters_line(const char *line, int *fd)
+{
+    int name_at = 0;
+    return sscanf(line, COUNTERS_WORD " %d %n", fd, &name_at) == 1 && name_at > 0 ? line + name_at : NULL;
+}
+
+static bool next_line(FILE *file, char **line, size_t *size)
+{
+    ssize_t n = file ? getline(line, size, file) : -1;
+    if (n > 0) {
+        (*line)[n - 1] = '\0';
+    }
+    return n > 0;
+}
+
+int upgrade_counters(const char *pool)
+{
+    FILE *file = open_state();
+    char *line = NULL;
+    size_t size = 0;
+    int found = -1, fd;
+    while (found < 0 && next_line(file, &line, &size)) {
+        const char *name = counters_line(line, &fd);
+        found = name && strcmp(name, pool) == 0 ? usable(fd) : -1;
+    }
+    free(line);
+    if (file) {
+        fclose(file);
+    }
+    return found;
+}
+
+/* Those of a pool that is not there any more. */
+static void drop_counters(struct supervisor *s, const char *pool, int fd)
+{
+    const struct member *m = member_find(s, pool);
+    if (!m || !m->conf) {
+        close(usable(fd));
+    }
+}
+
 static void adopt(struct supervisor *s, const char *line)
 {
     int pid, seat, state, channel, out, err, name_at = 0;
@@ -138,19 +193,23 @@ static void adopt(struct supervisor *s, const char *line)
 
 void upgrade_adopt(struct supervisor *s)
 {
-    int fd = state_descriptor();
-    FILE *file = fd >= 0 && lseek(fd, 0, SEEK_SET) == 0 ? fdopen(fd, "r") : NULL;
+    FILE *file = open_state();
     char *line = NULL;
     size_t size = 0;
-    ssize_t n;
+    int fd;
     unsetenv(STATE_VARIABLE);
-    while (file && (n = getline(&line, &size, file)) > 0) {
-        line[n - 1] = '\0';
-        adopt(s, line);
+    while (next_line(file, &line, &size)) {
+        const char *pool = counters_line(line, &fd);
+        if (pool) {
+            drop_counters(s, pool, fd);
+        } else {
+            adopt(s, line);
+        }
     }
     free(line);
     if (file) {
         fclose(file);
+        close(state_descriptor());
     }
 }
 
@@ -170,25 +229,42 @@ static void pass_children(const struct supervisor *s, bool through)
         let_through(c->pipes[OUTPUT_STDOUT], through);
         let_through(c->pipes[OUTPUT_STDERR], through);
     }
+    for (const struct member *m = s->members; m; m = m->next) {
+        let_through(m->board ? m->board->metrics->fd : -1, through);
+    }
+}
+
+static bool write_child(int fd, const struct child *c)
+{
+    const struct generation *g = c->generation;
+    int state = (int)g->state | (g->standin ? STATE_STANDIN : 0);
+    /* the new image does not know which drain it is that gets confirmed: it has its whole time */
+    uint64_t deadline = g->drain_us > 0 ? clock_us() + g->drain_us : g->deadline_us;
+    return dprintf(fd, "%d %u %d %d %d %d %d %llu %llu %s\n", (int)c->pid, g->number, g->seat->index, state,
+                   c->channel, c->pipes[OUTPUT_STDOUT], c->pipes[OUTPUT_STDERR], (unsigned long long)deadline,
+                   (unsigned long long)c->started_us, c->member->name) > 0;
+}
+
+static bool write_lines(int fd, const struct supervisor *s)
+{
+    bool good = true;
+    for (const struct child *c = s->children; c && good; c = c->next) {
+        good = write_child(fd, c);
+    }
+    for (const struct member *m = s->members; m && good; m = m->next) {
+        if (m->board && m->board->metrics->fd >= 0) {
+            good = dprintf(fd, COUNTERS_WORD " %d %s\n", m->board->metrics->fd, m->name) > 0;
+        }
+    }
+    return good;
 }
 
 static int write_state(const struct supervisor *s)
 {
     int fd = memfd_create("state", 0);
-    if (fd < 0) {
+    if (fd < 0 || !write_lines(fd, s)) {
+        close(fd);
         return -1;
-    }
-    for (const struct child *c = s->children; c; c = c->next) {
-        const struct generation *g = c->generation;
-        int state = (int)g->state | (g->standin ? STATE_STANDIN : 0);
-        /* the new image does not know which drain it is that gets confirmed: it has its whole time */
-        uint64_t deadline = g->drain_us > 0 ? clock_us() + g->drain_us : g->deadline_us;
-        if (dprintf(fd, "%d %u %d %d %d %d %d %llu %llu %s\n", (int)c->pid, g->number, g->seat->index, state,
-                    c->channel, c->pipes[OUTPUT_STDOUT], c->pipes[OUTPUT_STDERR],
-                    (unsigned long long)deadline, (unsigned long long)c->started_us, c->member->name) < 0) {
-            close(fd);
-            return -1;
-        }
     }
     char text[32];
     snprintf(text, sizeof(text), "%d:%d", (int)getpid(), fd);
@@ -244,6 +320,7 @@ static void execute_stranger(struct supervisor *s)
 static void execute(struct supervisor *s, bool stranger)
 {
     say_execution(s->cli->argv);
+    report_missed_lines(s);
     int fd = stranger ? -1 : write_state(s);
     if (stranger) {
         execute_stranger(s);

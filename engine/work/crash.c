@@ -18,6 +18,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/work/crash.h"
+#include "engine/work/metrics.h"
 #include "engine/work/pool_private.h"
 
 #define PHP_FRAMES 64
@@ -177,7 +178,7 @@ void crash_collect(struct pool *pool, struct worker *w, uint64_t now)
     }
     w->crash_told = true;
     atomic_store(&w->lost, true);
-    atomic_fetch_add(&pool->board->crashes, 1);
+    metrics_count(pool->board->metrics, TOTAL_CRASHES, 1);
     if (!w->buried) {
         w->abandon_status = 500;
         w->buried = deadline_abandon(w, true);

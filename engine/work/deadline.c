@@ -17,6 +17,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/work/metrics.h"
 #include "engine/work/pool_private.h"
 
 #define SIGNAL_AFTER_US    300000
@@ -106,6 +107,7 @@ static void check_slow(struct worker *w, uint64_t now)
     }
     w->slow_at_us = 0;
     atomic_fetch_add(&w->pool->board->slow_requests, 1);
+    metrics_count(w->pool->board->metrics, TOTAL_SLOW, 1);
     log_request(w, now, "executing too slow", "logging");
     log_notice("about to trace %d", (int)w->tid);
     compose_trace_head(w);
@@ -215,7 +217,7 @@ static void check_terminate(struct pool *pool, struct worker *w, uint64_t now)
         return;
     }
     log_request(w, now, "execution timed out", "terminating");
-    atomic_fetch_add(&pool->board->timeouts, 1);
+    metrics_count(pool->board->metrics, TOTAL_TIMEOUTS, 1);
     begin_interrupt(pool, w, INTERRUPT_TERMINATE, 504, now);
 }
 

@@ -52,7 +52,7 @@ enum submit_result pool_submit(struct pool *pool, struct submission *s)
     s->queued_us = clock_us();
     s->request->times.queued = s->queued_us;
     if (!queue_push(&pool->queue, s)) {
-        atomic_fetch_add(&pool->board->rejected, 1);
+        metrics_count(pool->board->metrics, TOTAL_REJECTED, 1);
         return SUBMIT_FULL;
     }
     waitset_wake(pool->waitset);

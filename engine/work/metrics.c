@@ -1,48 +1,95 @@
-/* Counters in shared memory: adding and merging. The page that shows them is metrics_page.c. */
+/* Counters in shared memory: who has which block, adding, merging. The page that shows them is
+ * metrics_page.c.
+ *
+ * The memory is a file without a name, so that the supervisor's next image can map it again. An earlier image
+ * and its processes may reach fewer blocks than a later one: each process knows its own number of them. */
 #include "engine/work/metrics.h"
 
 #include <errno.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
-static size_t metrics_size(uint32_t block_count)
+#include "engine/base/clock.h"
+
+#define LAYOUT_NUMBER 1 /* to be raised when a number changes its meaning, but not its place */
+
+static size_t shared_bytes(uint32_t count)
 {
-    return sizeof(struct metrics) + block_count * sizeof(struct metrics_block);
+    return sizeof(struct metrics_shared) + count * sizeof(struct metrics_block);
 }
 
-struct metrics *metrics_create(uint32_t slot_blocks, uint32_t claim_blocks)
+static void describe_layout(char out[METRICS_LAYOUT_MAX])
 {
-    struct metrics *m = mmap(NULL, metrics_size(slot_blocks + claim_blocks), PROT_READ | PROT_WRITE,
-                             MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (m == MAP_FAILED) {
+    memset(out, 0, METRICS_LAYOUT_MAX);
+    snprintf(out, METRICS_LAYOUT_MAX, "tokiophp %d: %zu+%zu %d %d %d %d %d", LAYOUT_NUMBER,
+             sizeof(struct metrics_shared), sizeof(struct metrics_block), METRICS_TOTALS, POOL_EVENTS,
+             METHOD_COUNT, HISTOGRAM_COUNT, HISTOGRAM_BUCKETS);
+}
+
+/* fd -1: memory that only children share. */
+static struct metrics *map(int fd, uint32_t count)
+{
+    struct metrics *m = malloc(sizeof(*m));
+    int flags = MAP_SHARED | MAP_NORESERVE | (fd < 0 ? MAP_ANONYMOUS : 0);
+    void *shared = m ? mmap(NULL, shared_bytes(count), PROT_READ | PROT_WRITE, flags, fd, 0) : MAP_FAILED;
+
+    if (shared == MAP_FAILED) {
+        free(m);
         return NULL;
     }
-    m->slot_blocks = slot_blocks;
-    m->claim_blocks = claim_blocks;
+    *m = (struct metrics){.shared = shared, .count = count, .fd = fd};
+    return m;
+}
+
+struct metrics *metrics_create(uint32_t count)
+{
+    int fd = memfd_create("metrics", MFD_CLOEXEC);
+
+    if (fd >= 0 && ftruncate(fd, (off_t)shared_bytes(count)) != 0) {
+        close(fd);
+        fd = -1;
+    }
+    struct metrics *m = map(fd, count);
+    if (m) {
+        describe_layout(m->shared->layout);
+        m->shared->start_wall_us = clock_wall_us();
+    } else if (fd >= 0) {
+        close(fd);
+    }
     return m;
 }
 
 void metrics_destroy(struct metrics *m)
 {
     if (m) {
-        munmap(m, metrics_size(m->slot_blocks + m->claim_blocks));
+        munmap(m->shared, shared_bytes(m->count));
+        if (m->fd >= 0) {
+            close(m->fd);
+        }
+        free(m);
     }
 }
 
 /* -- who has which block ------------------------------------------------------------------------------- */
 
-static void note_used(_Atomic uint32_t *used, uint32_t count)
+static uint32_t used_blocks(const struct metrics *m)
 {
-    uint32_t seen = atomic_load(used);
-    while (seen < count && !atomic_compare_exchange_weak(used, &seen, count)) {
-    }
+    uint32_t used = atomic_load(&m->shared->used);
+
+    return used < m->count ? used : m->count;
 }
 
-struct metrics_block *metrics_slot(struct metrics *m, uint32_t slot)
+static void note_used(struct metrics *m, uint32_t count)
 {
-    note_used(&m->slots_used, slot + 1);
-    return &m->blocks[slot];
+    uint32_t seen = atomic_load(&m->shared->used);
+
+    while (seen < count && !atomic_compare_exchange_weak(&m->shared->used, &seen, count)) {
+    }
 }
 
 static void clear_gauges(struct metrics_block *block)
@@ -56,30 +103,123 @@ static bool is_dead(pid_t process)
     return kill(process, 0) != 0 && errno == ESRCH;
 }
 
+static struct metrics_block *try_claim(struct metrics *m, uint32_t i, pid_t owner, pid_t process)
+{
+    struct metrics_block *block = &m->shared->blocks[i];
+
+    if (!atomic_compare_exchange_strong(&block->owner, &owner, process)) {
+        return NULL;
+    }
+    clear_gauges(block);
+    note_used(m, i + 1);
+    return block;
+}
+
 struct metrics_block *metrics_claim(struct metrics *m, pid_t process)
 {
-    for (uint32_t i = 0; i < m->claim_blocks; i++) {
-        struct metrics_block *block = &m->blocks[m->slot_blocks + i];
-        pid_t owner = i < atomic_load(&m->claims_used) ? atomic_load(&block->owner) : 0;
-        if ((owner == 0 || (owner != process && is_dead(owner))) &&
-            atomic_compare_exchange_strong(&block->owner, &owner, process)) {
-            clear_gauges(block);
-            note_used(&m->claims_used, i + 1);
-            return block;
+    struct metrics_block *block = NULL;
+
+    for (uint32_t i = 0; i < m->count && !block; i++) {
+        block = try_claim(m, i, 0, process);
+    }
+    for (uint32_t i = 0; i < m->count && !block; i++) {
+        pid_t owner = atomic_load(&m->shared->blocks[i].owner);
+
+        if (owner != process && is_dead(owner)) {
+            block = try_claim(m, i, owner, process);
         }
     }
-    return NULL;
+    return block;
+}
+
+void metrics_release(struct metrics_block *block)
+{
+    if (block) {
+        atomic_store(&block->owner, 0);
+    }
 }
 
 void metrics_reap(struct metrics *m, pid_t process)
 {
-    for (uint32_t i = 0; i < atomic_load(&m->claims_used); i++) {
-        struct metrics_block *block = &m->blocks[m->slot_blocks + i];
+    for (uint32_t i = 0; i < used_blocks(m); i++) {
+        struct metrics_block *block = &m->shared->blocks[i];
+
         if (atomic_load(&block->owner) == process) {
             clear_gauges(block);
             atomic_store(&block->owner, 0);
         }
     }
+}
+
+/* -- from image to image ------------------------------------------------------------------------------- */
+
+/* Blocks of processes that still run; those of others become free. */
+static uint32_t living_blocks(struct metrics *m)
+{
+    uint32_t living = 0;
+
+    for (uint32_t i = 0; i < used_blocks(m); i++) {
+        pid_t owner = atomic_load(&m->shared->blocks[i].owner);
+
+        if (owner != 0 && is_dead(owner)) {
+            metrics_reap(m, owner);
+        } else if (owner != 0) {
+            living++;
+        }
+    }
+    return living;
+}
+
+static bool is_ours(const struct metrics *m)
+{
+    char layout[METRICS_LAYOUT_MAX];
+
+    describe_layout(layout);
+    return memcmp(m->shared->layout, layout, sizeof(layout)) == 0;
+}
+
+/* A view of all that is there. */
+static struct metrics *map_present(int fd)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) != 0) {
+        return NULL;
+    }
+    if (!S_ISREG(st.st_mode) || (size_t)st.st_size < shared_bytes(1) ||
+        (size_t)st.st_size > shared_bytes(UINT32_MAX)) {
+        errno = EPROTO;
+        return NULL;
+    }
+    return map(fd, (uint32_t)(((size_t)st.st_size - shared_bytes(0)) / sizeof(struct metrics_block)));
+}
+
+/* The view is closed; what it is a view of stays. */
+static void unmap(struct metrics *m)
+{
+    m->fd = -1;
+    metrics_destroy(m);
+}
+
+struct metrics *metrics_inherit(int fd, uint32_t count)
+{
+    struct metrics *m = map_present(fd), *larger;
+
+    if (!m) {
+        return NULL;
+    }
+    if (!is_ours(m)) {
+        unmap(m);
+        errno = EPROTO;
+        return NULL;
+    }
+    count += living_blocks(m);
+    if (count <= m->count) {
+        return m;
+    }
+    larger = ftruncate(fd, (off_t)shared_bytes(count)) == 0 ? map(fd, count) : NULL;
+    unmap(m);
+    return larger;
 }
 
 /* -- counting ------------------------------------------------------------------------------------------ */
@@ -148,6 +288,16 @@ void metrics_add_request(struct metrics_block *block, const struct request *r, u
     }
 }
 
+void metrics_count(struct metrics *m, enum metrics_total which, uint64_t n)
+{
+    atomic_fetch_add_explicit(&m->shared->totals[which], n, memory_order_relaxed);
+}
+
+uint64_t metrics_counted(const struct metrics *m, enum metrics_total which)
+{
+    return atomic_load_explicit(&m->shared->totals[which], memory_order_relaxed);
+}
+
 /* -- reading ------------------------------------------------------------------------------------------- */
 
 static uint64_t get(const _Atomic uint64_t *counter)
@@ -171,39 +321,30 @@ static void merge_block(struct metrics_sum *into, const struct metrics_block *bl
     }
 }
 
-static void merge_blocks(struct metrics_sum *into, const struct metrics_block *blocks, uint32_t count)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        if (get(&blocks[i].requests) != 0) { /* an unused block's pages stay untouched */
-            merge_block(into, &blocks[i]);
-        }
-    }
-}
-
 void metrics_merge(struct metrics_sum *into, const struct metrics *m)
 {
-    const struct metrics_block *claimed = &m->blocks[m->slot_blocks];
-    uint32_t count = atomic_load(&m->claims_used);
-    merge_blocks(into, m->blocks, atomic_load(&m->slots_used));
-    merge_blocks(into, claimed, count);
-    for (uint32_t i = 0; i < count; i++) {
-        into->connections += atomic_load_explicit(&claimed[i].connections, memory_order_relaxed);
-        into->pending += atomic_load_explicit(&claimed[i].pending, memory_order_relaxed);
-        for (int e = 0; e < POOL_EVENTS; e++) {
-            into->events[e] += get(&claimed[i].events[e]);
+    for (uint32_t i = 0; i < used_blocks(m); i++) {
+        const struct metrics_block *block = &m->shared->blocks[i];
+
+        if (get(&block->requests) != 0) { /* pages of an unused block stay untouched */
+            merge_block(into, block);
         }
+        into->connections += atomic_load_explicit(&block->connections, memory_order_relaxed);
+        into->pending += atomic_load_explicit(&block->pending, memory_order_relaxed);
+        for (int e = 0; e < POOL_EVENTS; e++) {
+            into->events[e] += get(&block->events[e]);
+        }
+    }
+    for (int t = 0; t < METRICS_TOTALS; t++) {
+        into->totals[t] += metrics_counted(m, (enum metrics_total)t);
     }
 }
 
 void metrics_total(const struct metrics *m, struct metrics_totals *out)
 {
-    uint32_t slots = atomic_load(&m->slots_used), claims = atomic_load(&m->claims_used);
     *out = (struct metrics_totals){0};
-    for (uint32_t i = 0; i < slots; i++) {
-        out->requests += get(&m->blocks[i].requests);
-    }
-    for (uint32_t i = m->slot_blocks; i < m->slot_blocks + claims; i++) {
-        out->requests += get(&m->blocks[i].requests);
-        out->connections += atomic_load_explicit(&m->blocks[i].connections, memory_order_relaxed);
+    for (uint32_t i = 0; i < used_blocks(m); i++) {
+        out->requests += get(&m->shared->blocks[i].requests);
+        out->connections += atomic_load_explicit(&m->shared->blocks[i].connections, memory_order_relaxed);
     }
 }

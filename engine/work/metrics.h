@@ -1,6 +1,7 @@
 /* What a pool has served, in memory shared by the supervisor and all engine processes of the pool: one block
  * of counters per serving thread, written by that thread alone and merged by whoever reads. Blocks are never
- * cleared, so the sums only grow, across crashes and generations. */
+ * cleared, so the sums only grow, across crashes and generations, and across re-executions of the supervisor,
+ * which hands the memory to its next image while the processes of the last one still count in it. */
 #ifndef ENGINE_WORK_METRICS_H
 #define ENGINE_WORK_METRICS_H
 
@@ -11,6 +12,7 @@
 
 /* Blocks beyond the workers', for one engine process: loops, page workers, its control thread. */
 #define METRICS_CLAIMS     80
+#define METRICS_LAYOUT_MAX 64
 #define METRICS_STATUS_MIN 100
 #define METRICS_STATUS_MAX 599
 
@@ -51,20 +53,44 @@ struct metrics_block {
     struct histogram histograms[HISTOGRAM_COUNT];
 };
 
-/* The first blocks belong to the scoreboard's slots, the others are claimed. */
-struct metrics {
-    uint32_t slot_blocks, claim_blocks;
-    _Atomic uint32_t slots_used, claims_used; /* one more than the highest ever used: readers stop there */
+/* What happens too rarely for a block of each thread. */
+enum metrics_total {
+    TOTAL_EARLY,      /* responses finished before their script */
+    TOTAL_CRASHES,    /* of workers */
+    TOTAL_TIMEOUTS,   /* requests ended at their deadline */
+    TOTAL_REJECTED,   /* requests that found the queue full, or waited too long in it */
+    TOTAL_SWAPS,      /* engine processes replaced */
+    TOTAL_SLOW,       /* requests in the slow log */
+    TOTAL_LOG_MISSED, /* lines that the supervisor's own log did not take; the first pool has all of them */
+    METRICS_TOTALS
+};
+
+/* The shared memory. Written once: layout and start. */
+struct metrics_shared {
+    char layout[METRICS_LAYOUT_MAX]; /* what this build means by the bytes below */
+    uint64_t start_wall_us;
+    _Atomic uint32_t used; /* one more than the highest block ever claimed: readers stop there */
+    _Alignas(64) _Atomic uint64_t totals[METRICS_TOTALS]; /* any thread adds */
     struct metrics_block blocks[];
 };
 
-/* NULL with errno; pages are touched when written. */
-struct metrics *metrics_create(uint32_t slot_blocks, uint32_t claim_blocks);
+/* A process's view of it. Made before other threads and processes; theirs is a copy. */
+struct metrics {
+    struct metrics_shared *shared;
+    uint32_t count; /* blocks that this view reaches; an earlier image may reach fewer */
+    int fd;         /* -1: the memory cannot be handed on */
+};
+
+/* So many blocks, all zero. NULL with errno; pages are touched when written. */
+struct metrics *metrics_create(uint32_t count);
+/* The memory behind an earlier view's descriptor, with so many blocks beside those that are taken. The
+ * descriptor is taken, too. NULL with errno: EPROTO = another build's layout. */
+struct metrics *metrics_inherit(int fd, uint32_t count);
 void metrics_destroy(struct metrics *metrics);
-/* The block of a scoreboard's slot: whoever has the slot. */
-struct metrics_block *metrics_slot(struct metrics *metrics, uint32_t slot);
 /* A free block for a thread of this process, or one whose process is dead; NULL: all are taken. */
 struct metrics_block *metrics_claim(struct metrics *metrics, pid_t process);
+/* The thread is over: its block is free, its counts stay. NULL is fine. */
+void metrics_release(struct metrics_block *block);
 /* The process is dead: its blocks are free, its gauges zero, its counts stay. */
 void metrics_reap(struct metrics *metrics, pid_t process);
 
@@ -79,11 +105,13 @@ enum metrics_method metrics_method(const char *method, size_t n);
 void metrics_add(struct metrics_block *block, const struct metrics_facts *facts); /* the block's thread */
 /* The same of a request that is over at `ended_us`; block may be NULL. */
 void metrics_add_request(struct metrics_block *block, const struct request *r, uint64_t ended_us);
+void metrics_count(struct metrics *metrics, enum metrics_total which, uint64_t n); /* any thread */
+uint64_t metrics_counted(const struct metrics *metrics, enum metrics_total which);
 
 /* A merged view, for pages. */
 struct metrics_sum {
     int64_t connections, pending;
-    uint64_t events[POOL_EVENTS];
+    uint64_t events[POOL_EVENTS], totals[METRICS_TOTALS];
     uint64_t requests, bytes_in, bytes_out;
     uint64_t methods[METHOD_COUNT];
     uint64_t statuses[METRICS_STATUS_MAX - METRICS_STATUS_MIN + 1];

@@ -67,11 +67,11 @@ static void per_pool(struct page *page, const char *name, enum family_type type,
         (void)sum;                                                                                           \
         return (double)(expression);                                                                         \
     }
-BOARD_VALUE(value_early, board->early_responses)
-BOARD_VALUE(value_crashes, board->crashes)
-BOARD_VALUE(value_timeouts, board->timeouts)
-BOARD_VALUE(value_swaps, board->swaps)
-BOARD_VALUE(value_slow, board->slow_requests)
+BOARD_VALUE(value_early, sum->totals[TOTAL_EARLY])
+BOARD_VALUE(value_crashes, sum->totals[TOTAL_CRASHES])
+BOARD_VALUE(value_timeouts, sum->totals[TOTAL_TIMEOUTS])
+BOARD_VALUE(value_swaps, sum->totals[TOTAL_SWAPS])
+BOARD_VALUE(value_slow, sum->totals[TOTAL_SLOW])
 BOARD_VALUE(value_opcache, board->opcache_used_percent)
 BOARD_VALUE(value_bytes_in, sum->bytes_in)
 BOARD_VALUE(value_bytes_out, sum->bytes_out)
@@ -162,14 +162,15 @@ static void histogram(struct page *page, enum metrics_histogram which, const cha
 /* What the dashboards of tokio_php's users ask for without labels. */
 static void server_totals(struct page *page)
 {
-    uint64_t requests = 0, durations = 0, duration_us = 0, dropped = 0;
+    uint64_t requests = 0, durations = 0, duration_us = 0, dropped = 0, missed = 0;
     int64_t connections = 0, pending = 0;
     for (size_t i = 0; i < page->pools; i++) {
         const struct histogram_sum *h = &page->sums[i].histograms[HISTOGRAM_DURATION];
         requests += page->sums[i].requests;
         durations += h->count;
         duration_us += h->sum_us;
-        dropped += page->boards[i]->rejected;
+        dropped += page->sums[i].totals[TOTAL_REJECTED];
+        missed += page->sums[i].totals[TOTAL_LOG_MISSED];
         connections += page->sums[i].connections;
         pending += page->sums[i].pending;
     }
@@ -182,6 +183,9 @@ static void server_totals(struct page *page)
     gauge(page, "tokio_php_pending_requests", "Requests that wait for a worker.", (double)pending);
     gauge(page, "tokio_php_dropped_requests",
           "Requests refused because the queue was full or the wait too long.", (double)dropped);
+    family(page, "tokio_php_supervisor_log_lines_dropped_total", COUNTER,
+           "Lines that the supervisor's log did not take.");
+    buf_printf(page->out, "tokio_php_supervisor_log_lines_dropped_total %llu\n", (unsigned long long)missed);
 }
 
 static void node(struct page *page)

@@ -302,7 +302,7 @@ static void expire_queue(struct pool *pool, uint64_t now)
         return;
     }
     while ((s = queue_pop_older(&pool->queue, now - pool->queue.wait_limit_us)) != NULL) {
-        atomic_fetch_add(&pool->board->rejected, 1);
+        metrics_count(pool->board->metrics, TOTAL_REJECTED, 1);
         s->request->status = 503;
         pool_account(pool, pool->counters, s->request);
         s->expired(s->request);

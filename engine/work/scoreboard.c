@@ -44,7 +44,7 @@ static size_t board_bytes(uint32_t slots)
     return sizeof(struct scoreboard) + (size_t)slots * sizeof(struct scoreboard_slot);
 }
 
-struct scoreboard *scoreboard_create(const struct pool_conf *pool)
+struct scoreboard *scoreboard_create(const struct pool_conf *pool, int metrics)
 {
     uint32_t children = (uint32_t)pool->s.max_children;
     uint32_t processes = pool->s.processes > 0 ? (uint32_t)pool->s.processes : 1;
@@ -55,9 +55,14 @@ struct scoreboard *scoreboard_create(const struct pool_conf *pool)
     if (board == MAP_FAILED) {
         return NULL;
     }
-    board->metrics = metrics_create(slots, processes * 2 * METRICS_CLAIMS);
+    uint32_t blocks = slots + processes * 2 * METRICS_CLAIMS;
+
+    board->metrics = metrics < 0 ? metrics_create(blocks) : metrics_inherit(metrics, blocks);
     if (!board->metrics) {
+        int saved = errno;
+
         munmap(board, board_bytes(slots));
+        errno = saved;
         return NULL;
     }
     size_t n = strnlen(pool->name, sizeof(board->pool) - 1);

@@ -56,8 +56,7 @@ struct scoreboard {
     uint32_t max_children;
     _Atomic uint32_t slots_used; /* one more than the highest slot ever claimed: readers stop there */
     _Alignas(64) _Atomic uint64_t accepted; /* requests taken up; alone in its line, all workers add to it */
-    _Alignas(64) _Atomic uint64_t early_responses, crashes, timeouts, rejected, swaps;
-    _Atomic uint32_t active_max;
+    _Alignas(64) _Atomic uint32_t active_max;
     _Atomic uint32_t max_children_reached;
     _Atomic uint64_t slow_requests;
     _Atomic uint64_t memory_peak;
@@ -65,12 +64,14 @@ struct scoreboard {
     _Atomic uint32_t idle, active; /* recounted by the control thread each second */
     _Atomic uint32_t opcache_used_percent;
     _Atomic bool finishing;  /* the supervisor ends the server: nothing replaces what drains now */
-    struct metrics *metrics; /* a mapping of its own; set once, at the same address in every process */
+    struct metrics *metrics; /* set once, before the first fork: at the same address in every process */
     _Alignas(64) struct scoreboard_slot slots[]; /* the board's, not the type's: copies lie on stacks */
 };
 _Static_assert(sizeof(struct scoreboard_slot) % 64 == 0, "two workers would share a cache line");
 
-struct scoreboard *scoreboard_create(const struct pool_conf *pool); /* NULL with errno */
+/* metrics: -1, or the descriptor of an earlier board's, which is taken and counts on. The numbers of the
+ * board itself begin anew, as php-fpm's do at a reload. NULL with errno: see metrics_inherit(). */
+struct scoreboard *scoreboard_create(const struct pool_conf *pool, int metrics);
 void scoreboard_destroy(struct scoreboard *board);
 /* What a slot says of the request that its worker takes up. NULL texts are empty. Worker's thread. */
 struct scoreboard_texts {

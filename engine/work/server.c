@@ -59,7 +59,7 @@ uint64_t server_started_wall_us(const struct server_view *server)
     uint64_t first = clock_wall_us();
 
     for (size_t i = 0; i < server->count; i++) {
-        uint64_t started = server->boards[i]->start_wall_us;
+        uint64_t started = server->boards[i]->metrics->shared->start_wall_us;
 
         first = started < first ? started : first;
     }

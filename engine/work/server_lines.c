@@ -33,8 +33,9 @@ static void add_pool(struct buf *out, const struct scoreboard *board, const stru
                number(sum->requests), number(classes[2]), number(classes[3]), number(classes[4]),
                number(classes[5]));
     buf_printf(out, "\t%lld\t%lld\t%llu\t%llu\t%llu\t%llu\t%u\t%u\n", (long long)sum->connections,
-               (long long)sum->pending, number(board->crashes), number(board->timeouts), number(board->swaps),
-               number(board->rejected), board->opcache_used_percent, board->max_children);
+               (long long)sum->pending, number(sum->totals[TOTAL_CRASHES]),
+               number(sum->totals[TOTAL_TIMEOUTS]), number(sum->totals[TOTAL_SWAPS]),
+               number(sum->totals[TOTAL_REJECTED]), board->opcache_used_percent, board->max_children);
     buf_text(out, "duration");
     for (size_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
         if (sum->histograms[HISTOGRAM_DURATION].buckets[i]) {

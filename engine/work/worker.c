@@ -43,12 +43,13 @@ struct worker *worker_create(struct pool *pool, int id, bool page)
         return NULL;
     }
     w->slot = page ? &w->page_slot : &pool->board->slots[w->slot_index];
-    w->counters = page ? pool_counters(pool) : metrics_slot(pool->board->metrics, (uint32_t)w->slot_index);
+    w->counters = pool_counters(pool);
     return w;
 }
 
 void worker_destroy(struct worker *w)
 {
+    metrics_release(w->counters);
     if (w->slot_index >= 0) {
         scoreboard_release(w->pool->board, w->slot_index);
     }

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.request
 
 import pytest
 
@@ -52,8 +53,14 @@ def said(reader):
     return sum(int(n) for n in re.findall(r"the log did not take (\d+) lines", reader.text()))
 
 
+def missed_lines(port):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as page:
+        return int(re.search(r"^tokio_php_supervisor_log_lines_dropped_total (\d+)$", page.read().decode(), re.M).group(1))
+
+
 def test_workers_lines_through_the_supervisor(tokiophp, workdir, reader):
-    site = talking_site(tokiophp, workdir, reader, "catch_workers_output = yes\n")
+    port = process.free_port()
+    site = talking_site(tokiophp, workdir, reader, f"catch_workers_output = yes\nhttp.internal_listen = 127.0.0.1:{port}\n")
     talk(site, 1)
     process.wait_for(lambda: reader.text().count("line xxx") == 100, what="a hundred lines")
     reader.send_signal(signal.SIGSTOP)
@@ -64,17 +71,21 @@ def test_workers_lines_through_the_supervisor(tokiophp, workdir, reader):
     talk(site, 1)
     process.wait_for(lambda: reader.text().count("line xxx") + said(reader) == 1200, what="every line is there or counted")
     assert said(reader) > 500
+    assert missed_lines(port) == said(reader)
 
 
 def test_a_reload_while_nobody_reads(tokiophp, workdir, reader):
-    site = talking_site(tokiophp, workdir, reader, "catch_workers_output = yes\n")
+    port = process.free_port()
+    site = talking_site(tokiophp, workdir, reader, f"catch_workers_output = yes\nhttp.internal_listen = 127.0.0.1:{port}\n")
     reader.send_signal(signal.SIGSTOP)
     talk(site, 10)
+    process.wait_for(lambda: missed_lines(port) > 500, what="missing lines in the metrics")
     first = site.server.family()
     site.server.signal(signal.SIGUSR1)
     site.server.signal(signal.SIGUSR2)
     process.wait_for(lambda: not set(first[1:]) & set(site.server.family()), what="new engine processes")
     talk(site, 2)
+    assert missed_lines(port) > 500  # also those that the image before missed
     reader.send_signal(signal.SIGCONT)
 
 

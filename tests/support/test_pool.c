@@ -31,7 +31,7 @@ void test_pool_init(struct test_pool *t, int children)
 
 void test_pool_create(struct test_pool *t, const struct executor *executor)
 {
-    t->board = scoreboard_create(&t->conf);
+    t->board = scoreboard_create(&t->conf, -1);
     MUST(t->board);
     t->pool = pool_create(&t->conf, executor, t->board, 1);
     MUST(t->pool);

@@ -11,6 +11,7 @@
 
 #include "engine/base/must.h"
 #include "engine/work/crash.h"
+#include "engine/work/metrics.h"
 #include "tests/support/memory_frontend.h"
 #include "tests/support/test_executor.h"
 #include "tests/support/test_pool.h"
@@ -120,7 +121,7 @@ static void twenty_among_thousands(void **state)
     assert_int_equal(crashed, CRASHES);
     assert_int_equal(served, ROUNDS * ROUND - CRASHES);
     assert_int_equal(reports, CRASHES);
-    assert_int_equal(t->board->crashes, CRASHES);
+    assert_int_equal(metrics_counted(t->board->metrics, TOTAL_CRASHES), CRASHES);
     test_pool_stop(t);
 }
 

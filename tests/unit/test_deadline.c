@@ -10,6 +10,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/must.h"
+#include "engine/work/metrics.h"
 #include "tests/support/memory_frontend.h"
 #include "tests/support/test_executor.h"
 #include "tests/support/test_pool.h"
@@ -46,7 +47,7 @@ static void script_is_asked_to_end(void **state)
     assert_int_equal(call->status, 500);
     assert_int_equal(call->finishes, 1);
     assert_true(test_interrupts[INTERRUPT_TERMINATE] >= 1);
-    assert_int_equal(t->board->timeouts, 1);
+    assert_int_equal(metrics_counted(t->board->metrics, TOTAL_TIMEOUTS), 1);
     assert_true(test_pool_logged(t, "WARNING: [pool www] child "));
     assert_true(test_pool_logged(
         t, ", script '/srv/app/index.php' (request: \"GET /spin?a=b\") execution timed out (1."));

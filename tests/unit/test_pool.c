@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "engine/base/clock.h"
+#include "engine/work/metrics.h"
 #include "tests/support/memory_frontend.h"
 #include "tests/support/test_executor.h"
 #include "tests/support/test_pool.h"
@@ -64,7 +65,7 @@ static void refuses_beyond_capacity(void **state)
     assert_int_equal(memory_submit(calls[0]), SUBMIT_OK);
     assert_int_equal(memory_submit(calls[1]), SUBMIT_OK);
     assert_int_equal(memory_submit(calls[2]), SUBMIT_FULL);
-    assert_int_equal(t.board->rejected, 1);
+    assert_int_equal(metrics_counted(t.board->metrics, TOTAL_REJECTED), 1);
     assert_int_equal(pool_start(t.pool), 0);
     while (!memory_done(calls[0]) || !memory_done(calls[1])) {
         test_pool_run(&t, 1);

@@ -21,7 +21,7 @@ static struct scoreboard *make(int children)
     conf.s.max_children = children;
     conf.s.processes = 1;
     conf.s.pm = PM_STATIC;
-    struct scoreboard *board = scoreboard_create(&conf);
+    struct scoreboard *board = scoreboard_create(&conf, -1);
 
     assert_non_null(board);
     return board;

@@ -31,7 +31,7 @@ static int set_up(void **state)
     conf.s.max_children = 8;
     conf.s.processes = 1;
     conf.s.pm = PM_DYNAMIC;
-    board = scoreboard_create(&conf);
+    board = scoreboard_create(&conf, -1);
     if (!board) {
         return -1;
     }
