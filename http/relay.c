@@ -173,10 +173,11 @@ static struct relay *create(struct exchange *x)
     return r;
 }
 
-/* Makes x->relay if the answer leaves now and is worth compressing. size: of the body, -1 unknown. */
-static void choose(struct exchange *x, bool leaves, int64_t size)
+/* The answer leaves now, and x->reply is still the loop's: makes x->relay if it is worth compressing. size:
+ * of the body, -1 unknown. */
+static void choose(struct exchange *x, int64_t size)
 {
-    if (!x->relay && leaves && x->reply.state == REPLY_HELD && !x->reply.file && reply_head_codes(x, size)) {
+    if (x->reply.state == REPLY_HELD && !x->reply.file && reply_head_codes(x, size)) {
         x->relay = create(x);
         if (!x->relay) {
             x->coding = CODING_IDENTITY;
@@ -216,13 +217,17 @@ static int push(struct relay *r, const char *p, size_t n)
 
 int relay_write(struct exchange *x, const char *p, size_t n)
 {
-    choose(x, !reply_holds(x, n), x->reply.length);
+    if (!x->relay && !reply_holds(x, n)) {
+        choose(x, x->reply.length);
+    }
     return x->relay ? push(x->relay, p, n) : x->request.io->write(&x->request, p, n);
 }
 
 void relay_flush(struct exchange *x)
 {
-    choose(x, true, x->reply.length);
+    if (!x->relay) {
+        choose(x, x->reply.length);
+    }
     if (!x->relay) {
         x->request.io->flush(&x->request);
         return;
@@ -242,8 +247,11 @@ static void finish_relay(struct relay *r, enum ending ending, int status)
 
 void relay_finish(struct exchange *x)
 {
-    bool page = x->held.n == 0 && x->reply.status >= 400; /* the administrator's may take the body's place */
-    choose(x, true, page ? -1 : (int64_t)x->held.n);
+    if (!x->relay) {
+        bool page =
+            x->held.n == 0 && x->reply.status >= 400; /* the administrator's may take the body's place */
+        choose(x, page ? -1 : (int64_t)x->held.n);
+    }
     if (x->relay) {
         finish_relay(x->relay, ENDING_FINISH, 0);
         return;
