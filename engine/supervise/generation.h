@@ -32,6 +32,7 @@ struct generation {
     uint64_t deadline_us; /* STARTING: must be ready; DRAINING: is killed; 0 = none */
     bool killed;          /* by us: its end is no news */
     bool damaged;         /* something crashed in it */
+    bool adopted;         /* started by an earlier image: our scoreboards do not know its workers */
     bool standin;         /* without PHP: answers that nothing serves this pool at the moment */
     uint64_t drain_us;    /* DRAINING: how long it may take once it has confirmed the order; 0 = it has */
     char failure[256];    /* why it could not start, as it said */

@@ -229,6 +229,18 @@ static void hook_forget(struct generation *g)
     }
 }
 
+void launch_note_others(struct member *m)
+{
+    bool others = false;
+    for (int i = 0; i < m->seat_count; i++) {
+        const struct generation *g = seat_serving(&m->seats[i]);
+        others |= g && g->adopted && !g->standin;
+    }
+    if (m->board) {
+        atomic_store(&m->board->others_serve, others);
+    }
+}
+
 static void hook_changed(struct seat *seat)
 {
     struct member *m = seat->owner;
@@ -239,6 +251,7 @@ static void hook_changed(struct seat *seat)
     if (m->board) {
         metrics_count(m->board->metrics, TOTAL_SWAPS, swaps - m->swaps);
         m->swaps = swaps;
+        launch_note_others(m);
     }
 }
 

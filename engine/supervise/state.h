@@ -99,6 +99,7 @@ void members_reopen_logs(struct supervisor *s);
 /* launch.c */
 extern const struct generation_hooks launch_hooks;
 struct child *child_add(struct member *member, struct generation *g, pid_t pid);
+void launch_note_others(struct member *member); /* on its board: does an adopted process serve? */
 void child_close(struct child *child); /* what the pipes still hold is said; the child leaves the list */
 void child_hear(struct child *child);  /* its channel has something */
 void child_read(struct child *child, enum output_stream stream);

@@ -182,6 +182,8 @@ static void adopt(struct supervisor *s, const char *line)
     struct generation *g = seat_adopt(
         &m->seats[seat], number, (enum generation_state)(state & ~STATE_STANDIN), pid, deadline, clock_us());
     g->standin = (state & STATE_STANDIN) != 0;
+    g->adopted = true;
+    launch_note_others(m);
     struct child *child = child_add(m, g, pid);
     child->channel = usable(channel);
     child->pipes[OUTPUT_STDOUT] = usable(out);

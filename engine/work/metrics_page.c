@@ -120,10 +120,7 @@ static void workers_by_state(struct page *page)
         const struct scoreboard *board = page->boards[i];
         uint32_t states[WORKER_LOST + 1] = {0};
         for (uint32_t s = 0; s < atomic_load(&board->slots_used); s++) {
-            int state = board->slots[s].state;
-            if (state > WORKER_FREE && state <= WORKER_LOST) {
-                states[state]++;
-            }
+            states[scoreboard_state(board, s)]++;
         }
         for (int s = WORKER_CREATING; s <= WORKER_LOST; s++) {
             buf_text(page->out, "tokio_php_workers{");

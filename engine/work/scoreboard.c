@@ -181,6 +181,13 @@ void scoreboard_reap(struct scoreboard *board, pid_t process)
     }
 }
 
+enum worker_state scoreboard_state(const struct scoreboard *board, uint32_t slot)
+{
+    int state = atomic_load(&board->slots[slot].state);
+
+    return state == WORKER_LOOKING ? WORKER_IDLE : (enum worker_state)state;
+}
+
 static void load_text(char *out, const char *field, size_t size)
 {
     const word *in = (const word *)(const void *)field;
@@ -218,12 +225,9 @@ bool scoreboard_read(const struct scoreboard *board, uint32_t index, struct scor
 
     memset(out, 0, sizeof(*out));
     out->process = atomic_load(&slot->process);
-    out->state = atomic_load(&slot->state);
+    out->state = scoreboard_state(board, index);
     if (out->process == 0 || out->state == WORKER_FREE) {
         return false;
-    }
-    if (out->state == WORKER_LOOKING) {
-        out->state = WORKER_IDLE;
     }
     out->tid = atomic_load(&slot->tid);
     out->generation = atomic_load(&slot->generation);
@@ -249,7 +253,7 @@ void scoreboard_count(const struct scoreboard *board, uint32_t *idle, uint32_t *
 
     *idle = *active = 0;
     for (uint32_t i = 0; i < used; i++) {
-        switch ((enum worker_state)atomic_load(&board->slots[i].state)) {
+        switch (scoreboard_state(board, i)) {
         case WORKER_IDLE:
         case WORKER_LOOKING: (*idle)++; break;
         case WORKER_CREATING:

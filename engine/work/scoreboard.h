@@ -63,8 +63,9 @@ struct scoreboard {
     _Atomic uint32_t listen_queue, listen_queue_max, listen_queue_len; /* sampled by the control thread */
     _Atomic uint32_t idle, active; /* recounted by the control thread each second */
     _Atomic uint32_t opcache_used_percent;
-    _Atomic bool finishing;  /* the supervisor ends the server: nothing replaces what drains now */
-    struct metrics *metrics; /* set once, before the first fork: at the same address in every process */
+    _Atomic bool others_serve; /* processes that outlived a reload, whose workers are not in here */
+    _Atomic bool finishing;    /* the supervisor ends the server: nothing replaces what drains now */
+    struct metrics *metrics;   /* set once, before the first fork: at the same address in every process */
     _Alignas(64) struct scoreboard_slot slots[]; /* the board's, not the type's: copies lie on stacks */
 };
 _Static_assert(sizeof(struct scoreboard_slot) % 64 == 0, "two workers would share a cache line");
@@ -85,6 +86,8 @@ void scoreboard_release(struct scoreboard *board, int slot);
 void scoreboard_reap(struct scoreboard *board, pid_t process);
 /* A consistent copy of a slot's texts and numbers; false if the slot is free. */
 bool scoreboard_read(const struct scoreboard *board, uint32_t slot, struct scoreboard_slot *out);
+/* A worker's state as everybody else sees it: one that only looks for work is idle. */
+enum worker_state scoreboard_state(const struct scoreboard *board, uint32_t slot);
 /* Workers that are neither parked nor lost; of one process, or of all (0). */
 uint32_t scoreboard_workers(const struct scoreboard *board, pid_t process);
 /* How many workers have a request in hand. */

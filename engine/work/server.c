@@ -31,14 +31,13 @@ enum pool_health server_pool_health(const struct scoreboard *board)
     uint32_t states[WORKER_LOST + 1] = {0}, working = 0;
 
     for (uint32_t i = 0; i < atomic_load(&board->slots_used); i++) {
-        int state = atomic_load(&board->slots[i].state);
-
-        states[state >= 0 && state <= WORKER_LOST ? state : WORKER_FREE]++;
+        states[scoreboard_state(board, i)]++;
     }
     for (int state = WORKER_READING; state <= WORKER_FINISHING; state++) {
         working += states[state];
     }
-    if (states[WORKER_IDLE] + states[WORKER_PARKED] > 0 || (board->pm == PM_ONDEMAND && working == 0)) {
+    if (states[WORKER_IDLE] + states[WORKER_PARKED] > 0 || (board->pm == PM_ONDEMAND && working == 0) ||
+        atomic_load(&board->others_serve)) {
         return POOL_OK;
     }
     return working > 0 ? POOL_BUSY : states[WORKER_CREATING] > 0 ? POOL_STARTING : POOL_DOWN;

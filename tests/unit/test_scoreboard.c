@@ -11,8 +11,11 @@
 
 #include <cmocka.h>
 
+#include "engine/base/clock.h"
 #include "engine/engine_settings.h"
+#include "engine/work/metrics.h"
 #include "engine/work/scoreboard.h"
+#include "engine/work/server.h"
 
 static struct scoreboard *make(int children)
 {
@@ -42,6 +45,36 @@ static void huge_is_cheap(void **state)
     assert_int_equal(board->slots_used, 2);
     scoreboard_release(board, 0);
     assert_int_equal(scoreboard_claim(board, getpid(), 1), 0); /* the lowest free one */
+    scoreboard_destroy(board);
+}
+
+/* To everybody else; a pool all of whose workers look for work at this moment serves. */
+static void a_worker_that_looks_is_idle(void **state)
+{
+    struct scoreboard *board = make(4);
+    struct scoreboard_slot copy;
+    struct buf page = {0};
+    uint32_t idle, active, total;
+
+    (void)state;
+    assert_int_equal(server_pool_health(board), POOL_DOWN);
+    board->others_serve = true; /* processes that outlived a reload */
+    assert_int_equal(server_pool_health(board), POOL_OK);
+    board->others_serve = false;
+    assert_int_equal(server_pool_health(board), POOL_DOWN);
+    for (int i = 0; i < 4; i++) {
+        board->slots[scoreboard_claim(board, getpid(), 1)].state = WORKER_LOOKING;
+    }
+    assert_int_equal(server_pool_health(board), POOL_OK);
+    assert_int_equal(scoreboard_state(board, 3), WORKER_IDLE);
+    assert_true(scoreboard_read(board, 3, &copy));
+    assert_int_equal(copy.state, WORKER_IDLE);
+    scoreboard_count(board, &idle, &active, &total);
+    assert_int_equal(idle, 4);
+    metrics_render(&board, 1, clock_wall_us(), false, &page);
+    buf_add(&page, "", 1);
+    assert_non_null(strstr(page.p, "tokio_php_workers{pool=\"www\",state=\"Idle\"} 4\n"));
+    buf_free(&page);
     scoreboard_destroy(board);
 }
 
@@ -168,9 +201,13 @@ static void dead_process(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(huge_is_cheap),     cmocka_unit_test(counts_as_php_fpm),
-        cmocka_unit_test(full_says_no),      cmocka_unit_test(long_texts_are_cut),
-        cmocka_unit_test(never_half_a_text), cmocka_unit_test(dead_process),
+        cmocka_unit_test(huge_is_cheap),
+        cmocka_unit_test(counts_as_php_fpm),
+        cmocka_unit_test(full_says_no),
+        cmocka_unit_test(long_texts_are_cut),
+        cmocka_unit_test(never_half_a_text),
+        cmocka_unit_test(dead_process),
+        cmocka_unit_test(a_worker_that_looks_is_idle),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
