@@ -438,11 +438,9 @@ void seat_drain(struct seat *seat, uint64_t drain_us, uint64_t now)
 {
     end_seat(seat);
     for (struct generation *g = seat->generations; g; g = g->next) {
-        if (g->state == GENERATION_READY) {
+        /* One that starts serves before we have heard that it is ready. */
+        if (g->state == GENERATION_READY || g->state == GENERATION_STARTING) {
             drain(g, drain_us, now);
-        } else if (g->state == GENERATION_STARTING) { /* has never served: nothing to wait for */
-            g->state = GENERATION_DRAINING;
-            kill_now(g);
         }
     }
 }

@@ -213,7 +213,7 @@ def test_storm_of_signals_loses_no_request(tokiophp, workdir):
 def test_signals_to_an_engine_process(tokiophp, workdir, slow):
     """Strays from a terminal or a careless killall: HUP, INT, USR1, USR2 do nothing; QUIT drains it, TERM ends it."""
     server = tokiophp()
-    victim = engines(server)[0]
+    victim = wait_for(lambda: engines(server), 10, "an engine process")[0]
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         os.kill(victim, number)
     time.sleep(0.5)
