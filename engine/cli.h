@@ -10,7 +10,7 @@ enum cli_action {
     CLI_USAGE,          /* `refused`; exit 64 */
     CLI_PHP,            /* `what` of php_info_main(): i, m or v */
     CLI_PRINT_SETTINGS, /* `format` */
-    CLI_CONTROL,        /* control_client_main(argc, argv) */
+    CLI_CONTROL,        /* ctl_main(argc, argv) */
 };
 
 struct cli {

@@ -7,7 +7,7 @@
 #include "engine/base/log.h"
 #include "engine/cli.h"
 #include "engine/engine.h"
-#include "engine/supervise/control.h"
+#include "engine/supervise/ctl.h"
 #include "engine/supervise/identity.h"
 #include "engine/supervise/supervisor.h"
 #ifdef HAVE_PHP
@@ -113,7 +113,7 @@ static int run(const struct cli *cli)
     struct config *config = config_load(&cli->options);
 
     if (!config) {
-        upgrade_survive(&cli->options);
+        inherited_survive(&cli->options);
         return initialization_failed(&cli->options);
     }
     if (cli->options.test) {
@@ -135,7 +135,7 @@ int main(int argc, char **argv)
     case CLI_USAGE: cli_print_refusal(&cli, argv[0]); return EXIT_USAGE;
     case CLI_PHP: return show_php(&cli);
     case CLI_PRINT_SETTINGS: return print_settings(&cli);
-    case CLI_CONTROL: return control_client_main(cli.argc, cli.argv);
+    case CLI_CONTROL: return ctl_main(cli.argc, cli.argv);
     case CLI_RUN: break;
     }
     return run(&cli);

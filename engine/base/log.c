@@ -15,7 +15,6 @@
 #define WORKER_AS_ALL (-2)
 #define LIMIT_DEFAULT 1024
 
-static _Atomic int threshold = LEVEL_NOTICE;
 static _Atomic size_t line_limit = LIMIT_DEFAULT;
 static _Atomic bool buffering = true;
 static _Atomic int worker_fd = WORKER_AS_ALL;
@@ -23,26 +22,7 @@ static _Atomic int worker_fd = WORKER_AS_ALL;
 _Thread_local log_tap_fn log_tap;
 _Thread_local bool log_as_server;
 
-const char *log_level_name(enum log_level level)
-{
-    static const char *const names[] = {
-        [LEVEL_DEBUG] = "DEBUG", [LEVEL_NOTICE] = "NOTICE", [LEVEL_WARNING] = "WARNING",
-        [LEVEL_ERROR] = "ERROR", [LEVEL_ALERT] = "ALERT",
-    };
-    return level >= LEVEL_DEBUG && level <= LEVEL_ALERT ? names[level] : "unknown value";
-}
-
 /* ---- switches ---- */
-
-void log_set_level(enum log_level level)
-{
-    threshold = (int)level;
-}
-
-enum log_level log_get_level(void)
-{
-    return (enum log_level)atomic_load_explicit(&threshold, memory_order_relaxed);
-}
 
 void log_set_limit(size_t bytes)
 {

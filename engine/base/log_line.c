@@ -11,9 +11,29 @@
 
 #define ELLIPSIS "..."
 
+static _Atomic int threshold = LEVEL_NOTICE; /* decides what a line tells, too */
 static _Atomic bool timestamps = true;
 static _Atomic int line_format = LOG_TEXT;
 static char service_name[64]; /* set before other threads exist */
+
+const char *log_level_name(enum log_level level)
+{
+    static const char *const names[] = {
+        [LEVEL_DEBUG] = "DEBUG", [LEVEL_NOTICE] = "NOTICE", [LEVEL_WARNING] = "WARNING",
+        [LEVEL_ERROR] = "ERROR", [LEVEL_ALERT] = "ALERT",
+    };
+    return level >= LEVEL_DEBUG && level <= LEVEL_ALERT ? names[level] : "unknown value";
+}
+
+void log_set_level(enum log_level level)
+{
+    threshold = (int)level;
+}
+
+enum log_level log_get_level(void)
+{
+    return (enum log_level)atomic_load_explicit(&threshold, memory_order_relaxed);
+}
 
 void log_set_timestamps(bool on)
 {

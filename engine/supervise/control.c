@@ -1,16 +1,10 @@
-/* The control socket's server and its client. The protocol is one line of words in, lines of text out, the
- * end of the connection is the end of the answer; a first line "error: ..." means that nothing was done.
- * Server: supervisor's thread; a client has a few seconds to say its line and to take its answer, and there
- * are at most CLIENTS_MAX of them. The socket is of mode 0600 and made before any other user's process
- * exists. */
+/* The control socket. The protocol is one line of words in, lines of text out, the end of the connection is
+ * the end of the answer; a first line "error: ..." means that nothing was done. Supervisor's thread; a client
+ * has a few seconds to say its line and to take its answer, and there are at most CLIENTS_MAX of them. The
+ * socket is of mode 0600 and made before any other user's process exists. */
 #include "engine/supervise/control.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <getopt.h>
-#include <limits.h>
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -20,9 +14,8 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/sock.h"
 #include "engine/supervise/state.h"
-#include "engine/supervise/supervisor.h"
-#include "engine/supervise/top.h"
 #include "engine/work/metrics.h"
 #include "engine/work/server.h"
 
@@ -157,7 +150,7 @@ static void answer(struct supervisor *s, char *command, struct buf *out)
     } else if (strcmp(verb, "restart") == 0) {
         answer_restart(s, argument, out);
     } else if (strcmp(verb, "drain") == 0) {
-        supervisor_finish(s, "Finishing ...");
+        finish_politely(s, "Finishing ...");
         buf_text(out, "draining; the server ends when everything is done\n");
     } else if (strcmp(verb, "reload") == 0) {
         upgrade_begin(s);
@@ -190,24 +183,6 @@ static void drop(struct supervisor *s, struct control_client *client)
     free(client);
 }
 
-static int dial(const char *path, int flags)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof(address.sun_path)) {
-        errno = ENAMETOOLONG;
-        return -1;
-    }
-    memcpy(address.sun_path, path, strlen(path));
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
-    if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
-        int saved = errno;
-        close(fd);
-        errno = saved;
-        return -1;
-    }
-    return fd;
-}
-
 /* What a killed server left behind is taken away; another server's socket, or a file that is none, is not. */
 static int make_room(const char *path)
 {
@@ -219,7 +194,7 @@ static int make_room(const char *path)
         log_error("control_socket: %s is there, and is no socket", path);
         return -1;
     }
-    int fd = dial(path, SOCK_NONBLOCK);
+    int fd = sock_dial(path, SOCK_NONBLOCK);
     if (fd >= 0 || errno == EAGAIN) {
         log_error("control_socket: another server answers at %s", path);
         if (fd >= 0) {
@@ -348,132 +323,4 @@ void control_close(struct supervisor *s)
         s->control_fd = -1;
         unlink(s->config->global.control_socket);
     }
-}
-
-/* ---- the client */
-
-static int usage(FILE *to)
-{
-    fputs("Usage: tokiophp ctl [-s SOCKET | -y FILE] COMMAND\n"
-          "  status         processes, generations and workers of every pool\n"
-          "  restart POOL   a new generation for one pool; no request is lost\n"
-          "  reload         as SIGUSR2: test the configuration, then take it\n"
-          "  reopen         as SIGUSR1: reopen the logs\n"
-          "  drain          as SIGQUIT: finish what runs, then end\n"
-          "  config         the settings in effect\n",
-          to);
-    return EXIT_USAGE;
-}
-
-/* Prints the answer; the exit code follows its first word. */
-static int exchange(int fd, char *const *words, int count)
-{
-    char piece[4096];
-    bool first = true, refused = false;
-    ssize_t n;
-    for (int i = 0; i < count; i++) {
-        if (dprintf(fd, "%s%s", i > 0 ? " " : "", words[i]) < 0) {
-            return EXIT_SOFTWARE;
-        }
-    }
-    if (dprintf(fd, "\n") < 0) {
-        return EXIT_SOFTWARE;
-    }
-    while ((n = read(fd, piece, sizeof(piece))) > 0) {
-        refused = refused || (first && n >= 6 && memcmp(piece, "error:", 6) == 0);
-        first = false;
-        fwrite(piece, 1, (size_t)n, refused ? stderr : stdout);
-    }
-    return first || refused ? EXIT_SOFTWARE : EXIT_OK;
-}
-
-int control_dial(const char *path)
-{
-    return dial(path, 0);
-}
-
-/* The socket that was named, or the configuration's; NULL: there is none (reported). */
-static const char *find_socket(const char *path, const struct cli_options *cli, const char *word)
-{
-    static char found[PATH_MAX];
-    struct config *config = path ? NULL : config_load(cli);
-    if (config) {
-        const char *set = config->global.control_socket;
-        snprintf(found, sizeof(found), "%s", set ? set : "");
-        path = found;
-        config_free(config);
-    }
-    if (!path || !*path) {
-        fprintf(stderr, "tokiophp %s: control_socket is not set in the configuration; say -s SOCKET\n", word);
-        return NULL;
-    }
-    return path;
-}
-
-static int top_usage(FILE *to)
-{
-    fputs("Usage: tokiophp top [-s SOCKET | -y FILE] [--once]\n"
-          "  the running server in a terminal; q ends it; --once prints one frame\n",
-          to);
-    return to == stdout ? EXIT_OK : EXIT_USAGE;
-}
-
-static int top_main(int argc, char **argv)
-{
-    static const struct option options[] = {
-        {"once", no_argument, NULL, '1'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
-    const char *path = NULL;
-    struct cli_options cli = {.daemonize = -1};
-    bool once = false;
-    int option;
-    optind = 1;
-    while ((option = getopt_long(argc, argv, "s:y:h", options, NULL)) != -1) {
-        switch (option) {
-        case 's': path = optarg; break;
-        case 'y': cli.config_path = optarg; break;
-        case '1': once = true; break;
-        case 'h': return top_usage(stdout);
-        default: return top_usage(stderr);
-        }
-    }
-    if (optind < argc) {
-        return top_usage(stderr);
-    }
-    path = find_socket(path, &cli, argv[0]);
-    return path ? top_run(path, once) : EXIT_CONFIG;
-}
-
-int control_client_main(int argc, char **argv)
-{
-    if (strcmp(argv[0], "top") == 0) {
-        return top_main(argc, argv);
-    }
-    const char *path = NULL;
-    struct cli_options cli = {.daemonize = -1};
-    int option;
-    optind = 1;
-    while ((option = getopt(argc, argv, "s:y:h")) != -1) {
-        switch (option) {
-        case 's': path = optarg; break;
-        case 'y': cli.config_path = optarg; break;
-        case 'h': usage(stdout); return EXIT_OK;
-        default: return usage(stderr);
-        }
-    }
-    if (optind >= argc) {
-        return usage(stderr);
-    }
-    path = find_socket(path, &cli, argv[0]);
-    if (!path) {
-        return EXIT_CONFIG;
-    }
-    signal(SIGPIPE, SIG_IGN);
-    int fd = dial(path, 0);
-    if (fd < 0) {
-        fprintf(stderr, "tokiophp ctl: %s: %s\n", path, strerror(errno));
-        return EXIT_SOFTWARE;
-    }
-    int code = exchange(fd, argv + optind, argc - optind);
-    close(fd);
-    return code;
 }

@@ -1,5 +1,5 @@
 /* The control socket: `tokiophp ctl COMMAND`. A unix socket of mode 0600 and lines of text: the client sends
- * one line, the supervisor answers with lines and closes. Server functions: supervisor's thread. */
+ * one line, the supervisor answers with lines and closes. Supervisor's thread. */
 #ifndef ENGINE_SUPERVISE_CONTROL_H
 #define ENGINE_SUPERVISE_CONTROL_H
 
@@ -16,11 +16,5 @@ uint64_t control_next_us(const struct supervisor *s);
 void control_close(struct supervisor *s);
 struct control_client *control_client_next(const struct control_client *client);
 int control_client_fd(const struct control_client *client);
-
-/* A connection to that socket, or -1 with errno. */
-int control_dial(const char *path);
-/* `tokiophp top`, and `tokiophp ctl [-s SOCKET | -y FILE] COMMAND [ARGUMENT]`: argv[0] is "ctl". The
- * process's exit code. */
-int control_client_main(int argc, char **argv);
 
 #endif

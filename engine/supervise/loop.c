@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include "engine/base/clock.h"
@@ -57,14 +56,6 @@ static uint64_t listen_from_us(const struct child *c)
     return c->generation->state == GENERATION_STARTING ? c->generation->launched_us + START_SILENCE_US : 0;
 }
 
-static void read_signals(struct supervisor *s)
-{
-    struct signalfd_siginfo info;
-    while (read(s->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-        supervisor_obey_signal(s, (int)info.ssi_signo);
-    }
-}
-
 static void collect(struct supervisor *s, struct sources *w)
 {
     uint64_t now = clock_us();
@@ -93,7 +84,7 @@ static void dispatch(struct supervisor *s, const struct sources *w)
         }
         void *object = w->what[i].object;
         switch (w->what[i].kind) {
-        case SOURCE_SIGNAL: read_signals(s); break;
+        case SOURCE_SIGNAL: signals_read(s); break;
         case SOURCE_CHANNEL: child_hear(object); break;
         case SOURCE_STDOUT: child_read(object, OUTPUT_STDOUT); break;
         case SOURCE_STDERR: child_read(object, OUTPUT_STDERR); break;

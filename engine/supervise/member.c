@@ -12,6 +12,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/supervise/channel.h"
+#include "engine/supervise/inherited.h"
 #include "engine/supervise/logs.h"
 #include "engine/supervise/process.h"
 #include "engine/supervise/sockets.h"
@@ -31,7 +32,7 @@ static int open_log(const struct member *m, const char *path, const char *compla
     *fd = logs_open_file(path);
     if (*fd < 0) {
         log_sys(LEVEL_ERROR, "[pool %s] %s (%s)", m->name, complaint, path);
-        return upgrade_inherited() ? 0 : -1;
+        return inherited() ? 0 : -1;
     }
     return 0;
 }
@@ -39,7 +40,6 @@ static int open_log(const struct member *m, const char *path, const char *compla
 static int open_logs(struct member *m)
 {
     const struct pool_settings *p = &m->conf->s;
-    m->access_log_fd = m->slow_log_fd = -1;
     if (p->access_log && *p->access_log &&
         open_log(m, p->access_log, "failed to open access log", &m->access_log_fd) != 0) {
         return -1;
@@ -50,41 +50,53 @@ static int open_logs(struct member *m)
     return 0;
 }
 
-static int add_member(struct supervisor *s, struct member ***tail, const struct pool_conf *conf)
+/* At the list's end; name is kept. */
+static struct member *add_seats(struct supervisor *s, char *name, int seat_count,
+                                const struct generation_hooks *hooks)
 {
-    struct member *m = xcalloc(1, sizeof(*m));
-    m->supervisor = s;
-    m->conf = conf;
-    m->name = conf->name;
-    m->seat_count = conf->s.processes > 0 ? (int)conf->s.processes : 1;
-    m->seats = xcalloc((size_t)m->seat_count, sizeof(*m->seats));
+    struct member *m = xcalloc(1, sizeof(*m)), **link = &s->members;
     struct generation_limits limits = generation_default_limits;
     limits.drain_us = s->drain_us;
-    for (int i = 0; i < m->seat_count; i++) {
-        seat_init(&m->seats[i], m->name, i, &launch_hooks, &limits, clock_us());
+    m->supervisor = s;
+    m->name = name;
+    m->access_log_fd = m->slow_log_fd = -1;
+    m->seat_count = seat_count;
+    m->seats = xcalloc((size_t)seat_count, sizeof(*m->seats));
+    for (int i = 0; i < seat_count; i++) {
+        seat_init(&m->seats[i], m->name, i, hooks, &limits, clock_us());
         m->seats[i].owner = m;
     }
-    **tail = m;
-    *tail = &m->next;
-    return open_logs(m);
+    while (*link) {
+        link = &(*link)->next;
+    }
+    *link = m;
+    return m;
 }
 
-int members_add(struct supervisor *s)
+int members_add(struct supervisor *s, const struct generation_hooks *hooks)
 {
-    struct member **tail = &s->members;
     for (const struct pool_conf *conf = s->config->pools; conf; conf = conf->next) {
-        if (add_member(s, &tail, conf) != 0) {
+        struct member *m =
+            add_seats(s, conf->name, conf->s.processes > 0 ? (int)conf->s.processes : 1, hooks);
+        m->conf = conf;
+        if (open_logs(m) != 0) {
             return -1;
         }
     }
     return 0;
 }
 
+struct member *member_add_orphanage(struct supervisor *s, const char *name,
+                                    const struct generation_hooks *hooks)
+{
+    return add_seats(s, xstrdup(name), 1, hooks);
+}
+
 /* A pool that cannot be had: at a first start an error, after a reload its processes serve on, without
  * successors. 0 or -1. */
 static int close_member(struct member *m)
 {
-    if (!upgrade_inherited()) {
+    if (!inherited()) {
         return -1;
     }
     if (!m->closed) {
@@ -109,7 +121,7 @@ static int prepare(struct member *m)
     if (identity_resolve(m->conf, s->cli->allow_root, true, &m->identity) != 0) {
         return -1;
     }
-    int counters = upgrade_counters(m->name);
+    int counters = inherited_counters(m->name);
     m->board = scoreboard_create(m->conf, counters);
     if (!m->board && counters >= 0) {
         log_notice("[pool %s] the counters of the metrics begin anew: %s", m->name,

@@ -47,8 +47,8 @@ int rehearse(const struct cli_options *cli, struct config *config)
     s = (struct supervisor){.cli = cli, .config = config, .drain_us = 1};
     enum log_level level = log_get_level();
     log_set_level(LEVEL_ERROR); /* what is said here is the reason for a refusal */
-    bool good = try_error_log(&config->global) == 0 && members_add(&s) == 0 && members_prepare(&s) == 0 &&
-                try_sockets(&s) == 0;
+    bool good = try_error_log(&config->global) == 0 && members_add(&s, &launch_hooks) == 0 &&
+                members_prepare(&s) == 0 && try_sockets(&s) == 0;
     log_set_level(level);
     return good ? 0 : -1;
 }

@@ -149,6 +149,6 @@ void report_fault(struct supervisor *s)
         log_warning("failed processes threshold (%d in %d sec) is reached, initiating reload", (int)threshold,
                     (int)interval);
         memset(s->crash_us, 0, (size_t)threshold * sizeof(*s->crash_us));
-        upgrade_begin(s);
+        s->reload_wanted = true;
     }
 }

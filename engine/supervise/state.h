@@ -1,6 +1,7 @@
-/* What the supervisor knows, for the files that are its organs: supervisor.c (life, signals), loop.c (one
- * turn), member.c (pools), launch.c (engine processes), upgrade.c (reload by re-execution), control.c (the
- * control socket), report.c (systemd, threshold). Everything here belongs to the supervisor's one thread. */
+/* What the supervisor knows, for the files that are its organs: supervisor.c (life), signals.c, finish.c
+ * (the way to the end), loop.c (one turn), member.c (pools), launch.c (engine processes), upgrade.c (reload
+ * by re-execution), control.c (the control socket), report.c (systemd,
+ * crashes). Everything here belongs to the supervisor's one thread. */
 #ifndef ENGINE_SUPERVISE_STATE_H
 #define ENGINE_SUPERVISE_STATE_H
 
@@ -89,9 +90,20 @@ struct supervisor {
 /* loop.c */
 void loop_wait(struct supervisor *s); /* until something was heard or is due; hears it */
 
+/* signals.c */
+int signals_take(struct supervisor *s);  /* 0 or -1 (reported) */
+void signals_read(struct supervisor *s); /* and obeys them */
+
+/* finish.c */
+void finish_politely(struct supervisor *s, const char *how); /* QUIT: drains */
+void finish_at_once(struct supervisor *s);                   /* TERM */
+
 /* member.c. The functions of the start: 0 or -1 (reported). */
 struct member *member_find(struct supervisor *s, const char *name);
-int members_add(struct supervisor *s);     /* with their log files */
+/* For a process whose pool or seat does not exist any more: a place that only drains. */
+struct member *member_add_orphanage(struct supervisor *s, const char *name,
+                                    const struct generation_hooks *hooks);
+int members_add(struct supervisor *s, const struct generation_hooks *hooks); /* with their log files */
 int members_prepare(struct supervisor *s); /* listeners, identities, scoreboards */
 int members_listen(struct supervisor *s);
 void members_reopen_logs(struct supervisor *s);
@@ -106,9 +118,7 @@ void child_read(struct child *child, enum output_stream stream);
 void child_reap(struct supervisor *s, pid_t pid, int status);
 
 /* upgrade.c */
-int upgrade_counters(const char *pool);   /* what its metrics counted in; the caller's, -1 = nothing */
 void upgrade_adopt(struct supervisor *s); /* the processes of an earlier image, if there was one */
-bool upgrade_inherited(void);             /* was there one? */
 void upgrade_begin(struct supervisor *s); /* a reload was asked for */
 void upgrade_read(struct supervisor *s);  /* the test says something */
 void upgrade_tested(struct supervisor *s, int status);
@@ -121,10 +131,7 @@ void report_tick(struct supervisor *s, uint64_t now);
 void report_missed_lines(struct supervisor *s); /* to the metrics */
 /* A worker or a process has crashed; the text is kept as a file where crash_dir is set. */
 void report_crash(struct supervisor *s, const struct member *member, pid_t pid, const char *text);
-void report_fault(struct supervisor *s); /* counts for emergency_restart_threshold */
-
-/* supervisor.c */
-void supervisor_obey_signal(struct supervisor *s, int number);
-void supervisor_finish(struct supervisor *s, const char *how); /* QUIT */
+/* Counts for emergency_restart_threshold; at the threshold a reload is wanted. */
+void report_fault(struct supervisor *s);
 
 #endif

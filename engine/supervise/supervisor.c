@@ -1,16 +1,11 @@
-/* The supervisor's life: start in php-fpm's order, a loop (loop.c) that obeys signals, and an orderly end.
- * One thread, no PHP. Everything slow or doubtful happens in other processes.
- *
- * All signals arrive through a signalfd. They stay blocked across a re-execution, so that none is lost
- * between two images. */
+/* The supervisor's life: start in php-fpm's order, turns of a loop (loop.c), and an orderly end. One thread,
+ * no PHP. Everything slow or doubtful happens in other processes. */
 #include "engine/supervise/supervisor.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -18,33 +13,13 @@
 #include "engine/base/log.h"
 #include "engine/supervise/control.h"
 #include "engine/supervise/daemon.h"
+#include "engine/supervise/inherited.h"
 #include "engine/supervise/logs.h"
-#include "engine/supervise/notify.h"
 #include "engine/supervise/sockets.h"
 #include "engine/supervise/state.h"
 #include "engine/supervise/title.h"
 
 #define REPORT_LATEST_US (9 * CLOCK_US_PER_SECOND) /* the daemonizing caller waits 10 s */
-
-static int take_signals(struct supervisor *s)
-{
-    static const int ours[] = {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGHUP, SIGCHLD};
-    sigset_t set;
-    sigemptyset(&set);
-    for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
-        sigaddset(&set, ours[i]);
-    }
-    signal(SIGPIPE, SIG_IGN);
-    s->signal_fd = -1;
-    if (sigprocmask(SIG_BLOCK, &set, NULL) == 0) {
-        s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-    }
-    if (s->signal_fd < 0) {
-        log_sys(LEVEL_ERROR, "failed to init signals");
-        return -1;
-    }
-    return 0;
-}
 
 static bool wants_daemon(const struct supervisor *s)
 {
@@ -55,7 +30,7 @@ static bool wants_daemon(const struct supervisor *s)
  * we do without it. */
 static bool stops_start(int rc)
 {
-    return rc != 0 && !upgrade_inherited();
+    return rc != 0 && !inherited();
 }
 
 static int open_world(struct supervisor *s)
@@ -64,7 +39,7 @@ static int open_world(struct supervisor *s)
         return EXIT_CONFIG;
     }
     sockets_inherit();
-    if (members_listen(s) != 0 || take_signals(s) != 0 || stops_start(daemon_write_pid(s->pid_path)) ||
+    if (members_listen(s) != 0 || signals_take(s) != 0 || stops_start(daemon_write_pid(s->pid_path)) ||
         stops_start(control_open(s))) {
         return EXIT_CONFIG;
     }
@@ -84,8 +59,9 @@ static void set_title(const struct supervisor *s)
 
 static int prepare(struct supervisor *s)
 {
-    bool daemon = wants_daemon(s) && !upgrade_inherited();
-    if (stops_start(logs_open(s->cli, &s->config->global, wants_daemon(s))) || members_add(s) != 0) {
+    bool daemon = wants_daemon(s) && !inherited();
+    if (stops_start(logs_open(s->cli, &s->config->global, wants_daemon(s))) ||
+        members_add(s, &launch_hooks) != 0) {
         return EXIT_CONFIG;
     }
     if (daemon) {
@@ -188,54 +164,7 @@ static bool check_launch(struct supervisor *s)
     return true;
 }
 
-/* ---- signals */
-
-static void end_seats(struct supervisor *s, bool now_at_once)
-{
-    uint64_t now = clock_us();
-    for (struct member *m = s->members; m; m = m->next) {
-        for (int i = 0; i < m->seat_count; i++) {
-            if (now_at_once) {
-                seat_stop(&m->seats[i], now);
-            } else {
-                seat_drain(&m->seats[i], s->drain_us, now);
-            }
-        }
-    }
-}
-
-/* Health checks of every process say so from here on. */
-static void tell_boards(struct supervisor *s)
-{
-    for (struct member *m = s->members; m; m = m->next) {
-        if (m->board) {
-            atomic_store(&m->board->finishing, true);
-        }
-    }
-}
-
-void supervisor_finish(struct supervisor *s, const char *how)
-{
-    if (s->phase >= PHASE_FINISHING) {
-        return;
-    }
-    s->phase = PHASE_FINISHING;
-    log_notice("%s", how);
-    notify_send("STOPPING=1\nSTATUS=%s", how);
-    tell_boards(s);
-    end_seats(s, false);
-}
-
-static void terminate(struct supervisor *s)
-{
-    if (s->phase == PHASE_TERMINATING) {
-        return;
-    }
-    s->phase = PHASE_TERMINATING;
-    log_notice("Terminating ...");
-    notify_send("STOPPING=1\nSTATUS=Terminating ...");
-    end_seats(s, true);
-}
+/* ---- the loop */
 
 static void reap(struct supervisor *s)
 {
@@ -247,20 +176,6 @@ static void reap(struct supervisor *s)
         } else {
             child_reap(s, pid, status);
         }
-    }
-}
-
-void supervisor_obey_signal(struct supervisor *s, int number)
-{
-    switch (number) {
-    case SIGTERM:
-    case SIGINT: terminate(s); break;
-    case SIGQUIT: supervisor_finish(s, "Finishing ..."); break;
-    case SIGUSR1: members_reopen_logs(s); break;
-    case SIGUSR2:
-    case SIGHUP: upgrade_begin(s); break;
-    case SIGCHLD: break; /* reaped after every turn of the loop */
-    default: break;
     }
 }
 

@@ -17,7 +17,7 @@ void upgrade_introduce(void);
 bool upgrade_tests(void); /* does one ask? */
 /* No good configuration. After a reload: waits and tries again by execution. Returns if there was none, or if
  * we are told to end. */
-void upgrade_survive(const struct cli_options *cli);
+void inherited_survive(const struct cli_options *cli);
 /* What a start with this configuration would do, as far as it can be undone: log files, identities, sockets.
  * 0 or -1 (reported). */
 int rehearse(const struct cli_options *cli, struct config *config);

@@ -16,7 +16,7 @@
 #include "engine/base/buf.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
-#include "engine/supervise/control.h"
+#include "engine/base/sock.h"
 #include "engine/supervise/supervisor.h"
 #include "engine/work/histogram.h"
 
@@ -53,7 +53,7 @@ static int ask(const char *path, struct buf *answer)
 {
     char piece[16384];
     ssize_t n;
-    int fd = control_dial(path);
+    int fd = sock_dial(path, 0);
     if (fd < 0 || send(fd, "top\n", 4, MSG_NOSIGNAL) != 4) {
         if (fd >= 0) {
             close(fd);

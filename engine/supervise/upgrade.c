@@ -2,15 +2,14 @@
  * takes its sockets and its children along. First the new binary tests the new configuration in a process of
  * its own; if that fails or takes too long, nothing changes.
  *
- * Sockets travel in FPM_SOCKETS. Children travel in a memory file, one line each, whose descriptor is named
- * in TOKIOPHP_STATE together with our pid, so that nobody else believes it. The new image lets them serve
- * until its own generation is ready, and then drains them: for the children a reload is one more swap.
+ * Sockets travel in FPM_SOCKETS. Children travel in a memory file (inherited.c), one line each. The new image
+ * lets them serve until its own generation is ready, and then drains them: for the children a reload is one
+ * more swap.
  *
  * The file may by now be another program, a php-fpm. The test tells: only we answer its question who we are.
  * A stranger gets the sockets as a php-fpm leaves them to itself, and our children finish what they run.
- * Between the test and the execution the file may change once more. An image that finds a bad one has nothing
- * to go back to: it executes itself again until it is good (upgrade_survive), and the children serve
- * meanwhile. Supervisor's thread. */
+ * Between the test and the execution the file may change once more: inherited_survive(). Supervisor's thread.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -19,12 +18,12 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/supervise/channel.h"
+#include "engine/supervise/inherited.h"
 #include "engine/supervise/logs.h"
 #include "engine/supervise/notify.h"
 #include "engine/supervise/sockets.h"
@@ -32,134 +31,21 @@
 #include "engine/supervise/supervisor.h"
 #include "engine/work/metrics.h"
 
-#define STATE_STANDIN  16 /* beside a generation's state */
-#define STATE_VARIABLE "TOKIOPHP_STATE"
-#define TEST_VARIABLE  "TOKIOPHP_TEST"
-#define TEST_ANSWER    "tokiophp understands state 1" /* changes with the lines of children */
-#define COUNTERS_WORD  "counters"                     /* begins lines that need not be understood */
-#define TEST_US        (20 * CLOCK_US_PER_SECOND)
-#define TEST_OUTPUT    65536
-#define RETESTS_MAX    5 /* a storm of reloads must not keep the last one from happening */
-#define RETRY_S        2
+#define STATE_STANDIN 16 /* beside a generation's state */
+#define TEST_VARIABLE "TOKIOPHP_TEST"
+#define TEST_ANSWER   "tokiophp understands state 1" /* changes with the lines of children */
+#define TEST_US       (20 * CLOCK_US_PER_SECOND)
+#define TEST_OUTPUT   65536
+#define RETESTS_MAX   5 /* a storm of reloads must not keep the last one from happening */
 
 /* ---- taking over */
-
-static int state_descriptor(void)
-{
-    static int fd = -2;
-    int pid;
-    if (fd == -2) {
-        const char *text = getenv(STATE_VARIABLE);
-        if (!text || sscanf(text, "%d:%d", &pid, &fd) != 2 || pid != (int)getpid() || fd < 0 ||
-            fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
-            fd = -1;
-        }
-    }
-    return fd;
-}
-
-bool upgrade_inherited(void)
-{
-    return state_descriptor() >= 0;
-}
-
-void upgrade_survive(const struct cli_options *cli)
-{
-    static const int stops[] = {SIGTERM, SIGINT, SIGQUIT};
-    static const struct timespec pause = {.tv_sec = RETRY_S};
-    sigset_t set;
-    if (state_descriptor() < 0) {
-        return;
-    }
-    log_error(
-        "the configuration was good when it was tested, and is not now: what serves goes on, next try in "
-        "%d s",
-        RETRY_S);
-    sigemptyset(&set);
-    for (size_t i = 0; i < sizeof(stops) / sizeof(stops[0]); i++) {
-        sigaddset(&set, stops[i]);
-    }
-    if (sigtimedwait(&set, NULL, &pause) < 0 && fcntl(state_descriptor(), F_SETFD, 0) == 0) {
-        execvp(cli->argv[0], cli->argv);
-        log_sys(LEVEL_ERROR, "execvp(\"%s\") failed", cli->argv[0]);
-    }
-}
-
-/* For a process whose pool or seat does not exist any more: a place that only drains. */
-static struct member *add_orphanage(struct supervisor *s, const char *pool)
-{
-    struct member *m = xcalloc(1, sizeof(*m)), **link = &s->members;
-    m->supervisor = s;
-    m->name = xstrdup(pool);
-    m->access_log_fd = m->slow_log_fd = -1;
-    m->seat_count = 1;
-    m->seats = xcalloc(1, sizeof(*m->seats));
-    struct generation_limits limits = generation_default_limits;
-    limits.drain_us = s->drain_us;
-    seat_init(&m->seats[0], m->name, 0, &launch_hooks, &limits, clock_us());
-    m->seats[0].owner = m;
-    while (*link) {
-        link = &(*link)->next;
-    }
-    *link = m;
-    return m;
-}
-
-static int usable(int fd)
-{
-    return fd >= 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 ? fd : -1;
-}
-
-/* The inherited state from its first line on; NULL: there is none. */
-static FILE *open_state(void)
-{
-    int fd = state_descriptor() >= 0 ? fcntl(state_descriptor(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1) : -1;
-    FILE *file = fd >= 0 && lseek(fd, 0, SEEK_SET) == 0 ? fdopen(fd, "r") : NULL;
-    if (!file && fd >= 0) {
-        close(fd);
-    }
-    return file;
-}
-
-/* A line of a pool's counters: its descriptor, and the pool's name. */
-static const char *counters_line(const char *line, int *fd)
-{
-    int name_at = 0;
-    return sscanf(line, COUNTERS_WORD " %d %n", fd, &name_at) == 1 && name_at > 0 ? line + name_at : NULL;
-}
-
-static bool next_line(FILE *file, char **line, size_t *size)
-{
-    ssize_t n = file ? getline(line, size, file) : -1;
-    if (n > 0) {
-        (*line)[n - 1] = '\0';
-    }
-    return n > 0;
-}
-
-int upgrade_counters(const char *pool)
-{
-    FILE *file = open_state();
-    char *line = NULL;
-    size_t size = 0;
-    int found = -1, fd;
-    while (found < 0 && next_line(file, &line, &size)) {
-        const char *name = counters_line(line, &fd);
-        found = name && strcmp(name, pool) == 0 ? usable(fd) : -1;
-    }
-    free(line);
-    if (file) {
-        fclose(file);
-    }
-    return found;
-}
 
 /* Those of a pool that is not there any more. */
 static void drop_counters(struct supervisor *s, const char *pool, int fd)
 {
     const struct member *m = member_find(s, pool);
     if (!m || !m->conf) {
-        close(usable(fd));
+        close(inherited_fd(fd));
     }
 }
 
@@ -176,7 +62,7 @@ static void adopt(struct supervisor *s, const char *line)
     }
     struct member *m = member_find(s, line + name_at);
     if (!m || !m->conf || seat < 0 || seat >= m->seat_count) {
-        m = add_orphanage(s, line + name_at);
+        m = member_add_orphanage(s, line + name_at, &launch_hooks);
         seat = 0;
     }
     struct generation *g = seat_adopt(
@@ -185,9 +71,9 @@ static void adopt(struct supervisor *s, const char *line)
     g->adopted = true;
     launch_note_others(m);
     struct child *child = child_add(m, g, pid);
-    child->channel = usable(channel);
-    child->pipes[OUTPUT_STDOUT] = usable(out);
-    child->pipes[OUTPUT_STDERR] = usable(err);
+    child->channel = inherited_fd(channel);
+    child->pipes[OUTPUT_STDOUT] = inherited_fd(out);
+    child->pipes[OUTPUT_STDERR] = inherited_fd(err);
     child->started_us = started;
     s->adopted = true;
     log_debug("[pool %s] child %d of generation %u goes on", m->name, pid, number);
@@ -195,13 +81,12 @@ static void adopt(struct supervisor *s, const char *line)
 
 void upgrade_adopt(struct supervisor *s)
 {
-    FILE *file = open_state();
+    FILE *file = inherited_open();
     char *line = NULL;
     size_t size = 0;
     int fd;
-    unsetenv(STATE_VARIABLE);
-    while (next_line(file, &line, &size)) {
-        const char *pool = counters_line(line, &fd);
+    while (inherited_line(file, &line, &size)) {
+        const char *pool = inherited_counters_line(line, &fd);
         if (pool) {
             drop_counters(s, pool, fd);
         } else {
@@ -211,8 +96,8 @@ void upgrade_adopt(struct supervisor *s)
     free(line);
     if (file) {
         fclose(file);
-        close(state_descriptor());
     }
+    inherited_done();
 }
 
 /* ---- handing over */
@@ -255,7 +140,7 @@ static bool write_lines(int fd, const struct supervisor *s)
     }
     for (const struct member *m = s->members; m && good; m = m->next) {
         if (m->board && m->board->metrics->fd >= 0) {
-            good = dprintf(fd, COUNTERS_WORD " %d %s\n", m->board->metrics->fd, m->name) > 0;
+            good = inherited_write_counters(fd, m->board->metrics->fd, m->name);
         }
     }
     return good;
@@ -268,9 +153,7 @@ static int write_state(const struct supervisor *s)
         close(fd);
         return -1;
     }
-    char text[32];
-    snprintf(text, sizeof(text), "%d:%d", (int)getpid(), fd);
-    setenv(STATE_VARIABLE, text, 1);
+    inherited_leave(fd);
     return fd;
 }
 
@@ -339,7 +222,7 @@ static void execute(struct supervisor *s, bool stranger)
     if (fd >= 0) {
         close(fd);
     }
-    unsetenv(STATE_VARIABLE);
+    inherited_leave(-1);
     errno = saved;
     log_sys(LEVEL_ERROR, "failed to reload: execvp() failed; everything goes on as it was");
     s->phase = PHASE_RUNNING;

@@ -1,0 +1,136 @@
+/* `tokiophp ctl` and `tokiophp top`: a process of its own that talks to a running server's control socket. */
+#include "engine/supervise/ctl.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/base/sock.h"
+#include "engine/engine.h"
+#include "engine/supervise/supervisor.h"
+#include "engine/supervise/top.h"
+
+static int usage(FILE *to)
+{
+    fputs("Usage: tokiophp ctl [-s SOCKET | -y FILE] COMMAND\n"
+          "  status         processes, generations and workers of every pool\n"
+          "  restart POOL   a new generation for one pool; no request is lost\n"
+          "  reload         as SIGUSR2: test the configuration, then take it\n"
+          "  reopen         as SIGUSR1: reopen the logs\n"
+          "  drain          as SIGQUIT: finish what runs, then end\n"
+          "  config         the settings in effect\n",
+          to);
+    return EXIT_USAGE;
+}
+
+/* Prints the answer; the exit code follows its first word. */
+static int exchange(int fd, char *const *words, int count)
+{
+    char piece[4096];
+    bool first = true, refused = false;
+    ssize_t n;
+    for (int i = 0; i < count; i++) {
+        if (dprintf(fd, "%s%s", i > 0 ? " " : "", words[i]) < 0) {
+            return EXIT_SOFTWARE;
+        }
+    }
+    if (dprintf(fd, "\n") < 0) {
+        return EXIT_SOFTWARE;
+    }
+    while ((n = read(fd, piece, sizeof(piece))) > 0) {
+        refused = refused || (first && n >= 6 && memcmp(piece, "error:", 6) == 0);
+        first = false;
+        fwrite(piece, 1, (size_t)n, refused ? stderr : stdout);
+    }
+    return first || refused ? EXIT_SOFTWARE : EXIT_OK;
+}
+
+/* The socket that was named, or the configuration's; NULL: there is none (reported). */
+static const char *find_socket(const char *path, const struct cli_options *cli, const char *word)
+{
+    static char found[PATH_MAX];
+    struct config *config = path ? NULL : config_load(cli);
+    if (config) {
+        const char *set = config->global.control_socket;
+        snprintf(found, sizeof(found), "%s", set ? set : "");
+        path = found;
+        config_free(config);
+    }
+    if (!path || !*path) {
+        fprintf(stderr, "tokiophp %s: control_socket is not set in the configuration; say -s SOCKET\n", word);
+        return NULL;
+    }
+    return path;
+}
+
+static int top_usage(FILE *to)
+{
+    fputs("Usage: tokiophp top [-s SOCKET | -y FILE] [--once]\n"
+          "  the running server in a terminal; q ends it; --once prints one frame\n",
+          to);
+    return to == stdout ? EXIT_OK : EXIT_USAGE;
+}
+
+static int top_main(int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"once", no_argument, NULL, '1'}, {"help", no_argument, NULL, 'h'}, {NULL, 0, NULL, 0}};
+    const char *path = NULL;
+    struct cli_options cli = {.daemonize = -1};
+    bool once = false;
+    int option;
+    optind = 1;
+    while ((option = getopt_long(argc, argv, "s:y:h", options, NULL)) != -1) {
+        switch (option) {
+        case 's': path = optarg; break;
+        case 'y': cli.config_path = optarg; break;
+        case '1': once = true; break;
+        case 'h': return top_usage(stdout);
+        default: return top_usage(stderr);
+        }
+    }
+    if (optind < argc) {
+        return top_usage(stderr);
+    }
+    path = find_socket(path, &cli, argv[0]);
+    return path ? top_run(path, once) : EXIT_CONFIG;
+}
+
+int ctl_main(int argc, char **argv)
+{
+    if (strcmp(argv[0], "top") == 0) {
+        return top_main(argc, argv);
+    }
+    const char *path = NULL;
+    struct cli_options cli = {.daemonize = -1};
+    int option;
+    optind = 1;
+    while ((option = getopt(argc, argv, "s:y:h")) != -1) {
+        switch (option) {
+        case 's': path = optarg; break;
+        case 'y': cli.config_path = optarg; break;
+        case 'h': usage(stdout); return EXIT_OK;
+        default: return usage(stderr);
+        }
+    }
+    if (optind >= argc) {
+        return usage(stderr);
+    }
+    path = find_socket(path, &cli, argv[0]);
+    if (!path) {
+        return EXIT_CONFIG;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    int fd = sock_dial(path, 0);
+    if (fd < 0) {
+        fprintf(stderr, "tokiophp ctl: %s: %s\n", path, strerror(errno));
+        return EXIT_SOFTWARE;
+    }
+    int code = exchange(fd, argv + optind, argc - optind);
+    close(fd);
+    return code;
+}

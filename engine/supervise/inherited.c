@@ -1,0 +1,137 @@
+/* What an image leaves to the next one that it executes itself into: a memory file of lines, whose descriptor
+ * is named in TOKIOPHP_STATE together with our pid, so that nobody else believes it. The lines of pools'
+ * counters are read and written here, those of children are upgrade.c's.
+ *
+ * An image that inherits and then finds a bad configuration has nothing to go back to: it executes itself
+ * again until it is good, and the children serve meanwhile. Supervisor's thread. */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine/base/log.h"
+#include "engine/supervise/inherited.h"
+#include "engine/supervise/supervisor.h"
+
+#define VARIABLE      "TOKIOPHP_STATE"
+#define COUNTERS_WORD "counters" /* begins lines that need not be understood */
+#define RETRY_S       2
+
+static int descriptor(void)
+{
+    static int fd = -2;
+    int pid;
+    if (fd == -2) {
+        const char *text = getenv(VARIABLE);
+        if (!text || sscanf(text, "%d:%d", &pid, &fd) != 2 || pid != (int)getpid() || fd < 0 ||
+            fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
+            fd = -1;
+        }
+    }
+    return fd;
+}
+
+bool inherited(void)
+{
+    return descriptor() >= 0;
+}
+
+void inherited_done(void)
+{
+    unsetenv(VARIABLE);
+    if (descriptor() >= 0) {
+        close(descriptor());
+    }
+}
+
+void inherited_leave(int fd)
+{
+    char text[32];
+    if (fd < 0) {
+        unsetenv(VARIABLE);
+        return;
+    }
+    snprintf(text, sizeof(text), "%d:%d", (int)getpid(), fd);
+    setenv(VARIABLE, text, 1);
+}
+
+/* ---- its lines */
+
+int inherited_fd(int fd)
+{
+    return fd >= 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 ? fd : -1;
+}
+
+FILE *inherited_open(void)
+{
+    int fd = descriptor() >= 0 ? fcntl(descriptor(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1) : -1;
+    FILE *file = fd >= 0 && lseek(fd, 0, SEEK_SET) == 0 ? fdopen(fd, "r") : NULL;
+    if (!file && fd >= 0) {
+        close(fd);
+    }
+    return file;
+}
+
+const char *inherited_counters_line(const char *line, int *fd)
+{
+    int name_at = 0;
+    return sscanf(line, COUNTERS_WORD " %d %n", fd, &name_at) == 1 && name_at > 0 ? line + name_at : NULL;
+}
+
+bool inherited_line(FILE *file, char **line, size_t *size)
+{
+    ssize_t n = file ? getline(line, size, file) : -1;
+    if (n > 0) {
+        (*line)[n - 1] = '\0';
+    }
+    return n > 0;
+}
+
+int inherited_counters(const char *pool)
+{
+    FILE *file = inherited_open();
+    char *line = NULL;
+    size_t size = 0;
+    int found = -1, fd;
+    while (found < 0 && inherited_line(file, &line, &size)) {
+        const char *name = inherited_counters_line(line, &fd);
+        found = name && strcmp(name, pool) == 0 ? inherited_fd(fd) : -1;
+    }
+    free(line);
+    if (file) {
+        fclose(file);
+    }
+    return found;
+}
+
+bool inherited_write_counters(int file, int fd, const char *pool)
+{
+    return dprintf(file, COUNTERS_WORD " %d %s\n", fd, pool) > 0;
+}
+
+/* ---- a bad configuration */
+
+void inherited_survive(const struct cli_options *cli)
+{
+    static const int stops[] = {SIGTERM, SIGINT, SIGQUIT};
+    static const struct timespec pause = {.tv_sec = RETRY_S};
+    sigset_t set;
+    if (descriptor() < 0) {
+        return;
+    }
+    log_error(
+        "the configuration was good when it was tested, and is not now: what serves goes on, next try in "
+        "%d s",
+        RETRY_S);
+    sigemptyset(&set);
+    for (size_t i = 0; i < sizeof(stops) / sizeof(stops[0]); i++) {
+        sigaddset(&set, stops[i]);
+    }
+    if (sigtimedwait(&set, NULL, &pause) < 0 && fcntl(descriptor(), F_SETFD, 0) == 0) {
+        execvp(cli->argv[0], cli->argv);
+        log_sys(LEVEL_ERROR, "execvp(\"%s\") failed", cli->argv[0]);
+    }
+}

@@ -1,0 +1,25 @@
+/* What an image of the supervisor leaves to the next one that it executes itself into: a memory file of
+ * lines. Supervisor's thread. */
+#ifndef ENGINE_SUPERVISE_INHERITED_H
+#define ENGINE_SUPERVISE_INHERITED_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+bool inherited(void);       /* did an earlier image leave us processes? */
+FILE *inherited_open(void); /* the file from its first line on, the caller's; NULL: there is none */
+bool inherited_line(FILE *file, char **line, size_t *size); /* as getline(), without the line's end */
+int inherited_fd(int fd);  /* a descriptor that a line names, close-on-exec again; -1: there is no such */
+void inherited_done(void); /* all of it has been taken */
+
+/* A line of a pool's counters: the pool's name, in the line, and the descriptor; NULL: another kind of line.
+ */
+const char *inherited_counters_line(const char *line, int *fd);
+bool inherited_write_counters(int file, int fd, const char *pool);
+/* What the pool's metrics counted in, the caller's; -1: nothing. */
+int inherited_counters(const char *pool);
+
+void inherited_leave(int fd); /* this file is for the next image; -1: nothing is */
+
+#endif
