@@ -198,7 +198,9 @@ def test_descriptors_stay_where_they_belong(tokiophp, workdir):
         assert not any("plain.txt" in t or t == "anon_inode:[signalfd]" or t.endswith("/ctl") for t in kinds), of_engine
         # its channel, its listener, its two pipes, and nothing of any other process
         assert kinds.count("socket") == 2, of_engine
-        assert all(not t.startswith("/memfd") for t in of_supervisor.values()), of_supervisor
+        # the counters outlive a reload; what was handed from image to image does not
+        left = [t for t in of_supervisor.values() if t.startswith("/memfd") and not t.startswith("/memfd:metrics")]
+        assert not left, of_supervisor
         for _ in range(3):
             old = engine()
             server.signal(signal.SIGUSR2)
