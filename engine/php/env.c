@@ -14,7 +14,7 @@
 #include "zend_smart_str.h"
 
 #include "engine/base/str.h"
-#include "engine/php/functions.h"
+#include "engine/php/override.h"
 
 struct variable {
     zend_string *name, *value; /* permanent */
@@ -313,12 +313,12 @@ static void take_snapshot(void)
 void env_start(void)
 {
     take_snapshot();
-    functions_override("getenv", zif_getenv_virtual, NULL);
-    functions_override("putenv", zif_putenv_virtual, NULL);
-    functions_override("proc_open", zif_proc_open_with_environment, &proc_open_of_php);
-    functions_override("exec", zif_exec_with_environment, &exec_of_php);
-    functions_override("system", zif_system_with_environment, &system_of_php);
-    functions_override("passthru", zif_passthru_with_environment, &passthru_of_php);
-    functions_override("shell_exec", zif_shell_exec_with_environment, &shell_exec_of_php);
-    functions_override("popen", zif_popen_with_environment, &popen_of_php);
+    override_function("getenv", zif_getenv_virtual, NULL);
+    override_function("putenv", zif_putenv_virtual, NULL);
+    override_function("proc_open", zif_proc_open_with_environment, &proc_open_of_php);
+    override_function("exec", zif_exec_with_environment, &exec_of_php);
+    override_function("system", zif_system_with_environment, &system_of_php);
+    override_function("passthru", zif_passthru_with_environment, &passthru_of_php);
+    override_function("shell_exec", zif_shell_exec_with_environment, &shell_exec_of_php);
+    override_function("popen", zif_popen_with_environment, &popen_of_php);
 }

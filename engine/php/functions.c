@@ -14,26 +14,17 @@ static struct request *current_request(void)
     return php_thread ? php_thread->request : NULL;
 }
 
-const char *functions_version(void)
-{
-    return TOKIOPHP_VERSION;
-}
-
 /* ---- who and where ---- */
-
-const struct request_trace *functions_trace(struct request *r)
-{
-    request_identify_once(r);
-    return &r->trace;
-}
 
 static PHP_FUNCTION(tokio_request_id)
 {
     ZEND_PARSE_PARAMETERS_NONE();
-    if (!current_request()) {
+    struct request *r = current_request();
+    if (!r) {
         RETURN_EMPTY_STRING();
     }
-    RETURN_STRING(functions_trace(current_request())->id);
+    request_identify_once(r);
+    RETURN_STRING(r->trace.id);
 }
 
 static PHP_FUNCTION(tokio_worker_id)
@@ -297,18 +288,4 @@ static const zend_function_entry table[] = {
 const zend_function_entry *functions_table(void)
 {
     return table;
-}
-
-bool functions_override(const char *name, zif_handler handler, zif_handler *old)
-{
-    zend_function *f = zend_hash_str_find_ptr(CG(function_table), name, strlen(name));
-
-    if (!f || f->type != ZEND_INTERNAL_FUNCTION) {
-        return false;
-    }
-    if (old) {
-        *old = f->internal_function.handler;
-    }
-    f->internal_function.handler = handler;
-    return true;
 }

@@ -18,7 +18,7 @@
 #include "zend_smart_str.h"
 
 #include "engine/base/log.h"
-#include "engine/php/functions.h"
+#include "engine/php/override.h"
 
 /* ---- switches of C libraries ---- */
 
@@ -287,12 +287,12 @@ void hygiene_install(const struct pool_conf *pool)
 
     for (size_t i = 0; i < sizeof process_calls / sizeof *process_calls; i++) {
         if (!is_allowed(allowed, process_calls[i])) {
-            functions_override(process_calls[i], zif_refused, NULL);
+            override_function(process_calls[i], zif_refused, NULL);
         }
     }
-    functions_override("setlocale", zif_setlocale_of_thread, &setlocale_of_php);
-    functions_override("pcntl_sigprocmask", zif_sigprocmask_of_thread, &sigprocmask_of_php);
-    functions_override("umask", zif_umask_of_thread, &umask_of_php);
+    override_function("setlocale", zif_setlocale_of_thread, &setlocale_of_php);
+    override_function("pcntl_sigprocmask", zif_sigprocmask_of_thread, &sigprocmask_of_php);
+    override_function("umask", zif_umask_of_thread, &umask_of_php);
     warn_of_extensions();
 }
 

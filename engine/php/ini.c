@@ -13,8 +13,8 @@
 
 #include "engine/base/buf.h"
 #include "engine/base/log.h"
-#include "engine/php/functions.h"
-#include "engine/php/module.h"
+#include "engine/php/cgi.h"
+#include "engine/php/override.h"
 
 #define USER_INI_DIRECTORIES 4096 /* cached .user.ini results per thread, then the cache starts anew */
 
@@ -201,7 +201,7 @@ static void disable_late(const char *name, size_t n, void *ctx)
 
     (void)ctx;
     if (copy) {
-        functions_override(copy, zif_masked, NULL);
+        override_function(copy, zif_masked, NULL);
         free(copy);
     }
 }

@@ -5,14 +5,12 @@
 #include "ext/standard/info.h"
 #include "php_ini.h"
 
+#include "engine/php/cgi.h"
 #include "engine/php/env.h"
-#include "engine/php/functions.h"
 #include "engine/php/hygiene.h"
 #include "engine/php/ini.h"
 #include "engine/php/timeout.h"
 #include "engine/php/vars.h"
-
-ZEND_DECLARE_MODULE_GLOBALS(cgi)
 
 #define FLAG(name, initial, who, field)                                                                      \
     STD_PHP_INI_BOOLEAN(name, initial, who, OnUpdateBool, field, zend_cgi_globals, cgi_globals)
@@ -68,7 +66,7 @@ static PHP_MINFO_FUNCTION(cgi)
 {
     php_info_print_table_start();
     php_info_print_table_row(2, "php-fpm", "active");
-    php_info_print_table_row(2, "tokiophp", functions_version());
+    php_info_print_table_row(2, "tokiophp", TOKIOPHP_VERSION);
     php_info_print_table_end();
     DISPLAY_INI_ENTRIES();
 }
@@ -89,13 +87,3 @@ zend_module_entry cgi_module_entry = {
     NULL,
     STANDARD_MODULE_PROPERTIES_EX,
 };
-
-void module_publish_rules(void)
-{
-    cgi_rules.fix_pathinfo = CGIG(fix_pathinfo);
-    cgi_rules.discard_path = CGIG(discard_path);
-    cgi_rules.nph = CGIG(nph);
-    cgi_rules.rfc2616_headers = CGIG(rfc2616_headers);
-    cgi_rules.log_to_stderr = CGIG(logging);
-    cgi_rules.doc_root = PG(doc_root) && *PG(doc_root) ? PG(doc_root) : NULL;
-}

@@ -21,8 +21,8 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
-#include "engine/php/functions.h"
 #include "engine/php/opcache_lock.h"
+#include "engine/php/override.h"
 #include "engine/php/run.h"
 #include "engine/work/pool.h"
 
@@ -208,7 +208,7 @@ void opcache_guard(void)
     }
     status_function = zend_hash_str_find_ptr(CG(function_table), ZEND_STRL("opcache_get_status"));
     compile_function = zend_hash_str_find_ptr(CG(function_table), ZEND_STRL("opcache_compile_file"));
-    functions_override("opcache_reset", zif_opcache_reset_by_swap, NULL);
+    override_function("opcache_reset", zif_opcache_reset_by_swap, NULL);
     zend_accel_schedule_restart_hook = on_restart_wanted;
     lock_fd = find_lock_file();
     if (lock_fd >= 0 && !start_guard()) {

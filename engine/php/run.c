@@ -16,8 +16,8 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/php/cgi.h"
 #include "engine/php/ini.h"
-#include "engine/php/module.h"
 #include "engine/php/opcache.h"
 #include "engine/php/paths.h"
 #include "engine/php/sapi.h"
@@ -346,7 +346,7 @@ static void end(struct php_thread *t)
     }
     request_finish(r);
     ini_request_end(t);
-    module_publish_rules();
+    cgi_publish_rules();
     sapi_tap_log(false);
     t->request = NULL;
 }

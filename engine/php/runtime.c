@@ -16,6 +16,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/php/backtrace.h"
+#include "engine/php/cgi.h"
 #include "engine/php/env.h"
 #include "engine/php/functions.h"
 #include "engine/php/hygiene.h"
@@ -121,7 +122,7 @@ static int start(const struct cli_options *cli, const struct pool_conf *pool)
     hygiene_install(pool);
     interrupt_before = zend_interrupt_function;
     zend_interrupt_function = on_interrupt;
-    module_publish_rules();
+    cgi_publish_rules();
     opcache_guard();
     return 0;
 }
@@ -160,7 +161,7 @@ static int thread_start(struct worker *w)
     hygiene_thread_start(t);
     timeout_thread_start();
     ini_apply_pool(pool_started, false);
-    module_publish_rules();
+    cgi_publish_rules();
     return 0;
 }
 

@@ -16,8 +16,8 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/php/cgi.h"
 #include "engine/php/ini.h"
-#include "engine/php/module.h"
 #include "engine/php/vars.h"
 #include "engine/work/metrics.h"
 #include "engine/work/pool.h"
@@ -132,7 +132,7 @@ static int send_headers(sapi_headers_struct *headers)
     if (!current_request() || SG(request_info).no_headers) {
         return SAPI_HEADER_SENT_SUCCESSFULLY;
     }
-    module_publish_rules();
+    cgi_publish_rules();
     if (with_head(headers, status_of(headers), request_send_head) < 0) {
         php_handle_aborted_connection();
     }

@@ -9,7 +9,6 @@
 #include "php_variables.h"
 
 #include "engine/php/env.h"
-#include "engine/php/functions.h"
 
 #define NAMES_SLOTS 256 /* a power of two, sparse */
 
@@ -235,13 +234,13 @@ static void set_trace_state(zval *array, const struct request *r)
 static void set_ours(zval *array, struct request *r)
 {
     static const char version_name[] = "TOKIO_SERVER_BUILD_VERSION", worker_name[] = "TOKIO_WORKER_ID";
-    const struct request_trace *trace = functions_trace(r);
+    request_identify_once(r);
+    const struct request_trace *trace = &r->trace;
     const struct {
         const char *name, *value;
     } texts[] = {
-        {"TOKIO_REQUEST_ID", trace->id},     {"TRACE_ID", trace->trace_id},
-        {"SPAN_ID", trace->span_id},         {"PARENT_SPAN_ID", trace->parent_id},
-        {version_name, functions_version()},
+        {"TOKIO_REQUEST_ID", trace->id},      {"TRACE_ID", trace->trace_id},    {"SPAN_ID", trace->span_id},
+        {"PARENT_SPAN_ID", trace->parent_id}, {version_name, TOKIOPHP_VERSION},
     };
     zval value;
 

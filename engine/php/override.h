@@ -1,0 +1,11 @@
+/* Functions that PHP has, done in another way. */
+#ifndef ENGINE_PHP_OVERRIDE_H
+#define ENGINE_PHP_OVERRIDE_H
+
+#include "engine/php/thread.h"
+
+/* Main thread, before workers: replaces the handler of an internal function. false if PHP has none of that
+ * name; *old (may be NULL) gets the former handler. */
+bool override_function(const char *name, zif_handler handler, zif_handler *old);
+
+#endif
