@@ -123,13 +123,13 @@ static int start(const struct cli_options *cli, const struct pool_conf *pool)
     interrupt_before = zend_interrupt_function;
     zend_interrupt_function = on_interrupt;
     cgi_publish_rules();
-    opcache_guard();
+    opcache_start();
     return 0;
 }
 
 static void stop(void)
 {
-    opcache_guard_stop();
+    opcache_stop();
     if (threads_alive) {
         return; /* a lost worker still holds PHP memory: the process's end takes it */
     }

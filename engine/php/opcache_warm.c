@@ -1,0 +1,117 @@
+/* What this process's OPcache holds, for the next generation, and what the one before us held. */
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/log.h"
+#include "engine/php/opcache_private.h"
+#include "engine/php/run.h"
+
+#define WARM_PERCENT    70 /* how far the old generation's scripts may fill the new one */
+#define WARM_LOOK_EVERY 64 /* scripts */
+
+struct warming {
+    const char *list;
+    size_t n;
+    uint64_t until_us;
+    unsigned compiled;
+};
+
+/* Deleted since: not worth a warning. */
+static bool is_there(const char *path, size_t n)
+{
+    char terminated[4096];
+
+    if (n >= sizeof terminated) {
+        return false;
+    }
+    memcpy(terminated, path, n);
+    terminated[n] = '\0';
+    return access(terminated, R_OK) == 0;
+}
+
+static bool has_room(unsigned compiled)
+{
+    if (compiled % WARM_LOOK_EVERY == 0) {
+        opcache_measure();
+    }
+    return opcache_percent(PART_MEMORY) < WARM_PERCENT && opcache_percent(PART_KEYS) < WARM_PERCENT;
+}
+
+static void compile_list(void *context)
+{
+    struct warming *w = context;
+
+    EG(error_reporting) = 0;
+    while (w->n && clock_us() < w->until_us && has_room(w->compiled)) {
+        const char *end = memchr(w->list, '\n', w->n), *path = w->list;
+        size_t n = end ? (size_t)(end - path) : w->n;
+
+        w->list += end ? n + 1 : n;
+        w->n -= end ? n + 1 : n;
+        w->compiled++;
+        if (n && is_there(path, n)) {
+            opcache_compile(path, n);
+        }
+    }
+}
+
+void opcache_warm(const char *list, size_t n, unsigned budget_ms)
+{
+    uint64_t began = clock_us();
+    struct warming w = {.list = list, .n = n, .until_us = began + budget_ms * 1000ull};
+
+    if (!opcache_can_compile() || !n) {
+        return;
+    }
+    /* A script that PHP cannot get over ends the request; the next request goes on behind it. */
+    while (w.n && clock_us() < w.until_us) {
+        size_t before = w.n;
+
+        if (run_aside(compile_list, &w) || w.n == before) {
+            break;
+        }
+    }
+    log_debug("OPcache: %u scripts compiled in %u ms, %d%% of the memory used", w.compiled,
+              (unsigned)((clock_us() - began) / 1000), opcache_percent(PART_MEMORY));
+    opcache_begin_anew();
+}
+
+struct listing {
+    char *out;
+    size_t size, n;
+};
+
+static void list_scripts(void *context)
+{
+    struct listing *l = context;
+    zend_string *path;
+    zval status, *script;
+
+    opcache_status(true, &status);
+    const HashTable *scripts = opcache_part_of(&status, "scripts");
+
+    if (scripts) {
+        ZEND_HASH_FOREACH_STR_KEY_VAL(scripts, path, script)
+        {
+            (void)script;
+            if (path && l->n + ZSTR_LEN(path) + 1 <= l->size && !strchr(ZSTR_VAL(path), '\n')) {
+                memcpy(l->out + l->n, ZSTR_VAL(path), ZSTR_LEN(path));
+                l->n += ZSTR_LEN(path);
+                l->out[l->n++] = '\n';
+            }
+        }
+        ZEND_HASH_FOREACH_END();
+    }
+    zval_ptr_dtor(&status);
+}
+
+size_t opcache_warm_list(char *out, size_t size)
+{
+    struct listing l = {.out = out, .size = size};
+
+    if (opcache_can_tell()) {
+        run_aside(list_scripts, &l);
+    }
+    return l.n;
+}
