@@ -38,8 +38,6 @@ OTHERS = {
     "heavy-hints.php": "<?php header('Link: </style.css>; rel=preload; as=style'); header('X-Not: in hints');"
                        " echo var_export(tokio_send_headers(103), true), ' ', var_export(isset($_SERVER['TOKIO_INTERIM']), true);"
                        " header('Content-Type: text/plain'); header_remove('Link');",
-    "heavy-hints-crash.php": "<?php header('Link: </a>'); tokio_send_headers(103);"
-                             " function deeper() { return array_map('deeper', [1]); } deeper();",
     "heavy-hints-many.php": "<?php for ($i = 0; $i < 1000; $i++) { header(\"Link: </$i>\"); tokio_send_headers(103); } echo 'end';",
 }
 # Text that compresses to three quarters of itself, so that a slow reader is felt behind the compressor.
@@ -168,10 +166,10 @@ def test_slow_reader_holds_the_server_back(far, coding):  # noqa: F811
     s = far(noise(sent))
     with Raw(s.address) as c:
         c.send(f"GET /far/x.php HTTP/1.1\r\nHost: x\r\nAccept-Encoding: {coding}\r\n\r\n")
-        before = -1
-        while len(sent) != before: # until nothing moves any more
+        before = 0
+        while not sent or len(sent) != before: # until nothing moves any more
             before = len(sent)
-            time.sleep(0.5)
+            time.sleep(1)
         assert sent[-1] < len(NOISE) - (1 << 20), "the whole answer waits in memory"
         assert s.ask("/index.php").status == 200
         reply = c.reply()
@@ -258,9 +256,10 @@ def test_more_answers_than_compressors(far):  # noqa: F811
         c.sendall(record(6, b"last") + END)
         c.close()
     s = far(script)
-    clients = [Raw(s.address) for _ in range(140)]
-    heads = []
-    for c in clients:
+    clients, heads = [], []
+    for _ in range(140):
+        c = Raw(s.address)
+        clients.append(c)
         c.send("GET /far/x.php HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n")
         heads.append(dict(c.head()[1]))
     go_on.set()
@@ -317,13 +316,6 @@ def test_endless_hints_end(shop):
             reply = c.reply()
             statuses.append(reply.status)
         assert reply.body == b"end" and statuses == [103] * 16 + [200]
-
-
-def test_crash_behind_early_hints(shop):
-    s = shop(heavy="php_admin_value[zend.max_allowed_stack_size] = -1\n")
-    with Raw(s.address) as c:
-        c.send("GET /heavy-hints-crash.php HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert [c.reply().status, c.reply().status] == [103, 500]
 
 
 @pytest.mark.parametrize("first", [b"Status: 103 Early Hints\r\nLink: </a>\r\n\r\n", b"Status: 100 Continue\r\n\r\n"])

@@ -86,6 +86,7 @@ def test_misfortune_of_one_pool_does_not_delay_another(tokiophp, workdir, target
     shop = Shop(tokiophp, workdir, heavy="request_terminate_timeout = 2s\nphp_admin_value[memory_limit] = 64M\n"
                 "php_admin_value[max_execution_time] = 0\nhttp.queue_capacity = 8\n"
                 "php_admin_value[zend.max_allowed_stack_size] = -1\n")
+    assert shop.pool_of("/heavy-x.php") == "heavy" and shop.pool_of("/index.php") == "main"
     before = set(shop.server.engine_pids())
     seen = []
     clients = [threading.Thread(target=lambda: seen.append(shop.ask(target, timeout=60))) for _ in range(12)]

@@ -11,6 +11,8 @@ import time
 import process
 import pytest
 from faulty import Several, many, tell
+from http_raw import Raw
+from tokiophp import GROUP, IS_ROOT, USER
 
 KINDS = ("null", "overflow", "abort", "fpe", "bus")
 SYS_TGKILL = {"x86_64": 234, "aarch64": 131}.get(os.uname().machine)
@@ -51,6 +53,18 @@ def test_twenty_crashes_under_load(faulty, front, workdir):
     assert [s for s in statuses if s not in (500, 502)] == []
     process.wait_for(lambda: len(glob.glob(f"{workdir}/crashes/*")) == 20, 10, "a file for each crash")
     assert server.count(r"crash: SIG[A-Z]+ \(signal") == 20
+
+
+def test_behind_early_hints_in_another_pool(faulty):
+    """An interim head is not an answer: the client still gets a whole one."""
+    usual = "pm = static\npm.max_children = 2\n" + (f"user = {USER}\ngroup = {GROUP}\n" if IS_ROOT else "")
+    server = faulty(pool=f"[other]\n{usual}http.routes = /hinted.php\n[www]\n{usual}", fronts=("http",))
+    server.script("hinted.php", "<?php header('Link: </a>'); tokio_send_headers(103); fault_null();")
+    with Raw(("127.0.0.1", server.http_port)) as c:
+        for _ in range(3):
+            c.send("GET /hinted.php HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert [c.reply().status, c.reply().status] == [103, 500]
+    assert server.count(r"crash: SIG[A-Z]+ \(signal") == 3
 
 
 def test_the_report(faulty, workdir):
