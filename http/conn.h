@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <sys/socket.h>
 
+#include "engine/base/clock.h"
 #include "http/chunk.h"
 #include "http/h1_parse.h"
 #include "http/loop.h"
@@ -19,6 +20,9 @@ enum conn_state {
     CONN_LINGER,    /* our side is shut; what still comes is dropped, so that the last answer is not lost */
     CONN_CLOSED,    /* freed at the end of this pass */
 };
+
+/* Settings are in seconds, deadlines in microseconds. */
+#define SECONDS(n) ((uint64_t)(n)*CLOCK_US_PER_SECOND)
 
 struct conn;
 struct h2_conn;
@@ -97,24 +101,34 @@ extern const struct conn_protocol h1_protocol, h2_protocol;
 /* -- conn.c -- */
 void http_conn_accept(struct loop *loop, const struct listener *listener, int fd,
                       const struct sockaddr_storage *peer);
+void http_conn_become(struct conn *c, const struct conn_protocol *protocol);
+void http_conn_resume(struct conn *c); /* goes on with whatever there is to do */
 /* The one way a connection ends; why is for the debug log. Deferred while a worker has the descriptor. */
 void http_conn_close(struct conn *c, const char *why);
 /* Ends it politely: sends FIN, and takes what still comes for a moment. c->out is empty. */
 void http_conn_linger(struct conn *c);
-/* Reads and offers input for as long as the protocol wants some. */
-void http_conn_pump(struct conn *c);
-void http_conn_resume(struct conn *c);
-/* Sends c->out as far as it goes. 0, or -1: the connection was closed. */
-int http_conn_send(struct conn *c);
-/* Has nothing come that the loop was not told of yet? Asked before an idle connection is closed. */
-bool http_conn_silent(const struct conn *c);
-/* Writes n bytes as far as they go: the number, 0 = none now, -1 = broken. */
-ssize_t http_conn_write(struct conn *c, const char *p, size_t n);
 void http_conn_sweep(struct conn *c);
 void http_conn_drain(struct conn *c);
 void http_conn_free_dead(struct loop *loop);
 bool http_conn_local(struct conn *c); /* local_ip and local_port are known afterwards; false: no memory */
-void http_conn_become(struct conn *c, const struct conn_protocol *protocol);
+
+/* -- conn_begin.c -- */
+/* At the limit a client is let go before anything is allocated for it. */
+bool http_conn_admitted(struct conn *c);
+void http_conn_begin(struct conn *c); /* what comes first, or next behind the PROXY protocol's header */
+void http_conn_greet(struct conn *c); /* that header and the handshake, as far as they are here */
+
+/* -- conn_in.c -- */
+/* Reads and offers input for as long as the protocol wants some. */
+void http_conn_pump(struct conn *c);
+/* Has nothing come that the loop was not told of yet? Asked before an idle connection is closed. */
+bool http_conn_silent(const struct conn *c);
+
+/* -- conn_out.c -- */
+/* Sends c->out as far as it goes. 0, or -1: the connection was closed. */
+int http_conn_send(struct conn *c);
+/* Writes n bytes as far as they go: the number, 0 = none now, -1 = broken. */
+ssize_t http_conn_write(struct conn *c, const char *p, size_t n);
 
 /* -- h1_conn.c -- */
 void h1_conn_start(struct conn *c);

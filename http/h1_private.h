@@ -6,12 +6,9 @@
 
 #include <stdatomic.h>
 
-#include "engine/base/clock.h"
 #include "http/conn.h"
 #include "http/front.h"
 #include "http/http_settings.h"
-
-#define SECONDS(n) ((uint64_t)(n)*CLOCK_US_PER_SECOND)
 
 static inline const struct http_settings *h1_settings_of(const struct conn *c)
 {

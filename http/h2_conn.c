@@ -13,7 +13,6 @@
 /* After an upgrade, until the client has spoken HTTP/2: curl wants what follows the 101 to fit its buffer. */
 #define EARLY_MAX    (8u << 10)
 #define DRAIN_NOTICE (1 * CLOCK_US_PER_SECOND)
-#define SECONDS(n)   ((uint64_t)(n)*CLOCK_US_PER_SECOND)
 
 /* -- its life -- */
 
