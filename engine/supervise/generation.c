@@ -449,13 +449,9 @@ void seat_stop(struct seat *seat, uint64_t now)
 {
     end_seat(seat);
     for (struct generation *g = seat->generations; g; g = g->next) {
-        if (g->state == GENERATION_STARTING) {
-            kill_now(g);
-        } else {
-            g->deadline_us = now + seat->limits.stop_us;
-            seat->hooks->stop(g);
-        }
+        g->deadline_us = now + seat->limits.stop_us; /* also one that starts: it may have answered already */
         g->state = GENERATION_DRAINING;
+        seat->hooks->stop(g);
     }
 }
 

@@ -239,9 +239,9 @@ static void end_now(void **state)
     test_begin_swap();
     test_happened();
     seat_stop(&test_seat, test_now);
-    assert_string_equal(test_happened(), "kill 2, stop 1");
+    assert_string_equal(test_happened(), "stop 2, stop 1");
     test_run_until(test_now + 2 * SECOND);
-    assert_string_equal(test_happened(), "kill 1");
+    assert_string_equal(test_happened(), "kill 2, kill 1");
     seat_exited(test_generation(1), "on signal 9", test_now);
     seat_exited(test_generation(2), "on signal 9", test_now);
     assert_true(seat_empty(&test_seat));
