@@ -1,4 +1,4 @@
-/* What a script gets: bodies and uploads, variables, its environment, its session. */
+/* What a script gets: bodies and uploads, variables, its environment, its session, its time. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -141,6 +141,30 @@ static void test_session(void **state)
     call_free(&second);
 }
 
+/* No deadline is near: a busy machine may take long to give a second of processor time. */
+static void test_cpu_time(void **state)
+{
+    struct call limit = {
+        .script =
+            php_script("<?php register_shutdown_function(function () { echo 'shut ', connection_status(); });"
+                       "set_time_limit(1); while (true);")};
+    struct call again = {.script = limit.script};
+    struct call waits = {.script = php_script("<?php set_time_limit(1); usleep(2500000); echo 'awake';")};
+
+    (void)state;
+    call_run(&limit);
+    assert_int_equal(limit.status, 500);
+    assert_string_equal(buf_said(&limit.body), "shut 2");
+    assert_has(&limit.messages, "PHP Fatal error:  Maximum execution time of 1 second exceeded");
+    call_free(&limit);
+    call_run(&again);
+    assert_has(&again.messages, "Maximum execution time of 1 second exceeded");
+    call_free(&again);
+    call_run(&waits);
+    assert_string_equal(buf_said(&waits.body), "awake");
+    call_free(&waits);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -150,6 +174,7 @@ int main(void)
         cmocka_unit_test(test_server_variables),
         cmocka_unit_test(test_environment_is_the_requests),
         cmocka_unit_test(test_session),
+        cmocka_unit_test(test_cpu_time),
     };
 
     setenv("TEST_POOL", "from pool", 1);
