@@ -14,8 +14,8 @@ static bool read_line(const char *directory, const char *name, char *out, size_t
 {
     char path[PATH_MAX];
 
-    snprintf(path, sizeof path, "/sys/fs/cgroup%s/%s", directory, name);
-    FILE *file = fopen(path, "re");
+    int n = snprintf(path, sizeof path, "/sys/fs/cgroup%s/%s", directory, name);
+    FILE *file = n > 0 && (size_t)n < sizeof path ? fopen(path, "re") : NULL;
     if (!file) {
         return false;
     }
