@@ -1,5 +1,5 @@
-/* Between config.c, config_outside.c, config_check.c, config_workers.c and config_dump.c. Supervisor's
- * thread. */
+/* Between config.c, config_tables.c, config_outside.c, config_check.c, config_workers.c and config_dump.c.
+ * Supervisor's thread. */
 #ifndef ENGINE_CONFIG_H
 #define ENGINE_CONFIG_H
 
@@ -21,8 +21,9 @@ char *config_default_path(const struct cli_options *cli);
 /* The directory that relative paths of this pool (NULL: of the server) begin at. */
 const char *config_prefix(const struct config *config, const struct pool_conf *pool);
 
-/* Calls fn for every table that pools have: the engine's, then the front ends'. in: its struct in this pool;
- * pool may be NULL (in is NULL then). Stops when fn returns non-zero, and returns that. */
+/* config_tables.c: calls fn for every table that pools have: the engine's, then the front ends'. in: its
+ * struct in this pool; pool may be NULL (in is NULL then). Stops when fn returns non-zero, and returns that.
+ */
 typedef int (*config_table_fn)(void *ctx, const struct setting_table *table, void *in);
 int config_each_table(const struct pool_conf *pool, config_table_fn fn, void *ctx);
 
