@@ -8,6 +8,7 @@
 
 #include "engine/base/clock.h"
 #include "fcgi/exchange.h"
+#include "fcgi/record.h"
 
 /* From here on it is worth reading past our own buffer. */
 #define BODY_DIRECT_BYTES 4096
@@ -92,15 +93,15 @@ static void other_record(struct fcgi_exchange *x, uint8_t type, uint16_t id)
     bool sent = true;
 
     if (!id && type == FCGI_GET_VALUES) {
-        sent = conn_send_values(fd, true);
+        sent = record_send_values(fd, true);
     } else if (!id && (type == 0 || type > FCGI_GET_VALUES)) {
-        sent = conn_send_unknown_type(fd, type);
+        sent = record_send_unknown_type(fd, type);
     } else if (id == x->id && type == FCGI_ABORT_REQUEST) {
         b->end = BODY_ABORTED;
         x->aborted = true;
     } else if (type == FCGI_BEGIN_REQUEST) {
         b->end = id == x->id ? BODY_BROKEN : b->end;
-        sent = conn_send_end(fd, id, FCGI_CANT_MPX_CONN);
+        sent = record_send_end(fd, id, FCGI_CANT_MPX_CONN);
     } else if (id == x->id && type != FCGI_PARAMS && type != FCGI_DATA) {
         b->end = BODY_BROKEN;
     }

@@ -64,9 +64,4 @@ void conn_adopted(struct fcgi_front *front, int kind, int fd);
  * is in the middle of something. */
 void conn_evict(struct waitable *w);
 
-/* Control records that we answer ourselves; never wait. False: the peer does not read, or is gone. */
-bool conn_send_values(int fd, bool mpxs_asked);
-bool conn_send_unknown_type(int fd, uint8_t type);
-bool conn_send_end(int fd, uint16_t id, uint8_t protocol_status);
-
 #endif

@@ -100,3 +100,45 @@ int record_write(int fd, uint16_t id, uint8_t type, const char *p, size_t n)
     }
     return 0;
 }
+
+bool record_send_values(int fd, bool mpxs_asked)
+{
+    static const unsigned char name[] = "FCGI_MPXS_CONNS";
+    unsigned char record[FCGI_HEADER_LEN + 24] = {FCGI_VERSION_1, FCGI_GET_VALUES_RESULT};
+    size_t n = 0;
+
+    if (mpxs_asked) { /* one request at a time on a connection */
+        unsigned char *p = record + FCGI_HEADER_LEN;
+
+        p[n++] = sizeof(name) - 1;
+        p[n++] = 1;
+        memcpy(p + n, name, sizeof(name) - 1);
+        n += sizeof(name) - 1;
+        p[n++] = '0';
+    }
+    record[5] = (unsigned char)n;
+    record[6] = (unsigned char)(-n & 7);
+    return record_send(fd, record, FCGI_HEADER_LEN + n + record[6]) == 0;
+}
+
+bool record_send_unknown_type(int fd, uint8_t type)
+{
+    FCGI_UnknownTypeRecord record = {.header = {.version = FCGI_VERSION_1,
+                                                .type = FCGI_UNKNOWN_TYPE,
+                                                .contentLengthB0 = sizeof(record.body)},
+                                     .body = {.type = type}};
+
+    return record_send(fd, &record, sizeof(record)) == 0;
+}
+
+bool record_send_end(int fd, uint16_t id, uint8_t protocol_status)
+{
+    FCGI_EndRequestRecord record = {.header = {.version = FCGI_VERSION_1,
+                                               .type = FCGI_END_REQUEST,
+                                               .requestIdB1 = (unsigned char)(id >> 8),
+                                               .requestIdB0 = (unsigned char)id,
+                                               .contentLengthB0 = sizeof(record.body)},
+                                    .body = {.protocolStatus = protocol_status}};
+
+    return record_send(fd, &record, sizeof(record)) == 0;
+}

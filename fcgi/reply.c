@@ -362,7 +362,7 @@ static void send_canned(int fd, uint16_t id, int status)
     memcpy(record, &header, sizeof(header));
     memcpy(record + sizeof(header), text, (size_t)n);
     if (record_send(fd, record, sizeof(header) + (size_t)n) == 0) {
-        conn_send_end(fd, id, FCGI_REQUEST_COMPLETE);
+        record_send_end(fd, id, FCGI_REQUEST_COMPLETE);
     }
 }
 
