@@ -52,7 +52,7 @@ def test_twenty_crashes_under_load(faulty, front, workdir):
     assert load.result["good"] > 200
     assert [s for s in statuses if s not in (500, 502)] == []
     process.wait_for(lambda: len(glob.glob(f"{workdir}/crashes/*")) == 20, 10, "a file for each crash")
-    assert server.count(r"crash: SIG[A-Z]+ \(signal") == 20
+    process.wait_for(lambda: server.count(r"crash: SIG[A-Z]+ \(signal") == 20, 10, "a report for each crash")
 
 
 def test_behind_early_hints_in_another_pool(faulty):
@@ -64,7 +64,7 @@ def test_behind_early_hints_in_another_pool(faulty):
         for _ in range(3):
             c.send("GET /hinted.php HTTP/1.1\r\nHost: x\r\n\r\n")
             assert [c.reply().status, c.reply().status] == [103, 500]
-    assert server.count(r"crash: SIG[A-Z]+ \(signal") == 3
+    process.wait_for(lambda: server.count(r"crash: SIG[A-Z]+ \(signal") == 3, 10, "a report for each crash")
 
 
 def test_the_report(faulty, workdir):
