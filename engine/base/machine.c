@@ -96,16 +96,26 @@ unsigned machine_cpus(void)
     return quota > 0 && quota < cpus ? quota : cpus;
 }
 
-uint64_t machine_cgroup_memory(void)
+/* 0: no such file, or no number ("max"; v1 writes "none" as a huge one). */
+static uint64_t memory_number(const char *v2_name, const char *v1_name)
 {
     char text[128];
-    unsigned long long limit = 0;
+    unsigned long long bytes = 0;
 
-    if (!read_limit("memory", "memory.max", "memory.limit_in_bytes", text, sizeof text) ||
-        sscanf(text, "%llu", &limit) != 1) {
+    if (!read_limit("memory", v2_name, v1_name, text, sizeof text) || sscanf(text, "%llu", &bytes) != 1) {
         return 0;
     }
-    return limit < (1ULL << 60) ? limit : 0; /* v1 writes "none" as a huge number */
+    return bytes < (1ULL << 60) ? bytes : 0;
+}
+
+uint64_t machine_cgroup_memory(void)
+{
+    return memory_number("memory.max", "memory.limit_in_bytes");
+}
+
+uint64_t machine_cgroup_memory_used(void)
+{
+    return memory_number("memory.current", "memory.usage_in_bytes");
 }
 
 uint64_t machine_memory(void)

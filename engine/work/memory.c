@@ -3,13 +3,11 @@
  * the group is nearly full, the process that holds a large part of it is replaced, before the kernel kills
  * one.
  */
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/machine.h"
 #include "engine/work/memory.h"
 #include "engine/work/pool_private.h"
 
@@ -19,54 +17,18 @@
 #define STEP            2u /* looks in a part of those that are kept: 100 ms */
 #define STEPS_AHEAD     5u /* half a second: longer than a successor takes to be ready */
 
-/* A small file's text; false if there is none. */
-static bool read_text(const char *path, char *out, size_t size)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, out, size - 1) : -1;
-
-    if (fd >= 0) {
-        close(fd);
-    }
-    out[n > 0 ? n : 0] = '\0';
-    return n > 0;
-}
-
-/* A file of this process's cgroup, version 2. 0: no such file, no number ("max"). */
-static uint64_t cgroup_number(const char *file)
-{
-    char groups[4096], path[4400], text[64];
-
-    if (!read_text("/proc/self/cgroup", groups, sizeof(groups))) {
-        return 0;
-    }
-    char *own = strstr(groups, "0::/");
-
-    if (!own) {
-        return 0;
-    }
-    own += 3;
-    own[strcspn(own, "\n")] = '\0';
-    snprintf(path, sizeof(path), "/sys/fs/cgroup%s/%s", own, file);
-    if (!read_text(path, text, sizeof(text))) {
-        /* In a container the group is the root of what is mounted. */
-        snprintf(path, sizeof(path), "/sys/fs/cgroup/%s", file);
-        if (!read_text(path, text, sizeof(text))) {
-            return 0;
-        }
-    }
-    return strtoull(text, NULL, 10);
-}
-
 static uint64_t resident_bytes(void)
 {
-    char text[128];
     unsigned long long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "re");
 
-    if (!read_text("/proc/self/statm", text, sizeof(text)) || sscanf(text, "%*u %llu", &pages) != 1) {
+    if (!file) {
         return 0;
     }
-    return pages * (uint64_t)sysconf(_SC_PAGESIZE);
+    bool read = fscanf(file, "%*u %llu", &pages) == 1;
+
+    fclose(file);
+    return read ? pages * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
 }
 
 uint64_t memory_expect(struct memory_watch *watch, uint64_t resident)
@@ -95,7 +57,7 @@ void memory_start(struct pool *pool)
     if (pool->conf->s.max_memory > 0) {
         watch->limit = (uint64_t)pool->conf->s.max_memory;
     } else {
-        watch->cgroup_limit = cgroup_number("memory.max");
+        watch->cgroup_limit = machine_cgroup_memory();
     }
     watch->first = resident_bytes();
 }
@@ -128,7 +90,7 @@ void memory_check_group(struct pool *pool, uint64_t now)
         return;
     }
     uint64_t resident = resident_bytes();
-    uint64_t used = cgroup_number("memory.current");
+    uint64_t used = machine_cgroup_memory_used();
 
     if (used > watch->cgroup_limit / 10 * 9 && resident > used / 4 && is_worth_a_swap(pool, resident, now)) {
         pool_request_swap(pool, "the control group's memory is nearly full");

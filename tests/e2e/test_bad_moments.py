@@ -62,19 +62,15 @@ def stopped(pid):
             os.kill(pid, signal.SIGCONT)
 
 
-def test_idle_connections_are_all_handed_over(serve):
-    """The old process has said good-bye and is gone before the supervisor reads a word of it."""
-    server = serve("engine = stub\n")
-    idle = [Connection(server.address) for _ in range(150)]
+def idle_connections(server, count):
+    """FastCGI connections that have been answered once."""
+    idle = [Connection(server.address) for _ in range(count)]
     for c in idle:
         assert c.request(server.script, keep=True).end == (0, 0)
-    old, = processes(server, "ready")
-    with stopped(old):
-        ctl(server, "restart", "www")
-        wait_for(lambda: processes(server, "draining") == [old], 10, "the order to drain")
-        with stopped(server.pid):
-            os.kill(old, signal.SIGCONT)
-            wait_for(lambda: session_of(old) is None, 10, "the old process's end")
+    return idle
+
+
+def answered_again(server, idle):
     for c in idle:
         c.send(request(server.script, keep=True))
     assert [c.read_response().end for c in idle] == [(0, 0)] * len(idle)
@@ -82,12 +78,24 @@ def test_idle_connections_are_all_handed_over(serve):
         c.close()
 
 
+def test_idle_connections_are_all_handed_over(serve):
+    """The old process has said good-bye and is gone before the supervisor reads a word of it."""
+    server = serve("engine = stub\n")
+    idle = idle_connections(server, 150)
+    old, = processes(server, "ready")
+    with stopped(old):
+        ctl(server, "restart", "www")
+        wait_for(lambda: processes(server, "draining") == [old], 10, "the order to drain")
+        with stopped(server.pid):
+            os.kill(old, signal.SIGCONT)
+            wait_for(lambda: session_of(old) is None, 10, "the old process's end")
+    answered_again(server, idle)
+
+
 def test_more_idle_connections_than_the_way_holds(serve):
     """The successor does not read for a moment: what does not fit on the way to it waits."""
     server = serve("engine = stub\n", "rlimit_files = 4096\n")
-    idle = [Connection(server.address) for _ in range(450)]
-    for c in idle:
-        assert c.request(server.script, keep=True).end == (0, 0)
+    idle = idle_connections(server, 450)
     old, = processes(server, "ready")
     with stopped(old):
         ctl(server, "restart", "www")
@@ -97,11 +105,7 @@ def test_more_idle_connections_than_the_way_holds(serve):
             os.kill(old, signal.SIGCONT)
             time.sleep(0.3)
     wait_for(lambda: session_of(old) is None, 20, "the old process's end")
-    for c in idle:
-        c.send(request(server.script, keep=True))
-    assert [c.read_response().end for c in idle] == [(0, 0)] * len(idle)
-    for c in idle:
-        c.close()
+    answered_again(server, idle)
 
 
 def test_a_first_request_that_waits_for_a_worker(serve, workdir):
