@@ -13,7 +13,7 @@
 #include "engine/base/str.h"
 #include "engine/config.h"
 #include "engine/engine.h"
-#include "engine/work/access_format.h"
+#include "engine/telemetry/access_format.h"
 
 #define LOG_LIMIT_MIN 512
 

@@ -157,7 +157,7 @@ struct request_times {
     uint64_t accepted, queued, started, php_started, script_done, finished;
 };
 
-/* Who the request is in logs and traces (engine/work/trace.h). id[0] == 0: not made yet. */
+/* Who the request is in logs and traces (engine/telemetry/trace.h). id[0] == 0: not made yet. */
 struct request_trace {
     char id[65];
     char trace_id[33], span_id[17], parent_id[17]; /* parent_id "" = none came in */

@@ -90,8 +90,8 @@ static int take_params(struct request *r, char **envp)
     return 0;
 }
 
-/* FastCGI has no interim answers. http/upstream_request.c says with this variable, which is no script's
- * business, that it takes them. */
+/* FastCGI has no interim answers. http/upstream/upstream_request.c says with this variable, which is no
+ * script's business, that it takes them. */
 static int take_hint_offer(struct fcgi_exchange *x)
 {
     static const struct str name = {"TOKIO_INTERIM", 13};

@@ -231,8 +231,8 @@ static int reply_send_head(struct request *r, const struct response_head *head)
     return result == 0 && put_out(x, "\r\n", 2) == 0 && !is_gone(x) ? 0 : -1;
 }
 
-/* An interim head goes in front of the answer's, in the same form and at once. Only http/upstream_answer.c,
- * which has asked for it, could tell the two apart. */
+/* An interim head goes in front of the answer's, in the same form and at once. Only
+ * http/upstream/upstream_answer.c, which has asked for it, could tell the two apart. */
 static int reply_send_interim(struct request *r, const struct response_head *head)
 {
     struct fcgi_exchange *x = exchange_of(r);
@@ -245,7 +245,7 @@ static int reply_send_interim(struct request *r, const struct response_head *hea
     x->hinted |= !x->written;
     int result = put_line(x, line, (size_t)n);
     for (size_t i = 0; i < head->count && result == 0; i++) {
-        if (is_named(&head->lines[i], STR("Link"))) { /* what http/reply_head.c passes on */
+        if (is_named(&head->lines[i], STR("Link"))) { /* what http/answer/reply_head.c passes on */
             result = put_line(x, head->lines[i].text, head->lines[i].len);
         }
     }

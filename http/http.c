@@ -11,14 +11,14 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/must.h"
-#include "http/claims.h"
-#include "http/compress_pool.h"
-#include "http/front.h"
-#include "http/internal.h"
-#include "http/limits.h"
-#include "http/loop.h"
-#include "http/pem.h"
-#include "http/tls.h"
+#include "http/content/compress_pool.h"
+#include "http/net/front.h"
+#include "http/net/limits.h"
+#include "http/net/loop.h"
+#include "http/net/pem.h"
+#include "http/net/tls.h"
+#include "http/pages/internal.h"
+#include "http/site/claims.h"
 
 #define DESCRIPTOR_RESERVE 128   /* for PHP, request bodies, logs */
 #define RATE_TABLE         65536 /* client addresses that are remembered */

@@ -3,7 +3,7 @@
 
 #include <stddef.h>
 
-#include "http/front.h"
+#include "http/net/front.h"
 
 #define AT(field) offsetof(struct http_settings, field)
 #define ROW(key, kind, field, value, text, ...)                                                              \

@@ -22,9 +22,9 @@
 #include "engine/php/paths.h"
 #include "engine/php/sapi.h"
 #include "engine/php/timeout.h"
+#include "engine/telemetry/status.h"
 #include "engine/work/pool.h"
 #include "engine/work/request.h"
-#include "engine/work/status.h"
 
 #define UNTOUCHED(p) ((char *)(uintptr_t)(p)) /* PHP's struct says char *, and PHP only reads it */
 

@@ -19,7 +19,7 @@
 #include "engine/php/cgi.h"
 #include "engine/php/ini.h"
 #include "engine/php/vars.h"
-#include "engine/work/metrics.h"
+#include "engine/telemetry/metrics.h"
 #include "engine/work/pool.h"
 #include "engine/work/request.h"
 

@@ -16,8 +16,8 @@
 #include "engine/base/log.h"
 #include "engine/base/sock.h"
 #include "engine/supervise/state.h"
-#include "engine/work/metrics.h"
-#include "engine/work/server.h"
+#include "engine/telemetry/metrics.h"
+#include "engine/telemetry/server.h"
 
 #define CLIENTS_MAX  16
 #define CLIENT_US    (5 * CLOCK_US_PER_SECOND)

@@ -16,7 +16,7 @@
 #include "engine/supervise/channel.h"
 #include "engine/supervise/process.h"
 #include "engine/supervise/state.h"
-#include "engine/work/metrics.h"
+#include "engine/telemetry/metrics.h"
 
 #define PIPE_ROUNDS 16   /* reads of one pipe before others get their turn */
 #define LAST_ROUNDS 4096 /* more than a channel holds: what a process forked may go on speaking in it */

@@ -6,7 +6,7 @@
 
 #include "engine/engine.h"
 #include "engine/supervise/identity.h"
-#include "engine/work/scoreboard.h"
+#include "engine/telemetry/scoreboard.h"
 
 struct process_args {
     const struct config *config;

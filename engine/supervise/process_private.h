@@ -5,8 +5,8 @@
 #define ENGINE_SUPERVISE_PROCESS_PRIVATE_H
 
 #include "engine/supervise/process.h"
+#include "engine/telemetry/server.h"
 #include "engine/work/pool.h"
-#include "engine/work/server.h"
 
 struct process {
     const struct process_args *args;

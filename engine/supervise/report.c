@@ -12,7 +12,7 @@
 #include "engine/base/log.h"
 #include "engine/supervise/notify.h"
 #include "engine/supervise/state.h"
-#include "engine/work/metrics.h"
+#include "engine/telemetry/metrics.h"
 
 #define CRASH_FILES_MAX 1000 /* of one supervisor: a crash loop must not fill the disk */
 

@@ -10,7 +10,7 @@
 #include "engine/supervise/generation.h"
 #include "engine/supervise/identity.h"
 #include "engine/supervise/output.h"
-#include "engine/work/scoreboard.h"
+#include "engine/telemetry/scoreboard.h"
 
 struct supervisor;
 

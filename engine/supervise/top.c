@@ -18,7 +18,7 @@
 #include "engine/base/log.h"
 #include "engine/base/sock.h"
 #include "engine/supervise/supervisor.h"
-#include "engine/work/histogram.h"
+#include "engine/telemetry/histogram.h"
 
 #define WORDS_MAX    400 /* of a line: the histogram's is the longest */
 #define POOLS_MAX    64

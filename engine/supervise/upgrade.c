@@ -29,7 +29,7 @@
 #include "engine/supervise/sockets.h"
 #include "engine/supervise/state.h"
 #include "engine/supervise/supervisor.h"
-#include "engine/work/metrics.h"
+#include "engine/telemetry/metrics.h"
 
 #define STATE_STANDIN 16 /* beside a generation's state */
 #define TEST_VARIABLE "TOKIOPHP_TEST"

@@ -17,8 +17,8 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/telemetry/metrics.h"
 #include "engine/work/crash.h"
-#include "engine/work/metrics.h"
 #include "engine/work/pool_private.h"
 
 #define PHP_FRAMES 64

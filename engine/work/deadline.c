@@ -17,7 +17,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
-#include "engine/work/metrics.h"
+#include "engine/telemetry/metrics.h"
 #include "engine/work/pool_private.h"
 
 #define SIGNAL_AFTER_US    300000

@@ -4,9 +4,9 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/must.h"
-#include "engine/work/metrics.h"
+#include "engine/telemetry/metrics.h"
+#include "engine/telemetry/trace.h"
 #include "engine/work/pool_private.h"
-#include "engine/work/trace.h"
 
 static struct waitset *set_of(const struct pool *pool, const struct waitable *w)
 {

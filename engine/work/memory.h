@@ -5,8 +5,8 @@
  *
  * Threads: the control thread's alone.
  */
-#ifndef TOKIOPHP_WORK_MEMORY_H
-#define TOKIOPHP_WORK_MEMORY_H
+#ifndef ENGINE_WORK_MEMORY_H
+#define ENGINE_WORK_MEMORY_H
 
 #include <stddef.h>
 #include <stdint.h>

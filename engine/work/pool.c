@@ -15,7 +15,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/must.h"
-#include "engine/work/metrics.h"
+#include "engine/telemetry/metrics.h"
 #include "engine/work/pool_private.h"
 
 #define PAGE_WORKERS       2

@@ -5,9 +5,9 @@
 #define ENGINE_WORK_POOL_H
 
 #include "engine/engine.h"
-#include "engine/work/access_log.h"
+#include "engine/telemetry/access_log.h"
+#include "engine/telemetry/scoreboard.h"
 #include "engine/work/executor.h"
-#include "engine/work/scoreboard.h"
 #include "engine/work/worker.h"
 
 struct pool *pool_create(const struct pool_conf *conf, const struct executor *executor,

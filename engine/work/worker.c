@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "engine/base/clock.h"
-#include "engine/work/metrics.h"
+#include "engine/telemetry/metrics.h"
 #include "engine/work/pool_private.h"
 
 #define ARENA_LIMIT (16u << 20)

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "engine/engine.h"
-#include "engine/work/scoreboard.h"
+#include "engine/telemetry/scoreboard.h"
 
 #define WORKER_MAGIC 0x3072ce11u
 /* With catch_workers_output a worker writes this to its stderr after a request: what stands there without a

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "engine/base/must.h"
-#include "http/h1_parse.h"
+#include "http/wire/h1_parse.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

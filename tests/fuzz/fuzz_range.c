@@ -4,9 +4,9 @@
 #include <stdint.h>
 
 #include "engine/base/must.h"
-#include "http/compress.h"
-#include "http/http_date.h"
-#include "http/range.h"
+#include "http/content/compress.h"
+#include "http/wire/http_date.h"
+#include "http/wire/range.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "engine/base/must.h"
-#include "http/path.h"
+#include "http/wire/path.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

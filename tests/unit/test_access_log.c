@@ -10,9 +10,9 @@
 #include <cmocka.h>
 
 #include "engine/base/clock.h"
-#include "engine/work/access_format.h"
-#include "engine/work/access_line.h"
-#include "engine/work/access_log.h"
+#include "engine/telemetry/access_format.h"
+#include "engine/telemetry/access_line.h"
+#include "engine/telemetry/access_log.h"
 #include "tests/support/memory_frontend.h"
 #include "tests/support/test_executor.h"
 #include "tests/support/test_pool.h"

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "http/base64.h"
+#include "http/wire/base64.h"
 
 static void assert_decodes(const char *text, const char *bytes, ssize_t n)
 {

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "http/chunk.h"
+#include "http/net/chunk.h"
 
 static int freed;
 

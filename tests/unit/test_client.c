@@ -12,7 +12,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 
-#include "http/limits.h"
+#include "http/net/limits.h"
 
 static struct sockaddr_storage address(const char *text, uint16_t port)
 {

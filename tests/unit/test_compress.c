@@ -13,7 +13,7 @@
 #include <zlib.h>
 #include <zstd.h>
 
-#include "http/compress.h"
+#include "http/content/compress.h"
 #include "http/http_settings.h"
 
 static const struct http_settings settings = {

@@ -9,8 +9,8 @@
 
 #include <cmocka.h>
 
-#include "http/conditional.h"
-#include "http/http_date.h"
+#include "http/wire/conditional.h"
+#include "http/wire/http_date.h"
 
 #define MODIFIED 784111777 /* Sun, 06 Nov 1994 08:49:37 GMT */
 #define SAME     "Sun, 06 Nov 1994 08:49:37 GMT"

@@ -10,8 +10,8 @@
 #include <cmocka.h>
 
 #include "engine/base/must.h"
+#include "engine/telemetry/metrics.h"
 #include "engine/work/crash.h"
-#include "engine/work/metrics.h"
 #include "tests/support/memory_frontend.h"
 #include "tests/support/test_executor.h"
 #include "tests/support/test_pool.h"

@@ -10,7 +10,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/must.h"
-#include "engine/work/metrics.h"
+#include "engine/telemetry/metrics.h"
 #include "tests/support/memory_frontend.h"
 #include "tests/support/test_executor.h"
 #include "tests/support/test_pool.h"

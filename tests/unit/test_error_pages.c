@@ -10,9 +10,9 @@
 
 #include <cmocka.h>
 
-#include "http/error_pages.h"
+#include "http/content/error_pages.h"
+#include "http/content/security_headers.h"
 #include "http/http_settings.h"
-#include "http/security_headers.h"
 
 static char dir[64];
 

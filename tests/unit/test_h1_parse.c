@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "http/h1_parse.h"
+#include "http/wire/h1_parse.h"
 
 #define LIMIT 32768
 

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "engine/base/clock.h"
-#include "http/h2_guard.h"
+#include "http/wire/h2_guard.h"
 
 static int pay_all(struct h2_guard *g, enum h2_cost cost, uint64_t now)
 {

@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "engine/work/histogram.h"
+#include "engine/telemetry/histogram.h"
 
 static void test_buckets_tile(void **state)
 {

@@ -14,7 +14,7 @@
 #include <netinet/in.h>
 #include <pthread.h>
 
-#include "http/limits.h"
+#include "http/net/limits.h"
 
 #define SECOND 1000000ULL
 

@@ -17,7 +17,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
-#include "engine/work/log_writer.h"
+#include "engine/telemetry/log_writer.h"
 
 #define THREADS 4
 #define LINES   20000

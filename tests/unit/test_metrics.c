@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "engine/work/metrics.h"
+#include "engine/telemetry/metrics.h"
 
 #define BLOCKS 3
 

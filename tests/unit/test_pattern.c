@@ -7,7 +7,7 @@
 
 #include <cmocka.h>
 
-#include "http/pattern.h"
+#include "http/wire/pattern.h"
 
 static void test_match(void **state)
 {

@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "engine/base/clock.h"
-#include "engine/work/metrics.h"
+#include "engine/telemetry/metrics.h"
 #include "tests/support/memory_frontend.h"
 #include "tests/support/test_executor.h"
 #include "tests/support/test_pool.h"

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "engine/base/sock.h"
-#include "http/limits.h"
+#include "http/net/limits.h"
 
 static int parse(const char *p, size_t n, char *out)
 {

@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "http/range.h"
+#include "http/wire/range.h"
 
 /* The parts as "0-4 9-9", or "whole", or "none". */
 static const char *parse(struct str value, uint64_t size)

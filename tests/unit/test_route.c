@@ -15,9 +15,9 @@
 #include <cmocka.h>
 
 #include "http/http_settings.h"
-#include "http/path.h"
-#include "http/route.h"
-#include "http/script_names.h"
+#include "http/site/route.h"
+#include "http/wire/path.h"
+#include "http/wire/script_names.h"
 
 static char base[64];
 static char root[128];

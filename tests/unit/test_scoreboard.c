@@ -13,9 +13,9 @@
 
 #include "engine/base/clock.h"
 #include "engine/engine_settings.h"
-#include "engine/work/metrics.h"
-#include "engine/work/scoreboard.h"
-#include "engine/work/server.h"
+#include "engine/telemetry/metrics.h"
+#include "engine/telemetry/scoreboard.h"
+#include "engine/telemetry/server.h"
 
 static struct scoreboard *make(int children)
 {

@@ -16,11 +16,11 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "http/compress_pool.h"
-#include "http/file_cache.h"
+#include "http/content/compress_pool.h"
+#include "http/content/file_cache.h"
+#include "http/content/static.h"
 #include "http/http_settings.h"
-#include "http/mime.h"
-#include "http/static.h"
+#include "http/wire/mime.h"
 
 static char dir[PATH_MAX];
 static const struct http_settings usual = {.compression = true,

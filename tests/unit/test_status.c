@@ -14,8 +14,8 @@
 #include <unistd.h>
 
 #include "engine/engine_settings.h"
-#include "engine/work/scoreboard.h"
-#include "engine/work/status.h"
+#include "engine/telemetry/scoreboard.h"
+#include "engine/telemetry/status.h"
 
 #define YEAR_2100 4102444800ULL
 #define US        1000000ULL

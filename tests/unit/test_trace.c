@@ -9,7 +9,7 @@
 
 #include <cmocka.h>
 
-#include "engine/work/trace.h"
+#include "engine/telemetry/trace.h"
 
 #define T "4bf92f3577b34da6a3ce929d0e0e4736"
 #define S "00f067aa0ba902b7"

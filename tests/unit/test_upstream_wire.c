@@ -8,7 +8,7 @@
 
 #include <cmocka.h>
 
-#include "http/upstream_wire.h"
+#include "http/wire/upstream_wire.h"
 
 static void test_begin_and_params(void **state)
 {

@@ -1,0 +1,20 @@
+/* What a line of the access log tells beside what is in the request. Made and read on the thread that writes
+ * the line; texts live until the line is written. */
+#ifndef ENGINE_TELEMETRY_ACCESS_FACTS_H
+#define ENGINE_TELEMETRY_ACCESS_FACTS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/engine.h"
+
+/* header: value of a response header, or NULL. Times and memory are of this request. */
+struct access_facts {
+    const char *(*header)(void *ctx, const char *name, size_t n, size_t *value_n);
+    void *ctx;
+    uint64_t user_us, system_us, duration_us;
+    size_t memory_peak;
+};
+
+#endif

@@ -1,0 +1,263 @@
+/* The /metrics page: Prometheus text 0.0.4 and OpenMetrics 1.0 from the same numbers. One function a family;
+ * a family lists every pool before the next one begins, as both formats ask. Any thread. */
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "engine/base/clock.h"
+#include "engine/telemetry/metrics.h"
+
+struct page {
+    struct buf *out;
+    bool openmetrics;
+    struct scoreboard *const *boards;
+    const struct metrics_sum *sums; /* by pool */
+    size_t pools;
+    double uptime_s;
+};
+
+enum family_type { COUNTER, GAUGE, HISTOGRAM };
+
+/* OpenMetrics names a counter's family without the "_total" that its samples end in. */
+static void family(struct page *page, const char *name, enum family_type type, const char *help)
+{
+    static const char *const words[] = {"counter", "gauge", "histogram"};
+    int n = (int)strlen(name);
+    if (page->openmetrics && type == COUNTER && n > 6 && strcmp(name + n - 6, "_total") == 0) {
+        n -= 6;
+    }
+    buf_printf(page->out, "# HELP %.*s %s\n# TYPE %.*s %s\n", n, name, help, n, name, words[type]);
+}
+
+static void gauge(struct page *page, const char *name, const char *help, double value)
+{
+    family(page, name, GAUGE, help);
+    buf_printf(page->out, "%s %.6g\n", name, value);
+}
+
+/* The pool's name as a label value: backslash, quote and newline escaped. */
+static void label_pool(struct buf *out, const char *pool)
+{
+    buf_text(out, "pool=\"");
+    for (const char *p = pool; *p; p++) {
+        if (*p == '\\' || *p == '"') {
+            buf_add(out, "\\", 1);
+        }
+        buf_add(out, *p == '\n' ? " " : p, 1);
+    }
+    buf_text(out, "\"");
+}
+
+static void per_pool(struct page *page, const char *name, enum family_type type, const char *help,
+                     double (*value)(const struct scoreboard *, const struct metrics_sum *))
+{
+    family(page, name, type, help);
+    for (size_t i = 0; i < page->pools; i++) {
+        buf_printf(page->out, "%s{", name);
+        label_pool(page->out, page->boards[i]->pool);
+        buf_printf(page->out, "} %.17g\n", value(page->boards[i], &page->sums[i]));
+    }
+}
+
+#define BOARD_VALUE(name, expression)                                                                        \
+    static double name(const struct scoreboard *board, const struct metrics_sum *sum)                        \
+    {                                                                                                        \
+        (void)board;                                                                                         \
+        (void)sum;                                                                                           \
+        return (double)(expression);                                                                         \
+    }
+BOARD_VALUE(value_early, sum->totals[TOTAL_EARLY])
+BOARD_VALUE(value_crashes, sum->totals[TOTAL_CRASHES])
+BOARD_VALUE(value_timeouts, sum->totals[TOTAL_TIMEOUTS])
+BOARD_VALUE(value_swaps, sum->totals[TOTAL_SWAPS])
+BOARD_VALUE(value_slow, sum->totals[TOTAL_SLOW])
+BOARD_VALUE(value_opcache, board->opcache_used_percent)
+BOARD_VALUE(value_bytes_in, sum->bytes_in)
+BOARD_VALUE(value_bytes_out, sum->bytes_out)
+BOARD_VALUE(value_rate_limited, sum->events[EVENT_RATE_LIMITED])
+BOARD_VALUE(value_tls, sum->events[EVENT_TLS_HANDSHAKE])
+BOARD_VALUE(value_streams, sum->events[EVENT_H2_STREAM])
+BOARD_VALUE(value_h2_refused, sum->events[EVENT_H2_REFUSED])
+BOARD_VALUE(value_log_dropped, sum->events[EVENT_LOG_DROPPED])
+
+static void requests_by_method(struct page *page)
+{
+    static const char *const names[METHOD_COUNT] = {"GET",    "HEAD",    "POST",  "PUT",  "PATCH",
+                                                    "DELETE", "OPTIONS", "QUERY", "OTHER"};
+    family(page, "tokio_php_requests_total", COUNTER, "Requests answered, by method.");
+    for (size_t i = 0; i < page->pools; i++) {
+        for (int m = 0; m < METHOD_COUNT; m++) {
+            if (page->sums[i].methods[m] != 0 || m == METHOD_GET) {
+                buf_text(page->out, "tokio_php_requests_total{");
+                label_pool(page->out, page->boards[i]->pool);
+                buf_printf(page->out, ",method=\"%s\"} %llu\n", names[m],
+                           (unsigned long long)page->sums[i].methods[m]);
+            }
+        }
+    }
+}
+
+static void responses_by_status(struct page *page)
+{
+    family(page, "tokio_php_responses_total", COUNTER, "Responses, by status code.");
+    for (size_t i = 0; i < page->pools; i++) {
+        for (int s = METRICS_STATUS_MIN; s <= METRICS_STATUS_MAX; s++) {
+            uint64_t n = page->sums[i].statuses[s - METRICS_STATUS_MIN];
+            if (n != 0) {
+                buf_text(page->out, "tokio_php_responses_total{");
+                label_pool(page->out, page->boards[i]->pool);
+                buf_printf(page->out, ",status=\"%d\"} %llu\n", s, (unsigned long long)n);
+            }
+        }
+    }
+}
+
+static void workers_by_state(struct page *page)
+{
+    family(page, "tokio_php_workers", GAUGE, "Worker threads, by state.");
+    for (size_t i = 0; i < page->pools; i++) {
+        const struct scoreboard *board = page->boards[i];
+        uint32_t states[WORKER_LOST + 1] = {0};
+        for (uint32_t s = 0; s < atomic_load(&board->slots_used); s++) {
+            states[scoreboard_state(board, s)]++;
+        }
+        for (int s = WORKER_CREATING; s <= WORKER_LOST; s++) {
+            buf_text(page->out, "tokio_php_workers{");
+            label_pool(page->out, board->pool);
+            buf_printf(page->out, ",state=\"%s\"} %u\n", worker_state_name((enum worker_state)s), states[s]);
+        }
+    }
+}
+
+/* Prometheus buckets at 1, 2.5 and 5 of each decade: enough for any dashboard; ours inside are finer. */
+static void histogram(struct page *page, enum metrics_histogram which, const char *name, const char *help)
+{
+    static const uint64_t bounds_us[] = {100,     250,     500,     1000,     2500,     5000,
+                                         10000,   25000,   50000,   100000,   250000,   500000,
+                                         1000000, 2500000, 5000000, 10000000, 30000000, 60000000};
+    family(page, name, HISTOGRAM, help);
+    for (size_t i = 0; i < page->pools; i++) {
+        const struct histogram_sum *h = &page->sums[i].histograms[which];
+        const char *pool = page->boards[i]->pool;
+        for (size_t b = 0; b < sizeof(bounds_us) / sizeof(bounds_us[0]); b++) {
+            buf_printf(page->out, "%s_bucket{", name);
+            label_pool(page->out, pool);
+            buf_printf(page->out, ",le=\"%g\"} %llu\n", (double)bounds_us[b] / 1e6,
+                       (unsigned long long)histogram_count_below(h, bounds_us[b]));
+        }
+        buf_printf(page->out, "%s_bucket{", name);
+        label_pool(page->out, pool);
+        buf_printf(page->out, ",le=\"+Inf\"} %llu\n%s_sum{", (unsigned long long)h->count, name);
+        label_pool(page->out, pool);
+        buf_printf(page->out, "} %.6f\n%s_count{", (double)h->sum_us / 1e6, name);
+        label_pool(page->out, pool);
+        buf_printf(page->out, "} %llu\n", (unsigned long long)h->count);
+    }
+}
+
+/* What the dashboards of tokio_php's users ask for without labels. */
+static void server_totals(struct page *page)
+{
+    uint64_t requests = 0, durations = 0, duration_us = 0, dropped = 0, missed = 0;
+    int64_t connections = 0, pending = 0;
+    for (size_t i = 0; i < page->pools; i++) {
+        const struct histogram_sum *h = &page->sums[i].histograms[HISTOGRAM_DURATION];
+        requests += page->sums[i].requests;
+        durations += h->count;
+        duration_us += h->sum_us;
+        dropped += page->sums[i].totals[TOTAL_REJECTED];
+        missed += page->sums[i].totals[TOTAL_LOG_MISSED];
+        connections += page->sums[i].connections;
+        pending += page->sums[i].pending;
+    }
+    gauge(page, "tokio_php_uptime_seconds", "Seconds since the server started.", page->uptime_s);
+    gauge(page, "tokio_php_requests_per_second", "Requests per second since the start.",
+          page->uptime_s > 0 ? (double)requests / page->uptime_s : 0);
+    gauge(page, "tokio_php_response_time_avg_seconds", "Mean duration of all requests.",
+          durations ? (double)duration_us / (double)durations / 1e6 : 0);
+    gauge(page, "tokio_php_active_connections", "Open client connections.", (double)connections);
+    gauge(page, "tokio_php_pending_requests", "Requests that wait for a worker.", (double)pending);
+    gauge(page, "tokio_php_dropped_requests",
+          "Requests refused because the queue was full or the wait too long.", (double)dropped);
+    family(page, "tokio_php_supervisor_log_lines_dropped_total", COUNTER,
+           "Lines that the supervisor's log did not take.");
+    buf_printf(page->out, "tokio_php_supervisor_log_lines_dropped_total %llu\n", (unsigned long long)missed);
+}
+
+static void node(struct page *page)
+{
+    struct sysinfo info;
+    if (sysinfo(&info) != 0) {
+        return;
+    }
+    double total = (double)info.totalram * info.mem_unit;
+    double unused = (double)(info.freeram + info.bufferram) * info.mem_unit;
+    double load = 1.0 / (1 << SI_LOAD_SHIFT);
+    gauge(page, "tokio_php_memory_usage_percent", "Memory of the machine that is in use.",
+          total > 0 ? 100.0 * (total - unused) / total : 0);
+    gauge(page, "node_load1", "1m load average.", (double)info.loads[0] * load);
+    gauge(page, "node_load5", "5m load average.", (double)info.loads[1] * load);
+    gauge(page, "node_load15", "15m load average.", (double)info.loads[2] * load);
+    gauge(page, "node_memory_MemTotal_bytes", "Memory of the machine.", total);
+    gauge(page, "node_memory_MemFree_bytes", "Memory that nothing uses.",
+          (double)info.freeram * info.mem_unit);
+    gauge(page, "node_memory_Buffers_bytes", "Memory in buffers.", (double)info.bufferram * info.mem_unit);
+}
+
+static void pool_families(struct page *page)
+{
+    requests_by_method(page);
+    responses_by_status(page);
+    workers_by_state(page);
+    per_pool(page, "tokio_php_request_bytes_total", COUNTER, "Bytes of request bodies.", value_bytes_in);
+    per_pool(page, "tokio_php_response_bytes_total", COUNTER, "Bytes of response bodies.", value_bytes_out);
+    per_pool(page, "tokio_php_early_responses_total", COUNTER, "Responses finished before their script.",
+             value_early);
+    per_pool(page, "tokio_php_crashes_total", COUNTER, "Worker crashes that were contained.", value_crashes);
+    per_pool(page, "tokio_php_timeouts_total", COUNTER, "Requests ended at their deadline.", value_timeouts);
+    per_pool(page, "tokio_php_generation_swaps_total", COUNTER, "Engine processes replaced.", value_swaps);
+    per_pool(page, "tokio_php_slow_requests_total", COUNTER, "Requests in the slow log.", value_slow);
+    per_pool(page, "tokio_php_rate_limited_total", COUNTER, "Requests refused with 429.", value_rate_limited);
+    per_pool(page, "tokio_php_tls_handshakes_total", COUNTER, "TLS handshakes completed.", value_tls);
+    per_pool(page, "tokio_php_h2_streams_total", COUNTER, "HTTP/2 streams opened.", value_streams);
+    per_pool(page, "tokio_php_h2_refused_connections_total", COUNTER, "HTTP/2 connections closed for abuse.",
+             value_h2_refused);
+    per_pool(page, "tokio_php_log_lines_dropped_total", COUNTER, "Log lines that did not fit.",
+             value_log_dropped);
+    per_pool(page, "tokio_php_opcache_used_percent", GAUGE, "Fill of the fullest OPcache resource.",
+             value_opcache);
+    histogram(page, HISTOGRAM_DURATION, "tokio_php_request_duration_seconds", "Arrival to end of response.");
+    histogram(page, HISTOGRAM_QUEUE, "tokio_php_queue_wait_seconds", "Waiting for a worker.");
+    histogram(page, HISTOGRAM_PHP_START, "tokio_php_php_startup_seconds", "PHP's request start-up.");
+    histogram(page, HISTOGRAM_SCRIPT, "tokio_php_script_seconds", "The script itself.");
+    histogram(page, HISTOGRAM_PHP_SHUTDOWN, "tokio_php_php_shutdown_seconds", "PHP's request shutdown.");
+}
+
+void metrics_render(struct scoreboard *const *boards, size_t count, uint64_t start_wall_us, bool openmetrics,
+                    struct buf *out)
+{
+    struct metrics_sum *sums = calloc(count ? count : 1, sizeof(*sums));
+    if (!sums) {
+        out->failed = true;
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        metrics_merge(&sums[i], boards[i]->metrics);
+    }
+    struct page page = {
+        .out = out,
+        .openmetrics = openmetrics,
+        .boards = boards,
+        .sums = sums,
+        .pools = count,
+        .uptime_s = (double)(clock_wall_us() - start_wall_us) / 1e6,
+    };
+    server_totals(&page);
+    pool_families(&page);
+    node(&page);
+    if (openmetrics) {
+        buf_text(out, "# EOF\n");
+    }
+    free(sums);
+}

@@ -1,0 +1,104 @@
+/* The settings in effect as JSON, by the same rows that read them. What may be a secret is masked: rows that
+ * say so, and values whose own names do (env[DB_PASSWORD]). Any thread. */
+#include <string.h>
+#include <strings.h>
+
+#include "engine/telemetry/server.h"
+
+#define TEXT_MAX 8192
+
+static bool is_secret_name(const char *name)
+{
+    static const char *const words[] = {"pass", "secret", "token", "key", "credential", "auth", "dsn", "url"};
+
+    for (size_t i = 0; name && i < sizeof(words) / sizeof(*words); i++) {
+        for (const char *p = name; *p; p++) {
+            if (strncasecmp(p, words[i], strlen(words[i])) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static void add_string(struct buf *out, const char *text)
+{
+    buf_text(out, "\"");
+    buf_json(out, str_of(text));
+    buf_text(out, "\"");
+}
+
+static void add_pairs(struct buf *out, const struct setting_pair *pair, bool named)
+{
+    bool first = true;
+
+    buf_text(out, named ? "{" : "[");
+    for (; pair; pair = pair->next, first = false) {
+        buf_text(out, first ? "" : ",");
+        if (named) {
+            add_string(out, pair->key ? pair->key : "");
+            buf_text(out, ":");
+        }
+        add_string(out, named && is_secret_name(pair->key) ? "***" : pair->value);
+    }
+    buf_text(out, named ? "}" : "]");
+}
+
+static void add_value(struct buf *out, const struct setting_row *row, const void *in)
+{
+    const void *field = (const char *)in + row->offset;
+    char text[TEXT_MAX];
+
+    switch (row->type) {
+    case SETTING_MAP:
+    case SETTING_LIST: add_pairs(out, *(struct setting_pair *const *)field, row->type == SETTING_MAP); break;
+    case SETTING_BOOL: buf_text(out, *(const bool *)field ? "true" : "false"); break;
+    case SETTING_STRING:
+    case SETTING_PATH:
+        if (*(char *const *)field == NULL) {
+            buf_text(out, "null");
+            break;
+        }
+        add_string(out, settings_text(row, in, text, sizeof(text)));
+        break;
+    default: add_string(out, settings_text(row, in, text, sizeof(text)));
+    }
+}
+
+static void add_table(struct buf *out, const struct setting_table *table, const void *in, bool first)
+{
+    for (size_t i = 0; i < table->count; i++, first = false) {
+        buf_text(out, first ? "\n    " : ",\n    ");
+        add_string(out, table->rows[i].name);
+        buf_text(out, ": ");
+        add_value(out, &table->rows[i], in);
+    }
+}
+
+void server_config_json(const struct server_view *server, struct buf *out)
+{
+    const struct config *config = server->config;
+
+    buf_text(out, "{\n  \"version\": \"" TOKIOPHP_VERSION "\",\n  \"file\": ");
+    if (config->path) {
+        add_string(out, config->path);
+    } else {
+        buf_text(out, "null");
+    }
+    buf_text(out, ",\n  \"global\": {");
+    add_table(out, &engine_global_table, &config->global, true);
+    buf_text(out, "\n  },\n  \"pools\": {");
+    for (const struct pool_conf *pool = config->pools; pool; pool = pool->next) {
+        buf_text(out, pool == config->pools ? "\n   " : ",\n   ");
+        add_string(out, pool->name);
+        buf_text(out, ": {");
+        add_table(out, &engine_pool_table, &pool->s, true);
+        for (int i = 0; frontends[i]; i++) {
+            if (frontends[i]->pool_table) {
+                add_table(out, frontends[i]->pool_table, pool->frontend_settings[i], false);
+            }
+        }
+        buf_text(out, "\n   }");
+    }
+    buf_text(out, "\n  }\n}\n");
+}

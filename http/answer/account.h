@@ -1,0 +1,22 @@
+/* Who a request is, and what is told of it when it is over: ids and trace, what the access log shows, the
+ * fields of X-Profile. Loop thread, but account_lines: the worker's. */
+#ifndef HTTP_ANSWER_ACCOUNT_H
+#define HTTP_ANSWER_ACCOUNT_H
+
+#include "http/answer/exchange.h"
+#include "http/net/tls.h"
+
+/* The head is here: ids, and whether the client wants times. */
+void account_begin(struct exchange *x, const struct http_head *head);
+/* The answer will be the loop's own: what the access log shows of the head, which is not kept. */
+void account_head(struct exchange *x, const struct http_head *head);
+/* x->answer is about to leave: its ids and times; the exchange is counted when it ends. */
+void account_answer(struct exchange *x, bool bare); /* bare: an answer that nothing can be added to */
+/* The same for a script's response: lines for its head. */
+void account_lines(struct exchange *x, struct buf *lines);
+/* The last reference to an exchange goes. */
+void account_over(struct exchange *x);
+/* What could not be read as a request was answered. */
+void account_refused(struct conn *c, int status);
+
+#endif

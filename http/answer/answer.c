@@ -1,0 +1,130 @@
+/* The answers that need no worker. What each one looks like is here, when it is given is not. */
+#include "http/answer/answer.h"
+
+#include <string.h>
+
+#include "engine/base/log.h"
+#include "http/answer/account.h"
+#include "http/answer/exchange.h"
+#include "http/content/error_pages.h"
+#include "http/content/static.h"
+
+/* The last way out when there is no memory even for an error. */
+static struct http_answer no_memory = {.status = 503, .no_body = true};
+
+static void add_field(struct http_answer *answer, struct str name, struct str value)
+{
+    if (answer != &no_memory && answer->field_count < sizeof answer->fields / sizeof answer->fields[0] &&
+        value.p) {
+        answer->fields[answer->field_count++] = (struct http_field){name, value};
+    }
+}
+
+struct http_answer *answer_new(struct exchange *x)
+{
+    if (x->answer && x->answer->release) {
+        x->answer->release(x->answer->held);
+    }
+    x->answer = arena_alloc(x->arena, sizeof *x->answer);
+    if (!x->answer) {
+        x->answer = &no_memory;
+        return NULL;
+    }
+    memset(x->answer, 0, sizeof *x->answer);
+    return x->answer;
+}
+
+void answer_error(struct exchange *x, int status)
+{
+    struct http_answer *answer = answer_new(x);
+    if (!answer) {
+        return;
+    }
+    answer->status = status;
+    answer->no_body = x->head_only;
+    if (status >= 400) {
+        add_field(answer, STR("Cache-Control"), STR("no-store"));
+    }
+    if (status == 503) {
+        add_field(answer, STR("Retry-After"), STR("1"));
+    } else if (status == 405) {
+        const char *methods = x->site->settings->methods;
+        add_field(answer, STR("Allow"), str_of(methods ? methods : "GET, HEAD, POST"));
+    }
+}
+
+void answer_seal(struct exchange *x)
+{
+    if (x->answer != &no_memory) {
+        error_pages_fill(x->site->pages, x->head, x->arena, x->answer);
+        security_headers_add(&x->site->security, x->client.https, x->answer);
+    }
+    account_answer(x, x->answer == &no_memory);
+}
+
+void answer_redirect(struct exchange *x, int status, struct str location)
+{
+    answer_error(x, status);
+    add_field(x->answer, STR("Location"), location);
+}
+
+void answer_limited(struct exchange *x, const struct rate_verdict *v)
+{
+    answer_error(x, 429);
+    const char *reset = arena_printf(x->arena, "%u", v->reset_s);
+    add_field(x->answer, STR("Retry-After"), str_of(reset));
+    add_field(x->answer, STR("X-RateLimit-Limit"), str_of(arena_printf(x->arena, "%u", v->limit)));
+    add_field(x->answer, STR("X-RateLimit-Remaining"), str_of(arena_printf(x->arena, "%u", v->remaining)));
+    add_field(x->answer, STR("X-RateLimit-Reset"), str_of(reset));
+    atomic_fetch_add_explicit(&x->loop->front->rejected, 1, memory_order_relaxed);
+    pool_count_event(x->loop->front->pool, EVENT_RATE_LIMITED);
+    log_limited(LEVEL_NOTICE, "http: rate limit reached by %s", x->client.ip);
+}
+
+static void replace_field(struct http_answer *answer, struct str name, struct str value)
+{
+    for (size_t i = 0; i < answer->field_count; i++) {
+        if (str_ieq(answer->fields[i].name, name)) {
+            answer->fields[i].value = value;
+            return;
+        }
+    }
+    add_field(answer, name, value);
+}
+
+static void add_script_lines(struct exchange *x)
+{
+    struct str rest = {x->lines.p, x->lines.n}, line;
+    while (rest.p && str_split(&rest, '\n', &line)) {
+        const char *colon = line.n ? memchr(line.p, ':', line.n) : NULL;
+        if (!colon) {
+            continue;
+        }
+        struct str name = {line.p, (size_t)(colon - line.p)};
+        struct str value = str_trim((struct str){colon + 1, line.n - name.n - 1});
+        if (value.n && value.p[value.n - 1] == '\r') {
+            value.n--;
+        }
+        if (!str_ieq(name, STR("Date")) && !str_ieq(name, STR("Server"))) {
+            replace_field(x->answer, name, value);
+        }
+    }
+}
+
+void answer_script_file(struct exchange *x)
+{
+    struct http_answer *answer = x->head && x->reply.file[0] ? answer_new(x) : NULL;
+    if (!answer) {
+        answer_error(x, 404);
+        return;
+    }
+    static_answer(x->site->files, x->head, str_of(x->reply.file), x->arena, answer);
+    add_script_lines(x);
+}
+
+void answer_page(struct exchange *x, const struct http_head *head)
+{
+    if (x->answer != &no_memory) {
+        error_pages_fill(x->site->pages, head, x->arena, x->answer);
+    }
+}

@@ -1,0 +1,328 @@
+/* A script's answer on its way to the client: the worker's side. Worker threads; the control thread in a lost
+ * worker's place.
+ *
+ * Head and body are held back until the response is complete (then it leaves in one piece with its length),
+ * or is flushed or has outgrown HOLD_MAX (then it streams). The head is made in reply_head.c, bytes leave
+ * through reply_parts.c. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/log.h"
+#include "http/answer/reply_head.h"
+#include "http/answer/reply_message.h"
+#include "http/content/error_pages.h"
+#include "http/wire/wire.h"
+
+#define HOLD_MAX (64u << 10)
+
+/* -- the body -- */
+
+/* What a piece of the body becomes on the wire: compressed, and never more than was announced. */
+static int encode(struct exchange *x, const char **p, size_t *n, enum compress_mode mode)
+{
+    struct reply *reply = &x->reply;
+    if (reply->no_body) {
+        *n = 0;
+        return 0;
+    }
+    if (reply->compressor) {
+        x->packed.n = 0;
+        int bad = compressor_run(reply->compressor, *p, *n, mode, &x->packed);
+        *p = x->packed.p;
+        *n = x->packed.n;
+        return bad || x->packed.failed ? -1 : 0;
+    }
+    if (reply->length >= 0 && *n > (uint64_t)reply->length - reply->sent) {
+        *n = (size_t)((uint64_t)reply->length - reply->sent);
+    }
+    reply->sent += *n;
+    return 0;
+}
+
+static int put_body(struct exchange *x, struct reply_parts *parts, const char *p, size_t n,
+                    enum compress_mode mode)
+{
+    char size[24];
+    if (encode(x, &p, &n, mode) != 0) {
+        return -1;
+    }
+    if (n > 0 && x->reply.chunked) {
+        reply_parts_add(parts, size, (size_t)snprintf(size, sizeof size, "%zx\r\n", n));
+    }
+    reply_parts_add(parts, p, n);
+    if (n > 0 && x->reply.chunked) {
+        reply_parts_add(parts, "\r\n", 2);
+    }
+    return parts->n ? reply_parts_put(x, parts) : 0;
+}
+
+/* The head leaves, and what was held back with it: from here on the response streams. */
+static int begin_stream(struct exchange *x, const char *p, size_t n)
+{
+    struct reply_parts parts = {0};
+    struct buf top = {0};
+    x->reply.stream_since_us = clock_coarse_us();
+    reply_head_coding(x, x->reply.length);
+    int bad = reply_head_parts(x, x->reply.length, &parts, &top);
+    x->reply.state = REPLY_STREAM;
+    if (!bad && x->held.n) {
+        bad = put_body(x, &parts, x->held.p, x->held.n, n ? COMPRESS_MORE : COMPRESS_FLUSH);
+        parts = (struct reply_parts){0};
+        x->held.n = 0;
+    }
+    if (!bad && (n || parts.n)) {
+        bad = put_body(x, &parts, p, n, x->reply.streaming || !n ? COMPRESS_FLUSH : COMPRESS_MORE);
+    }
+    buf_free(&top);
+    return bad;
+}
+
+static int failed(struct exchange *x)
+{
+    x->reply.cut = true;
+    return -1;
+}
+
+bool reply_holds(const struct exchange *x, size_t n)
+{
+    return x->reply.state == REPLY_HELD && !x->reply.streaming && x->held.n + n <= HOLD_MAX;
+}
+
+static int reply_write(struct request *r, const char *p, size_t n)
+{
+    struct exchange *x = exchange_of_request(r);
+    struct reply *reply = &x->reply;
+    if (reply_is_gone(x) || reply->cut) {
+        return -1;
+    }
+    if (reply->file || (reply->no_body && !reply->streaming) || n == 0) {
+        return 0;
+    }
+    if (reply->state == REPLY_HELD) {
+        if (reply_holds(x, n)) {
+            buf_add(&x->held, p, n);
+            return x->held.failed ? failed(x) : 0;
+        }
+        return begin_stream(x, p, n) == 0 ? 0 : failed(x);
+    }
+    struct reply_parts parts = {0};
+    enum compress_mode mode = reply->streaming ? COMPRESS_FLUSH : COMPRESS_MORE;
+    return put_body(x, &parts, p, n, mode) == 0 ? 0 : failed(x);
+}
+
+static int reply_flush(struct request *r)
+{
+    struct exchange *x = exchange_of_request(r);
+    if (reply_is_gone(x) || x->reply.cut) {
+        return -1;
+    }
+    if (x->reply.file || x->reply.state == REPLY_NONE) {
+        return 0;
+    }
+    if (x->reply.state == REPLY_HELD) {
+        return begin_stream(x, NULL, 0) == 0 ? 0 : failed(x);
+    }
+    if (!x->reply.compressor) {
+        return 0;
+    }
+    struct reply_parts parts = {0};
+    return put_body(x, &parts, NULL, 0, COMPRESS_FLUSH) == 0 ? 0 : failed(x);
+}
+
+static ssize_t reply_read_body(struct request *r, char *buf, size_t n)
+{
+    return http_body_read(&exchange_of_request(r)->body, buf, n);
+}
+
+/* -- the end -- */
+
+/* Whatever happens after this, the worker's half of the response is over. quietly: the whole response is on
+ * its way and the connection goes on: nobody has to be told at once. */
+static void give_back(struct exchange *x, bool quietly)
+{
+    if (atomic_exchange(&x->ended, true)) {
+        return;
+    }
+    if (x->fd >= 0) {
+        x->returned_us = clock_coarse_us();
+        int was = LEND_WORKER;
+        if (quietly && atomic_compare_exchange_strong(&x->lend, &was, LEND_LOOP)) {
+            return;
+        }
+        atomic_store(&x->lend, LEND_POSTED);
+    }
+    reply_message_end(x);
+}
+
+/* An error of a script that says nothing gets the administrator's page. */
+static void fill_error(struct exchange *x)
+{
+    struct reply *reply = &x->reply;
+    if (reply->status < 400 || x->held.n > 0 || reply->no_body || !x->head) {
+        return;
+    }
+    struct str page = error_pages_custom(x->site->pages, x->head, reply->status);
+    if (page.p) {
+        buf_str(&x->held, page);
+        if (!reply->type.p) {
+            buf_str(&x->lines, STR("Content-Type: text/html; charset=utf-8\r\n"));
+        }
+    }
+}
+
+/* A response that was held back to its end: one piece, with its length. */
+static int complete_held(struct exchange *x, struct reply_parts *parts, struct buf *top)
+{
+    fill_error(x);
+    const char *p = x->held.p;
+    size_t n = x->held.n;
+    reply_head_coding(x, x->reply.no_body ? x->reply.length : (int64_t)n);
+    int64_t length = x->reply.no_body ? x->reply.length : -1;
+    if (!x->reply.no_body) {
+        x->reply.length = -1;
+        if (encode(x, &p, &n, COMPRESS_END) != 0) {
+            return -1;
+        }
+        length = (int64_t)n;
+    }
+    if (reply_head_parts(x, length, parts, top) != 0) {
+        return -1;
+    }
+    reply_parts_add(parts, p, x->reply.no_body ? 0 : n);
+    return 0;
+}
+
+static int complete_stream(struct exchange *x, struct reply_parts *parts, char size[24])
+{
+    const char *p = NULL;
+    size_t n = 0;
+    if (x->reply.compressor && encode(x, &p, &n, COMPRESS_END) != 0) {
+        return -1;
+    }
+    if (!x->reply.no_body && x->reply.length >= 0 && x->reply.sent < (uint64_t)x->reply.length) {
+        return -1; /* less than was announced */
+    }
+    if (x->reply.chunked && n > 0) {
+        reply_parts_add(parts, size, (size_t)snprintf(size, 24, "%zx\r\n", n));
+    }
+    reply_parts_add(parts, p, n);
+    if (x->reply.chunked) {
+        reply_parts_add(parts, n > 0 ? "\r\n0\r\n\r\n" : "0\r\n\r\n", n > 0 ? 7 : 5);
+    }
+    return 0;
+}
+
+/* The last bytes: written as far as they go; the rest is the loop's. 0 or -1. */
+static int put_last(struct exchange *x, struct reply_parts *parts, bool *everything)
+{
+    *everything = false;
+    if (x->fd >= 0 && reply_parts_write_now(x, parts) != 0) {
+        return -1;
+    }
+    if (parts->n == 0) {
+        *everything = x->fd >= 0;
+        return 0;
+    }
+    return reply_parts_post(x, parts, 0);
+}
+
+static void reply_finish(struct request *r)
+{
+    struct exchange *x = exchange_of_request(r);
+    struct reply *reply = &x->reply;
+    struct reply_parts parts = {0};
+    struct buf top = {0};
+    char size[24];
+    bool everything = false;
+    if (reply->state == REPLY_NONE) {
+        reply->status = 500;
+        reply->no_body = x->head_only;
+        reply->state = REPLY_HELD;
+    }
+    int bad = reply_is_gone(x) || reply->cut ? -1 : 0;
+    if (!bad && reply->file && reply->state == REPLY_HELD) {
+        reply_head_common(x);
+        give_back(x, false); /* the loop sends the file */
+        return;
+    }
+    if (!bad) {
+        bad = reply->state == REPLY_HELD ? complete_held(x, &parts, &top) : complete_stream(x, &parts, size);
+    }
+    if (!bad) {
+        bad = put_last(x, &parts, &everything);
+    }
+    buf_free(&top);
+    reply->state = REPLY_DONE;
+    reply->cut = bad != 0;
+    give_back(x, everything && !bad && !reply->close);
+}
+
+void reply_done(struct request *r)
+{
+    struct exchange *x = exchange_of_request(r);
+    if (!atomic_load(&x->ended)) {
+        reply_finish(r);
+    }
+    exchange_drop(x);
+}
+
+/* An error in the place of a response whose head has not left. */
+static void reply_error(struct exchange *x, int status)
+{
+    struct request *r = &x->request;
+    static const struct header_line type = {"Content-Type: text/html; charset=utf-8", 38, 12};
+    struct response_head head = {.status = status, .lines = &type, .count = 1};
+    char text[160];
+    x->lines.n = x->held.n = 0;
+    x->reply = (struct reply){.length = -1};
+    if (reply_head_take(r, &head) == 0) {
+        if (status == 503) {
+            buf_str(&x->lines, STR("Retry-After: 1\r\n"));
+        }
+        int n = snprintf(text, sizeof text, "<!DOCTYPE html>\n<title>%d %s</title>\n<h1>%d %s</h1>\n", status,
+                         wire_reason(status), status, wire_reason(status));
+        reply_write(r, text, (size_t)n);
+    }
+    reply_finish(r);
+}
+
+void reply_expired(struct request *r)
+{
+    struct exchange *x = exchange_of_request(r);
+    log_limited(LEVEL_WARNING, "http: a request waited too long for a worker and was answered with 503");
+    atomic_fetch_add_explicit(&x->loop->front->rejected, 1, memory_order_relaxed);
+    reply_error(x, 503);
+    exchange_drop(x);
+}
+
+static void reply_abandon(struct request *r, int status, bool locked)
+{
+    struct exchange *x = exchange_of_request(r);
+    if (!locked && x->fd >= 0) {
+        /* The worker may be inside a write: the descriptor stays its own, and the connection with it. */
+        atomic_store(&x->gone, true);
+        shutdown(x->fd, SHUT_RDWR);
+        atomic_fetch_add(&x->loop->front->written_off, 1);
+        return;
+    }
+    bool head_left = x->reply.state == REPLY_STREAM || x->reply.state == REPLY_DONE;
+    if (locked && !head_left && !reply_is_gone(x)) {
+        reply_error(x, status);
+        return;
+    }
+    x->reply.cut = true;
+    give_back(x, false);
+}
+
+const struct request_io reply_io = {
+    .read_body = reply_read_body,
+    .send_head = reply_head_take,
+    .send_interim = reply_head_interim,
+    .write = reply_write,
+    .flush = reply_flush,
+    .finish = reply_finish,
+    .abandon = reply_abandon,
+};

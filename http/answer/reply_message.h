@@ -1,0 +1,21 @@
+/* A response's pieces on their way from a worker to its loop. */
+#ifndef HTTP_ANSWER_REPLY_MESSAGE_H
+#define HTTP_ANSWER_REPLY_MESSAGE_H
+
+#include "http/answer/exchange.h"
+
+struct reply_message {
+    struct loop_message message;
+    struct exchange *exchange; /* holds a reference */
+    struct chunk chunk;        /* the text, once the loop has queued it */
+    int status;                /* of the head whose lines the text is (h2); 0 = bytes of the response */
+    size_t n;
+    char text[];
+};
+
+/* Worker (or control) thread: room for n bytes, to be filled and posted. NULL: out of memory, or too much. */
+struct reply_message *reply_message_create(struct exchange *x, size_t n, int status);
+/* Any thread, once for each exchange: nothing more will come from the worker's half. */
+void reply_message_end(struct exchange *x);
+
+#endif

@@ -1,0 +1,169 @@
+/* Bytes of a response on their way out of a worker. See the header.
+ *
+ * Where the worker has the connection's descriptor (plain HTTP/1.1) it writes itself, straight from PHP's
+ * memory; otherwise bytes go to the loop as messages, of which at most QUEUE_HIGH bytes wait unsent. */
+#include "http/answer/reply_parts.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/log.h"
+#include "http/answer/reply_message.h"
+
+#define QUEUE_HIGH (256u << 10)
+
+void reply_parts_add(struct reply_parts *parts, const char *p, size_t n)
+{
+    if (n > 0) {
+        parts->v[parts->count++] = (struct iovec){(void *)(uintptr_t)p, n};
+        parts->n += n;
+    }
+}
+
+static const struct http_settings *settings_of(const struct exchange *x)
+{
+    return x->loop->front->settings;
+}
+
+/* In one order with `waiting`, for everybody (see wait_for_room and exchange_wake). */
+bool reply_is_gone(const struct exchange *x)
+{
+    return atomic_load(&x->gone) || atomic_load(&x->ended);
+}
+
+/* A worker that a slow reader holds up waits for it this long; a stream as a whole has its own limit. */
+static int64_t wait_budget_ms(const struct exchange *x)
+{
+    const struct http_settings *settings = settings_of(x);
+    int64_t budget = settings->write_timeout * 1000;
+    if (x->reply.stream_since_us && settings->stream_timeout) {
+        int64_t spent = (int64_t)((clock_coarse_us() - x->reply.stream_since_us) / 1000);
+        int64_t left = settings->stream_timeout * 1000 - spent;
+        budget = left < budget ? left : budget;
+    }
+    return budget < 0 ? 0 : budget > INT_MAX ? INT_MAX : budget;
+}
+
+static void skip_sent(struct reply_parts *parts, size_t n)
+{
+    parts->n -= n;
+    int i = 0;
+    while (i < parts->count && n >= parts->v[i].iov_len) {
+        n -= parts->v[i++].iov_len;
+    }
+    memmove(parts->v, parts->v + i, (size_t)(parts->count - i) * sizeof parts->v[0]);
+    parts->count -= i;
+    if (n > 0) {
+        parts->v[0].iov_base = (char *)parts->v[0].iov_base + n;
+        parts->v[0].iov_len -= n;
+    }
+}
+
+int reply_parts_write_now(struct exchange *x, struct reply_parts *parts)
+{
+    while (parts->n > 0) {
+        struct msghdr message = {.msg_iov = parts->v, .msg_iovlen = (size_t)parts->count};
+        ssize_t done = sendmsg(x->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (done < 0 && errno == EINTR) {
+            continue;
+        }
+        if (done < 0) {
+            return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1;
+        }
+        skip_sent(parts, (size_t)done);
+    }
+    return 0;
+}
+
+static int write_all(struct exchange *x, struct reply_parts *parts)
+{
+    while (!reply_is_gone(x)) {
+        if (reply_parts_write_now(x, parts) != 0) {
+            return -1;
+        }
+        if (parts->n == 0) {
+            return 0;
+        }
+        struct pollfd p = {.fd = x->fd, .events = POLLOUT};
+        int ready = poll(&p, 1, (int)wait_budget_ms(x));
+        if (ready == 0) {
+            log_limited(LEVEL_NOTICE, "http: %s read too slowly, its response was cut", x->client.ip);
+            return -1;
+        }
+    }
+    return -1;
+}
+
+/* Sleeps until the loop has sent enough of what is queued. 0, or -1: gone or too slow. We say that we wait
+ * and then look; the loop changes what we look at and then asks whether we wait: one of both sees the other.
+ */
+static int wait_for_room(struct exchange *x)
+{
+    int64_t budget = wait_budget_ms(x);
+    struct timespec until;
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += budget / 1000;
+    until.tv_nsec += budget % 1000 * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    while (!reply_is_gone(x) && atomic_load(&x->queued) > QUEUE_HIGH) {
+        atomic_store(&x->waiting, true);
+        if (reply_is_gone(x) || atomic_load(&x->queued) <= QUEUE_HIGH) {
+            break;
+        }
+        if (sem_timedwait(&x->space, &until) != 0 && errno == ETIMEDOUT) {
+            log_limited(LEVEL_NOTICE, "http: %s read too slowly, its response was cut", x->client.ip);
+            return -1;
+        }
+    }
+    return reply_is_gone(x) ? -1 : 0;
+}
+
+int reply_parts_post(struct exchange *x, const struct reply_parts *parts, int status)
+{
+    struct reply_message *m = reply_message_create(x, parts->n, status);
+    if (!m) {
+        return -1;
+    }
+    size_t at = 0;
+    for (int i = 0; i < parts->count; i++) {
+        memcpy(m->text + at, parts->v[i].iov_base, parts->v[i].iov_len);
+        at += parts->v[i].iov_len;
+    }
+    loop_post(x->loop, &m->message);
+    return 0;
+}
+
+/* Large parts go in pieces, so that what waits in memory stays bounded. */
+static int post_bounded(struct exchange *x, struct reply_parts *parts)
+{
+    while (parts->n > QUEUE_HIGH) {
+        struct reply_parts piece = {0};
+        size_t room = QUEUE_HIGH;
+        for (int i = 0; i < parts->count && room > 0; i++) {
+            size_t take = parts->v[i].iov_len < room ? parts->v[i].iov_len : room;
+            reply_parts_add(&piece, parts->v[i].iov_base, take);
+            room -= take;
+        }
+        if (wait_for_room(x) != 0 || reply_parts_post(x, &piece, 0) != 0) {
+            return -1;
+        }
+        skip_sent(parts, piece.n);
+    }
+    return wait_for_room(x) != 0 ? -1 : parts->n ? reply_parts_post(x, parts, 0) : 0;
+}
+
+int reply_parts_put(struct exchange *x, struct reply_parts *parts)
+{
+    if (x->target) { /* no worker: nobody here may wait. Instead no more of the answer is read (relay.h) */
+        return parts->n ? reply_parts_post(x, parts, 0) : 0;
+    }
+    return x->fd >= 0 ? write_all(x, parts) : post_bounded(x, parts);
+}

@@ -1,0 +1,28 @@
+/* Static files: a loop thread asks for the answer to GET or HEAD of a file, conditional requests, ranges,
+ * encodings and caching headers included. Small hot files come from memory; others as a descriptor for
+ * sendfile. */
+#ifndef HTTP_CONTENT_STATIC_H
+#define HTTP_CONTENT_STATIC_H
+
+#include "http/wire/head.h"
+
+struct compress_pool;
+struct http_settings;
+struct static_files;
+
+/* compressors: whose threads make compressed forms. NULL: out of memory. */
+struct static_files *static_files_create(const struct http_settings *settings,
+                                         struct compress_pool *compressors);
+/* After every answer was released, and after compress_pool_stop(). */
+void static_files_destroy(struct static_files *s);
+/* Fills out (also 304, 405, 412, 416, and 403 or 404 when the file can't be had meanwhile). If a compressed
+ * form has to be made first, the identity form is answered and a helper thread makes the compressed one for
+ * the next request. The fields leave out Content-Length (body_n says it), Date and Server. Answers of 400 and
+ * above have no body: error_pages.h gives them one. A field's text lives until release. A descriptor among
+ * the pieces is shared with other answers: read it by offset only (sendfile with an offset, pread). The file
+ * may have become shorter since: when it ends before n bytes, cut the connection (h1) or reset the stream
+ * (h2), because the length has been announced. */
+void static_answer(struct static_files *s, const struct http_head *head, struct str file, struct arena *arena,
+                   struct http_answer *out);
+
+#endif

@@ -1,0 +1,222 @@
+/* A client's connection: its life from accept to close, its events and deadlines. Loop thread only.
+ *
+ * One edge-triggered event for reading and writing is added once and never changed, so a request costs no
+ * epoll_ctl. `readable` and `writable` remember what the last edge said until the kernel says "none now". */
+#include "http/net/conn.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "engine/base/log.h"
+#include "engine/base/must.h"
+#include "http/answer/exchange.h"
+#include "http/net/limits.h"
+#include "http/net/tls.h"
+
+#define LINGER_US    2000000
+#define LINGER_BYTES (1u << 20)
+
+/* -- the end -- */
+
+static void unlink_conn(struct conn *c)
+{
+    if (c->prev) {
+        c->prev->next = c->next;
+    } else {
+        c->loop->conns = c->next;
+    }
+    if (c->next) {
+        c->next->prev = c->prev;
+    }
+    c->prev = NULL;
+    c->next = c->loop->dead;
+    c->loop->dead = c;
+}
+
+void http_conn_close(struct conn *c, const char *why)
+{
+    if (c->state == CONN_CLOSED) {
+        return;
+    }
+    if (c->protocol && c->protocol->lent(c)) {
+        /* The worker notices, and its hand-back message ends the connection for good. */
+        if (!c->closing) {
+            c->closing = true;
+            shutdown(c->fd, SHUT_RDWR);
+            c->protocol->leave(c);
+        }
+        if (c->protocol->lent(c)) {
+            return;
+        }
+    }
+    log_debug("http: connection %d closed: %s", c->fd, why);
+    c->state = CONN_CLOSED;
+    if (c->protocol) {
+        c->protocol->leave(c);
+    }
+    event_del(&c->event);
+    if (c->tls) {
+        tls_shutdown(c->tls);
+        tls_conn_destroy(c->tls);
+    }
+    close(c->fd);
+    c->fd = -1;
+    if (c->in_limit) {
+        conn_limit_leave(c->loop->front->per_client, &c->peer);
+    }
+    chunk_clear(&c->out);
+    free(c->in);
+    c->in = NULL;
+    unlink_conn(c);
+    atomic_fetch_sub_explicit(&c->loop->front->connections, 1, memory_order_relaxed);
+    pool_count_connection(c->loop->front->pool, -1);
+}
+
+void http_conn_free_dead(struct loop *loop)
+{
+    struct conn *kept = NULL;
+    while (loop->dead) {
+        struct conn *c = loop->dead;
+        loop->dead = c->next;
+        if (c->in_again) { /* run_again() still holds it; the next pass frees it */
+            c->next = kept;
+            kept = c;
+            continue;
+        }
+        c->magic = 0;
+        free((void *)(uintptr_t)c->local_ip);
+        free(c);
+    }
+    loop->dead = kept;
+}
+
+void http_conn_linger(struct conn *c)
+{
+    if (c->eof) {
+        http_conn_close(c, "done");
+        return;
+    }
+    c->protocol->leave(c);
+    if (c->tls) {
+        tls_shutdown(c->tls);
+    }
+    shutdown(c->fd, SHUT_WR);
+    c->state = CONN_LINGER;
+    c->linger_left = LINGER_BYTES;
+    c->deadline_us = c->loop->now_us + LINGER_US;
+    http_conn_pump(c);
+}
+
+/* -- life -- */
+
+void http_conn_become(struct conn *c, const struct conn_protocol *protocol)
+{
+    c->protocol = protocol;
+    c->state = CONN_OPEN;
+}
+
+void http_conn_resume(struct conn *c)
+{
+    http_conn_greet(c);
+    if (c->state == CONN_OPEN && !c->closing) {
+        c->protocol->output(c);
+    }
+    http_conn_pump(c);
+}
+
+static void on_event(evutil_socket_t fd, short what, void *ctx)
+{
+    struct conn *c = ctx;
+    struct loop *loop = c->loop;
+    (void)fd;
+    MUST(c->magic == CONN_MAGIC);
+    loop->now_us = clock_coarse_us();
+    if (what & EV_CLOSED) {
+        c->peer_closing = true;
+        c->readable = true;
+    }
+    if (what & EV_READ) {
+        c->readable = true;
+    }
+    if (what & EV_WRITE) {
+        c->writable = true;
+    }
+    http_conn_resume(c);
+    http_conn_free_dead(loop);
+}
+
+void http_conn_accept(struct loop *loop, const struct listener *listener, int fd,
+                      const struct sockaddr_storage *peer)
+{
+    struct conn *c = calloc(1, sizeof *c);
+    if (!c) {
+        close(fd);
+        return;
+    }
+    *c = (struct conn){.magic = CONN_MAGIC,
+                       .state = CONN_CLOSED,
+                       .fd = fd,
+                       .loop = loop,
+                       .listener = listener,
+                       .peer = *peer,
+                       .tls_wanted = listener->kind == LISTENER_TLS,
+                       .accepted_us = loop->now_us,
+                       .idle_since_us = loop->now_us,
+                       .writable = true};
+    event_assign(&c->event, loop->base, fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, on_event, c);
+    if (!http_conn_admitted(c) || event_add(&c->event, NULL) != 0) {
+        if (c->in_limit) {
+            conn_limit_leave(loop->front->per_client, &c->peer);
+        }
+        close(fd);
+        free(c);
+        return;
+    }
+    c->next = loop->conns;
+    if (c->next) {
+        c->next->prev = c;
+    }
+    loop->conns = c;
+    atomic_fetch_add_explicit(&loop->front->connections, 1, memory_order_relaxed);
+    pool_count_connection(loop->front->pool, 1);
+    atomic_fetch_add_explicit(&loop->front->accepted, 1, memory_order_relaxed);
+    http_conn_begin(c);
+}
+
+void http_conn_sweep(struct conn *c)
+{
+    uint64_t now = c->loop->now_us;
+    if (c->state == CONN_OPEN && !c->closing) {
+        c->protocol->sweep(c);
+    } else if (c->deadline_us && now >= c->deadline_us && c->state != CONN_CLOSED) {
+        if (c->state != CONN_LINGER) {
+            atomic_fetch_add_explicit(&c->loop->front->timeouts, 1, memory_order_relaxed);
+        }
+        http_conn_close(c, "too slow to begin");
+    }
+}
+
+void http_conn_drain(struct conn *c)
+{
+    if (c->state == CONN_OPEN && !c->closing) {
+        c->protocol->drain(c);
+    }
+}
+
+bool http_conn_local(struct conn *c)
+{
+    if (c->local_ip) {
+        return true;
+    }
+    struct sockaddr_storage local = {0};
+    socklen_t n = sizeof local;
+    char ip[64] = "-";
+    if (getsockname(c->fd, (struct sockaddr *)&local, &n) == 0) {
+        sock_ip(&local, ip, sizeof ip);
+        c->local_port = sock_port(&local);
+    }
+    c->local_ip = strdup(ip);
+    return c->local_ip != NULL;
+}

@@ -1,0 +1,14 @@
+/* Certificates and private keys, read while the server still has the rights to: a key is often readable by
+ * root alone, and engine processes are not root. The supervisor reads each file when it checks the
+ * configuration; the engine processes inherit the text by fork, use it once and wipe it. Main thread only. */
+#ifndef HTTP_NET_PEM_H
+#define HTTP_NET_PEM_H
+
+#include "engine/base/str.h"
+
+/* The file's text, kept until pem_forget(). p == NULL with errno: it cannot be read. */
+struct str pem_load(const char *path);
+/* Wipes all that was kept, other pools' keys included. */
+void pem_forget(void);
+
+#endif

@@ -1,0 +1,39 @@
+/* TLS on connections: OpenSSL is used in tls*.c and nowhere else. The context is made by the main thread
+ * before the loops start and shared by them; a tls_conn belongs to its connection's loop. */
+#ifndef HTTP_NET_TLS_H
+#define HTTP_NET_TLS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "engine/engine.h"
+#include "http/http_settings.h"
+
+struct tls_context;
+struct tls_conn;
+
+/* NULL: one clear sentence in error. */
+struct tls_context *tls_context_create(const struct http_settings *settings, char *error, size_t error_size);
+void tls_context_destroy(struct tls_context *context);
+void tls_context_tick(struct tls_context *context); /* about once a second: ticket keys, OCSP file */
+
+enum tls_result { TLS_DONE, TLS_WANT_READ, TLS_WANT_WRITE, TLS_FAILED };
+
+struct tls_conn *tls_conn_create(struct tls_context *context, int fd); /* NULL: out of memory */
+void tls_conn_destroy(struct tls_conn *t);
+enum tls_result tls_handshake(struct tls_conn *t);
+bool tls_is_h2(const struct tls_conn *t); /* by ALPN; after the handshake */
+/* >0 bytes; 0 = the peer closed; -1 = none now; -2 = broken. */
+ssize_t tls_read(struct tls_conn *t, char *p, size_t n);
+/* After -1: not for want of bytes, but because an answer of TLS's own has to leave first. */
+bool tls_read_wants_write(const struct tls_conn *t);
+/* >0 bytes; 0 = none now; -1 = broken. A refused write is repeated with the same bytes, or more. */
+ssize_t tls_write(struct tls_conn *t, const char *p, size_t n);
+bool tls_can_sendfile(const struct tls_conn *t);
+ssize_t tls_sendfile(struct tls_conn *t, int fd, off_t offset, size_t n); /* as tls_write */
+void tls_shutdown(struct tls_conn *t);                                    /* close_notify, once */
+/* Adds SSL_PROTOCOL, SSL_CIPHER and SSL_CLIENT_* to the request; 0 or -1. */
+int tls_params(struct tls_conn *t, struct request *r);
+
+#endif

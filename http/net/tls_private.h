@@ -1,0 +1,47 @@
+/* What the files of TLS share: tls_context.c makes the context, with tls_cert.c for certificates and keys,
+ * tls_ticket.c for the keys of sessions and tls_ocsp.c for the stapled response; tls.c moves the bytes of a
+ * connection, tls_params.c tells PHP of it. No other file includes this, or OpenSSL. Each function says which
+ * thread calls it; `error` gets one clear sentence. */
+#ifndef HTTP_NET_TLS_PRIVATE_H
+#define HTTP_NET_TLS_PRIVATE_H
+
+#include <openssl/types.h>
+
+#include "http/net/tls.h"
+
+/* Belongs to its connection's loop. */
+struct tls_conn {
+    SSL *ssl;
+    size_t early; /* bytes sent since the beginning or the last pause */
+    uint64_t last_us;
+    size_t pending; /* of a write that OpenSSL wants repeated */
+    bool established, broken, shut;
+};
+
+/* -- tls_context.c -- */
+SSL *tls_context_accept(struct tls_context *context, int fd); /* loop thread; NULL: out of memory */
+
+/* -- tls_cert.c: main thread -- */
+const char *tls_reason(void); /* what OpenSSL last complained of, and its queue emptied */
+/* A pair of files, the chain behind the certificate; 0, or -1 with error. */
+int tls_cert_load(SSL_CTX *ctx, const char *cert, const char *key, char *error, size_t error_size);
+/* http.tls_client_verify and http.tls_client_ca; 0, or -1 with error. */
+int tls_cert_of_clients(SSL_CTX *ctx, const struct http_settings *s, char *error, size_t error_size);
+
+/* -- tls_ticket.c: made and ticked by the main thread, used in handshakes by every loop -- */
+struct tls_tickets;
+struct tls_tickets *tls_tickets_create(void);
+void tls_tickets_destroy(struct tls_tickets *tickets); /* wipes the keys */
+void tls_tickets_tick(struct tls_tickets *tickets);    /* a new key when it is time */
+/* Tickets of `ctx` are made and opened with these keys, which must outlive it. */
+void tls_tickets_use(struct tls_tickets *tickets, SSL_CTX *ctx);
+
+/* -- tls_ocsp.c: made and ticked by the main thread, used in handshakes by every loop -- */
+struct tls_ocsp;
+struct tls_ocsp *tls_ocsp_create(const char *path); /* borrows path; a file that is not there may come */
+void tls_ocsp_destroy(struct tls_ocsp *ocsp);
+void tls_ocsp_tick(struct tls_ocsp *ocsp); /* reads the file again if it changed */
+/* Handshakes of `ctx` carry the response, which must outlive it. */
+void tls_ocsp_use(struct tls_ocsp *ocsp, SSL_CTX *ctx);
+
+#endif

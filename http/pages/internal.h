@@ -1,0 +1,22 @@
+/* The internal listener: health, metrics, settings and the dashboard, on one thread of its own per engine
+ * process, which answers from shared memory alone, whatever loops and workers do. */
+#ifndef HTTP_PAGES_INTERNAL_H
+#define HTTP_PAGES_INTERNAL_H
+
+#include "engine/engine.h"
+#include "http/http_settings.h"
+
+struct internal;
+
+/* Before the fork: 0, or -1 (reported): an address that others reach needs a token. */
+int internal_check(const struct pool_conf *pool, const struct http_settings *settings);
+/* NULL: there is no listener of this kind, or *bad (reported). Control thread, as the others. */
+struct internal *internal_start(struct pool *pool, const struct http_settings *settings,
+                                const struct listener *listeners, bool *bad);
+/* A new generation listens by now, unless the server ends: then health checks are answered to the last. */
+void internal_drain(struct internal *internal);
+bool internal_drained(
+    const struct internal *internal);          /* nobody waits for an answer any more; NULL is fine */
+void internal_stop(struct internal *internal); /* NULL is fine */
+
+#endif

@@ -1,0 +1,202 @@
+/* Pages of the internal listener. See the header. dashboard.html is part of the program. */
+#include "http/pages/internal_page.h"
+
+#include <string.h>
+
+#include "http/wire/wire.h"
+
+/* clang-format off */
+__asm__(".section .rodata\n"
+        ".global http_dashboard, http_dashboard_n\n"
+        "http_dashboard:\n"
+        ".incbin \"http/pages/dashboard.html\"\n"
+        "0: .balign 8\n"
+        "http_dashboard_n:\n"
+        ".quad 0b - http_dashboard\n"
+        ".previous\n");
+/* clang-format on */
+extern const char http_dashboard[];
+extern const uint64_t http_dashboard_n;
+
+#define POLICY                                                                                               \
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "        \
+    "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+static void respond(struct buf *out, const struct http_head *head, int status, const char *type,
+                    struct str body)
+{
+    wire_status(out, status, STR_NONE);
+    buf_str(out, wire_date());
+    buf_printf(out,
+               "Content-Type: %s\r\nContent-Length: %zu\r\nCache-Control: no-store\r\n"
+               "X-Content-Type-Options: nosniff\r\nConnection: close\r\n",
+               type, body.n);
+    if (status == 401) {
+        buf_text(out, "WWW-Authenticate: Bearer realm=\"tokiophp\"\r\n");
+    } else if (status == 405) {
+        buf_text(out, "Allow: GET, HEAD\r\n");
+    } else if (strncmp(type, "text/html", 9) == 0) {
+        buf_text(out, "Content-Security-Policy: " POLICY "\r\nReferrer-Policy: no-referrer\r\n");
+    }
+    buf_text(out, "\r\n");
+    if (!head || !str_eq(head->method, STR("HEAD"))) {
+        buf_str(out, body);
+    }
+}
+
+static void respond_status(struct buf *out, const struct http_head *head, int status)
+{
+    struct buf text = {0};
+    buf_printf(&text, "%d %s\n", status, wire_reason(status));
+    respond(out, head, status, "text/plain; charset=utf-8", (struct str){text.p, text.n});
+    buf_free(&text);
+}
+
+void internal_page_error(int status, struct buf *out)
+{
+    respond_status(out, NULL, status);
+}
+
+/* -- who may look -- */
+
+/* In a time that tells nothing of where they differ. */
+static bool equal_secret(struct str a, struct str b)
+{
+    unsigned char differ = a.n != b.n;
+    for (size_t i = 0; i < b.n; i++) {
+        differ |= (unsigned char)((a.n ? a.p[i % a.n] : 0) ^ b.p[i]);
+    }
+    return differ == 0;
+}
+
+static int hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+}
+
+/* %41 -> A, into out; what is not well-formed stays. */
+static struct str decode(struct str text, char *out, size_t size)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < text.n && n < size; i++) {
+        int high = text.p[i] == '%' && i + 2 < text.n ? hex_digit(text.p[i + 1]) : -1;
+        int low = high >= 0 ? hex_digit(text.p[i + 2]) : -1;
+        if (low >= 0) {
+            out[n++] = (char)(high * 16 + low);
+            i += 2;
+        } else {
+            out[n++] = text.p[i];
+        }
+    }
+    return (struct str){out, n};
+}
+
+static bool may_look(const struct http_head *head, struct str token)
+{
+    const struct http_field *field = http_head_find(head, STR("Authorization"));
+    struct str rest = head->query, piece;
+    char text[1024];
+    if (field && field->value.n > 7 && str_ieq((struct str){field->value.p, 7}, STR("Bearer ")) &&
+        equal_secret(str_trim((struct str){field->value.p + 7, field->value.n - 7}), token)) {
+        return true;
+    }
+    while (rest.p && str_split(&rest, '&', &piece)) {
+        if (str_starts(piece, STR("token=")) &&
+            equal_secret(decode((struct str){piece.p + 6, piece.n - 6}, text, sizeof text), token)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* localhost, or an address: names are what a foreign web page could have made up. */
+static bool is_local_name(struct str host)
+{
+    struct str name = host;
+    const char *colon = host.n && host.p[0] != '[' ? memchr(host.p, ':', host.n) : NULL;
+    if (colon) {
+        name.n = (size_t)(colon - host.p);
+    }
+    if (name.n == 0 || name.p[0] == '[' || str_ieq(name, STR("localhost"))) {
+        return true;
+    }
+    for (size_t i = 0; i < name.n; i++) {
+        if (name.p[i] != '.' && (name.p[i] < '0' || name.p[i] > '9')) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* -- what there is -- */
+
+static bool wants_openmetrics(const struct http_head *head)
+{
+    const struct http_field *accept = http_head_find(head, STR("Accept"));
+    struct str rest = accept ? accept->value : STR_NONE, piece;
+    while (rest.p && str_split(&rest, ',', &piece)) {
+        piece = str_trim(piece);
+        if (str_starts(piece, STR("application/openmetrics-text")) && !str_ends(piece, STR("q=0"))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void respond_page(const struct pool *pool, const struct http_head *head, enum server_page page,
+                         struct buf *out)
+{
+    struct buf body = {0};
+    const char *type = "text/plain";
+    int status = pool_server_page(pool, page, &body, &type);
+    if (body.failed) {
+        respond_status(out, head, 500);
+    } else {
+        respond(out, head, status, type, (struct str){body.p ? body.p : "", body.n});
+    }
+    buf_free(&body);
+}
+
+static const struct {
+    struct str path;
+    enum server_page page;
+} pages[] = {
+    {{"/health", 7}, SERVER_HEALTH},
+    {{"/health/live", 12}, SERVER_LIVE},
+    {{"/health/ready", 13}, SERVER_READY},
+    {{"/metrics", 8}, SERVER_METRICS},
+    {{"/status", 7}, SERVER_STATUS},
+    {{"/config", 7}, SERVER_CONFIG},
+    {{"/dashboard.json", 15}, SERVER_LIVE_NUMBERS},
+};
+
+void internal_page(const struct pool *pool, const struct http_head *head, const char *token,
+                   bool local_names_only, struct buf *out)
+{
+    bool open = !token || !*token;
+    if (!str_eq(head->method, STR("GET")) && !str_eq(head->method, STR("HEAD"))) {
+        respond_status(out, head, 405);
+        return;
+    }
+    if (open && local_names_only && !is_local_name(head->host)) {
+        respond_status(out, head, 421);
+        return;
+    }
+    if (!open && !may_look(head, str_of(token))) {
+        respond_status(out, head, 401);
+        return;
+    }
+    if (str_eq(head->path, STR("/"))) {
+        struct str page = {http_dashboard, http_dashboard_n};
+        respond(out, head, 200, "text/html; charset=utf-8", page);
+        return;
+    }
+    for (size_t i = 0; i < sizeof pages / sizeof pages[0]; i++) {
+        if (str_eq(head->path, pages[i].path)) {
+            bool open_metrics = pages[i].page == SERVER_METRICS && wants_openmetrics(head);
+            respond_page(pool, head, open_metrics ? SERVER_OPENMETRICS : pages[i].page, out);
+            return;
+        }
+    }
+    respond_status(out, head, 404);
+}

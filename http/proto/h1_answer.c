@@ -1,0 +1,67 @@
+/* Answers of our own on an HTTP/1 connection. */
+#include <stdio.h>
+
+#include "http/answer/account.h"
+#include "http/answer/answer.h"
+#include "http/answer/exchange.h"
+#include "http/proto/h1_private.h"
+#include "http/wire/wire.h"
+
+void h1_answer_refuse(struct conn *c, int status)
+{
+    char text[256];
+    struct buf head = {0};
+    int n = snprintf(text, sizeof text, "%d %s\n", status, wire_reason(status));
+    struct http_answer answer = {.status = status, .body_n = (uint64_t)n};
+    answer.fields[answer.field_count++] = (struct http_field){STR("Content-Type"), STR("text/plain")};
+    wire_answer(&head, &answer, false, false);
+    buf_add(&head, text, (size_t)n);
+    c->h1.keep_alive = false;
+    c->h1.state = H1_SEND;
+    if (head.failed || chunk_copy(&c->out, head.p, head.n) != 0) {
+        http_conn_close(c, "out of memory");
+    }
+    buf_free(&head);
+    account_refused(c, status);
+}
+
+static void add_pieces(struct conn *c, struct exchange *x)
+{
+    const struct http_answer *answer = x->answer;
+    for (size_t i = 0; i < answer->piece_count; i++) {
+        const struct http_piece *piece = &answer->pieces[i];
+        struct chunk *chunk = arena_alloc(x->arena, sizeof *chunk);
+        if (!chunk) {
+            http_conn_close(c, "out of memory");
+            return;
+        }
+        if (piece->n > 0) {
+            *chunk = (struct chunk){.p = piece->p, .n = piece->n, .fd = piece->fd, .offset = piece->offset};
+            chunk_add(&c->out, chunk);
+        }
+    }
+}
+
+void h1_answer_send(struct conn *c, struct exchange *x)
+{
+    struct buf head = {0};
+    c->h1.state = H1_SEND;
+    c->h1.keep_alive = c->h1.keep_alive && !h1_draining(c);
+    answer_seal(x);
+    wire_answer(&head, x->answer, c->h1.keep_alive, x->request.proto < 1001);
+    if (head.failed || chunk_copy(&c->out, head.p, head.n) != 0) {
+        buf_free(&head);
+        http_conn_close(c, "out of memory");
+        return;
+    }
+    buf_free(&head);
+    if (!x->answer->no_body && !x->head_only && wire_has_body(x->answer->status)) {
+        add_pieces(c, x);
+    }
+}
+
+void h1_answer_error(struct conn *c, struct exchange *x, int status)
+{
+    answer_error(x, status);
+    h1_answer_send(c, x);
+}

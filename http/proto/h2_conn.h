@@ -1,0 +1,15 @@
+/* HTTP/2 connections: nghttp2 is used in h2_*.c and nowhere else. Loop thread only. */
+#ifndef HTTP_PROTO_H2_CONN_H
+#define HTTP_PROTO_H2_CONN_H
+
+#include "http/answer/exchange.h"
+#include "http/net/conn.h"
+
+int h2_conn_start(struct conn *c); /* 0, or -1: out of memory */
+/* After an HTTP/1 request with Upgrade: h2c: that one becomes stream 1. 0 or -1. */
+int h2_conn_upgrade(struct conn *c, struct exchange *x, struct str settings);
+/* News of a response: its head, or bytes in x->out, or its end. */
+void h2_stream_head(struct conn *c, struct exchange *x, int status, char *lines, size_t n);
+void h2_stream_message(struct conn *c, struct exchange *x);
+
+#endif

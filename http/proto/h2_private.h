@@ -1,0 +1,52 @@
+/* What the three files of an HTTP/2 connection share: h2_conn.c moves bytes and watches time, h2_session.c is
+ * what nghttp2 calls, h2_stream.c turns streams into requests and answers into frames. Nobody else includes
+ * this. Loop thread only. */
+#ifndef HTTP_PROTO_H2_PRIVATE_H
+#define HTTP_PROTO_H2_PRIVATE_H
+
+#include <nghttp2/nghttp2.h>
+
+#include "http/answer/exchange.h"
+#include "http/net/conn.h"
+#include "http/wire/h2_guard.h"
+
+struct h2_conn {
+    nghttp2_session *session;
+    struct exchange *streams;
+    unsigned running;       /* exchanges with workers, closed streams' included */
+    struct http_head *head; /* of the header block that is being received; NULL between */
+    uint64_t head_since_us;
+    struct h2_guard guard;
+    char *unsent; /* frames that the socket did not take yet */
+    size_t unsent_at, unsent_n;
+    const char *killed; /* why the connection ends at once, NULL = it does not */
+    bool settings_seen, noticed, went_away;
+    size_t early; /* bytes sent before the client's SETTINGS */
+    uint64_t notice_us;
+};
+
+static inline const struct http_settings *h2_settings_of(const struct conn *c)
+{
+    return c->loop->front->settings;
+}
+
+/* -- h2_session.c -- */
+int h2_session_create(struct conn *c, nghttp2_session **session);  /* 0 or -1 */
+int h2_session_settings(struct conn *c, nghttp2_session *session); /* queues ours; 0 or -1 */
+/* The connection is not worth going on with: its budget is used up. NGHTTP2_ERR_CALLBACK_FAILURE. */
+int h2_session_kill(struct conn *c, const char *why);
+/* 0, or the connection's end. */
+int h2_session_pay(struct conn *c, enum h2_cost cost, const char *what);
+
+/* -- h2_stream.c -- */
+void h2_stream_link(struct h2_conn *h2, struct exchange *x);
+void h2_stream_unlink(struct conn *c, struct exchange *x);
+void h2_stream_finish(struct conn *c, struct exchange *x); /* unlinks it and lets it go */
+void h2_stream_reset(struct conn *c, struct exchange *x, uint32_t code);
+void h2_stream_begin(struct conn *c, struct exchange *x, bool end); /* its head is complete */
+void h2_stream_body_complete(struct conn *c, struct exchange *x);
+void h2_stream_submit(struct conn *c, struct exchange *x);
+void h2_stream_answer(struct conn *c, struct exchange *x); /* x->answer leaves */
+void h2_stream_error(struct conn *c, struct exchange *x, int status);
+
+#endif

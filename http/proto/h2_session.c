@@ -1,0 +1,277 @@
+/* What nghttp2 calls while it reads and writes frames, and what that costs the client: frames that give us no
+ * work are paid from the connection's budget (h2_guard.h). Loop thread only. */
+#include <stdlib.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/log.h"
+#include "http/proto/h2_private.h"
+
+#define STREAM_WINDOW  (256 << 10)
+#define CONN_WINDOW    (1 << 20)
+#define BODY_IN_MEMORY (128u << 10) /* of each stream, whatever http.body_buffer allows */
+#define TINY_DATA      64
+
+int h2_session_kill(struct conn *c, const char *why)
+{
+    if (!c->h2->killed) {
+        char ip[64];
+        sock_ip(&c->peer, ip, sizeof ip);
+        c->h2->killed = why;
+        atomic_fetch_add_explicit(&c->loop->front->floods, 1, memory_order_relaxed);
+        pool_count_event(c->loop->front->pool, EVENT_H2_REFUSED);
+        log_limited(LEVEL_WARNING, "http: HTTP/2 connection of %s closed: %s", ip, why);
+        nghttp2_session_terminate_session(c->h2->session, NGHTTP2_ENHANCE_YOUR_CALM);
+    }
+    return NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
+int h2_session_pay(struct conn *c, enum h2_cost cost, const char *what)
+{
+    return h2_guard_pay(&c->h2->guard, cost, c->loop->now_us) ? 0 : h2_session_kill(c, what);
+}
+
+/* -- nghttp2's callbacks -- */
+
+static struct exchange *stream_of(nghttp2_session *session, int32_t id)
+{
+    return nghttp2_session_get_stream_user_data(session, id);
+}
+
+static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *ctx)
+{
+    struct conn *c = ctx;
+    struct h2_conn *h2 = c->h2;
+    h2->head_since_us = c->loop->now_us;
+    if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
+        return 0;
+    }
+    if (h2->running >= (unsigned)h2_settings_of(c)->h2_max_streams) {
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
+        return h2_session_pay(c, H2_COST_RESET, "too many streams are reset while they run");
+    }
+    if (!h2->head) {
+        h2->head = malloc(sizeof *h2->head);
+    }
+    struct exchange *x = h2->head ? exchange_create(c->loop, c) : NULL;
+    if (!x) {
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    }
+    h2->head->field_count = 0;
+    h2->head->method = h2->head->target = h2->head->host = STR_NONE;
+    x->stream_id = frame->hd.stream_id;
+    h2_stream_link(h2, x);
+    nghttp2_session_set_stream_user_data(session, x->stream_id, x);
+    return 0;
+}
+
+static void take_pseudo(struct http_head *head, struct str name, struct str value)
+{
+    if (str_eq(name, STR(":method"))) {
+        head->method = value;
+    } else if (str_eq(name, STR(":path"))) {
+        head->target = value;
+    } else if (str_eq(name, STR(":authority"))) {
+        head->host = value;
+    }
+}
+
+/* Bytes are counted as they are decoded: a small block can name a large list. */
+static int count_header(struct conn *c, struct exchange *x, size_t n)
+{
+    size_t limit = (size_t)h2_settings_of(c)->head_size;
+    x->header_bytes += n + 32;
+    if (x->header_bytes <= limit) {
+        return 0;
+    }
+    if (!x->too_large) {
+        x->too_large = true;
+        return h2_session_pay(c, H2_COST_TOO_LARGE, "header lists beyond the limit");
+    }
+    return x->header_bytes > 2 * limit ? h2_session_kill(c, "a header list far beyond the limit") : 0;
+}
+
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_n,
+                     const uint8_t *value, size_t value_n, uint8_t flags, void *ctx)
+{
+    struct conn *c = ctx;
+    struct exchange *x = stream_of(session, frame->hd.stream_id);
+    (void)flags;
+    if (!x) {
+        return h2_session_pay(c, H2_COST_PRIORITY, "headers of refused streams");
+    }
+    int bad = count_header(c, x, name_n + value_n);
+    if (bad || x->too_large || frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
+        return bad;
+    }
+    struct http_head *head = c->h2->head;
+    struct str n = {arena_dup(x->arena, (const char *)name, name_n), name_n};
+    struct str v = {arena_dup(x->arena, (const char *)value, value_n), value_n};
+    if (!n.p || !v.p || head->field_count == HTTP_MAX_FIELDS) {
+        x->too_large = true;
+    } else if (name_n > 0 && name[0] == ':') {
+        take_pseudo(head, n, v);
+    } else {
+        head->fields[head->field_count++] = (struct http_field){n, v};
+    }
+    return 0;
+}
+
+static int pay_for_frame(struct conn *c, const nghttp2_frame *frame)
+{
+    switch (frame->hd.type) {
+    case NGHTTP2_RST_STREAM: return h2_session_pay(c, H2_COST_RESET, "a flood of stream resets");
+    case NGHTTP2_PING: return h2_session_pay(c, H2_COST_PING, "a flood of PING frames");
+    case NGHTTP2_WINDOW_UPDATE:
+        return h2_session_pay(c, H2_COST_WINDOW_UPDATE, "a flood of WINDOW_UPDATE frames");
+    case NGHTTP2_SETTINGS:
+        if (frame->hd.flags & NGHTTP2_FLAG_ACK) {
+            return 0;
+        }
+        c->h2->settings_seen = true;
+        return h2_session_pay(c, H2_COST_SETTINGS, "a flood of SETTINGS frames");
+    case NGHTTP2_DATA:
+        if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM || frame->hd.length >= TINY_DATA) {
+            return 0;
+        }
+        return h2_session_pay(c, frame->hd.length <= frame->data.padlen ? H2_COST_EMPTY : H2_COST_TINY_DATA,
+                              "a flood of empty DATA frames");
+    default: return 0;
+    }
+}
+
+/* nghttp2 ignores PRIORITY frames, and tells of them only here. */
+static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *ctx)
+{
+    (void)session;
+    return hd->type == NGHTTP2_PRIORITY ? h2_session_pay(ctx, H2_COST_PRIORITY, "a flood of PRIORITY frames")
+                                        : 0;
+}
+
+static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *ctx)
+{
+    struct conn *c = ctx;
+    int bad = pay_for_frame(c, frame);
+    if (bad || (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA)) {
+        return bad;
+    }
+    struct exchange *x = stream_of(session, frame->hd.stream_id);
+    bool end = frame->hd.flags & NGHTTP2_FLAG_END_STREAM;
+    bool request = frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST;
+    if (frame->hd.type == NGHTTP2_HEADERS) {
+        c->h2->head_since_us = 0;
+    }
+    if (x && request) {
+        h2_stream_begin(c, x, end);
+    } else if (x && end) {
+        h2_stream_body_complete(c, x);
+    }
+    return 0;
+}
+
+static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *p, size_t n, void *ctx)
+{
+    struct conn *c = ctx;
+    struct exchange *x = stream_of(session, id);
+    const struct http_settings *settings = h2_settings_of(c);
+    (void)flags;
+    if (x && !x->unwanted && !x->submitted) {
+        size_t limit =
+            (size_t)settings->body_buffer < BODY_IN_MEMORY ? (size_t)settings->body_buffer : BODY_IN_MEMORY;
+        x->progress_us = c->loop->now_us;
+        if (x->body.total + n > (uint64_t)settings->max_body_size) {
+            h2_stream_error(c, x, 413);
+        } else if (http_body_add(&x->body, (const char *)p, n, x->request.content_length, limit) != 0) {
+            h2_stream_error(c, x, 503);
+        }
+    }
+    nghttp2_session_consume(session, id, n); /* stored: the client may send as much again */
+    return 0;
+}
+
+static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, void *ctx)
+{
+    struct conn *c = ctx;
+    struct exchange *x = stream_of(session, id);
+    (void)code;
+    if (!x) {
+        return 0;
+    }
+    x->stream_closed = true;
+    if (x->running) {
+        exchange_abort(x);
+        chunk_clear(&x->out);
+        return 0;
+    }
+    h2_stream_finish(c, x);
+    return 0;
+}
+
+static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int code, void *ctx)
+{
+    (void)session;
+    (void)frame;
+    (void)code;
+    return h2_session_pay(ctx, H2_COST_ERROR, "a flood of invalid frames");
+}
+
+/* A reset by us with the client at fault costs it; one because it sent more than we wanted does not. */
+static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *ctx)
+{
+    struct conn *c = ctx;
+    (void)session;
+    if (frame->hd.type != NGHTTP2_RST_STREAM || frame->rst_stream.error_code == NGHTTP2_NO_ERROR ||
+        frame->rst_stream.error_code == NGHTTP2_INTERNAL_ERROR) {
+        return 0;
+    }
+    h2_session_pay(c, H2_COST_ERROR, "streams that had to be reset");
+    return 0;
+}
+
+static nghttp2_session_callbacks *make_callbacks(void)
+{
+    nghttp2_session_callbacks *callbacks;
+    if (nghttp2_session_callbacks_new(&callbacks) != 0) {
+        return NULL;
+    }
+    nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers);
+    nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame);
+    nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
+    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, on_invalid_frame);
+    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_sent);
+    return callbacks;
+}
+
+int h2_session_create(struct conn *c, nghttp2_session **session)
+{
+    nghttp2_session_callbacks *callbacks = make_callbacks();
+    nghttp2_option *option = NULL;
+    int bad = !callbacks || nghttp2_option_new(&option) != 0;
+    if (!bad) {
+        nghttp2_option_set_no_auto_window_update(option, 1);
+        nghttp2_option_set_no_closed_streams(option, 1);
+        nghttp2_option_set_max_outbound_ack(option, 100);
+        nghttp2_option_set_max_settings(option, 32);
+        bad = nghttp2_session_server_new2(session, callbacks, c, option);
+    }
+    nghttp2_option_del(option);
+    nghttp2_session_callbacks_del(callbacks);
+    return bad ? -1 : 0;
+}
+
+int h2_session_settings(struct conn *c, nghttp2_session *session)
+{
+    const struct http_settings *s = h2_settings_of(c);
+    nghttp2_settings_entry entries[] = {
+        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, (uint32_t)s->h2_max_streams},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)s->head_size},
+        {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
+    };
+    return nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, entries, 4) != 0 ||
+                   nghttp2_session_set_local_window_size(session, NGHTTP2_FLAG_NONE, 0, CONN_WINDOW) != 0
+               ? -1
+               : 0;
+}

@@ -1,0 +1,339 @@
+/* HTTP/2 streams: from a complete head to a request, and from an answer to frames. Loop thread only.
+ *
+ * Streams are exchanges in the connection's list; nghttp2 knows each as its stream's user data. An exchange
+ * stays in the list, and counts as running, until its worker is done, also when the client has reset the
+ * stream: so resetting buys no more work than the limit of streams. */
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/base/clock.h"
+#include "http/answer/answer.h"
+#include "http/proto/h2_conn.h"
+#include "http/proto/h2_private.h"
+#include "http/wire/h1_parse.h"
+#include "http/wire/wire.h"
+
+#define LINES_MAX 256 /* head lines of a response */
+
+/* -- streams -- */
+
+void h2_stream_link(struct h2_conn *h2, struct exchange *x)
+{
+    x->stream_next = h2->streams;
+    x->stream_prev = NULL;
+    if (h2->streams) {
+        h2->streams->stream_prev = x;
+    }
+    h2->streams = x;
+}
+
+void h2_stream_unlink(struct conn *c, struct exchange *x)
+{
+    struct h2_conn *h2 = c->h2;
+    if (x->stream_prev) {
+        x->stream_prev->stream_next = x->stream_next;
+    } else {
+        h2->streams = x->stream_next;
+    }
+    if (x->stream_next) {
+        x->stream_next->stream_prev = x->stream_prev;
+    }
+    if (x->running) {
+        x->running = false;
+        h2->running--;
+    }
+    c->idle_since_us = c->loop->now_us;
+}
+
+void h2_stream_finish(struct conn *c, struct exchange *x)
+{
+    h2_stream_unlink(c, x);
+    x->conn = NULL;
+    exchange_drop(x);
+}
+
+void h2_stream_reset(struct conn *c, struct exchange *x, uint32_t code)
+{
+    if (!x->stream_closed) {
+        nghttp2_submit_rst_stream(c->h2->session, NGHTTP2_FLAG_NONE, x->stream_id, code);
+    }
+}
+
+/* -- responses -- */
+
+static ssize_t read_response(nghttp2_session *session, int32_t id, uint8_t *buf, size_t n, uint32_t *flags,
+                             nghttp2_data_source *source, void *ctx)
+{
+    struct exchange *x = source->ptr;
+    struct conn *c = ctx;
+    bool complete = x->answer || x->out_end;
+    (void)session;
+    (void)id;
+    if (x->out.n == 0 && !complete) {
+        x->deferred = true;
+        return NGHTTP2_ERR_DEFERRED;
+    }
+    if (x->out.n == 0 && x->out_cut) {
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    }
+    ssize_t got = chunk_peek(&x->out, (char *)buf, n);
+    if (got < 0) {
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    }
+    chunk_taken(&x->out, (size_t)got);
+    x->progress_us = c->loop->now_us;
+    h2_guard_earn(&c->h2->guard, (size_t)got);
+    if (x->out.n == 0 && complete && !x->out_cut) {
+        *flags |= NGHTTP2_DATA_FLAG_EOF;
+    }
+    return got;
+}
+
+static void add_nv(nghttp2_nv *nv, size_t *count, struct str name, struct str value)
+{
+    if (*count < LINES_MAX) {
+        nv[(*count)++] = (nghttp2_nv){(uint8_t *)(uintptr_t)name.p, (uint8_t *)(uintptr_t)value.p, name.n,
+                                      value.n, NGHTTP2_NV_FLAG_NONE};
+    }
+}
+
+static void lower(char *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (p[i] >= 'A' && p[i] <= 'Z') {
+            p[i] = (char)(p[i] | 0x20);
+        }
+    }
+}
+
+static void submit_head(struct conn *c, struct exchange *x, int status, nghttp2_nv *nv, size_t count)
+{
+    nghttp2_data_provider provider = {.source.ptr = x, .read_callback = read_response};
+    bool body = !x->head_only && wire_has_body(status);
+    int bad;
+    if (status < 200) {
+        bad = nghttp2_submit_headers(c->h2->session, NGHTTP2_FLAG_NONE, x->stream_id, NULL, nv, count, NULL);
+    } else {
+        x->head_out = true;
+        x->deferred = false;
+        x->progress_us = c->loop->now_us;
+        bad = nghttp2_submit_response(c->h2->session, x->stream_id, nv, count, body ? &provider : NULL);
+    }
+    if (bad) {
+        h2_stream_reset(c, x, NGHTTP2_INTERNAL_ERROR);
+    }
+}
+
+void h2_stream_head(struct conn *c, struct exchange *x, int status, char *lines, size_t n)
+{
+    nghttp2_nv nv[LINES_MAX];
+    size_t count = 0;
+    char code[12];
+    if (x->stream_closed || c->closing) {
+        return;
+    }
+    snprintf(code, sizeof code, "%03d", status);
+    add_nv(nv, &count, STR(":status"), (struct str){code, 3});
+    struct str rest = {lines, n}, line;
+    while (rest.p && rest.n && str_split(&rest, '\n', &line)) {
+        const char *colon = line.n ? memchr(line.p, ':', line.n) : NULL;
+        if (!colon) {
+            continue;
+        }
+        size_t name_n = (size_t)(colon - line.p);
+        lower(lines + (line.p - lines), name_n);
+        size_t value_n = line.n - name_n - 1;
+        if (value_n && line.p[line.n - 1] == '\r') {
+            value_n--;
+        }
+        add_nv(nv, &count, (struct str){line.p, name_n}, str_trim((struct str){colon + 1, value_n}));
+    }
+    submit_head(c, x, status, nv, count);
+    loop_again(c->loop, c);
+}
+
+static bool add_pieces(struct exchange *x)
+{
+    for (size_t i = 0; i < x->answer->piece_count; i++) {
+        const struct http_piece *piece = &x->answer->pieces[i];
+        struct chunk *chunk = arena_alloc(x->arena, sizeof *chunk);
+        if (!chunk) {
+            return false;
+        }
+        if (piece->n > 0) {
+            *chunk = (struct chunk){.p = piece->p, .n = piece->n, .fd = piece->fd, .offset = piece->offset};
+            chunk_add(&x->out, chunk);
+        }
+    }
+    return true;
+}
+
+void h2_stream_answer(struct conn *c, struct exchange *x)
+{
+    const struct http_answer *answer = x->answer;
+    nghttp2_nv nv[LINES_MAX];
+    size_t count = 0;
+    char code[12], length[24];
+    answer_seal(x);
+    snprintf(code, sizeof code, "%03d", answer->status);
+    add_nv(nv, &count, STR(":status"), (struct str){code, 3});
+    struct str date = wire_date();
+    add_nv(nv, &count, STR("date"), (struct str){date.p + 6, date.n - 8});
+    add_nv(nv, &count, STR("server"), STR("tokiophp"));
+    for (size_t i = 0; i < answer->field_count; i++) {
+        struct str name = answer->fields[i].name;
+        char *copy = arena_dup(x->arena, name.p, name.n);
+        if (copy) {
+            lower(copy, name.n);
+            add_nv(nv, &count, (struct str){copy, name.n}, answer->fields[i].value);
+        }
+    }
+    if (wire_has_body(answer->status)) {
+        int n = snprintf(length, sizeof length, "%llu", (unsigned long long)answer->body_n);
+        add_nv(nv, &count, STR("content-length"), (struct str){length, (size_t)n});
+    }
+    if (!answer->no_body && !x->head_only && wire_has_body(answer->status) && !add_pieces(x)) {
+        h2_stream_reset(c, x, NGHTTP2_INTERNAL_ERROR);
+        return;
+    }
+    x->out_end = true;
+    submit_head(c, x, answer->status, nv, count);
+}
+
+void h2_stream_error(struct conn *c, struct exchange *x, int status)
+{
+    x->unwanted = true; /* whatever else it sends */
+    answer_error(x, status);
+    h2_stream_answer(c, x);
+}
+
+void h2_stream_message(struct conn *c, struct exchange *x)
+{
+    if (x->out_end && x->running) {
+        x->running = false;
+        c->h2->running--;
+    }
+    if (x->stream_closed) {
+        chunk_clear(&x->out);
+        if (x->out_end) {
+            h2_stream_finish(c, x);
+        }
+        return;
+    }
+    if (x->out_end && !x->head_out) {
+        if (x->reply.file && !x->out_cut) {
+            answer_script_file(x);
+            h2_stream_answer(c, x);
+        } else {
+            h2_stream_reset(c, x, NGHTTP2_INTERNAL_ERROR);
+        }
+    } else if (x->deferred) {
+        x->deferred = false;
+        x->progress_us = c->loop->now_us;
+        nghttp2_session_resume_data(c->h2->session, x->stream_id);
+    }
+    loop_again(c->loop, c);
+}
+
+/* -- requests -- */
+
+void h2_stream_submit(struct conn *c, struct exchange *x)
+{
+    if (intake_submit(x) != 0) {
+        h2_stream_answer(c, x);
+        return;
+    }
+    x->running = true;
+    c->h2->running++;
+}
+
+void h2_stream_body_complete(struct conn *c, struct exchange *x)
+{
+    if (!x->body_done) {
+        x->body_done = true;
+        if (!x->unwanted && !x->head_out && !x->submitted) {
+            h2_stream_submit(c, x);
+        }
+    }
+}
+
+/* What nghttp2 leaves to its user: false = malformed. */
+static bool check_head(struct http_head *head, bool end)
+{
+    const struct http_field *host = http_head_find(head, STR("host"));
+    const struct http_field *length = http_head_find(head, STR("content-length"));
+    uint64_t n;
+    if (head->host.p && host && !str_ieq(head->host, host->value)) {
+        return false;
+    }
+    if (!head->host.p && host) {
+        head->host = host->value;
+    }
+    if (!head->host.p || !h1_parse_host_ok(head->host) || !h1_parse_token(head->method) ||
+        head->method.n > 32) {
+        return false;
+    }
+    bool star = str_eq(head->target, STR("*"));
+    if (!h1_parse_target(head->target, head) || (head->target.p[0] != '/' && !star) ||
+        (star && !str_eq(head->method, STR("OPTIONS")))) {
+        return false;
+    }
+    head->content_length = end ? 0 : -1;
+    if (length && !end) {
+        if (!str_to_u64(length->value, &n) || n > INT64_MAX / 2) {
+            return false;
+        }
+        head->content_length = (int64_t)n;
+    }
+    return true;
+}
+
+/* PHP knows the host as HTTP_HOST, also when it came as :authority. */
+static void add_host(struct http_head *head)
+{
+    if (!http_head_find(head, STR("host")) && head->field_count < HTTP_MAX_FIELDS) {
+        head->fields[head->field_count++] = (struct http_field){STR("host"), head->host};
+    }
+}
+
+static void go_on(struct conn *c, struct exchange *x)
+{
+    nghttp2_nv nv[1];
+    size_t count = 0;
+    add_nv(nv, &count, STR(":status"), STR("100"));
+    submit_head(c, x, 100, nv, count);
+}
+
+void h2_stream_begin(struct conn *c, struct exchange *x, bool end)
+{
+    struct http_head *head = c->h2->head;
+    x->h2 = true;
+    x->request.proto = 2000;
+    head->proto = 2000;
+    head->tls = c->tls != NULL;
+    pool_count_event(c->loop->front->pool, EVENT_H2_STREAM);
+    x->progress_us = c->loop->now_us;
+    if (x->too_large) {
+        h2_stream_error(c, x, 431);
+        return;
+    }
+    if (str_eq(head->method, STR("CONNECT")) || !head->target.p || !check_head(head, end)) {
+        h2_stream_error(c, x, head->target.p && head->target.n > H1_MAX_TARGET ? 414 : 400);
+        return;
+    }
+    add_host(head);
+    enum intake_verdict verdict = intake_head(x, head);
+    if (verdict == INTAKE_SCRIPT && head->content_length > h2_settings_of(c)->max_body_size) {
+        h2_stream_error(c, x, 413);
+    } else if (verdict == INTAKE_ANSWER) {
+        x->unwanted = true;
+        h2_stream_answer(c, x);
+    } else if (end) {
+        h2_stream_body_complete(c, x);
+    } else {
+        const struct http_field *expect = http_head_find(head, STR("expect"));
+        if (expect && str_ieq(expect->value, STR("100-continue"))) {
+            go_on(c, x);
+        }
+    }
+}

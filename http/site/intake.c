@@ -1,0 +1,197 @@
+/* From a request's head to what is done with it: an answer of our own (file, redirect, error) or a request
+ * for the workers. Loop thread; everything that outlives the call is copied
+ * into the exchange's arena. */
+#include <string.h>
+
+#include "engine/base/log.h"
+#include "http/answer/account.h"
+#include "http/answer/answer.h"
+#include "http/answer/exchange.h"
+#include "http/content/static.h"
+#include "http/net/conn.h"
+#include "http/site/params.h"
+#include "http/site/route.h"
+#include "http/upstream/upstream.h"
+
+/* A head that a script's X-Accel-Redirect can be answered with later. */
+static void keep_head(struct exchange *x, const struct http_head *head)
+{
+    struct http_head *copy = arena_alloc(x->arena, sizeof *copy);
+    if (!copy) {
+        return;
+    }
+    *copy = *head;
+    struct str *texts[] = {&copy->method, &copy->target, &copy->path, &copy->query, &copy->host};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        texts[i]->p = texts[i]->p ? arena_dup(x->arena, texts[i]->p, texts[i]->n) : NULL;
+    }
+    for (size_t i = 0; i < copy->field_count; i++) {
+        struct http_field *f = &copy->fields[i];
+        f->name.p = arena_dup(x->arena, f->name.p, f->name.n);
+        f->value.p = arena_dup(x->arena, f->value.n ? f->value.p : "", f->value.n);
+        if (!f->name.p || !f->value.p) {
+            return;
+        }
+    }
+    x->head = copy;
+}
+
+static enum intake_verdict take_script(struct exchange *x, const struct http_head *head,
+                                       const struct route *route)
+{
+    struct request *r = &x->request;
+    const struct http_settings *settings = x->site->settings;
+    r->method = arena_dup(x->arena, head->method.p, head->method.n);
+    /* What PHP calls the request's URI is the script's: PHP_SELF and the status page come from it. */
+    struct str uri = route ? route->script_name : head->path;
+    r->uri = arena_dup(x->arena, uri.p, uri.n);
+    r->query = head->query.n ? arena_dup(x->arena, head->query.p, head->query.n) : "";
+    r->script = route ? route->path.p : NULL;
+    r->document_root = route ? route->root.p : settings->document_root;
+    x->coding = CODING_IDENTITY;
+    r->proto = head->proto;
+    r->keep_alive = x->keep_alive;
+    if (!r->method || !r->uri || !r->query || !http_params_fill(x, head, route)) {
+        answer_error(x, 503);
+        return INTAKE_ANSWER;
+    }
+    if (settings->compression) {
+        const struct http_field *accept = http_head_find(head, STR("Accept-Encoding"));
+        x->coding = compress_negotiate(settings, accept ? accept->value : STR_NONE);
+    }
+    return INTAKE_SCRIPT;
+}
+
+/* -- the decision -- */
+
+static bool method_allowed(const struct http_settings *settings, struct str method)
+{
+    struct str rest = str_of(settings->methods), piece;
+    if (!rest.n) {
+        return true;
+    }
+    for (size_t i = 0; i <= rest.n;) {
+        size_t end = i;
+        while (end < rest.n && rest.p[end] != ' ' && rest.p[end] != ',') {
+            end++;
+        }
+        piece = (struct str){rest.p + i, end - i};
+        if (piece.n && str_eq(piece, method)) {
+            return true;
+        }
+        i = end + 1;
+    }
+    return false;
+}
+
+static bool is_page(const char *path, struct str requested)
+{
+    return path && str_eq(str_of(path), requested);
+}
+
+static enum intake_verdict by_route(struct exchange *x, const struct http_head *head, bool foreign)
+{
+    struct route route;
+    if (foreign) {
+        route_assume(x->site->router, head, x->arena, &route);
+    } else {
+        route_resolve(x->site->router, head, x->arena, &route);
+    }
+    switch (route.kind) {
+    case ROUTE_SCRIPT: return take_script(x, head, &route);
+    case ROUTE_REDIRECT: answer_redirect(x, route.status, route.location); break;
+    case ROUTE_ERROR: answer_error(x, route.status); break;
+    case ROUTE_FILE:
+        if (answer_new(x)) {
+            static_answer(x->site->files, head, route.path, x->arena, x->answer);
+        }
+        break;
+    }
+    return INTAKE_ANSWER;
+}
+
+static enum intake_verdict decide(struct exchange *x, const struct http_head *head)
+{
+    struct http_front *front = x->loop->front;
+    atomic_fetch_add_explicit(&front->requests, 1, memory_order_relaxed);
+    account_begin(x, head);
+    x->head_only = str_eq(head->method, STR("HEAD"));
+    if (!http_conn_local(x->conn)) {
+        answer_error(x, 503);
+        return INTAKE_ANSWER;
+    }
+    client_resolve(front->trusted, &x->conn->peer, head->tls, head, &x->client);
+    struct site_choice choice =
+        sites_choose(front->sites, x->client.host.p ? x->client.host : head->host, head->path);
+    const struct pool_settings *pool = &choice.site->conf->s;
+    x->site = choice.site;
+    x->target = choice.target;
+    if (x->site->settings->sendfile_root || x->site->settings->error_pages_dir) {
+        keep_head(x, head);
+    }
+    if (!method_allowed(x->site->settings, head->method) || str_eq(head->method, STR("CONNECT")) ||
+        str_eq(head->method, STR("TRACE"))) {
+        answer_error(x, 405);
+        return INTAKE_ANSWER;
+    }
+    if (front->rate) {
+        struct rate_verdict v = rate_limit_take(front->rate, &x->client.address, x->loop->now_us);
+        if (!v.allowed) {
+            answer_limited(x, &v);
+            return INTAKE_ANSWER;
+        }
+    }
+    if (is_page(pool->ping_path, head->path) || is_page(pool->status_path, head->path)) {
+        x->request.page = is_page(pool->ping_path, head->path) ? PAGE_PING : PAGE_STATUS;
+        return take_script(x, head, NULL);
+    }
+    if (str_eq(head->path, STR("*"))) {
+        answer_error(x, 204);
+        return INTAKE_ANSWER;
+    }
+    return by_route(x, head, choice.foreign);
+}
+
+enum intake_verdict intake_head(struct exchange *x, const struct http_head *head)
+{
+    enum intake_verdict verdict = decide(x, head);
+    if (verdict == INTAKE_ANSWER) {
+        answer_page(x, head);
+        account_head(x, head);
+    }
+    return verdict;
+}
+
+int intake_submit(struct exchange *x)
+{
+    struct http_front *front = x->loop->front;
+    struct request *r = &x->request;
+    /* The whole body is here: PHP may as well know how long it is. */
+    if (r->content_length < 0 && !http_params_length(r, x->body.total)) {
+        answer_error(x, 503);
+        return -1;
+    }
+    if (x->target) {
+        x->submitted = true;
+        int status = upstream_submit(x);
+        if (status) {
+            x->submitted = false;
+            answer_error(x, status);
+        }
+        return status ? -1 : 0;
+    }
+    x->submission = (struct submission){.request = r, .done = reply_done, .expired = reply_expired};
+    x->submitted = true;
+    atomic_fetch_add_explicit(&x->refs, 1, memory_order_relaxed);
+    enum submit_result result = pool_submit(front->pool, &x->submission);
+    if (result == SUBMIT_OK) {
+        return 0;
+    }
+    atomic_fetch_sub_explicit(&x->refs, 1, memory_order_relaxed);
+    x->submitted = false;
+    atomic_fetch_add_explicit(&front->rejected, 1, memory_order_relaxed);
+    log_limited(LEVEL_WARNING, "http: %s, a request was answered with 503",
+                result == SUBMIT_FULL ? "the queue is full" : "this process is ending");
+    answer_error(x, 503);
+    return -1;
+}

@@ -1,0 +1,44 @@
+/* Which pool a request belongs to. An HTTP listener belongs to the first pool that names its address; other
+ * pools may claim requests there by host name (http.server_name) and by path (http.routes), and any pattern
+ * can be sent to a FastCGI server (http.upstream). A site says where files are and how they are served, a
+ * target which process runs the scripts.
+ *
+ * Made once in the engine process (what the configuration says of it is checked in claims.c), read-only
+ * afterwards: any thread. */
+#ifndef HTTP_SITE_SITE_H
+#define HTTP_SITE_SITE_H
+
+#include "engine/engine.h"
+#include "http/content/security_headers.h"
+#include "http/http_settings.h"
+#include "http/wire/head.h"
+
+struct compress_pool;
+struct upstream_target;
+
+/* One document root with its settings. */
+struct http_site {
+    const struct pool_conf *conf;
+    const struct http_settings *settings;
+    struct router *router;
+    struct static_files *files;
+    struct error_pages *pages;
+    struct security_headers security; /* none if http.security_headers is off */
+};
+
+struct site_choice {
+    const struct http_site *site;
+    struct upstream_target *target; /* NULL: this process's workers */
+    bool foreign;                   /* the target's files need not be here: nothing is looked up */
+};
+
+struct sites;
+
+/* compressors: for static files. NULL: reported. */
+struct sites *sites_create(const struct pool_conf *pool, struct compress_pool *compressors);
+void sites_destroy(struct sites *sites);
+const struct http_site *sites_main(const struct sites *sites); /* the listener's own pool */
+/* host: as the client is taken to have asked for it. */
+struct site_choice sites_choose(const struct sites *sites, struct str host, struct str path);
+
+#endif

@@ -1,0 +1,82 @@
+/* Patterns. See the header. */
+#include "http/wire/pattern.h"
+
+#include <string.h>
+
+#define EXACT 0xffffu
+
+/* On a mismatch the last '*' takes one character more: no recursion, at most pattern times text steps. */
+bool pattern_match(struct str pattern, struct str text)
+{
+    size_t p = 0, t = 0, star = SIZE_MAX, from = 0;
+    while (t < text.n) {
+        if (p < pattern.n && pattern.p[p] == '*') {
+            star = p++;
+            from = t;
+        } else if (p < pattern.n && pattern.p[p] == text.p[t]) {
+            p++;
+            t++;
+        } else if (star != SIZE_MAX) {
+            p = star + 1;
+            t = ++from;
+        } else {
+            return false;
+        }
+    }
+    while (p < pattern.n && pattern.p[p] == '*') {
+        p++;
+    }
+    return p == pattern.n;
+}
+
+static bool separates(char c)
+{
+    return c == ' ' || c == '\t' || c == ',';
+}
+
+bool pattern_next(struct str *rest, struct str *word)
+{
+    size_t begin = 0;
+    while (begin < rest->n && separates(rest->p[begin])) {
+        begin++;
+    }
+    size_t end = begin;
+    while (end < rest->n && !separates(rest->p[end])) {
+        end++;
+    }
+    *word = (struct str){rest->p + begin, end - begin};
+    *rest = (struct str){rest->p + end, rest->n - end};
+    return word->n > 0;
+}
+
+struct str pattern_host_name(struct str host)
+{
+    for (size_t i = host.n; i > 0 && host.p[i - 1] != ']'; i--) {
+        if (host.p[i - 1] == ':') {
+            return (struct str){host.p, i - 1};
+        }
+    }
+    return host;
+}
+
+unsigned pattern_host(const char *names, struct str host)
+{
+    struct str rest = names ? str_of(names) : (struct str){"", 0}, name;
+    unsigned best = 0;
+    host = pattern_host_name(host);
+    if (host.n > 1 && host.p[host.n - 1] == '.') {
+        host.n--;
+    }
+    while (pattern_next(&rest, &name)) {
+        unsigned fit = 0;
+        if (name.n > 2 && name.p[0] == '*' && name.p[1] == '.') {
+            struct str suffix = {name.p + 1, name.n - 1};
+            struct str end = {host.p + host.n - suffix.n, suffix.n};
+            fit = host.n > suffix.n && str_ieq(end, suffix) ? (unsigned)suffix.n : 0;
+        } else if (str_ieq(name, host)) {
+            fit = EXACT;
+        }
+        best = fit > best ? fit : best;
+    }
+    return best;
+}

@@ -1,0 +1,17 @@
+/* Patterns of the configuration: paths with '*', and host names. Pure functions; any thread. */
+#ifndef HTTP_WIRE_PATTERN_H
+#define HTTP_WIRE_PATTERN_H
+
+#include "engine/base/str.h"
+
+/* '*' stands for any run of characters, none and slashes included; everything else for itself. */
+bool pattern_match(struct str pattern, struct str text);
+/* The next word of a list that is separated by blanks and commas; false: there is none. */
+bool pattern_next(struct str *rest, struct str *word);
+/* How well one of the names fits the host (case ignored; without port and trailing dot): 0 = none does. An
+ * exact name beats every wildcard, a longer wildcard ("*.example.org") a shorter one. */
+unsigned pattern_host(const char *names, struct str host);
+/* "Example.org:8080" -> "Example.org"; the brackets of an IPv6 address stay. */
+struct str pattern_host_name(struct str host);
+
+#endif

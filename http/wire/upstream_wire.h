@@ -1,0 +1,58 @@
+/* FastCGI as a web server speaks it: records out, records in, and the head of a CGI response. Pure functions
+ * over bytes; any thread. */
+#ifndef HTTP_WIRE_UPSTREAM_WIRE_H
+#define HTTP_WIRE_UPSTREAM_WIRE_H
+
+#include "engine/base/buf.h"
+#include "engine/engine.h"
+
+#define UPSTREAM_RECORD 65528 /* most bytes that we put into a record: a multiple of eight */
+
+enum upstream_type {
+    UPSTREAM_END = 3,
+    UPSTREAM_PARAMS = 4,
+    UPSTREAM_STDIN = 5,
+    UPSTREAM_STDOUT = 6,
+    UPSTREAM_STDERR = 7
+};
+
+/* -- out -- */
+void upstream_wire_begin(struct buf *out, bool keep_alive);
+void upstream_wire_param(struct buf *pairs, struct str name, struct str value);
+/* A stream's bytes as records; n == 0: the stream's end. */
+void upstream_wire_stream(struct buf *out, enum upstream_type type, const char *p, size_t n);
+
+/* -- in -- */
+struct upstream_records {
+    unsigned char header[8];
+    unsigned have; /* bytes of it */
+    unsigned content, padding;
+    unsigned char end[8]; /* END_REQUEST's body */
+    unsigned end_n;
+};
+enum upstream_event {
+    UPSTREAM_MORE, /* all bytes are used */
+    UPSTREAM_OUT,  /* data: a piece of the response */
+    UPSTREAM_ERR,  /* data: a piece of a message */
+    UPSTREAM_OVER, /* the request has ended; `status` is its protocol status */
+    UPSTREAM_BAD,  /* not FastCGI */
+};
+/* The next event in n bytes; used: how many it took. */
+enum upstream_event upstream_records_next(struct upstream_records *r, const char *p, size_t n, size_t *used,
+                                          struct str *data, int *status);
+
+/* -- a response's head -- */
+#define UPSTREAM_LINES 200
+struct upstream_head {
+    int status;
+    struct str reason; /* "404 Not Found" as it came, or STR_NONE */
+    struct header_line lines[UPSTREAM_LINES];
+    size_t count;
+};
+/* Where the head ends in n bytes, its empty line included; 0: not yet. */
+size_t upstream_head_end(const char *p, size_t n);
+/* n: what upstream_head_end() gave. interim: a status below 200 is right, too (but 101, which is none).
+ * False: not a head that may be passed on. The lines point into p. */
+bool upstream_head_parse(const char *p, size_t n, bool interim, struct upstream_head *out);
+
+#endif

@@ -1,0 +1,20 @@
+/* Pieces of a response head as text. Any thread. */
+#ifndef HTTP_WIRE_WIRE_H
+#define HTTP_WIRE_WIRE_H
+
+#include "engine/base/buf.h"
+#include "engine/base/str.h"
+#include "http/wire/head.h"
+
+const char *wire_reason(int status); /* "Not Found"; "Status" for an unknown one */
+/* "HTTP/1.1 404 Not Found\r\n"; line: PHP's own status line, or STR_NONE. */
+void wire_status(struct buf *out, int status, struct str line);
+/* "Date: ...\r\n", made once a second and thread. Valid until this thread asks again. */
+struct str wire_date(void);
+extern const struct str wire_server; /* "Server: tokiophp\r\n" */
+/* An answer's whole HTTP/1 head, with its empty line. */
+void wire_answer(struct buf *out, const struct http_answer *answer, bool keep_alive, bool http10);
+/* May a response of this status have a body? */
+bool wire_has_body(int status);
+
+#endif
