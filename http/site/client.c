@@ -11,6 +11,7 @@
 
 #include "engine/base/sock.h"
 #include "http/net/limits.h"
+#include "http/wire/forwarded.h"
 
 /* -- lists of networks -- */
 
@@ -170,81 +171,7 @@ static bool read_address(struct str text, struct sockaddr_storage *out)
     return false;
 }
 
-#define MAX_HOPS 32
-
-/* The last hops of a list that may be spread over several fields: ring[(n - 1) % MAX_HOPS] is the last. */
-struct hops {
-    struct str ring[MAX_HOPS];
-    size_t n;
-};
-
-/* Splits at commas outside of quotes. */
-static void add_hops(struct hops *hops, struct str list)
-{
-    size_t start = 0;
-    bool quoted = false;
-    for (size_t i = 0; i <= list.n; i++) {
-        if (i < list.n && quoted && list.p[i] == '\\') {
-            i++;
-        } else if (i < list.n && list.p[i] == '"') {
-            quoted = !quoted;
-        } else if (i == list.n || (!quoted && list.p[i] == ',')) {
-            struct str hop = str_trim((struct str){list.p + start, i - start});
-            if (hop.n > 0) {
-                hops->ring[hops->n++ % MAX_HOPS] = hop;
-            }
-            start = i + 1;
-        }
-    }
-}
-
-static void collect(const struct http_head *head, struct str name, struct hops *hops)
-{
-    hops->n = 0;
-    for (size_t i = 0; i < head->field_count; i++) {
-        if (str_ieq(head->fields[i].name, name)) {
-            add_hops(hops, head->fields[i].value);
-        }
-    }
-}
-
-/* The hop `back` steps before the last. */
-static bool hop_at(const struct hops *hops, size_t back, struct str *hop)
-{
-    if (back >= hops->n || back >= MAX_HOPS) {
-        return false;
-    }
-    *hop = hops->ring[(hops->n - 1 - back) % MAX_HOPS];
-    return true;
-}
-
-/* -- Forwarded (RFC 7239) -- */
-
-/* The value of one parameter of an element, without its quotes. */
-static struct str element_value(struct str element, struct str name)
-{
-    while (element.n > 0) {
-        size_t end = 0;
-        bool quoted = false;
-        while (end < element.n && (quoted || element.p[end] != ';')) {
-            if (quoted && element.p[end] == '\\' && end + 1 < element.n) {
-                end++;
-            } else if (element.p[end] == '"') {
-                quoted = !quoted;
-            }
-            end++;
-        }
-        struct str pair = str_trim((struct str){element.p, end}), key = STR_NONE;
-        if (str_split(&pair, '=', &key) && str_ieq(str_trim(key), name) && pair.p != NULL) {
-            pair = str_trim(pair);
-            bool wrapped = pair.n >= 2 && pair.p[0] == '"' && pair.p[pair.n - 1] == '"';
-            return wrapped ? (struct str){pair.p + 1, pair.n - 2} : pair;
-        }
-        end += end < element.n;
-        element = (struct str){element.p + end, element.n - end};
-    }
-    return STR_NONE;
-}
+#define MAX_HOPS 32 /* what is further away than that can't be relied on */
 
 /* -- the client -- */
 
@@ -273,19 +200,18 @@ static void note_scheme(struct str scheme, struct client *out)
 }
 
 /* Walks back over trusted hops; out->address becomes the first that is not trusted, or the last that could be
- * read. Gives how many steps back the client's own entry is, -1: none. */
-static int walk(const struct cidr_list *trusted, const struct hops *hops, bool forwarded, struct client *out)
+ * read. Gives the entry that says so, STR_NONE if there is none. */
+static struct str walk(const struct cidr_list *trusted, struct forwarded *list, struct client *out)
 {
-    struct str hop;
-    int found = -1;
-    for (size_t back = 0; hop_at(hops, back, &hop); back++) {
+    struct str hop, found = STR_NONE;
+    for (int i = 0; i < MAX_HOPS && forwarded_back(list, &hop); i++) {
         struct sockaddr_storage address;
-        struct str text = forwarded ? element_value(hop, STR("for")) : hop;
+        struct str text = list->elements ? forwarded_param(hop, STR("for")) : hop;
         if (!read_address(text, &address)) {
             break; /* "unknown", or an obfuscated name: nothing further left can be relied on */
         }
         out->address = address;
-        found = (int)back;
+        found = hop;
         if (!cidr_list_has(trusted, &address)) {
             break;
         }
@@ -293,29 +219,38 @@ static int walk(const struct cidr_list *trusted, const struct hops *hops, bool f
     return found;
 }
 
-static void from_x_forwarded(const struct cidr_list *trusted, const struct http_head *head, struct hops *hops,
+/* The entry that the peer itself has written. */
+static bool nearest(const struct http_head *head, struct str name, struct str *entry)
+{
+    struct forwarded list;
+    forwarded_begin(&list, head, name);
+    return forwarded_back(&list, entry);
+}
+
+static void from_x_forwarded(const struct cidr_list *trusted, const struct http_head *head,
                              struct client *out)
 {
+    struct forwarded list;
     struct str last;
-    walk(trusted, hops, false, out);
-    collect(head, STR("X-Forwarded-Proto"), hops);
-    if (hop_at(hops, 0, &last)) {
+    forwarded_begin(&list, head, STR("X-Forwarded-For"));
+    walk(trusted, &list, out);
+    if (nearest(head, STR("X-Forwarded-Proto"), &last)) {
         note_scheme(last, out);
     }
-    collect(head, STR("X-Forwarded-Host"), hops);
-    if (hop_at(hops, 0, &last)) {
+    if (nearest(head, STR("X-Forwarded-Host"), &last)) {
         out->host = valid_host(last);
     }
 }
 
-static void from_forwarded(const struct cidr_list *trusted, struct hops *hops, struct client *out)
+static void from_forwarded(const struct cidr_list *trusted, const struct http_head *head, struct str last,
+                           struct client *out)
 {
-    struct str element;
-    int back = walk(trusted, hops, true, out);
-    if (hop_at(hops, back < 0 ? 0 : (size_t)back, &element)) {
-        note_scheme(element_value(element, STR("proto")), out);
-        out->host = valid_host(element_value(element, STR("host")));
-    }
+    struct forwarded list;
+    forwarded_begin(&list, head, STR("Forwarded"));
+    struct str element = walk(trusted, &list, out);
+    element = element.p ? element : last;
+    note_scheme(forwarded_param(element, STR("proto")), out);
+    out->host = valid_host(forwarded_param(element, STR("host")));
 }
 
 void client_resolve(const struct cidr_list *trusted, const struct sockaddr_storage *peer, bool tls,
@@ -325,13 +260,11 @@ void client_resolve(const struct cidr_list *trusted, const struct sockaddr_stora
     out->https = tls;
     out->host = STR_NONE;
     if (cidr_list_has(trusted, peer)) {
-        struct hops hops, forwarded;
-        collect(head, STR("X-Forwarded-For"), &hops);
-        collect(head, STR("Forwarded"), &forwarded);
-        if (hops.n == 0 && forwarded.n > 0) {
-            from_forwarded(trusted, &forwarded, out);
+        struct str last;
+        if (!nearest(head, STR("X-Forwarded-For"), &last) && nearest(head, STR("Forwarded"), &last)) {
+            from_forwarded(trusted, head, last, out);
         } else {
-            from_x_forwarded(trusted, head, &hops, out);
+            from_x_forwarded(trusted, head, out);
         }
     }
     sock_ip(&out->address, out->ip, sizeof(out->ip));

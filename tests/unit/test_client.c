@@ -127,6 +127,26 @@ static void test_resolve(void **state)
         {"10.0.0.1", "Forwarded: for=\"x,y\";host=evil, for=1.1.1.1", "1.1.1.1 0 "},
         {"10.0.0.1", "Forwarded: for=_hidden;proto=https", "10.0.0.1 1 "},
         {"10.0.0.1", "Forwarded: \"", "10.0.0.1 0 "},
+        /* What a client writes swallows nothing of what the proxy appends. */
+        {"10.0.0.1", "X-Forwarded-For: \", 1.1.1.1", "1.1.1.1 0 "},
+        {"10.0.0.1", "X-Forwarded-For: x\", 1.1.1.1", "1.1.1.1 0 "},
+        {"10.0.0.1", "X-Forwarded-For: \\\", 1.1.1.1", "1.1.1.1 0 "},
+        {"10.0.0.1", "X-Forwarded-For: \\, 1.1.1.1", "1.1.1.1 0 "},
+        {"10.0.0.1", "X-Forwarded-For: \"\nX-Forwarded-For: 1.1.1.1", "1.1.1.1 0 "},
+        {"10.0.0.1", "X-Forwarded-For: \"6.6.6.6, 1.1.1.1, 10.0.0.2", "1.1.1.1 0 "},
+        {"10.0.0.1",
+         "X-Forwarded-For: \", 1.1.1.1\nX-Forwarded-Host: \", a.example\nX-Forwarded-Proto: \", https",
+         "1.1.1.1 1 a.example"},
+        {"10.0.0.1", "Forwarded: for=\", for=1.1.1.1", "1.1.1.1 0 "},
+        {"10.0.0.1", "Forwarded: for=\\\", for=1.1.1.1", "1.1.1.1 0 "},
+        {"10.0.0.1", "Forwarded: \", for=\"[2001:db8::1]:9\";proto=https", "2001:db8::1 1 "},
+        {"10.0.0.1", "Forwarded: for=\"6.6.6.6, for=1.1.1.1, for=\"10.0.0.2\"", "1.1.1.1 0 "},
+        {"10.0.0.1", "Forwarded: host=\"\nForwarded: for=1.1.1.1;host=a.example", "1.1.1.1 0 a.example"},
+        {"10.0.0.1", "Forwarded: for=\"x, for=1.1.1.1;ext=\"a,b\\\",c\"", "1.1.1.1 0 "},
+        /* A quoted text is no entry, although one can be seen in it. */
+        {"10.0.0.1", "Forwarded: for=1.1.1.1;ext=\"a, for=6.6.6.6\"", "1.1.1.1 0 "},
+        {"10.0.0.1", "Forwarded: for=1.1.1.1;ext=\"a, for=6.6.6.6;x=\\\"\"", "1.1.1.1 0 "},
+        {"10.0.0.1", "Forwarded: for=1.1.1.1;for=6.6.6.6", "10.0.0.1 0 "},
         {"10.0.0.1", "Forwarded: ;;;=,=;for", "10.0.0.1 0 "},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
