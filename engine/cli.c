@@ -37,7 +37,7 @@ static const struct option long_options[] = {
     {NULL, 0, NULL, 0},
 };
 
-/* ---- pieces ---- */
+/* -- pieces -- */
 
 static void append_line(char **text, const char *line)
 {
@@ -78,7 +78,7 @@ static const char *path_argument(const char *argument)
     return xstrdup(*argument == '=' ? argument + 1 : argument);
 }
 
-/* ---- flags ---- */
+/* -- flags -- */
 
 static void set_action(struct cli *cli, enum cli_action action, char what)
 {
@@ -150,7 +150,7 @@ static void parse_flags(struct cli *cli, int argc, char **argv)
     }
 }
 
-/* ---- serve ---- */
+/* -- serve -- */
 
 static const struct option serve_options[] = {
     {"listen", required_argument, NULL, 'l'},
@@ -234,7 +234,7 @@ static void parse_serve(struct cli *cli, int argc, char **argv)
     }
 }
 
-/* ---- the whole ---- */
+/* -- the whole -- */
 
 static bool named_php_fpm(const char *program)
 {

@@ -27,7 +27,7 @@ struct loading {
     bool failed;
 };
 
-/* ---- reporting ---- */
+/* -- reporting -- */
 
 static bool as_php_fpm(const struct loading *l)
 {
@@ -101,7 +101,7 @@ static void on_problem(void *ctx, int warning, const char *file, int line, const
     }
 }
 
-/* ---- sections ---- */
+/* -- sections -- */
 
 static int add_defaults(void *ctx, const struct setting_table *table, void *in)
 {
@@ -143,7 +143,7 @@ static void begin_section(struct loading *l, const struct ini_entry *e)
     l->pool = add_pool(l, e->section, e->file, e->line);
 }
 
-/* ---- entries ---- */
+/* -- entries -- */
 
 static bool is_number(const struct setting_row *row)
 {
@@ -266,7 +266,7 @@ static int on_entry(void *ctx, const struct ini_entry *e)
     return l->failed && as_php_fpm(l) ? -1 : 0; /* tokiophp reports all mistakes of a file at once */
 }
 
-/* ---- the whole ---- */
+/* -- the whole -- */
 
 char *config_default_path(const struct cli_options *cli)
 {

@@ -24,7 +24,7 @@ static bool is_directory(const char *path)
     return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
-/* ---- paths ---- */
+/* -- paths -- */
 
 const char *config_prefix(const struct config *config, const struct pool_conf *pool)
 {
@@ -61,7 +61,7 @@ static void set_default(char **text, const char *value)
     }
 }
 
-/* ---- [global] ---- */
+/* -- [global] -- */
 
 static int check_priority(int64_t priority)
 {
@@ -150,7 +150,7 @@ static int check_global(struct config *c)
     return check_events(g->events_mechanism);
 }
 
-/* ---- a pool: who and where ---- */
+/* -- a pool: who and where -- */
 
 /* "" is how a file says "not set" for these. */
 static void forget_empty(struct pool_settings *s)
@@ -222,7 +222,7 @@ static int check_identity(struct config *c, struct pool_conf *pool)
     return 0;
 }
 
-/* ---- a pool: pages, logs, directories ---- */
+/* -- a pool: pages, logs, directories -- */
 
 /* what: "status" or "ping". */
 static int check_page(const struct pool_conf *pool, const char *what, const char *path)
@@ -361,7 +361,7 @@ static int check_access_format(const struct pool_conf *pool)
     return http && *http ? check_one_format(pool, http_row, http) : 0;
 }
 
-/* ---- all ---- */
+/* -- all -- */
 
 static int check_pool(struct config *c, struct pool_conf *pool)
 {

@@ -186,7 +186,7 @@ void config_dump(const struct config *config)
     }
 }
 
-/* ---- the reference ---- */
+/* -- the reference -- */
 
 static const char *shown_name(const struct setting_row *row, char *out, size_t size)
 {

@@ -14,7 +14,7 @@
 #define POOL(row_name, row_type, field)                                                                      \
     .name = row_name, .type = row_type, .offset = offsetof(struct pool_settings, field)
 
-/* ---- checks ---- */
+/* -- checks -- */
 
 static int check_facility(const char *value, char *error, size_t error_size)
 {
@@ -81,7 +81,7 @@ int syslog_facility(const char *name)
     return -1;
 }
 
-/* ---- words ---- */
+/* -- words -- */
 
 /* The index is enum log_level; the words behind "alert" are other programs' names, see config_complete(). */
 static const char *const level_words[] = {
@@ -94,7 +94,7 @@ static const char *const auto_words[] = {"auto", NULL};
 static const char *const unlimited_words[] = {"unlimited", NULL};
 static const char *const undefined_words[] = {"undefined", NULL};
 
-/* ---- [global] ---- */
+/* -- [global] -- */
 
 static const struct setting_row global_rows[] = {
     {GLOBAL("pid", SETTING_PATH, pid), .help = "file that holds the supervisor's process id"},
@@ -149,7 +149,7 @@ const struct setting_table engine_global_table = {
     .struct_size = sizeof(struct global_settings),
 };
 
-/* ---- [pool] ---- */
+/* -- [pool] -- */
 
 static const struct setting_row pool_rows[] = {
     {POOL("prefix", SETTING_PATH, prefix), .help = "directory that the pool's relative paths begin at"},

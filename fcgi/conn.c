@@ -39,7 +39,7 @@ void conn_close(struct fcgi_conn *c, const char *why)
     free(c);
 }
 
-/* -- waiting ------------------------------------------------------------------------------------------- */
+/* -- waiting -- */
 
 static const char *const overdue[] = {
     [CONN_NEW] = "nothing came after it was accepted",
@@ -173,7 +173,7 @@ static void ready(struct waitable *w, struct worker *worker)
     }
 }
 
-/* -- reading heads ------------------------------------------------------------------------------------- */
+/* -- reading heads -- */
 
 static void refuse(struct fcgi_conn *c, const char *why)
 {
@@ -259,7 +259,7 @@ static bool read_head(struct fcgi_conn *c, struct fcgi_exchange *x)
     }
 }
 
-/* -- a request ----------------------------------------------------------------------------------------- */
+/* -- a request -- */
 
 static void lend(struct fcgi_conn *c, struct fcgi_exchange *x)
 {

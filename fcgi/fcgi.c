@@ -8,7 +8,7 @@
 #include "fcgi/exchange.h"
 #include "fcgi/listen.h"
 
-/* -- supervisor ---------------------------------------------------------------------------------------- */
+/* -- supervisor -- */
 
 static int append(const struct pool_conf *pool, const char *address, enum fcgi_listener_kind kind,
                   struct listener **list)
@@ -51,7 +51,7 @@ static int fcgi_listeners(const struct pool_conf *pool, struct listener **list)
     return 0;
 }
 
-/* -- engine process ------------------------------------------------------------------------------------ */
+/* -- engine process -- */
 
 static void fcgi_stop(struct pool *pool)
 {

@@ -72,7 +72,7 @@ static bool is_path(const char *address)
     return address[0] == '/' || (!strchr(address, ':') && strspn(address, "0123456789") != strlen(address));
 }
 
-/* ---- who may connect ---- */
+/* -- who may connect -- */
 
 static int resolve_owner(const struct pool_conf *pool, const char *name, struct sock_options *options)
 {
@@ -141,7 +141,7 @@ static int complete_options(const struct pool_conf *pool, struct fcgi_settings *
     return given(s->group) ? resolve_group(pool, s->group, &s->options) : 0;
 }
 
-/* ---- the address ---- */
+/* -- the address -- */
 
 /* A start cuts the path, as php-fpm does; a test of the configuration says that it is wrong. */
 static int check_length(const struct config *config, const struct pool_conf *pool, const char *path)

@@ -21,7 +21,7 @@ struct fcgi_listener {
     struct fcgi_listener *next;
 };
 
-/* -- who may connect ----------------------------------------------------------------------------------- */
+/* -- who may connect -- */
 
 int listen_allow(struct fcgi_front *front, const char *list)
 {
@@ -109,7 +109,7 @@ static bool is_ours(const struct fcgi_listener *l, int fd)
     return false;
 }
 
-/* -- in and out of the wait set ------------------------------------------------------------------------ */
+/* -- in and out of the wait set -- */
 
 static int arm(struct fcgi_listener *l)
 {

@@ -23,7 +23,7 @@
 #define LOOK_EVERY_US   5000 /* how often a busy writer asks whether the peer is still there */
 #define STATUS_LINE_MAX 1023 /* php-fpm's cut */
 
-/* -- writing ------------------------------------------------------------------------------------------- */
+/* -- writing -- */
 
 static struct fcgi_exchange *exchange_of(struct request *r)
 {
@@ -125,7 +125,7 @@ static int reply_flush(struct request *r)
     return flush_stream(x, x->fcgx.out);
 }
 
-/* -- the head ------------------------------------------------------------------------------------------ */
+/* -- the head -- */
 
 static bool is_named(const struct header_line *line, struct str name)
 {
@@ -253,7 +253,7 @@ static int reply_send_interim(struct request *r, const struct response_head *hea
                                                                                                          : -1;
 }
 
-/* -- the rest ------------------------------------------------------------------------------------------ */
+/* -- the rest -- */
 
 static ssize_t reply_read_body(struct request *r, char *buf, size_t n)
 {
@@ -341,7 +341,7 @@ static void reply_finish(struct request *r)
     log_tap = tap;
 }
 
-/* -- a lost worker ------------------------------------------------------------------------------------- */
+/* -- a lost worker -- */
 
 /* Control thread. A whole small answer, made of bytes: libfcgi's streams belong to the lost worker. */
 static void send_canned(int fd, uint16_t id, int status)

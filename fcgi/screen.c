@@ -25,7 +25,7 @@ static enum screen_event refuse(struct screen *s, const char *why)
     return SCREEN_REFUSED;
 }
 
-/* -- name-value pairs ---------------------------------------------------------------------------------- */
+/* -- name-value pairs -- */
 
 /* One byte of a length field; true when the length is complete. */
 static bool length_byte(struct screen *s, unsigned char c, enum screen_pair rest)
@@ -133,7 +133,7 @@ bool fcgi_screen_asked(const struct screen *s, struct str name)
     return false;
 }
 
-/* -- records ------------------------------------------------------------------------------------------- */
+/* -- records -- */
 
 static enum screen_event begin_header(struct screen *s)
 {

@@ -88,7 +88,7 @@ __attribute__((format(printf, 5, 6))) static void problem(struct reading *r, int
     r->on_problem(r->ctx, warning, file, line, text);
 }
 
-/* ---- lines ---- */
+/* -- lines -- */
 
 /* The next line into text, without blanks around it; false at the end or after an error. */
 static bool next_line(struct source *s)
@@ -185,7 +185,7 @@ static char *give_line(char *out, int size, void *stream)
     }
 }
 
-/* ---- include ---- */
+/* -- include -- */
 
 static bool is_directory(const char *path)
 {
@@ -227,7 +227,7 @@ static void include(struct source *s, const char *pattern)
     free(path);
 }
 
-/* ---- entries ---- */
+/* -- entries -- */
 
 /* "name[key]" into its two parts, in place. */
 static int split_key(char *name, const char **key)

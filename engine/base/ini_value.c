@@ -197,7 +197,7 @@ static int pieces(struct scanner *s, struct buf *out)
     return 0;
 }
 
-/* ---- expressions ---- */
+/* -- expressions -- */
 
 static long expression(struct scanner *s);
 

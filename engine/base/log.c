@@ -22,7 +22,7 @@ static _Atomic int worker_fd = WORKER_AS_ALL;
 _Thread_local log_tap_fn log_tap;
 _Thread_local bool log_as_server;
 
-/* ---- switches ---- */
+/* -- switches -- */
 
 void log_set_limit(size_t bytes)
 {
@@ -49,7 +49,7 @@ bool log_buffering(void)
     return buffering;
 }
 
-/* ---- what is written ---- */
+/* -- what is written -- */
 
 /* The message alone, as the web server's log gets it: as long as it may be behind "LEVEL: " in a line. */
 static void tap(enum log_level level, const char *format, va_list args)
@@ -186,7 +186,7 @@ void log_write(enum log_level level, const char *function, int line, const char 
     errno = saved;
 }
 
-/* ---- limiter ---- */
+/* -- limiter -- */
 
 #define LIMITER_WINDOW_US (10 * CLOCK_US_PER_SECOND)
 

@@ -17,7 +17,7 @@ static void *field(const struct setting_row *row, void *out)
     return (char *)out + row->offset;
 }
 
-/* ---- text into numbers ---- */
+/* -- text into numbers -- */
 
 int settings_bool(const char *text)
 {
@@ -132,7 +132,7 @@ static bool in_bounds(const struct setting_row *row, int64_t value)
     return row->min == row->max || is_word || (value >= row->min && value <= row->max);
 }
 
-/* ---- what is expected ---- */
+/* -- what is expected -- */
 
 static const char *kind_of_number(enum setting_type type)
 {
@@ -193,7 +193,7 @@ static int not_expected(const struct setting_row *row, char *error, size_t error
     return -1;
 }
 
-/* ---- one value ---- */
+/* -- one value -- */
 
 static int set_bool(const struct setting_row *row, void *out, const char *value)
 {
@@ -303,7 +303,7 @@ void settings_apply_defaults(const struct setting_table *table, void *out)
     }
 }
 
-/* ---- back into text ---- */
+/* -- back into text -- */
 
 static const char *number_text(const struct setting_row *row, int64_t value, char *out, size_t size)
 {
@@ -355,7 +355,7 @@ const char *settings_text(const struct setting_row *row, const void *in, char *o
     return out;
 }
 
-/* ---- rows ---- */
+/* -- rows -- */
 
 const struct setting_row *settings_find(const struct setting_table *table, const char *name)
 {

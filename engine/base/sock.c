@@ -18,7 +18,7 @@
 #include "engine/base/sock_acl.h"
 #include "engine/base/str.h"
 
-/* ---- addresses ---- */
+/* -- addresses -- */
 
 _Static_assert(sizeof(((struct sockaddr_un *)0)->sun_path) == SOCK_PATH_MAX + 1, "the size of sun_path");
 
@@ -179,7 +179,7 @@ int sock_parse(const char *text, struct sock_address *out, char *error, size_t e
     return parse_inet(text, out, error, error_size);
 }
 
-/* ---- listening ---- */
+/* -- listening -- */
 
 static int fail(char *error, size_t error_size, const char *what, const char *address)
 {
@@ -296,7 +296,7 @@ int sock_listen(struct sock_address *address, const struct sock_options *options
     return fd;
 }
 
-/* ---- connections ---- */
+/* -- connections -- */
 
 enum accept_result sock_accept(int listener, bool nonblocking, int *fd, struct sockaddr_storage *peer)
 {

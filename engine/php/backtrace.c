@@ -39,7 +39,7 @@ static bool copy(void *to, const void *from, size_t n)
 
 #define COPY(to, from) copy(&(to), (from), sizeof(to))
 
-/* ---- text without stdio ---- */
+/* -- text without stdio -- */
 
 struct line {
     char p[1024];
@@ -90,7 +90,7 @@ static bool add_string(struct line *line, const zend_string *string)
     return true;
 }
 
-/* ---- frames ---- */
+/* -- frames -- */
 
 /* The name of what runs in a frame. 1: the outermost frame, which is not shown; -1: damaged. */
 static int add_name(struct line *line, const zend_execute_data *frame)

@@ -28,7 +28,7 @@ static zif_handler proc_open_of_php, exec_of_php, system_of_php, passthru_of_php
 
 extern char **environ;
 
-/* ---- reading ---- */
+/* -- reading -- */
 
 static const zval *changed(const char *name, size_t n)
 {
@@ -112,7 +112,7 @@ static PHP_FUNCTION(getenv_virtual)
     RETURN_INTERNED_STR(value);
 }
 
-/* ---- writing ---- */
+/* -- writing -- */
 
 static PHP_FUNCTION(putenv_virtual)
 {
@@ -159,7 +159,7 @@ void env_request_end(void)
     }
 }
 
-/* ---- programs that a request starts ---- */
+/* -- programs that a request starts -- */
 
 static bool is_shell_name(const zend_string *name)
 {
@@ -285,7 +285,7 @@ WITH_ENVIRONMENT(passthru, 0)
 WITH_ENVIRONMENT(shell_exec, 0)
 WITH_ENVIRONMENT(popen, 0)
 
-/* ---- start ---- */
+/* -- start -- */
 
 static void take_snapshot(void)
 {

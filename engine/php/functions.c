@@ -14,7 +14,7 @@ static struct request *current_request(void)
     return php_thread ? php_thread->request : NULL;
 }
 
-/* ---- who and where ---- */
+/* -- who and where -- */
 
 static PHP_FUNCTION(tokio_request_id)
 {
@@ -65,7 +65,7 @@ static PHP_FUNCTION(tokio_request_heartbeat)
     RETURN_BOOL(current_request() && worker_heartbeat(php_thread->worker, seconds));
 }
 
-/* ---- the response ---- */
+/* -- the response -- */
 
 static PHP_FUNCTION(fastcgi_finish_request)
 {
@@ -137,7 +137,7 @@ static PHP_FUNCTION(apache_response_headers)
     }
 }
 
-/* ---- the request ---- */
+/* -- the request -- */
 
 /* HTTP_X_FOO_BAR => X-Foo-Bar. out holds n bytes. */
 static void header_name(const char *name, size_t n, char *out)
@@ -193,7 +193,7 @@ static PHP_FUNCTION(apache_request_headers)
     }
 }
 
-/* ---- php-fpm's status as an array ---- */
+/* -- php-fpm's status as an array -- */
 
 static void add_worker(zval *list, const struct scoreboard_slot *slot, uint64_t now_us, uint64_t wall_us)
 {
@@ -270,7 +270,7 @@ static PHP_FUNCTION(fpm_get_status)
     add_workers(return_value, board);
 }
 
-/* ---- tables ---- */
+/* -- tables -- */
 
 static const zend_function_entry table[] = {
     PHP_FE(fastcgi_finish_request, arginfo_none_bool)

@@ -20,7 +20,7 @@
 #include "engine/base/log.h"
 #include "engine/php/override.h"
 
-/* ---- switches of C libraries ---- */
+/* -- switches of C libraries -- */
 
 #define SQLITE_MEMORY_STATUS 9 /* SQLITE_CONFIG_MEMSTATUS of sqlite3.h, part of its stable interface */
 #define ARENAS_MAX           8
@@ -36,7 +36,7 @@ void hygiene_before_php(void)
     mallopt(M_ARENA_MAX, cpus < 2 ? 2 : cpus > ARENAS_MAX ? ARENAS_MAX : (int)cpus);
 }
 
-/* ---- functions that act on the whole process ---- */
+/* -- functions that act on the whole process -- */
 
 static const char *const process_calls[] = {
     "pcntl_fork",       "pcntl_rfork",       "pcntl_forkx",   "pcntl_exec",      "pcntl_signal",
@@ -75,7 +75,7 @@ static bool is_allowed(const char *list, const char *name)
     return false;
 }
 
-/* ---- setlocale() ---- */
+/* -- setlocale() -- */
 
 static zif_handler setlocale_of_php;
 
@@ -230,7 +230,7 @@ static void restore_locale(struct php_thread *t)
     }
 }
 
-/* ---- signal mask, umask ---- */
+/* -- signal mask, umask -- */
 
 static zif_handler sigprocmask_of_php, umask_of_php;
 static _Thread_local bool own_umask; /* this thread does not share it */
@@ -254,7 +254,7 @@ static PHP_FUNCTION(umask_of_thread)
     umask_of_php(INTERNAL_FUNCTION_PARAM_PASSTHRU);
 }
 
-/* ---- extensions ---- */
+/* -- extensions -- */
 
 static const struct {
     const char *name, *why;
@@ -279,7 +279,7 @@ static void warn_of_extensions(void)
     }
 }
 
-/* ---- life ---- */
+/* -- life -- */
 
 void hygiene_install(const struct pool_conf *pool)
 {

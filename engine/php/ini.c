@@ -30,7 +30,7 @@ struct masked_function {
     zend_internal_function stand_in;
 };
 
-/* ---- at start ---- */
+/* -- at start -- */
 
 static void set_default(HashTable *configuration, const char *name, const char *value)
 {
@@ -90,7 +90,7 @@ char *ini_startup_entries(const struct cli_options *cli, const struct pool_conf 
     return php_ini_builder_finish(&out);
 }
 
-/* ---- the pool's, for good ---- */
+/* -- the pool's, for good -- */
 
 /* Not through zend_alter_ini_entry(): that would be undone after the first request. */
 static bool set_for_good(const char *name, const char *value, bool admin)
@@ -248,7 +248,7 @@ void ini_ban_late(void)
     each_value("disable_functions", disable_late_functions);
 }
 
-/* ---- of one request ---- */
+/* -- of one request -- */
 
 static void mask_function(const char *word, size_t n, void *ctx)
 {
@@ -349,7 +349,7 @@ void ini_apply_request(const struct request *r)
     }
 }
 
-/* ---- of a host and of a directory ---- */
+/* -- of a host and of a directory -- */
 
 static void free_value(zval *value)
 {

@@ -84,7 +84,7 @@ void opcache_stop(void)
     opcache_guard_stop();
 }
 
-/* ---- how full it is ---- */
+/* -- how full it is -- */
 
 static zend_long number_of(const HashTable *table, const char *name)
 {

@@ -33,7 +33,7 @@ static uint64_t microseconds(const struct timeval *tv)
     return (uint64_t)tv->tv_sec * CLOCK_US_PER_SECOND + (uint64_t)tv->tv_usec;
 }
 
-/* ---- before ---- */
+/* -- before -- */
 
 static void fill_request_info(const struct request *r)
 {
@@ -88,7 +88,7 @@ static void begin(struct php_thread *t, struct request *r)
     timeout_begin_input(t);
 }
 
-/* ---- what a request can be ---- */
+/* -- what a request can be -- */
 
 static void header_line(const char *line)
 {
@@ -157,7 +157,7 @@ static void cannot_open(const struct request *r, int error)
     PUTS(error == EACCES ? "Access denied.\n" : "No input file specified.\n");
 }
 
-/* ---- the script ---- */
+/* -- the script -- */
 
 static int change_directory(const char *path)
 {
@@ -215,7 +215,7 @@ static void run_what_it_is(struct php_thread *t)
     }
 }
 
-/* ---- after ---- */
+/* -- after -- */
 
 /* fastcgi.error_header: a header for a request that ended in a fatal error. */
 static void add_error_header(void)

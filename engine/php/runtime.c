@@ -39,7 +39,7 @@ static const struct pool_conf *pool_started; /* set before threads exist */
 static _Atomic unsigned threads_alive;       /* workers between thread_start and thread_stop */
 static void (*interrupt_before)(zend_execute_data *frame);
 
-/* ---- process ---- */
+/* -- process -- */
 
 static void choose_php_ini(const struct cli_options *cli)
 {
@@ -139,7 +139,7 @@ static void stop(void)
     tsrm_shutdown();
 }
 
-/* ---- threads ---- */
+/* -- threads -- */
 
 static int thread_start(struct worker *w)
 {
@@ -240,7 +240,7 @@ const struct executor php_executor = {
     .warm_list = opcache_warm_list,
 };
 
-/* ---- -i, -m, -v ---- */
+/* -- what -i, -m and -v print -- */
 
 static int by_module_name(Bucket *a, Bucket *b)
 {

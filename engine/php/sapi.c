@@ -32,7 +32,7 @@ static struct request *current_request(void)
     return php_thread ? php_thread->request : NULL;
 }
 
-/* ---- output ---- */
+/* -- output -- */
 
 static size_t write_output(const char *p, size_t n)
 {
@@ -178,7 +178,7 @@ bool sapi_finish_early(void)
     return true;
 }
 
-/* ---- input ---- */
+/* -- input -- */
 
 static int open_body_file(struct php_thread *t)
 {
@@ -256,7 +256,7 @@ static zend_result get_request_time(double *out)
     return SUCCESS;
 }
 
-/* ---- messages ---- */
+/* -- messages -- */
 
 /* Lines of the log that this thread writes while it runs a request: to the web server as well. */
 static void tap(enum log_level level, const char *message, size_t n)
@@ -281,7 +281,7 @@ static void log_message(const char *message, int syslog_type)
     log_write(LEVEL_NOTICE, "php", 0, "PHP message: %s", message);
 }
 
-/* ---- life ---- */
+/* -- life -- */
 
 static int activate(void)
 {

@@ -118,7 +118,7 @@ void timeout_interrupt(struct php_thread *t, enum interrupt_reason reason)
     zend_atomic_bool_store_ex(&t->executor->vm_interrupt, true);
 }
 
-/* ---- ini entries ---- */
+/* -- ini entries -- */
 
 static ZEND_INI_MH(on_max_execution_time)
 {
@@ -162,8 +162,9 @@ void timeout_thread_start(void)
     PG(max_input_time) = -1;
 }
 
-/* ---- two calls of libphp's, answered here ----
- * Even for 0 seconds PHP's own zend_set_timeout() installs a signal handler and a signal mask, for each
+/* -- two calls of libphp's, answered here -- */
+
+/* Even for 0 seconds PHP's own zend_set_timeout() installs a signal handler and a signal mask, for each
  * request. The dynamic linker finds these first. Where it does not (a runtime linked with -Bsymbolic), PHP's
  * run, and all else works as well. */
 

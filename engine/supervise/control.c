@@ -43,7 +43,7 @@ int control_client_fd(const struct control_client *client)
     return client->fd;
 }
 
-/* ---- commands */
+/* -- commands -- */
 
 /* The rest of a seat's line. */
 static void answer_trouble(const struct seat *seat, uint64_t now, struct buf *out)
@@ -170,7 +170,7 @@ static void answer(struct supervisor *s, char *command, struct buf *out)
     }
 }
 
-/* ---- the server */
+/* -- the server -- */
 
 static void drop(struct supervisor *s, struct control_client *client)
 {

@@ -40,7 +40,7 @@ const char *generation_state_name(enum generation_state state)
     return names[state];
 }
 
-/* ---- the list */
+/* -- the list -- */
 
 void seat_init(struct seat *seat, const char *name, int index, const struct generation_hooks *hooks,
                const struct generation_limits *limits, uint64_t now)
@@ -132,7 +132,7 @@ struct generation *seat_adopt(struct seat *seat, uint32_t number, enum generatio
     return g;
 }
 
-/* ---- transitions */
+/* -- transitions -- */
 
 static void drain(struct generation *g, uint64_t drain_us, uint64_t now)
 {

@@ -58,7 +58,7 @@ void inherited_leave(int fd)
     setenv(VARIABLE, text, 1);
 }
 
-/* ---- its lines */
+/* -- its lines -- */
 
 int inherited_fd(int fd)
 {
@@ -112,7 +112,7 @@ bool inherited_write_counters(int file, int fd, const char *pool)
     return dprintf(file, COUNTERS_WORD " %d %s\n", fd, pool) > 0;
 }
 
-/* ---- a bad configuration */
+/* -- a bad configuration -- */
 
 void inherited_survive(const struct cli_options *cli)
 {

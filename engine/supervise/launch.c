@@ -71,7 +71,7 @@ void child_close(struct child *child)
     free(child);
 }
 
-/* ---- launch */
+/* -- launch -- */
 
 struct ends {
     int channel[2];
@@ -176,7 +176,7 @@ static int hook_launch(struct seat *seat, struct generation *g, int warm_fd)
     return 0;
 }
 
-/* ---- the other hooks */
+/* -- the other hooks -- */
 
 /* A full channel is emptied as fast as the process gets the processor, unless it is stuck: then nothing more
  * is waited for. */
@@ -278,7 +278,7 @@ const struct generation_hooks launch_hooks = {
     .others_serve = hook_others_serve,
 };
 
-/* ---- what it says */
+/* -- what it says -- */
 
 /* From a process that drains to the one that serves. Without one the connection ends here. */
 static void pass_on(const struct generation *from, const struct channel_message *m)
@@ -357,7 +357,7 @@ void child_read(struct child *child, enum output_stream stream)
     }
 }
 
-/* ---- its end */
+/* -- its end -- */
 
 static const char *signal_name(int number)
 {

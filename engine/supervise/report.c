@@ -16,7 +16,7 @@
 
 #define CRASH_FILES_MAX 1000 /* of one supervisor: a crash loop must not fill the disk */
 
-/* ---- systemd */
+/* -- systemd -- */
 
 void report_start(struct supervisor *s)
 {
@@ -101,7 +101,7 @@ void report_tick(struct supervisor *s, uint64_t now)
     }
 }
 
-/* ---- crashes */
+/* -- crashes -- */
 
 void report_crash(struct supervisor *s, const struct member *member, pid_t pid, const char *text)
 {

@@ -88,7 +88,7 @@ static int prepare(struct supervisor *s)
     return code;
 }
 
-/* ---- the swap of everything: launching */
+/* -- the swap of everything: launching -- */
 
 static void start_seats(struct supervisor *s)
 {
@@ -164,7 +164,7 @@ static bool check_launch(struct supervisor *s)
     return true;
 }
 
-/* ---- the loop */
+/* -- the loop -- */
 
 static void reap(struct supervisor *s)
 {
@@ -214,7 +214,7 @@ static int loop(struct supervisor *s)
     return EXIT_OK;
 }
 
-/* ---- the end */
+/* -- the end -- */
 
 static void kill_children(struct supervisor *s)
 {

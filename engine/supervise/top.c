@@ -47,7 +47,7 @@ static void on_signal(int number)
     stop_wanted = number != SIGWINCH;
 }
 
-/* -- asking -------------------------------------------------------------------------------------------- */
+/* -- asking -- */
 
 static int ask(const char *path, struct buf *answer)
 {
@@ -82,7 +82,7 @@ static uint64_t number(const char *text)
     return strtoull(text, NULL, 10);
 }
 
-/* -- drawing ------------------------------------------------------------------------------------------- */
+/* -- drawing -- */
 
 /* One line of the screen, cut at its right edge; nothing below its lower one. */
 static void put(struct view *v, const char *style, const char *text)
@@ -224,7 +224,7 @@ static void draw(struct view *v, char *text)
     }
 }
 
-/* -- the terminal -------------------------------------------------------------------------------------- */
+/* -- the terminal -- */
 
 static void measure(struct view *v)
 {

@@ -38,7 +38,7 @@
 #define TEST_OUTPUT   65536
 #define RETESTS_MAX   5 /* a storm of reloads must not keep the last one from happening */
 
-/* ---- taking over */
+/* -- taking over -- */
 
 /* Those of a pool that is not there any more. */
 static void drop_counters(struct supervisor *s, const char *pool, int fd)
@@ -100,7 +100,7 @@ void upgrade_adopt(struct supervisor *s)
     inherited_done();
 }
 
-/* ---- handing over */
+/* -- handing over -- */
 
 static void let_through(int fd, bool through)
 {
@@ -229,7 +229,7 @@ static void execute(struct supervisor *s, bool stranger)
     report_ready(s);
 }
 
-/* ---- the test */
+/* -- the test -- */
 
 static _Noreturn void run_test(const struct supervisor *s, int output)
 {

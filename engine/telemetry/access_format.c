@@ -36,7 +36,7 @@ struct line {
     bool cut;
 };
 
-/* -- compiling ----------------------------------------------------------------------------------------- */
+/* -- compiling -- */
 
 /* The words that a token takes in braces; the first one is also meant when there are no braces. Words of one
  * meaning follow each other; `unit` is the number of the meaning. */
@@ -194,7 +194,7 @@ bool access_format_has(const struct access_format *format, char letter)
     return false;
 }
 
-/* -- one line ------------------------------------------------------------------------------------------ */
+/* -- one line -- */
 
 static void add(struct line *l, const char *text, size_t n)
 {

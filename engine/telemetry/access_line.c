@@ -56,7 +56,7 @@ static char *hex_byte(char *to, const char digits[16], unsigned char c)
     return to + 2;
 }
 
-/* -- texts of clients ---------------------------------------------------------------------------------- */
+/* -- texts of clients -- */
 
 /* Printable ASCII without quote and backslash: it stands for itself in every form. */
 static const bool plain[256] = {
@@ -249,7 +249,7 @@ static struct str protocol_of(const struct request *r, const struct sources *fro
                               : STR_NONE;
 }
 
-/* -- JSON ---------------------------------------------------------------------------------------------- */
+/* -- JSON -- */
 
 static inline char *json_value(char *to, struct str value, size_t limit)
 {
@@ -334,7 +334,7 @@ size_t access_line_json(struct request *r, const struct access_facts *facts, str
     return (size_t)(LITERAL(to, "}}\n") - out);
 }
 
-/* -- combined ------------------------------------------------------------------------------------------ */
+/* -- combined -- */
 
 static char *or_dash(char *to, struct str s, size_t limit)
 {

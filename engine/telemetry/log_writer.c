@@ -58,7 +58,7 @@ struct log_writer {
     char stage[STAGE_BYTES];
 };
 
-/* -- producers ----------------------------------------------------------------------------------------- */
+/* -- producers -- */
 
 static void give_back(void *ring)
 {
@@ -150,7 +150,7 @@ bool log_writer_put(struct log_writer *w, const char *text, size_t n)
     return true;
 }
 
-/* -- the writer ---------------------------------------------------------------------------------------- */
+/* -- the writer -- */
 
 static size_t count_lines(const char *p, size_t n)
 {
@@ -356,7 +356,7 @@ static void *writer_main(void *arg)
     return NULL;
 }
 
-/* -- life ---------------------------------------------------------------------------------------------- */
+/* -- life -- */
 
 struct log_writer *log_writer_create(const _Atomic int *fd, const char *name,
                                      void (*dropped)(void *ctx, uint64_t lines), void *ctx)

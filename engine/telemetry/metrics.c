@@ -75,7 +75,7 @@ void metrics_destroy(struct metrics *m)
     }
 }
 
-/* -- who has which block ------------------------------------------------------------------------------- */
+/* -- who has which block -- */
 
 static uint32_t used_blocks(const struct metrics *m)
 {
@@ -151,7 +151,7 @@ void metrics_reap(struct metrics *m, pid_t process)
     }
 }
 
-/* -- from image to image ------------------------------------------------------------------------------- */
+/* -- from image to image -- */
 
 /* Blocks of processes that still run; those of others become free. */
 static uint32_t living_blocks(struct metrics *m)
@@ -222,7 +222,7 @@ struct metrics *metrics_inherit(int fd, uint32_t count)
     return larger;
 }
 
-/* -- counting ------------------------------------------------------------------------------------------ */
+/* -- counting -- */
 
 enum metrics_method metrics_method(const char *method, size_t n)
 {
@@ -298,7 +298,7 @@ uint64_t metrics_counted(const struct metrics *m, enum metrics_total which)
     return atomic_load_explicit(&m->shared->totals[which], memory_order_relaxed);
 }
 
-/* -- reading ------------------------------------------------------------------------------------------- */
+/* -- reading -- */
 
 static uint64_t get(const _Atomic uint64_t *counter)
 {

@@ -81,7 +81,7 @@ void scoreboard_destroy(struct scoreboard *board)
     munmap(board, board_bytes(board->slot_count));
 }
 
-/* -- the worker's side --------------------------------------------------------------------------------- */
+/* -- the worker's side -- */
 
 static void note_used(struct scoreboard *board, uint32_t used)
 {
@@ -167,7 +167,7 @@ void scoreboard_describe(struct scoreboard_slot *slot, const struct scoreboard_t
     atomic_store_explicit(&slot->sequence, sequence + 2, memory_order_release);
 }
 
-/* -- the reader's side --------------------------------------------------------------------------------- */
+/* -- the reader's side -- */
 
 void scoreboard_reap(struct scoreboard *board, pid_t process)
 {

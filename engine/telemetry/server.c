@@ -17,7 +17,7 @@ void pool_set_server(struct pool *pool, const struct server_view *server)
     pool->server = server;
 }
 
-/* -- health -------------------------------------------------------------------------------------------- */
+/* -- health -- */
 
 const char *server_health_name(enum pool_health health)
 {
@@ -135,7 +135,7 @@ static int health(const struct server_view *server, bool full, struct buf *out)
     return ready ? 200 : 503;
 }
 
-/* -- the others ---------------------------------------------------------------------------------------- */
+/* -- the others -- */
 
 static void live(struct buf *out)
 {

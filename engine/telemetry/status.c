@@ -14,7 +14,7 @@
 #include "engine/base/clock.h"
 #include "engine/engine_settings.h"
 
-/* ---- the facts */
+/* -- the facts -- */
 
 struct pool_facts {
     const struct scoreboard *board;
@@ -118,7 +118,7 @@ static void worker_fields(const struct pool_facts *f, const struct scoreboard_sl
     memcpy(out, fields, sizeof(fields));
 }
 
-/* ---- values */
+/* -- values -- */
 
 typedef void (*escape_fn)(struct buf *out, struct str text);
 
@@ -158,7 +158,7 @@ static void add_value(struct buf *out, const struct value *v, escape_fn escape, 
     }
 }
 
-/* ---- formats */
+/* -- formats -- */
 
 /* A field: open, name, middle, value, close. Without a middle there is no name; with a tail it comes again in
  * front of that. */
@@ -287,7 +287,7 @@ static const struct format json_format = {
     .escape = buf_json,
 };
 
-/* ---- pages */
+/* -- pages -- */
 
 static void render_heads(const struct pool_facts *facts, struct buf *out)
 {

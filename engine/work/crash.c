@@ -47,7 +47,7 @@ const char *crash_signal_name(int signal)
     }
 }
 
-/* -- the handler --------------------------------------------------------------------------------------- */
+/* -- the handler -- */
 
 static void note_frames(struct crash_note *note)
 {
@@ -152,7 +152,7 @@ void crash_install(void)
     }
 }
 
-/* -- the control thread -------------------------------------------------------------------------------- */
+/* -- the control thread -- */
 
 static void report(struct pool *pool, const struct worker *w, uint64_t now)
 {

@@ -37,7 +37,7 @@ void deadline_arm(struct worker *w, uint64_t now)
                         : 0;
 }
 
-/* -- messages ------------------------------------------------------------------------------------------ */
+/* -- messages -- */
 
 /* A copy without control characters: the client chose these bytes. */
 static void purify(char *out, size_t size, const char *text)
@@ -65,7 +65,7 @@ static void log_request(const struct worker *w, uint64_t now, const char *what, 
                 (int)(us / CLOCK_US_PER_SECOND), (int)(us % CLOCK_US_PER_SECOND), then);
 }
 
-/* -- the slow log -------------------------------------------------------------------------------------- */
+/* -- the slow log -- */
 
 static void compose_trace_head(struct worker *w)
 {
@@ -162,7 +162,7 @@ static void finish_trace(struct worker *w)
     }
 }
 
-/* -- request_terminate_timeout ------------------------------------------------------------------------- */
+/* -- request_terminate_timeout -- */
 
 /* With the lock held. Its client is answered later by deadline_abandon: here it could wait. */
 static void write_off(struct pool *pool, struct worker *w, uint64_t now)

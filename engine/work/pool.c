@@ -27,7 +27,7 @@
 void (*pool_on_crash)(struct pool *pool, const struct worker *w);
 void (*pool_crash_alarm)(void);
 
-/* -- create and destroy -------------------------------------------------------------------------------- */
+/* -- create and destroy -- */
 
 static bool open_events(struct pool *pool)
 {
@@ -116,7 +116,7 @@ void pool_set_logs(struct pool *pool, struct access_log *access_log, int slow_lo
     atomic_store(&pool->slow_log_fd, slow_log_fd);
 }
 
-/* -- workers come and go ------------------------------------------------------------------------------- */
+/* -- workers come and go -- */
 
 /* An id that nobody has; the table grows if it must. -1: out of memory. */
 static int free_id(struct pool *pool)
@@ -206,7 +206,7 @@ static void reap_worker(struct pool *pool, struct worker *w)
     worker_destroy(w);
 }
 
-/* -- start --------------------------------------------------------------------------------------------- */
+/* -- start -- */
 
 /* How many are still starting; *failed: one was refused. */
 static uint32_t starting(const struct pool *pool, bool *failed)
@@ -266,7 +266,7 @@ int pool_start(struct pool *pool)
     return 0;
 }
 
-/* -- tick ---------------------------------------------------------------------------------------------- */
+/* -- tick -- */
 
 static void tick_worker(struct pool *pool, struct worker *w, uint64_t now)
 {
@@ -356,7 +356,7 @@ void pool_wake_control(struct pool *pool)
     (void)written; /* full means that the control thread is called already */
 }
 
-/* -- drain and stop ------------------------------------------------------------------------------------ */
+/* -- drain and stop -- */
 
 /* The front ends stop bringing new work. Workers stay: connections that were told to go may still send the
  * request that was on its way, and it is served. */
@@ -453,7 +453,7 @@ bool pool_stop(struct pool *pool)
     }
 }
 
-/* -- why this process should be replaced --------------------------------------------------------------- */
+/* -- why this process should be replaced -- */
 
 const char *pool_swap_reason(struct pool *pool)
 {

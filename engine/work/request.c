@@ -91,7 +91,7 @@ const struct param *request_param_find(const struct request *r, struct str name)
     return NULL;
 }
 
-/* -- the answer ---------------------------------------------------------------------------------------- */
+/* -- the answer -- */
 
 /* What a front end logs while it holds the request is not for the request's own client: the tap would come
  * back here for the same lock. */

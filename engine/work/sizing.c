@@ -64,7 +64,7 @@ uint32_t sizing_first(const struct pool *pool)
     return (uint32_t)pool->conf->s.max_children;
 }
 
-/* -- more ---------------------------------------------------------------------------------------------- */
+/* -- more -- */
 
 static bool unpark_one(struct pool *pool)
 {
@@ -133,7 +133,7 @@ void sizing_grow(struct pool *pool, uint32_t count)
     }
 }
 
-/* -- less ---------------------------------------------------------------------------------------------- */
+/* -- less -- */
 
 /* One idle worker parks: any. The one that wakes is the one that slept last; it does not matter. */
 static void park_one(struct pool *pool)
@@ -142,7 +142,7 @@ static void park_one(struct pool *pool)
     waitset_wake(pool->waitset);
 }
 
-/* -- once a second ------------------------------------------------------------------------------------- */
+/* -- once a second -- */
 
 static void warn_max(struct pool *pool, const char *setting)
 {
@@ -222,7 +222,7 @@ void sizing_tick(struct pool *pool, uint64_t now)
     }
 }
 
-/* -- ondemand ------------------------------------------------------------------------------------------ */
+/* -- ondemand -- */
 
 static bool somebody_waits(const struct pool *pool)
 {

@@ -93,7 +93,7 @@ int waitset_fd(const struct waitset *set)
     return set->epoll;
 }
 
-/* -- slots --------------------------------------------------------------------------------------------- */
+/* -- slots -- */
 
 static struct slot *slot_of(struct waitset *set, uint32_t fd)
 {
@@ -173,7 +173,7 @@ static struct waitable *slot_claim(struct slot *slot, uint32_t sequence)
  * other processes of the pool asleep: a process that leaves the listener, or dies, just when the kernel has
  * told it alone takes the news with it, and the connection waits until the next one comes. */
 
-/* -- arming -------------------------------------------------------------------------------------------- */
+/* -- arming -- */
 
 /* The lock is held until the kernel knows: else the control thread could take the waitable out, and its owner
  * close it, before our epoll_ctl, which would then fail, or arm whatever got the descriptor next. */
@@ -306,7 +306,7 @@ void waitset_listeners(struct waitset *set, void (*fn)(void *ctx, int fd), void 
     }
 }
 
-/* -- sleeping ------------------------------------------------------------------------------------------ */
+/* -- sleeping -- */
 
 void waitset_enter(struct waitset *set)
 {

@@ -7,7 +7,7 @@
 #include "engine/base/log.h"
 #include "engine/work/pool_private.h"
 
-/* -- requests ------------------------------------------------------------------------------------------ */
+/* -- requests -- */
 
 /* php-fpm ends a child after pm.max_requests; here the process is replaced when all its workers together have
  * used up theirs. */
@@ -31,7 +31,7 @@ static void check_requests(struct pool *pool)
     }
 }
 
-/* -- the backlog --------------------------------------------------------------------------------------- */
+/* -- the backlog -- */
 
 struct backlog {
     uint32_t waiting, length;

@@ -16,7 +16,7 @@ _Thread_local struct cgi_rules cgi_rules;
 
 static const int fatal_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 
-/* -- making and starting ------------------------------------------------------------------------------- */
+/* -- making and starting -- */
 
 struct worker *worker_create(struct pool *pool, int id, bool page)
 {
@@ -123,7 +123,7 @@ int worker_start(struct worker *w)
     return error;
 }
 
-/* -- states and deadlines that others ask for ---------------------------------------------------------- */
+/* -- states and deadlines that others ask for -- */
 
 void worker_set_state(struct worker *w, enum worker_state state)
 {

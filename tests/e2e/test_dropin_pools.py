@@ -62,7 +62,7 @@ class Busy:
             t.join(60)
 
 
-# ---- sizes ---------------------------------------------------------------------------------------------------------
+# -- sizes --
 
 def test_dynamic_counters(workdir, tokiophp):
     server = tokiophp(pool="pm = dynamic\npm.max_children = 5\npm.start_servers = 2\npm.min_spare_servers = 1\n"
@@ -126,7 +126,7 @@ def test_process_max_is_about_all_pools(workdir, tokiophp):
     assert sum(totals()) == 5
 
 
-# ---- status pages and their clients --------------------------------------------------------------------------------
+# -- status pages and their clients --
 
 FIELDS = ["pool", "process manager", "start time", "start since", "accepted conn", "listen queue", "max listen queue",
           "listen queue len", "idle processes", "active processes", "total processes", "max active processes",
@@ -206,7 +206,7 @@ def test_status_listen_answers_while_all_workers_are_busy(workdir, tokiophp):
     assert busy.answers == [b"done"] * 6
 
 
-# ---- log lines -----------------------------------------------------------------------------------------------------
+# -- log lines --
 
 def test_slow_log(workdir, tokiophp):
     path = script(workdir, "slow.php", "<?php\nfunction inner() { usleep(2500000); }\nfunction outer() { inner(); }\nouter(); echo 'end';")
@@ -262,7 +262,7 @@ def test_log_reopen(workdir, tokiophp):
              10, "a line in the new file")
 
 
-# ---- who a worker is -----------------------------------------------------------------------------------------------
+# -- who a worker is --
 
 @needs_root
 def test_chroot(workdir, tokiophp):

@@ -47,7 +47,7 @@ def alive(server):
     assert (r.status, r.body, r.end) == (200, b"hello", (0, fcgi.REQUEST_COMPLETE)), (r.head, r.body, r.stderr)
 
 
-# -- what web servers do ------------------------------------------------------------------------------------------
+# -- what web servers do --
 
 def test_one_request_a_connection(server):
     with fcgi.Connection(server.address) as c:
@@ -163,7 +163,7 @@ def test_http_proxy_is_no_variable(server):
     assert b"HTTP_PROXY" not in fcgi.fetch(server.address, server.script("server.php"), HTTP_PROXY="evil").body
 
 
-# -- lengths ------------------------------------------------------------------------------------------------------
+# -- lengths --
 
 @only_here
 @pytest.mark.parametrize("length", ["-1", "abc", "", None, "-99999999999999999999", " 3", "1e3"])
@@ -183,7 +183,7 @@ def test_body_of_another_length(server, length, expected):
         assert c.request(server.script("hello.php")).body == b"hello"
 
 
-# -- aborts -------------------------------------------------------------------------------------------------------
+# -- aborts --
 
 def eventually(condition, seconds=15):
     until = time.monotonic() + seconds
@@ -240,7 +240,7 @@ def test_early_response_frees_the_connection(server, workdir):
             assert c.request(server.script("hello.php"), keep=True).body == b"hello"
 
 
-# -- control records ----------------------------------------------------------------------------------------------
+# -- control records --
 
 def test_get_values(server):
     asked = fcgi.record(fcgi.GET_VALUES, fcgi.pairs({"FCGI_MPXS_CONNS": "", "FCGI_OTHER": ""}), 0)
@@ -283,7 +283,7 @@ def test_another_request_in_between(server):
         assert c.read_response().body == b"abcdef"
 
 
-# -- what is refused ----------------------------------------------------------------------------------------------
+# -- what is refused --
 
 BAD = {
     "http": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -379,7 +379,7 @@ def test_mutations(server):
     alive(server)
 
 
-# -- peers that wait ----------------------------------------------------------------------------------------------
+# -- peers that wait --
 
 @only_here
 def test_idle_connections_hold_no_worker(server):

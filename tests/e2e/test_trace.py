@@ -148,7 +148,7 @@ def test_headers_can_be_left_out(tokiophp, workdir):
     assert seen["server"]["TRACE_ID"] == TRACE and seen["function"]
 
 
-# ---- the same rules over every protocol ----
+# -- the same rules over every protocol --
 
 class OverH1:
     def __init__(self, server, http_address, script):

@@ -54,7 +54,7 @@ def multipart(files, fields=()):
     return out + f"--{boundary}--\r\n".encode(), {"Content-Type": f"multipart/form-data; boundary={boundary}"}
 
 
-# ---- methods, variables, bodies --------------------------------------------------------------------------------
+# -- methods, variables, bodies --
 
 def test_get_variables(site):
     got = ask(site, "/server.php?a=1&b[]=x&b[]=%20y", headers={"X-My-Header": "yes", "Cookie": "c=3; d=4"}).json()
@@ -114,7 +114,7 @@ def test_not_modified(site):
     assert (second.status, second.body) == (304, b"")
 
 
-# ---- headers, cookies, output ------------------------------------------------------------------------------------
+# -- headers, cookies, output --
 
 def test_sixty_headers_and_status(site):
     got = ask(site, "/headers.php")
@@ -152,7 +152,7 @@ def test_fatal_error_is_500(site):
     assert ask(site, "/hello.php").text == "hello"
 
 
-# ---- uploads, sessions, authorisation -----------------------------------------------------------------------------
+# -- uploads, sessions, authorisation --
 
 def test_upload_of_several_files(site):
     contents = [os.urandom(n) for n in (0, 1, 9000, 3 * MEGABYTE)]
@@ -207,7 +207,7 @@ def test_nothing_leaks_into_the_next_request(site):
         assert proxy_server is None or "fpm" in os.environ.get("TOKIOPHP", "")
 
 
-# ---- time: early answers, flushes, aborts --------------------------------------------------------------------------
+# -- time: early answers, flushes, aborts --
 
 def test_early_response(site):
     """The client has the whole answer while the script still runs."""
@@ -252,7 +252,7 @@ def test_client_abort(site, ignore, reached):
     assert open(file + ".end").read() == reached
 
 
-# ---- size ----------------------------------------------------------------------------------------------------------
+# -- size --
 
 GIGABYTE = 1 << 30
 
@@ -320,7 +320,7 @@ def test_download_of_a_gigabyte_in_flat_memory(site):
     assert n == GIGABYTE and peak.highest - before < 48 * 1024
 
 
-# ---- refusals ------------------------------------------------------------------------------------------------------
+# -- refusals --
 
 def test_file_not_found(site):
     got = ask(site, "/missing.php")
@@ -336,7 +336,7 @@ def test_access_denied(workdir, tokiophp, webserver):
     assert (got.status, got.text.strip()) == (403, "Access denied.")
 
 
-# ---- connections ---------------------------------------------------------------------------------------------------
+# -- connections --
 
 def test_parallel_requests(site):
     with concurrent.futures.ThreadPoolExecutor(16) as pool:

@@ -28,7 +28,7 @@ static char directory[] = "/tmp/tphp.XXXXXX";
 static char *files[256];
 static size_t file_count;
 
-/* ---- the front end ---- */
+/* -- the front end -- */
 
 static ssize_t read_body(struct request *r, char *p, size_t n)
 {
@@ -128,7 +128,7 @@ static const struct request_io io = {
     .abandon = abandon,
 };
 
-/* ---- calls ---- */
+/* -- calls -- */
 
 static void on_done(struct request *r)
 {
@@ -224,7 +224,7 @@ void call_free(struct call *c)
     sem_destroy(&c->done);
 }
 
-/* ---- the pool ---- */
+/* -- the pool -- */
 
 static struct setting_pair *make_pairs(const char *const *list)
 {

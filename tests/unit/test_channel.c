@@ -154,7 +154,7 @@ static void full_socket_says_no(void **state)
     assert_int_equal(channel_send(ends[1], CHANNEL_SWAP, 0, "more", NULL, 0), 0);
 }
 
-/* ---- packets from a process that somebody has taken over */
+/* -- packets from a process that somebody has taken over -- */
 
 struct packet {
     uint32_t magic, type;

@@ -67,7 +67,7 @@ static struct config *load(const char *text, const struct cli_options *cli)
 
 #define POOL "[www]\nlisten = 127.0.0.1:9000\npm = static\npm.max_children = 5\n"
 
-/* ---- good ones ---- */
+/* -- good ones -- */
 
 static void loads_a_pool(void **state)
 {
@@ -151,7 +151,7 @@ static void loads_forty_pools(void **state)
     config_free(c);
 }
 
-/* ---- bad ones ---- */
+/* -- bad ones -- */
 
 static const struct {
     const char *text, *message; /* one of the lines */
@@ -285,7 +285,7 @@ static void treats_long_socket_paths(void **state)
     assert_non_null(strstr(log_text, "ERROR: [pool www] cannot bind to UNIX socket '/aaa"));
 }
 
-/* ---- environment, command line ---- */
+/* -- environment, command line -- */
 
 static void prefers_environment_to_file(void **state)
 {
@@ -367,7 +367,7 @@ static void names_the_missing_file(void **state)
         strstr(log_pipe_read(), "failed to open configuration file '/nonexistent/etc/php-fpm.conf'"));
 }
 
-/* ---- the dump, and anything at all ---- */
+/* -- the dump, and anything at all -- */
 
 static void dumps_like_php_fpm(void **state)
 {

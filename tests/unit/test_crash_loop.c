@@ -11,7 +11,7 @@
 
 #include "tests/support/test_seat.h"
 
-/* ---- starts that fail */
+/* -- starts that fail -- */
 
 static void failed_start_leaves_the_old_one(void **state)
 {
@@ -99,7 +99,7 @@ static void failed_starts_back_off(void **state)
     assert_true(test_seat.crash_loop);
 }
 
-/* ---- crash loop */
+/* -- crash loop -- */
 
 static void crash_loop_gets_a_standin(void **state)
 {

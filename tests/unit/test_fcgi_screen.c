@@ -10,7 +10,7 @@
 
 #include "fcgi/screen.h"
 
-/* -- building records ---------------------------------------------------------------------------------- */
+/* -- building records -- */
 
 static void add_record(struct buf *b, int version, int type, int id, const char *p, size_t n, int padding)
 {
@@ -37,7 +37,7 @@ static void add_begin(struct buf *b, int id, int role, int flags)
     add_record(b, 1, FCGI_BEGIN_REQUEST, id, body, sizeof(body), 0);
 }
 
-/* -- feeding ------------------------------------------------------------------------------------------- */
+/* -- feeding -- */
 
 struct seen {
     enum screen_event events[16];
@@ -98,7 +98,7 @@ static void expect(struct seen *seen, struct buf *bytes, const enum screen_event
     expect(seen, bytes, (const enum screen_event[]){__VA_ARGS__},                                            \
            sizeof((const enum screen_event[]){__VA_ARGS__}) / sizeof(enum screen_event))
 
-/* -- cases --------------------------------------------------------------------------------------------- */
+/* -- cases -- */
 
 static const char pair[] = "\x01\x02"
                            "AXY";

@@ -15,7 +15,7 @@ static int some_file(void)
     return open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-/* ---- the good way */
+/* -- the good way -- */
 
 static void swap_goes_round(void **state)
 {
@@ -126,7 +126,7 @@ static void old_ones_do_not_pile_up(void **state)
     assert_string_equal(test_happened(), "forget 1, ask 3");
 }
 
-/* ---- drain */
+/* -- drain -- */
 
 static void drain_has_its_time_once_confirmed(void **state)
 {
@@ -170,7 +170,7 @@ static void crash_while_draining_costs_nothing_more(void **state)
     assert_ptr_equal(seat_serving(&test_seat), test_generation(2));
 }
 
-/* ---- deaths */
+/* -- deaths -- */
 
 static void dead_one_is_replaced_at_once(void **state)
 {
@@ -208,7 +208,7 @@ static void dead_while_its_successor_starts(void **state)
     assert_ptr_equal(seat_serving(&test_seat), test_generation(2));
 }
 
-/* ---- the end */
+/* -- the end -- */
 
 static void end_politely(void **state)
 {
@@ -262,7 +262,7 @@ static void stop_after_drain(void **state)
     assert_string_equal(test_happened(), "kill 1");
 }
 
-/* ---- an earlier image's processes */
+/* -- an earlier image's processes -- */
 
 static void adopted_one_serves_until_ready(void **state)
 {

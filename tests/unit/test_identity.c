@@ -67,7 +67,7 @@ static bool is_root(void)
     return geteuid() == 0;
 }
 
-/* ---- names */
+/* -- names -- */
 
 static void unknown_names_are_refused(void **state)
 {
@@ -152,7 +152,7 @@ static void others_are_told_what_is_ignored(void **state)
     assert_null(strstr(log_text, "'group'"));
 }
 
-/* ---- the environment */
+/* -- the environment -- */
 
 static struct setting_pair pairs[] = {
     {.key = (char *)(uintptr_t) "ONE", .value = (char *)(uintptr_t) "1"},
@@ -227,7 +227,7 @@ static void own_user_and_home_win(void **state)
     assert_null(id.user);
 }
 
-/* ---- taking it on */
+/* -- taking it on -- */
 
 static int become_nobody(void)
 {
@@ -341,7 +341,7 @@ static void lives_in_its_root(void **state)
     rmdir(dir);
 }
 
-/* ---- limits */
+/* -- limits -- */
 
 static int limits(void)
 {

@@ -206,7 +206,7 @@ static void one_owner_at_a_time(void **state)
     waitset_destroy(shared);
 }
 
-/* -- taken out while it is being armed ----------------------------------------------------------------- */
+/* -- taken out while it is being armed -- */
 
 #define ARMINGS 100000
 

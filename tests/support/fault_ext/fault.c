@@ -14,7 +14,7 @@
 
 #include "php.h"
 
-/* ---- signals that a CPU or the C library raises ---- */
+/* -- signals that a CPU or the C library raises -- */
 
 PHP_FUNCTION(fault_null)
 {
@@ -75,10 +75,10 @@ PHP_FUNCTION(fault_ill)
     __builtin_trap();
 }
 
-/* ---- the heap ---- */
+/* -- the heap -- */
 
-/* A free chunk that is overwritten: the next large malloc of this arena finds it, and ends in abort() with the
- * arena's lock held. */
+/* A free chunk that is overwritten: the next large malloc of this arena finds it, and ends in abort() with
+ * the arena's lock held. */
 PHP_FUNCTION(fault_heap)
 {
     ZEND_PARSE_PARAMETERS_NONE();
@@ -149,7 +149,7 @@ PHP_FUNCTION(fault_leak)
     }
 }
 
-/* ---- calls that do not come back ---- */
+/* -- calls that do not come back -- */
 
 /* As libraries do that begin again after EINTR. */
 PHP_FUNCTION(fault_stubborn)
@@ -181,7 +181,7 @@ PHP_FUNCTION(fault_spin)
     } while (now.tv_sec < end.tv_sec);
 }
 
-/* ---- module ---- */
+/* -- module -- */
 
 /* Where the file named by fault.start_file exists, PHP does not even start. */
 static PHP_MINIT_FUNCTION(fault)
@@ -201,15 +201,15 @@ ZEND_ARG_VARIADIC_INFO(0, arguments)
 ZEND_END_ARG_INFO()
 
 static const zend_function_entry functions[] = {
-    PHP_FE(fault_null, arginfo_any)         PHP_FE(fault_overflow, arginfo_any)
-    PHP_FE(fault_abort, arginfo_any)        PHP_FE(fault_fpe, arginfo_any)
-    PHP_FE(fault_bus, arginfo_any)          PHP_FE(fault_ill, arginfo_any)
-    PHP_FE(fault_heap, arginfo_any)         PHP_FE(fault_free, arginfo_any)
-    PHP_FE(fault_opcache_lock, arginfo_any) PHP_FE(fault_lock, arginfo_any)
-    PHP_FE(fault_leak, arginfo_any)         PHP_FE(fault_stubborn, arginfo_any)
-    PHP_FE(fault_spin, arginfo_any)         PHP_FE_END};
+    PHP_FE(fault_null, arginfo_any) PHP_FE(fault_overflow, arginfo_any) PHP_FE(fault_abort, arginfo_any)
+        PHP_FE(fault_fpe, arginfo_any) PHP_FE(fault_bus, arginfo_any) PHP_FE(fault_ill, arginfo_any)
+            PHP_FE(fault_heap, arginfo_any) PHP_FE(fault_free, arginfo_any)
+                PHP_FE(fault_opcache_lock, arginfo_any) PHP_FE(fault_lock, arginfo_any)
+                    PHP_FE(fault_leak, arginfo_any) PHP_FE(fault_stubborn, arginfo_any)
+                        PHP_FE(fault_spin, arginfo_any) PHP_FE_END};
 
 zend_module_entry fault_module_entry = {
-    STANDARD_MODULE_HEADER, "fault", functions, PHP_MINIT(fault), NULL, NULL, NULL, NULL, "1", STANDARD_MODULE_PROPERTIES};
+    STANDARD_MODULE_HEADER,    "fault", functions, PHP_MINIT(fault), NULL, NULL, NULL, NULL, "1",
+    STANDARD_MODULE_PROPERTIES};
 
 ZEND_GET_MODULE(fault)
