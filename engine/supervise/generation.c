@@ -15,6 +15,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/must.h"
 #include "engine/base/str.h"
 
 #define LOOP_FAILURES 3 /* failed starts in a row that are called a crash loop */
@@ -165,7 +166,7 @@ static void start_failed(struct seat *seat, const char *why, uint64_t now)
         pause = seat->limits.retry_max_us;
     }
     snprintf(seat->last_failure, sizeof(seat->last_failure), "%s", why);
-    if (seat->phase == SEAT_SERVING) {
+    if (seat->role == SEAT_SERVES) {
         seat->start_at_us = now + pause;
     }
     log_error("[pool %s] a new engine process could not start: %s; %s", seat->name, why,
@@ -180,6 +181,7 @@ static void start_failed(struct seat *seat, const char *why, uint64_t now)
 
 static void launch(struct seat *seat, int warm_fd, uint64_t now)
 {
+    MUST(seat->role == SEAT_SERVES);
     struct generation *g = add(seat, seat->last_number + 1, GENERATION_STARTING, now);
     seat->start_at_us = 0;
     seat->warm_until_us = 0;
@@ -209,7 +211,7 @@ static unsigned count_state(const struct seat *seat, enum generation_state state
  * a pool whose every new process asks for its successor must not fill the memory with old ones. */
 static void try_swap(struct seat *seat, uint64_t now)
 {
-    if (!seat->swap_wanted || seat->phase != SEAT_SERVING || in_state(seat, GENERATION_STARTING) ||
+    if (!seat->swap_wanted || seat->role != SEAT_SERVES || in_state(seat, GENERATION_STARTING) ||
         seat->warm_until_us != 0 || seat->start_at_us != 0) {
         return;
     }
@@ -232,7 +234,7 @@ static void try_swap(struct seat *seat, uint64_t now)
  * what the caller wants to see replaced. */
 void seat_swap(struct seat *seat, const char *why, uint64_t now)
 {
-    if (seat->phase == SEAT_SERVING) {
+    if (seat->role == SEAT_SERVES) {
         snprintf(seat->swap_reason, sizeof(seat->swap_reason), "%s", why);
         seat->swap_wanted = true;
         try_swap(seat, now);
@@ -259,7 +261,7 @@ void seat_heard(struct generation *g, uint64_t now)
 
 void seat_warm_list(struct seat *seat, const struct generation *from, int warm_fd, uint64_t now)
 {
-    if (seat->warm_until_us == 0 || from != seat_serving(seat) || seat->phase != SEAT_SERVING) {
+    if (seat->warm_until_us == 0 || from != seat_serving(seat) || seat->role != SEAT_SERVES) {
         if (warm_fd >= 0) {
             close(warm_fd);
         }
@@ -295,7 +297,7 @@ void seat_ready(struct generation *g, uint64_t now)
             seat->swaps += !old->standin;
         }
     }
-    if (seat->phase == SEAT_ENDING) {
+    if (seat->role == SEAT_ENDS) {
         drain(g, seat->limits.drain_us, now);
     }
     try_swap(seat, now);
@@ -320,7 +322,7 @@ static void refill(struct seat *seat, uint64_t now)
 /* A serving process is gone. A replacement that is starting already serves as one for it. */
 static void replace_dead(struct seat *seat, uint64_t now)
 {
-    if (seat->phase != SEAT_SERVING || in_state(seat, GENERATION_STARTING) || seat_serving(seat)) {
+    if (seat->role != SEAT_SERVES || in_state(seat, GENERATION_STARTING) || seat_serving(seat)) {
         return;
     }
     seat->warm_until_us = 0;
@@ -407,7 +409,7 @@ void seat_tick(struct seat *seat, uint64_t now)
     for (struct generation *g = seat->generations; g; g = g->next) {
         tick_generation(g, now);
     }
-    if (seat->phase != SEAT_SERVING) {
+    if (seat->role != SEAT_SERVES) {
         return;
     }
     refill(seat, now);
@@ -426,17 +428,24 @@ void seat_tick(struct seat *seat, uint64_t now)
     try_swap(seat, now);
 }
 
-static void end_seat(struct seat *seat)
+static void start_nothing_more(struct seat *seat, enum seat_role role)
 {
-    seat->phase = SEAT_ENDING;
+    seat->role = role;
     seat->start_at_us = 0;
     seat->warm_until_us = 0;
     seat->swap_wanted = false;
 }
 
+void seat_fade(struct seat *seat)
+{
+    if (seat->role == SEAT_SERVES) {
+        start_nothing_more(seat, SEAT_FADES);
+    }
+}
+
 void seat_drain(struct seat *seat, uint64_t drain_us, uint64_t now)
 {
-    end_seat(seat);
+    start_nothing_more(seat, SEAT_ENDS);
     for (struct generation *g = seat->generations; g; g = g->next) {
         /* One that starts serves before we have heard that it is ready. */
         if (g->state == GENERATION_READY || g->state == GENERATION_STARTING) {
@@ -447,7 +456,7 @@ void seat_drain(struct seat *seat, uint64_t drain_us, uint64_t now)
 
 void seat_stop(struct seat *seat, uint64_t now)
 {
-    end_seat(seat);
+    start_nothing_more(seat, SEAT_ENDS);
     for (struct generation *g = seat->generations; g; g = g->next) {
         g->deadline_us = now + seat->limits.stop_us; /* also one that starts: it may have answered already */
         g->state = GENERATION_DRAINING;
@@ -474,7 +483,7 @@ uint64_t seat_next_us(const struct seat *seat)
     for (const struct generation *g = seat->generations; g; g = g->next) {
         next = sooner(next, g->deadline_us);
     }
-    if (seat->crash_loop && seat->phase == SEAT_SERVING) {
+    if (seat->crash_loop && seat->role == SEAT_SERVES) {
         next = sooner(next, seat->refilled_us + seat->limits.refill_us);
     }
     return next;

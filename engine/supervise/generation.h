@@ -71,9 +71,12 @@ struct generation_limits {
 };
 extern const struct generation_limits generation_default_limits; /* drain_us is the configuration's */
 
-enum seat_phase {
-    SEAT_SERVING, /* keep one READY generation here */
-    SEAT_ENDING,  /* drain what is there, start nothing */
+/* What a seat may do. Only one that serves starts processes. */
+enum seat_role {
+    SEAT_SERVES, /* keeps one READY generation */
+    SEAT_FADES,  /* what is there serves on until seat_drain: its pool or its place is not configured any more
+                  */
+    SEAT_ENDS,   /* drains what is there */
 };
 
 struct seat {
@@ -82,7 +85,7 @@ struct seat {
     const struct generation_hooks *hooks;
     struct generation_limits limits;
     void *owner;
-    enum seat_phase phase;
+    enum seat_role role;
     struct generation *generations; /* newest first */
     uint32_t last_number;
     bool swap_wanted;
@@ -101,6 +104,8 @@ struct seat {
 
 void seat_init(struct seat *seat, const char *name, int index, const struct generation_hooks *hooks,
                const struct generation_limits *limits, uint64_t now);
+/* From now on what is there serves on, and nothing follows it. */
+void seat_fade(struct seat *seat);
 /* Frees what is left of the list (at exit; every process is gone or does not matter). */
 void seat_free(struct seat *seat);
 /* Takes a process of an earlier supervisor image in, READY or DRAINING. */

@@ -280,12 +280,24 @@ const struct generation_hooks launch_hooks = {
 
 /* -- what it says -- */
 
-/* From a process that drains to the one that serves. Without one the connection ends here. */
+/* Its successor; for a seat that is not there any more, another one of the pool. */
+static struct generation *heir(const struct generation *from)
+{
+    const struct member *m = from->seat->owner;
+    struct generation *to = seat_serving(from->seat);
+    m = member_find(m->supervisor, m->name);
+    for (int i = 0; m && i < m->seat_count && (!to || to == from); i++) {
+        to = seat_serving(&m->seats[i]);
+    }
+    return to == from ? NULL : to;
+}
+
+/* From a process that drains to one that serves. Without one the connection ends here. */
 static void pass_on(const struct generation *from, const struct channel_message *m)
 {
-    struct generation *to = seat_serving(from->seat);
+    struct generation *to = heir(from);
     struct child *child = to ? to->process : NULL;
-    if (!child || to == from || child->channel < 0 || m->fd_count != 1) {
+    if (!child || child->channel < 0 || m->fd_count != 1) {
         return;
     }
     if (tell(child, CHANNEL_ADOPT, m->number, m->text, m->fds, 1) != 0) {

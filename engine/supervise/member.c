@@ -89,7 +89,9 @@ int members_add(struct supervisor *s, const struct generation_hooks *hooks)
 struct member *member_add_orphanage(struct supervisor *s, const char *name,
                                     const struct generation_hooks *hooks)
 {
-    return add_seats(s, xstrdup(name), 1, hooks);
+    struct member *m = add_seats(s, xstrdup(name), 1, hooks);
+    seat_fade(&m->seats[0]);
+    return m;
 }
 
 /* A pool that cannot be had: at a first start an error, after a reload its processes serve on, without
@@ -105,7 +107,7 @@ static int close_member(struct member *m)
     }
     m->closed = true;
     for (int i = 0; i < m->seat_count; i++) {
-        m->seats[i].phase = SEAT_ENDING;
+        seat_fade(&m->seats[i]);
     }
     return 0;
 }

@@ -257,3 +257,53 @@ def test_a_worker_that_is_lost_in_its_answer(serve, workdir, where):
         wait_for(lambda: processes(server, "draining") in ([old], []) and processes(server, "ready") != [old], 10, "the swap")
         wait_for(lambda: session_of(old) is None, 10, "the old process's end")
     assert "is killed" not in server.messages()
+
+
+def reload_with(server, change):
+    """Begins a reload with a changed configuration."""
+    with open(server.config_path) as f:
+        text = change(f.read())
+    with open(server.config_path, "w") as f:
+        f.write(text)
+    server.signal(signal.SIGUSR2)
+
+
+END_OF_A_PROCESS = {
+    "killed": lambda server, pid, c: os.kill(pid, signal.SIGKILL),
+    "crashed": lambda server, pid, c: os.kill(pid, signal.SIGSEGV),
+    "swapped": lambda server, pid, c: ctl(server, "restart", "two"),
+    "reset": lambda server, pid, c: c.closed(0.01) or c.send(request(f"{server.directory}/www/reset.php", keep=True)),
+}
+
+
+@pytest.mark.parametrize("moment", ["launching", "draining"])
+@pytest.mark.parametrize("end", END_OF_A_PROCESS)
+def test_the_process_of_a_removed_pool_ends(tokiophp, workdir, end, moment):
+    """A pool that the new configuration does not have any more loses its process while the others start, or while it
+    drains: nothing follows it, and nobody else notices."""
+    script(workdir, "reset.php", "<?php opcache_reset();")
+    script(workdir, "sleep.php", "<?php sleep(2); opcache_reset();")
+    slow_start = script(workdir, "preload.php", "<?php usleep(1500000);")
+    user = "user = nobody\ngroup = nogroup\n" if os.geteuid() == 0 else ""
+    two = f"[two]\npm = static\npm.max_children = 2\nlisten = {workdir}/two.sock\nlisten.mode = 0666\n{user}"
+    server = tokiophp(settings="control_socket = {dir}/ctl\n", php=two)
+    server.script = f"{workdir}/www/hello.php"
+    server.wait_message("ready to handle connections")
+    www_pid, two_pid = processes(server, "ready")
+    first, second = Connection(f"{workdir}/two.sock"), Connection(f"{workdir}/two.sock")
+    if moment == "draining":
+        first.send(request(f"{workdir}/www/sleep.php"))
+    second.request(server.script, keep=True)
+    preload = f"php_admin_value[opcache.preload] = {slow_start}\n"
+    reload_with(server, lambda text: text.replace(two, preload if moment == "launching" else ""))
+    wait_for(lambda: 'state="launching"' in ctl(server, "status") if moment == "launching"
+             else two_pid in processes(server, "draining"), 10, moment)
+    END_OF_A_PROCESS[end](server, two_pid, second)
+    wait_for(lambda: server.messages().count("ready to handle connections") == 2, 20, "the end of the reload")
+    wait_for(lambda: session_of(two_pid) is None, 10, "the end of the removed pool's process")
+    first.close()
+    second.close()
+    with Connection(server.address) as c:
+        assert c.request(server.script, keep=True).end == (0, 0)
+    wait_for(lambda: session_of(www_pid) is None, 20, "the end of the old process")
+    assert len(processes(server, "ready")) == 1 and processes(server, "starting") == []

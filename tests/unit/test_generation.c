@@ -300,6 +300,43 @@ static void adopted_start_goes_on(void **state)
     assert_string_equal(test_happened(), "drain(30000) 3, ask 4");
 }
 
+/* ---- a seat that fades: its pool, or its place, is not configured any more */
+
+static void fading_seat_starts_nothing(void **state)
+{
+    (void)state;
+    struct generation *g = seat_adopt(&test_seat, 5, GENERATION_READY, 42, 0, test_now);
+    seat_fade(&test_seat);
+    seat_asked(g, "a worker crashed", true, test_now);
+    seat_swap(&test_seat, "opcache_reset() was called", test_now);
+    seat_start(&test_seat, test_now);
+    test_run_until(test_now + 30 * SECOND);
+    assert_string_equal(test_happened(), "");
+    assert_ptr_equal(seat_serving(&test_seat), g); /* it serves on */
+    seat_exited(g, "on signal 9", test_now);
+    test_run_until(test_now + 30 * SECOND);
+    assert_string_equal(test_happened(), "forget 5");
+    assert_true(seat_settled(&test_seat));
+}
+
+static void fading_seat_lets_a_start_end(void **state)
+{
+    (void)state;
+    seat_adopt(&test_seat, 5, GENERATION_READY, 42, 0, test_now);
+    seat_adopt(&test_seat, 6, GENERATION_STARTING, 43, test_now + 60 * SECOND, test_now);
+    seat_adopt(&test_seat, 7, GENERATION_STARTING, 44, test_now + 60 * SECOND, test_now);
+    seat_fade(&test_seat);
+    seat_ready(test_generation(6), test_now);
+    assert_string_equal(test_happened(), "drain(30000) 5");
+    seat_exited(test_generation(7), "with code 70", test_now);
+    seat_exited(test_generation(6), "on signal 11", test_now);
+    test_run_until(test_now + 4 * SECOND);
+    assert_string_equal(test_happened(), "forget 7, forget 6");
+    seat_drain(&test_seat, 30 * SECOND, test_now);
+    seat_fade(&test_seat); /* what ends does not fade any more */
+    assert_int_equal(test_seat.role, SEAT_ENDS);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, test_seat_set_up, test_seat_tear_down)
@@ -322,6 +359,8 @@ int main(void)
         TEST(adopted_one_serves_until_ready),
         TEST(adopted_drain_keeps_its_deadline),
         TEST(adopted_start_goes_on),
+        TEST(fading_seat_starts_nothing),
+        TEST(fading_seat_lets_a_start_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
