@@ -246,7 +246,7 @@ static bool named_php_fpm(const char *program)
 /* No file, but an environment that says what to serve: as in a container. */
 static void serve_from_environment(struct cli_options *o)
 {
-    if (o->as_php_fpm || o->config_path || (!getenv("LISTEN_ADDR") && !getenv("DOCUMENT_ROOT"))) {
+    if (o->as_php_fpm || o->config_path || !config_environment_speaks()) {
         return;
     }
     char *path = config_default_path(o);

@@ -9,6 +9,9 @@
  * without a file is like. 0, or -1 (reported). */
 int config_apply_outside(struct config *config);
 
+/* A variable is set that means this server and no other program. */
+bool config_environment_speaks(void);
+
 /* pm and the numbers of workers; "auto" becomes a number. 0, or -1 (reported). */
 int config_check_workers(struct config *config, struct pool_conf *pool);
 

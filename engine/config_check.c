@@ -69,12 +69,15 @@ static int check_priority(int64_t priority)
 }
 
 /* The words behind "alert" in level_words are other programs' names. */
-static void set_log_level(struct global_settings *g)
+static void set_log_level(struct global_settings *g, bool as_php_fpm)
 {
     static const int same_as[] = {[6] = LEVEL_WARNING, [7] = LEVEL_NOTICE, [8] = LEVEL_DEBUG};
 
     if (g->log_level > LEVEL_ALERT) {
         g->log_level = same_as[g->log_level];
+    }
+    if (g->log_level == 0 && !as_php_fpm) { /* php-fpm shows what is not set as an unknown value */
+        g->log_level = LEVEL_NOTICE;
     }
     if (g->log_level > 0) {
         log_set_level((enum log_level)g->log_level);
@@ -130,7 +133,7 @@ static int check_global(struct config *c)
     } else if (!c->cli->as_php_fpm && !g->daemonize_given) {
         g->daemonize = false; /* service managers and containers want the foreground */
     }
-    set_log_level(g);
+    set_log_level(g, c->cli->as_php_fpm);
     if (g->log_limit < LOG_LIMIT_MIN) {
         log_error("log_limit must be greater than %d", LOG_LIMIT_MIN);
         return -1;

@@ -105,7 +105,7 @@ static const struct setting_row global_rows[] = {
     {GLOBAL("log_buffering", SETTING_BOOL, log_buffering), .initial = "yes",
      .help = "collect the workers' output into whole lines before it is logged"},
     {GLOBAL("log_level", SETTING_WORD, log_level), .words = level_words, .environment = "LOG_LEVEL",
-     .help = "least important lines that are logged (notice)"},
+     .environment_shared = true, .help = "least important lines that are logged (notice)"},
     {GLOBAL("log_limit", SETTING_INT, log_limit), .initial = "1024",
      .help = "longest log line in bytes; longer ones are cut or wrapped"},
     {GLOBAL("emergency_restart_interval", SETTING_TIME, emergency_restart_interval), .initial = "0",
@@ -137,7 +137,8 @@ static const struct setting_row global_rows[] = {
     {GLOBAL("control_socket", SETTING_PATH, control_socket),
      .help = "unix socket of tokiophp ctl and tokiophp top"},
     {GLOBAL("service_name", SETTING_STRING, service_name), .initial = "tokiophp",
-     .environment = "SERVICE_NAME", .help = "name of this service in JSON logs and metrics"},
+     .environment = "SERVICE_NAME", .environment_shared = true,
+     .help = "name of this service in JSON logs and metrics"},
     {GLOBAL("drain_timeout", SETTING_TIME, drain_timeout), .initial = "30", .min = 0, .max = 86400,
      .environment = "DRAIN_TIMEOUT_SECS", .help = "as process_control_timeout, which wins where it is set"},
 };
@@ -223,7 +224,7 @@ static const struct setting_row pool_rows[] = {
     {POOL("pm.processes", SETTING_INT, processes), .initial = "1", .min = 1, .max = 64,
      .help = "processes of this pool behind the same sockets, each with pm.max_children workers"},
     {POOL("engine", SETTING_WORD, engine), .initial = "php", .words = engine_words, .environment = "EXECUTOR",
-     .help = "stub answers a fixed text without PHP, for measurements"},
+     .environment_shared = true, .help = "stub answers a fixed text without PHP, for measurements"},
     {POOL("security.allow_process_calls", SETTING_STRING, allow_process_calls),
      .help = "functions that change the whole process and are allowed all the same"},
 };

@@ -63,8 +63,23 @@ static int complain(const struct pool_conf *pool, const char *text)
     return -1;
 }
 
-static int check_tls(const struct pool_conf *pool, const struct http_settings *s)
+/* By a pool that has TLS on no address of its own: when it answers for a name on another's. */
+static bool certificate_is_used(const struct config *config, const struct pool_conf *pool)
 {
+    bool elsewhere = false;
+    for (const struct pool_conf *other = config->pools; other; other = other->next) {
+        elsewhere |= wants_tls(other);
+    }
+    return elsewhere && !names_address(pool);
+}
+
+static int check_tls(const struct config *config, const struct pool_conf *pool, const struct http_settings *s)
+{
+    if (!wants_tls(pool) && s->tls_cert && !certificate_is_used(config, pool)) {
+        return complain(
+            pool, "no address of http.tls_cert speaks TLS: name it in http.tls_listen, or as tls:ADDRESS in "
+                  "http.listen");
+    }
     if (!wants_tls(pool) && !s->tls_cert) {
         return 0;
     }
@@ -106,7 +121,7 @@ static int http_check(const struct config *config, struct pool_conf *pool)
         }
         cidr_list_free(list);
     }
-    return check_tls(pool, s);
+    return check_tls(config, pool, s);
 }
 
 struct listen_list {

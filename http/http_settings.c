@@ -127,14 +127,14 @@ static const struct setting_row rows[] = {
     ROW("header_csp", STRING, header_csp, NULL, "Content-Security-Policy"),
     ROW("header_hsts", STRING, header_hsts, NULL, "Strict-Transport-Security; sent over TLS only"),
     ROW("profile", BOOL, profile, "no", "X-Profile: 1 in a request asks for timing fields in the response",
-        .environment = "PROFILE"),
+        .environment = "PROFILE", .environment_shared = true),
     ROW("request_id_headers", BOOL, request_id_headers, "yes",
         "X-Request-ID and traceparent in every response"),
     ROW("internal_listen", STRING, internal_listen, NULL, "address of health checks and metrics",
         .environment = "INTERNAL_ADDR"),
     ROW("internal_token", STRING, internal_token, NULL,
-        "token that http.internal_listen asks for; needed where it is not a loopback address or a unix "
-        "socket",
+        "token that http.internal_listen asks for, except for /health and /metrics; without one the other "
+        "pages are for this machine alone",
         .secret = true, .environment = "INTERNAL_TOKEN"),
     ROW("access_log_format", STRING, access_log_format, NULL,
         "json, combined, or a format as in access.format; empty = access.format"),

@@ -126,3 +126,20 @@ uint64_t machine_memory(void)
 
     return limit > 0 && (memory == 0 || limit < memory) ? limit : memory;
 }
+
+uint64_t machine_memory_available(void)
+{
+    char line[256];
+    unsigned long long kilobytes = 0;
+    FILE *file = fopen("/proc/meminfo", "re");
+
+    while (file && kilobytes == 0 && fgets(line, sizeof line, file)) {
+        if (sscanf(line, "MemAvailable: %llu kB", &kilobytes) != 1) {
+            kilobytes = 0;
+        }
+    }
+    if (file) {
+        fclose(file);
+    }
+    return kilobytes * 1024;
+}

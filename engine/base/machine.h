@@ -9,5 +9,6 @@ unsigned machine_cpus(void);               /* at least 1; a fraction of a CPU co
 uint64_t machine_memory(void);             /* bytes; 0 = unknown */
 uint64_t machine_cgroup_memory(void);      /* bytes, the cgroup's limit alone; 0 = none */
 uint64_t machine_cgroup_memory_used(void); /* bytes, of all in the cgroup; 0 = unknown */
+uint64_t machine_memory_available(void); /* bytes, of the whole machine: what programs can get; 0 = unknown */
 
 #endif

@@ -41,7 +41,10 @@ struct setting_row {
     const char *const *words; /* WORD: NULL-terminated; numbers: see word_value; SETTING_BOOL: unused */
     const char *help;         /* one line */
     const char *environment;  /* variable that sets it too (FEATURES: LISTEN_ADDR ...), or NULL */
-    bool secret;              /* masked in /config and dumps */
+    /* Other programs read that variable, too: a value that is none of ours is a warning, and the variable
+     * alone starts no server. */
+    bool environment_shared;
+    bool secret; /* masked in /config and dumps */
     /* Further check: 0, or -1 with "expected ..." in error. May be NULL. */
     int (*check)(const char *value, char *error, size_t error_size);
     /* Accepted for php-fpm's sake but without effect here: the warning says why. NULL = it has effect. */

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/machine.h"
 #include "engine/telemetry/metrics.h"
 
 struct page {
@@ -192,14 +193,18 @@ static void node(struct page *page)
         return;
     }
     double total = (double)info.totalram * info.mem_unit;
-    double unused = (double)(info.freeram + info.bufferram) * info.mem_unit;
+    uint64_t free_now = (uint64_t)(info.freeram + info.bufferram) * info.mem_unit;
+    uint64_t available = machine_memory_available();
+    double used = total - (double)(available > 0 ? available : free_now);
     double load = 1.0 / (1 << SI_LOAD_SHIFT);
     gauge(page, "tokio_php_memory_usage_percent", "Memory of the machine that is in use.",
-          total > 0 ? 100.0 * (total - unused) / total : 0);
+          total > 0 ? 100.0 * used / total : 0);
     gauge(page, "node_load1", "1m load average.", (double)info.loads[0] * load);
     gauge(page, "node_load5", "5m load average.", (double)info.loads[1] * load);
     gauge(page, "node_load15", "15m load average.", (double)info.loads[2] * load);
     gauge(page, "node_memory_MemTotal_bytes", "Memory of the machine.", total);
+    gauge(page, "node_memory_MemAvailable_bytes", "Memory that programs can still get.", total - used);
+    gauge(page, "node_memory_MemUsed_bytes", "Memory that programs cannot get.", used);
     gauge(page, "node_memory_MemFree_bytes", "Memory that nothing uses.",
           (double)info.freeram * info.mem_unit);
     gauge(page, "node_memory_Buffers_bytes", "Memory in buffers.", (double)info.bufferram * info.mem_unit);

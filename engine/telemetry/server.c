@@ -3,7 +3,6 @@
 #include "engine/telemetry/server.h"
 
 #include <stdio.h>
-#include <time.h>
 
 #include "engine/base/clock.h"
 #include "engine/telemetry/metrics.h"
@@ -67,13 +66,7 @@ uint64_t server_started_wall_us(const struct server_view *server)
 
 static void add_timestamp(struct buf *out)
 {
-    time_t now = (time_t)(clock_wall_us() / CLOCK_US_PER_SECOND);
-    struct tm broken;
-    char text[32];
-
-    gmtime_r(&now, &broken);
-    strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%SZ", &broken);
-    buf_printf(out, "\"timestamp\":\"%s\"", text);
+    buf_printf(out, "\"timestamp\":%llu", (unsigned long long)(clock_wall_us() / CLOCK_US_PER_SECOND));
 }
 
 static void add_pool(const struct scoreboard *board, struct buf *out)

@@ -119,10 +119,16 @@ static void profile_times(const struct exchange *x, struct profile out[PROFILE_T
     memcpy(out, all, sizeof all);
 }
 
+/* "TLSv1.3" as the names of the other fields are written: TLSv1_3. */
 static struct str tls_protocol(const struct exchange *x)
 {
     const struct param *p = request_param_find(&x->request, STR("SSL_PROTOCOL"));
-    return p ? (struct str){p->value, p->value_len} : STR_NONE;
+    char *text = p ? arena_dup(x->arena, p->value, p->value_len) : NULL;
+    char *dot = text ? strchr(text, '.') : NULL;
+    if (dot) {
+        *dot = '_';
+    }
+    return str_of(text);
 }
 
 static void add_field(struct exchange *x, struct str name, const char *value)

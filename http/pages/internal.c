@@ -29,7 +29,7 @@ enum order { ORDER_SERVE, ORDER_CLOSE, ORDER_STOP };
 
 struct visitor {
     int fd; /* -1 = free */
-    bool local_names_only;
+    struct internal_caller caller;
     enum { VISITOR_ASKS, VISITOR_LISTENS, VISITOR_LEAVES } state;
     uint64_t deadline_us;
     char in[HEAD_MAX];
@@ -54,21 +54,24 @@ struct internal {
 
 /* -- configuration -- */
 
-static bool is_loopback(const struct sock_address *address)
+static bool is_loopback(const struct sockaddr_storage *address)
 {
-    if (address->is_unix) {
+    if (address->ss_family == AF_UNIX) {
         return true;
     }
-    if (address->any_family) {
-        return false;
-    }
-    if (address->sa.ss_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)&address->sa;
+    if (address->ss_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)address;
         return ntohl(in->sin_addr.s_addr) >> 24 == 127;
     }
-    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&address->sa;
+    const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
     return IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr) ||
            (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr) && in6->sin6_addr.s6_addr[12] == 127);
+}
+
+/* An address that only this machine reaches. */
+static bool is_local(const struct sock_address *address)
+{
+    return address->is_unix || (!address->any_family && is_loopback(&address->sa));
 }
 
 int internal_check(const struct pool_conf *pool, const struct http_settings *s)
@@ -86,11 +89,6 @@ int internal_check(const struct pool_conf *pool, const struct http_settings *s)
         int bad = sock_parse(text, &address, error, sizeof error);
         if (bad) {
             log_alert("[pool %s] http.internal_listen = %s: %s", pool->name, text, error);
-        } else if (!is_loopback(&address) && (!s->internal_token || !*s->internal_token)) {
-            log_alert("[pool %s] http.internal_listen = %s can be reached from other machines: it needs "
-                      "http.internal_token",
-                      pool->name, text);
-            bad = -1;
         } else if (++count > LISTENERS_MAX) {
             log_alert("[pool %s] http.internal_listen has more than %d addresses", pool->name, LISTENERS_MAX);
             bad = -1;
@@ -135,7 +133,8 @@ static void receive(struct internal *in, int listener)
     v->state = VISITOR_ASKS;
     v->in_n = v->scanned = v->out_at = 0;
     v->deadline_us = clock_us() + REQUEST_US;
-    v->local_names_only = in->local[listener] && peer.ss_family != AF_UNIX;
+    v->caller = (struct internal_caller){.here = is_loopback(&peer),
+                                         .by_address = in->local[listener] && peer.ss_family != AF_UNIX};
 }
 
 static void answer(struct internal *in, struct visitor *v)
@@ -150,7 +149,7 @@ static void answer(struct internal *in, struct visitor *v)
     if (bad) {
         internal_page_error(-bad, &v->out);
     } else {
-        internal_page(in->pool, &head, in->token, v->local_names_only, &v->out);
+        internal_page(in->pool, &head, in->token, &v->caller, &v->out);
     }
     v->state = VISITOR_LISTENS;
     v->deadline_us = clock_us() + REQUEST_US;
@@ -331,7 +330,7 @@ struct internal *internal_start(struct pool *pool, const struct http_settings *s
         }
         in = in ? in : create(pool, settings);
         if (in->listener_count < LISTENERS_MAX) {
-            in->local[in->listener_count] = is_loopback(&l->address);
+            in->local[in->listener_count] = is_local(&l->address);
             in->listeners[in->listener_count++] = l->fd;
         }
     }

@@ -8,7 +8,7 @@
 
 struct internal;
 
-/* Before the fork: 0, or -1 (reported): an address that others reach needs a token. */
+/* Before the fork: 0, or -1 (reported). */
 int internal_check(const struct pool_conf *pool, const struct http_settings *settings);
 /* NULL: there is no listener of this kind, or *bad (reported). Control thread, as the others. */
 struct internal *internal_start(struct pool *pool, const struct http_settings *settings,

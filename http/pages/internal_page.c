@@ -2,6 +2,7 @@
 #include "http/pages/internal_page.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "http/wire/wire.h"
 
@@ -44,10 +45,15 @@ static void respond(struct buf *out, const struct http_head *head, int status, c
     }
 }
 
+static const char only_for[] =
+    "This page needs http.internal_token (INTERNAL_TOKEN), as Authorization: Bearer TOKEN or "
+    "?token=TOKEN;\nwhere none is set, it is for callers on this machine.\n";
+
 static void respond_status(struct buf *out, const struct http_head *head, int status)
 {
     struct buf text = {0};
     buf_printf(&text, "%d %s\n", status, wire_reason(status));
+    buf_text(&text, status == 401 || status == 403 ? only_for : "");
     respond(out, head, status, "text/plain; charset=utf-8", (struct str){text.p, text.n});
     buf_free(&text);
 }
@@ -109,16 +115,27 @@ static bool may_look(const struct http_head *head, struct str token)
     return false;
 }
 
-/* localhost, or an address: names are what a foreign web page could have made up. */
+/* localhost, this machine's own name, or an address: other names are what a foreign web page could have made
+ * up. */
 static bool is_local_name(struct str host)
 {
     struct str name = host;
+    char own[256] = "";
     const char *colon = host.n && host.p[0] != '[' ? memchr(host.p, ':', host.n) : NULL;
     if (colon) {
         name.n = (size_t)(colon - host.p);
     }
+    if (name.n > 1 && name.p[name.n - 1] == '.') {
+        name.n--;
+    }
     if (name.n == 0 || name.p[0] == '[' || str_ieq(name, STR("localhost"))) {
         return true;
+    }
+    if (gethostname(own, sizeof own - 1) == 0 && own[0]) {
+        struct str label = {own, strcspn(own, ".")};
+        if (str_ieq(name, str_of(own)) || str_ieq(name, label)) {
+            return true;
+        }
     }
     for (size_t i = 0; i < name.n; i++) {
         if (name.p[i] != '.' && (name.p[i] < '0' || name.p[i] > '9')) {
@@ -157,46 +174,60 @@ static void respond_page(const struct pool *pool, const struct http_head *head, 
     buf_free(&body);
 }
 
-static const struct {
+static const struct page {
     struct str path;
     enum server_page page;
+    bool for_all;
 } pages[] = {
-    {{"/health", 7}, SERVER_HEALTH},
-    {{"/health/live", 12}, SERVER_LIVE},
-    {{"/health/ready", 13}, SERVER_READY},
-    {{"/metrics", 8}, SERVER_METRICS},
-    {{"/status", 7}, SERVER_STATUS},
-    {{"/config", 7}, SERVER_CONFIG},
-    {{"/dashboard.json", 15}, SERVER_LIVE_NUMBERS},
+    {{"/health", 7}, SERVER_HEALTH, true},
+    {{"/health/live", 12}, SERVER_LIVE, true},
+    {{"/health/ready", 13}, SERVER_READY, true},
+    {{"/metrics", 8}, SERVER_METRICS, true},
+    {{"/status", 7}, SERVER_STATUS, false},
+    {{"/config", 7}, SERVER_CONFIG, false},
+    {{"/dashboard.json", 15}, SERVER_LIVE_NUMBERS, false},
 };
 
-void internal_page(const struct pool *pool, const struct http_head *head, const char *token,
-                   bool local_names_only, struct buf *out)
+static const struct page *find_page(struct str path)
 {
-    bool open = !token || !*token;
-    if (!str_eq(head->method, STR("GET")) && !str_eq(head->method, STR("HEAD"))) {
-        respond_status(out, head, 405);
-        return;
-    }
-    if (open && local_names_only && !is_local_name(head->host)) {
-        respond_status(out, head, 421);
-        return;
-    }
-    if (!open && !may_look(head, str_of(token))) {
-        respond_status(out, head, 401);
-        return;
-    }
-    if (str_eq(head->path, STR("/"))) {
-        struct str page = {http_dashboard, http_dashboard_n};
-        respond(out, head, 200, "text/html; charset=utf-8", page);
-        return;
-    }
     for (size_t i = 0; i < sizeof pages / sizeof pages[0]; i++) {
-        if (str_eq(head->path, pages[i].path)) {
-            bool open_metrics = pages[i].page == SERVER_METRICS && wants_openmetrics(head);
-            respond_page(pool, head, open_metrics ? SERVER_OPENMETRICS : pages[i].page, out);
-            return;
+        if (str_eq(path, pages[i].path)) {
+            return &pages[i];
         }
     }
-    respond_status(out, head, 404);
+    return NULL;
+}
+
+/* 0, or the status of the refusal. */
+static int judge(const struct http_head *head, const struct page *page, struct str token,
+                 const struct internal_caller *caller)
+{
+    bool for_all = page && page->for_all;
+    if (!str_eq(head->method, STR("GET")) && !str_eq(head->method, STR("HEAD"))) {
+        return 405;
+    }
+    if (token.n > 0) {
+        return for_all || may_look(head, token) ? 0 : 401;
+    }
+    if (!for_all && !caller->here) {
+        return 403;
+    }
+    return (caller->by_address || !for_all) && caller->here && !is_local_name(head->host) ? 421 : 0;
+}
+
+void internal_page(const struct pool *pool, const struct http_head *head, const char *token,
+                   const struct internal_caller *caller, struct buf *out)
+{
+    const struct page *page = find_page(head->path);
+    int refused = judge(head, page, str_of(token), caller);
+    if (refused) {
+        respond_status(out, head, refused);
+    } else if (str_eq(head->path, STR("/"))) {
+        respond(out, head, 200, "text/html; charset=utf-8", (struct str){http_dashboard, http_dashboard_n});
+    } else if (page) {
+        bool open_metrics = page->page == SERVER_METRICS && wants_openmetrics(head);
+        respond_page(pool, head, open_metrics ? SERVER_OPENMETRICS : page->page, out);
+    } else {
+        respond_status(out, head, 404);
+    }
 }

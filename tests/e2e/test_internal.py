@@ -97,7 +97,7 @@ def test_health(tokiophp, root):
     answer = inside.get("/health")
     assert answer.status == 200 and answer.get("Content-Type") == "application/json"
     health = process.wait_for(lambda: (h := inside.json("/health"))["total_requests"] == 3 and h, what="three requests counted")
-    assert health["status"] == "ok" and re.match(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ$", health["timestamp"])
+    assert health["status"] == "ok" and abs(health["timestamp"] - time.time()) < 60
     assert health["active_connections"] >= 0
     assert [(p["name"], p["status"], p["workers"]) for p in health["pools"]] == [("www", "ok", 4)]
     assert inside.json("/health/live")["status"] == "alive"
@@ -162,7 +162,8 @@ def test_sums_are_exact(tokiophp, root):
         assert by(samples, "tokio_php_workers", "state")["Idle"] == 4
         assert by(samples, "tokio_php_dropped_requests") == 0
         for name in ("tokio_php_uptime_seconds", "tokio_php_requests_per_second", "tokio_php_response_time_avg_seconds",
-                     "tokio_php_memory_usage_percent", "node_load1", "node_memory_MemTotal_bytes"):
+                     "tokio_php_memory_usage_percent", "node_load1", "node_memory_MemTotal_bytes",
+                     "node_memory_MemAvailable_bytes", "node_memory_MemUsed_bytes"):
             assert by(samples, name) > 0, name
     live = inside.json("/dashboard.json")["pools"][0]
     assert live["requests"] == n * len(plan) and live["statuses"] == [0, 5 * n, 0, 2 * n, n]
@@ -335,39 +336,34 @@ def test_reload_keeps_health_and_counts(tokiophp, root):
 
 def test_token(tokiophp, root):
     inside = Inside(tokiophp, root, "http.internal_token = s3cr/t+1\n")
-    assert inside.get("/health").status == 401
-    assert inside.get("/").status == 401
-    assert inside.get("/health").get("WWW-Authenticate").startswith("Bearer")
-    assert inside.get("/health", Authorization="Bearer wrong").status == 401
-    assert inside.get("/health", Authorization="Bearer s3cr/t+").status == 401
-    assert inside.get("/health", Authorization="Bearer s3cr/t+1x").status == 401
-    assert inside.get("/health?token=").status == 401
-    process.wait_for(lambda: inside.get("/health", Authorization="Bearer s3cr/t+1").status == 200, what="the token taken")
-    assert inside.get("/health?token=s3cr/t%2B1").status == 200
-    assert inside.get("/metrics?token=s3cr/t+1").status == 200
+    for path in ("/", "/config", "/status", "/dashboard.json", "/none", "/config?token="):
+        assert inside.get(path).status == 401, path
+    assert inside.get("/config").get("WWW-Authenticate").startswith("Bearer")
+    for wrong in ("wrong", "s3cr/t+", "s3cr/t+1x"):
+        assert inside.get("/config", Authorization="Bearer " + wrong).status == 401
+    process.wait_for(lambda: inside.get("/config", Authorization="Bearer s3cr/t+1").status == 200, what="the token taken")
+    assert inside.get("/config?token=s3cr/t%2B1").status == 200
+    assert inside.get("/status?token=s3cr/t+1").status == 200
     assert "s3cr/t+1" not in inside.get("/config", Authorization="Bearer s3cr/t+1").text
+    for path in ("/health", "/health/live", "/health/ready", "/metrics"):  # kubelet and Prometheus have none
+        assert inside.get(path).status == 200, path
 
 
-@pytest.mark.parametrize("address, token, good", [
-    ("0.0.0.0:0", "", False), ("[::]:0", "", False), ("9999", "", False), ("10.1.2.3:80", "", False),
-    ("0.0.0.0:0", "x", True), ("127.8.8.8:0", "", True), ("[::1]:0", "", True), ("/tmp/none.sock", "", True)])
-def test_other_machines_need_a_token(workdir, root, address, token, good):
+@pytest.mark.parametrize("address", ["127.8.8.8:0", "[::1]:0", "/tmp/none.sock", "0.0.0.0:0", "[::]:0", "9999", "10.1.2.3:80"])
+def test_every_address_is_taken_without_a_token(workdir, root, address):
     path = os.path.join(workdir, "t.ini")
     with open(path, "w") as f:
         user = "user = nobody\ngroup = nogroup\n" if program.IS_ROOT else ""
         f.write(f"[global]\nerror_log = {workdir}/e.log\n[www]\n{user}pm = static\npm.max_children = 1\nhttp.listen = 127.0.0.1:8099\n"
-                f"http.document_root = {root}\nhttp.internal_listen = {address.replace(':0', ':8098')}\n" +
-                (f"http.internal_token = {token}\n" if token else ""))
+                f"http.document_root = {root}\nhttp.internal_listen = {address.replace(':0', ':8098')}\n")
     done = subprocess.run([program.PROGRAM, "-t", "-y", path], capture_output=True, text=True, timeout=20)
-    assert (done.returncode == 0) == good, done.stderr
-    if not good:
-        assert "http.internal_token" in done.stderr
+    assert done.returncode == 0, done.stderr
 
 
 def test_names_of_other_sites(tokiophp, root):
     """A web page that points its own name at 127.0.0.1 reads nothing."""
     inside = Inside(tokiophp, root)
-    for host in ("localhost:1", "127.0.0.1", "[::1]:9", "10.0.0.1:80"):
+    for host in ("localhost:1", "localhost.", "127.0.0.1", "[::1]:9", "10.0.0.1:80", socket.gethostname()):
         assert inside.get("/health", Host=host).status == 200, host
     for host in ("evil.example", "localhost.evil.example", "127.0.0.1.evil.example:80"):
         assert inside.get("/health", Host=host).status == 421, host
@@ -380,7 +376,7 @@ def test_config_masks_secrets(tokiophp, root):
     pool = json.loads(text)["pools"]["www"]
     assert pool["env"] == {"DB_PASSWORD": "***", "MODE": "production"}
     assert pool["http.rate_limit"] == "1000" and pool["pm.max_children"] == "4" and pool["http.compression"] is True
-    assert json.loads(text)["global"]["daemonize"] is False
+    assert json.loads(text)["global"]["daemonize"] is False and json.loads(text)["global"]["log_level"] == "notice"
 
 
 def test_several_pools_from_one_listener(tokiophp, root, workdir):

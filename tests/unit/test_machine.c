@@ -40,6 +40,7 @@ static void measures_memory(void **state)
 
     (void)state;
     assert_in_range(machine_memory(), 1, installed);
+    assert_in_range(machine_memory_available(), 1, installed);
     assert_true(limit == 0 || machine_cgroup_memory_used() > 0);
     if (limit > 0) {
         assert_true(machine_memory() <= limit);
