@@ -16,6 +16,7 @@ struct h2_conn {
     unsigned running;       /* exchanges with workers, closed streams' included */
     struct http_head *head; /* of the header block that is being received; NULL between */
     uint64_t head_since_us;
+    size_t refused_bytes; /* of the header block that is being received, if its stream was refused */
     struct h2_guard guard;
     char *unsent; /* frames that the socket did not take yet */
     size_t unsent_at, unsent_n;

@@ -9,7 +9,6 @@
 #define STREAM_WINDOW  (256 << 10)
 #define CONN_WINDOW    (1 << 20)
 #define BODY_IN_MEMORY (128u << 10) /* of each stream, whatever http.body_buffer allows */
-#define TINY_DATA      64
 
 int h2_session_kill(struct conn *c, const char *why)
 {
@@ -42,12 +41,13 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     struct conn *c = ctx;
     struct h2_conn *h2 = c->h2;
     h2->head_since_us = c->loop->now_us;
+    h2->refused_bytes = 0;
     if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
         return 0;
     }
     if (h2->running >= (unsigned)h2_settings_of(c)->h2_max_streams) {
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
-        return h2_session_pay(c, H2_COST_RESET, "too many streams are reset while they run");
+        return h2_session_pay(c, H2_COST_REFUSED, "more streams than were announced");
     }
     if (!h2->head) {
         h2->head = malloc(sizeof *h2->head);
@@ -75,19 +75,23 @@ static void take_pseudo(struct http_head *head, struct str name, struct str valu
     }
 }
 
-/* Bytes are counted as they are decoded: a small block can name a large list. */
+/* Bytes are counted as they are decoded: a small block can name a large list. x: NULL = a refused stream's.
+ */
 static int count_header(struct conn *c, struct exchange *x, size_t n)
 {
     size_t limit = (size_t)h2_settings_of(c)->head_size;
-    x->header_bytes += n + 32;
-    if (x->header_bytes <= limit) {
+    size_t *bytes = x ? &x->header_bytes : &c->h2->refused_bytes, before = *bytes;
+    *bytes += n + 32;
+    if (*bytes <= limit) {
         return 0;
     }
-    if (!x->too_large) {
-        x->too_large = true;
+    if (before <= limit) {
+        if (x) {
+            x->too_large = true;
+        }
         return h2_session_pay(c, H2_COST_TOO_LARGE, "header lists beyond the limit");
     }
-    return x->header_bytes > 2 * limit ? h2_session_kill(c, "a header list far beyond the limit") : 0;
+    return *bytes > 2 * limit ? h2_session_kill(c, "a header list far beyond the limit") : 0;
 }
 
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_n,
@@ -96,11 +100,8 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     struct conn *c = ctx;
     struct exchange *x = stream_of(session, frame->hd.stream_id);
     (void)flags;
-    if (!x) {
-        return h2_session_pay(c, H2_COST_PRIORITY, "headers of refused streams");
-    }
     int bad = count_header(c, x, name_n + value_n);
-    if (bad || x->too_large || frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
+    if (bad || !x || x->too_large || frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
         return bad;
     }
     struct http_head *head = c->h2->head;
@@ -129,12 +130,10 @@ static int pay_for_frame(struct conn *c, const nghttp2_frame *frame)
         }
         c->h2->settings_seen = true;
         return h2_session_pay(c, H2_COST_SETTINGS, "a flood of SETTINGS frames");
-    case NGHTTP2_DATA:
-        if (frame->hd.flags & NGHTTP2_FLAG_END_STREAM || frame->hd.length >= TINY_DATA) {
-            return 0;
-        }
-        return h2_session_pay(c, frame->hd.length <= frame->data.padlen ? H2_COST_EMPTY : H2_COST_TINY_DATA,
-                              "a flood of empty DATA frames");
+    case NGHTTP2_DATA: /* one that brings bytes is what a connection is for, however small it is */
+        return frame->hd.flags & NGHTTP2_FLAG_END_STREAM || frame->hd.length > frame->data.padlen
+                   ? 0
+                   : h2_session_pay(c, H2_COST_EMPTY, "a flood of empty DATA frames");
     default: return 0;
     }
 }
@@ -178,6 +177,7 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
         size_t limit =
             (size_t)settings->body_buffer < BODY_IN_MEMORY ? (size_t)settings->body_buffer : BODY_IN_MEMORY;
         x->progress_us = c->loop->now_us;
+        h2_guard_received(&c->h2->guard, n);
         if (x->body.total + n > (uint64_t)settings->max_body_size) {
             h2_stream_error(c, x, 413);
         } else if (http_body_add(&x->body, (const char *)p, n, x->request.content_length, limit) != 0) {
@@ -192,11 +192,13 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
 {
     struct conn *c = ctx;
     struct exchange *x = stream_of(session, id);
-    (void)code;
     if (!x) {
         return 0;
     }
     x->stream_closed = true;
+    if (code == NGHTTP2_NO_ERROR && x->out_end && !x->out_cut) {
+        h2_guard_answered(&c->h2->guard);
+    }
     if (x->running) {
         exchange_abort(x);
         chunk_clear(&x->out);
@@ -220,6 +222,7 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *c
     struct conn *c = ctx;
     (void)session;
     if (frame->hd.type != NGHTTP2_RST_STREAM || frame->rst_stream.error_code == NGHTTP2_NO_ERROR ||
+        frame->rst_stream.error_code == NGHTTP2_REFUSED_STREAM || /* paid when it came */
         frame->rst_stream.error_code == NGHTTP2_INTERNAL_ERROR) {
         return 0;
     }
@@ -254,6 +257,9 @@ int h2_session_create(struct conn *c, nghttp2_session **session)
         nghttp2_option_set_no_closed_streams(option, 1);
         nghttp2_option_set_max_outbound_ack(option, 100);
         nghttp2_option_set_max_settings(option, 32);
+#ifdef HAVE_NGHTTP2_RESET_LIMIT /* the budget's resets come to an end first */
+        nghttp2_option_set_stream_reset_rate_limit(option, H2_BUDGET, H2_BUDGET_A_SECOND);
+#endif
         bad = nghttp2_session_server_new2(session, callbacks, c, option);
     }
     nghttp2_option_del(option);

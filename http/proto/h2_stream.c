@@ -82,7 +82,7 @@ static ssize_t read_response(nghttp2_session *session, int32_t id, uint8_t *buf,
     }
     chunk_taken(&x->out, (size_t)got);
     x->progress_us = c->loop->now_us;
-    h2_guard_earn(&c->h2->guard, (size_t)got);
+    h2_guard_sent(&c->h2->guard, (size_t)got, x->out.n == 0);
     if (x->out.n == 0 && complete && !x->out_cut) {
         *flags |= NGHTTP2_DATA_FLAG_EOF;
     }

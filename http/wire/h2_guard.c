@@ -3,6 +3,9 @@
 
 #include "engine/base/clock.h"
 
+#define ACKNOWLEDGEMENTS 2 /* of a DATA frame: on its stream and on the connection */
+#define ANSWER_POINTS    4
+
 void h2_guard_init(struct h2_guard *g, uint64_t now_us)
 {
     *g = (struct h2_guard){.points = H2_BUDGET, .at_us = now_us};
@@ -28,9 +31,22 @@ bool h2_guard_pay(struct h2_guard *g, enum h2_cost cost, uint64_t now_us)
     return true;
 }
 
-void h2_guard_earn(struct h2_guard *g, size_t bytes)
+void h2_guard_received(struct h2_guard *g, size_t bytes)
 {
-    g->sent += bytes;
-    add_points(g, g->sent / H2_BYTES_A_POINT);
-    g->sent %= H2_BYTES_A_POINT;
+    g->bytes += bytes;
+    add_points(g, g->bytes / H2_BYTES_A_POINT);
+    g->bytes %= H2_BYTES_A_POINT;
+}
+
+void h2_guard_sent(struct h2_guard *g, size_t bytes, bool all)
+{
+    h2_guard_received(g, bytes);
+    if (all && bytes > 0) {
+        add_points(g, ACKNOWLEDGEMENTS * H2_COST_WINDOW_UPDATE);
+    }
+}
+
+void h2_guard_answered(struct h2_guard *g)
+{
+    add_points(g, ANSWER_POINTS);
 }

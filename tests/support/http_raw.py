@@ -15,6 +15,7 @@ class Reply:
 class Raw:
     def __init__(self, address, tls=None, timeout=20):
         self.sock = socket.create_connection(address, timeout=timeout)
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # pieces leave as they are sent
         if tls:
             self.sock = tls.wrap_socket(self.sock, server_hostname="localhost")
         self.file = self.sock.makefile("rb")

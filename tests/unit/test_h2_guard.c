@@ -33,25 +33,63 @@ static void test_budget(void **state)
     assert_false(h2_guard_pay(&g, H2_COST_PING, now - CLOCK_US_PER_SECOND)); /* a clock that is late */
 }
 
-static void test_earning(void **state)
+static void test_bytes(void **state)
 {
     struct h2_guard g;
     (void)state;
     h2_guard_init(&g, 0);
     pay_all(&g, H2_COST_WINDOW_UPDATE, 0);
-    h2_guard_earn(&g, H2_BYTES_A_POINT - 1);
+    h2_guard_received(&g, H2_BYTES_A_POINT - 1);
     assert_false(h2_guard_pay(&g, H2_COST_WINDOW_UPDATE, 0));
-    h2_guard_earn(&g, 1);
+    h2_guard_sent(&g, 1, false);
     assert_true(h2_guard_pay(&g, H2_COST_WINDOW_UPDATE, 0));
-    h2_guard_earn(&g, (size_t)1 << 40);
+    h2_guard_received(&g, (size_t)1 << 40);
     assert_int_equal(pay_all(&g, H2_COST_WINDOW_UPDATE, 0), H2_BUDGET);
+}
+
+/* A response in small pieces, each acknowledged on the stream and on the connection, goes on for ever; a
+ * client that makes the pieces small by its window comes to an end. */
+static void test_small_answers(void **state)
+{
+    struct h2_guard g;
+    (void)state;
+    h2_guard_init(&g, 0);
+    for (int i = 0; i < 10 * H2_BUDGET; i++) {
+        h2_guard_sent(&g, 20, true);
+        assert_true(h2_guard_pay(&g, H2_COST_WINDOW_UPDATE, 0));
+        assert_true(h2_guard_pay(&g, H2_COST_WINDOW_UPDATE, 0));
+    }
+    h2_guard_init(&g, 0);
+    int pieces = 0;
+    while (pieces < 10 * H2_BUDGET && h2_guard_pay(&g, H2_COST_WINDOW_UPDATE, 0)) {
+        h2_guard_sent(&g, 1, false);
+        pieces++;
+    }
+    assert_in_range(pieces, H2_BUDGET, 2 * H2_BUDGET);
+    h2_guard_sent(&g, 0, true); /* nothing is no answer */
+    assert_false(h2_guard_pay(&g, H2_COST_WINDOW_UPDATE, 0));
+}
+
+/* Who cancels some of its requests and lets the others be answered is no flood. */
+static void test_answers(void **state)
+{
+    struct h2_guard g;
+    (void)state;
+    h2_guard_init(&g, 0);
+    assert_in_range(H2_BUDGET / H2_COST_RESET, 640, 1000); /* fewer than libraries allow */
+    for (int i = 0; i < H2_BUDGET; i++) {
+        h2_guard_answered(&g);
+        assert_true(h2_guard_pay(&g, H2_COST_RESET, 0));
+    }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_budget),
-        cmocka_unit_test(test_earning),
+        cmocka_unit_test(test_bytes),
+        cmocka_unit_test(test_small_answers),
+        cmocka_unit_test(test_answers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
