@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 
@@ -215,8 +216,18 @@ void request_init(struct request *r, struct pool *pool, const struct request_io 
                   struct arena *arena);
 /* Adds a variable; 0, or -1 = the arena said no. Later ones of the same name win. */
 int request_param(struct request *r, struct str name, struct str value);
-const struct param *request_param_find(const struct request *r,
-                                       struct str name); /* the last one of that name */
+/* The last one of that name, or NULL. */
+static inline const struct param *request_param_find(const struct request *r, struct str name)
+{
+    for (size_t i = r->param_count; i > 0; i--) {
+        const struct param *p = &r->params[i - 1];
+
+        if (p->name_len == name.n && memcmp(p->name, name.p, name.n) == 0) {
+            return p;
+        }
+    }
+    return NULL;
+}
 /* Destroys the lock. The arena stays the front end's. */
 void request_release(struct request *r);
 

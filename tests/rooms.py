@@ -45,8 +45,6 @@ BEHIND_ENGINE_H = ("engine/telemetry", "engine/work")
 
 # What still goes up. This table only shrinks.
 INCLUDES_UP = {
-    ("engine/telemetry/access_format.c", "engine/work/worker.h"),
-    ("engine/telemetry/server.c", "engine/work/pool_private.h"),
     ("http/answer/exchange.c", "http/upstream/upstream.h"),
     ("http/answer/relay.c", "http/upstream/upstream.h"),
     ("http/answer/reply_message.c", "http/proto/h2_conn.h"),
@@ -57,9 +55,6 @@ INCLUDES_UP = {
     ("http/net/loop.c", "http/upstream/upstream.h"),
 }
 CALLS_UP = {
-    ("engine/telemetry", "pool_conf"),
-    ("engine/telemetry", "request_identify_once"),
-    ("engine/telemetry", "request_param_find"),
     ("http/answer", "h1_conn_message"),
     ("http/answer", "h2_stream_head"),
     ("http/answer", "h2_stream_message"),

@@ -251,9 +251,7 @@ static void write_access_log(struct php_thread *t)
 {
     struct request *r = t->request;
     struct access_log *log = pool_access_log(r->pool);
-    struct access_facts facts = {.header = find_header,
-                                 .duration_us = r->times.script_done - r->times.started,
-                                 .memory_peak = t->memory_peak};
+    struct access_facts facts = pool_access_facts(r);
 
     if (!log) {
         return;
@@ -262,6 +260,9 @@ static void write_access_log(struct php_thread *t)
         r->auth_user = r->auth_user ? arena_dup(r->arena, r->auth_user, strlen(r->auth_user)) : NULL;
         return;
     }
+    facts.header = find_header;
+    facts.duration_us = r->times.script_done - r->times.started;
+    facts.memory_peak = t->memory_peak;
     if (access_log_wants_cpu(log)) {
         struct rusage used;
 

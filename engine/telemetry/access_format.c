@@ -12,7 +12,6 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
-#include "engine/work/worker.h"
 
 #define ARGUMENT_MAX 128
 
@@ -313,9 +312,9 @@ static void add_piece(struct line *l, const struct piece *piece, const struct re
         break;
     case 'm': add_or_dash(l, r->method); break;
     case 'M': add_number(l, "%zu", f->memory_peak >> shifts[piece->unit]); break;
-    case 'n': add_or_dash(l, pool_conf(r->pool)->name); break;
+    case 'n': add_or_dash(l, f->pool); break;
     case 'o': add_header(l, piece, f); break;
-    case 'p': add_number(l, "%ld", r->worker ? (long)r->worker->tid : (long)getpid()); break;
+    case 'p': add_number(l, "%ld", f->worker_tid ? (long)f->worker_tid : (long)getpid()); break;
     case 'P': add_number(l, "%ld", (long)getppid()); break;
     case 'q': add_text(l, r->query); break;
     case 'Q': add_text(l, *r->query ? "?" : ""); break;

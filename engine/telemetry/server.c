@@ -7,14 +7,8 @@
 #include "engine/base/clock.h"
 #include "engine/telemetry/metrics.h"
 #include "engine/telemetry/status.h"
-#include "engine/work/pool_private.h"
 
 #define JSON "application/json"
-
-void pool_set_server(struct pool *pool, const struct server_view *server)
-{
-    pool->server = server;
-}
 
 /* -- health -- */
 
@@ -149,10 +143,8 @@ static void status(const struct server_view *server, struct buf *out)
     buf_text(out, "]\n");
 }
 
-int pool_server_page(const struct pool *pool, enum server_page page, struct buf *out, const char **type)
+int server_page(const struct server_view *server, enum server_page page, struct buf *out, const char **type)
 {
-    const struct server_view *server = pool->server;
-
     *type = JSON;
     if (!server) {
         return 503;

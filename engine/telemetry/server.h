@@ -27,6 +27,9 @@ const char *server_health_name(enum pool_health health);
 bool server_draining(const struct server_view *server);
 uint64_t server_started_wall_us(const struct server_view *server);
 
+/* A page, as pool_server_page() of engine.h says. server: NULL = nothing is known, 503. */
+int server_page(const struct server_view *server, enum server_page page, struct buf *out, const char **type);
+
 /* All settings in effect as JSON; secrets are masked. */
 void server_config_json(const struct server_view *server, struct buf *out);
 /* Numbers, workers and processes of this moment as JSON. */

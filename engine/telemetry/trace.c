@@ -230,3 +230,30 @@ void trace_format(const struct request_trace *trace, char out[TRACEPARENT_SIZE])
     memcpy(out + 36, trace->span_id, 16);
     memcpy(out + 52, trace->sampled ? "-01" : "-00", 4);
 }
+
+/* -- a request's -- */
+
+void request_identify(struct request *r, struct str request_id, struct str traceparent, struct str tracestate)
+{
+    trace_begin(&r->trace, request_id, traceparent, tracestate);
+}
+
+static struct str parameter(const struct request *r, struct str name)
+{
+    const struct param *p = request_param_find(r, name);
+
+    return p ? (struct str){p->value, p->value_len} : STR_NONE;
+}
+
+void request_identify_once(struct request *r)
+{
+    if (!r->trace.id[0]) {
+        request_identify(r, parameter(r, STR("HTTP_X_REQUEST_ID")), parameter(r, STR("HTTP_TRACEPARENT")),
+                         parameter(r, STR("HTTP_TRACESTATE")));
+    }
+}
+
+void request_traceparent(const struct request *r, char out[TRACEPARENT_SIZE])
+{
+    trace_format(&r->trace, out);
+}

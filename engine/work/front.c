@@ -5,7 +5,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/must.h"
 #include "engine/telemetry/metrics.h"
-#include "engine/telemetry/trace.h"
+#include "engine/telemetry/server.h"
 #include "engine/work/pool_private.h"
 
 static struct waitset *set_of(const struct pool *pool, const struct waitable *w)
@@ -143,6 +143,11 @@ struct metrics_block *pool_counters(struct pool *pool)
     return metrics_claim(pool->board->metrics, getpid());
 }
 
+struct access_facts pool_access_facts(const struct request *r)
+{
+    return (struct access_facts){.pool = r->pool->conf->name, .worker_tid = r->worker ? r->worker->tid : 0};
+}
+
 void pool_account(struct pool *pool, struct metrics_block *counters, struct request *r)
 {
     uint64_t now = clock_us();
@@ -153,8 +158,10 @@ void pool_account(struct pool *pool, struct metrics_block *counters, struct requ
         uint64_t ended = r->times.finished ? r->times.finished : now;
 
         r->logged = true;
-        access_log_write(pool->access_log, r,
-                         &(struct access_facts){.duration_us = arrived ? ended - arrived : 0});
+        struct access_facts facts = pool_access_facts(r);
+
+        facts.duration_us = arrived ? ended - arrived : 0;
+        access_log_write(pool->access_log, r, &facts);
     }
 }
 
@@ -182,31 +189,6 @@ void pool_count_connection(struct pool *pool, int change)
     }
 }
 
-void request_identify(struct request *r, struct str request_id, struct str traceparent, struct str tracestate)
-{
-    trace_begin(&r->trace, request_id, traceparent, tracestate);
-}
-
-static struct str parameter(const struct request *r, struct str name)
-{
-    const struct param *p = request_param_find(r, name);
-
-    return p ? (struct str){p->value, p->value_len} : STR_NONE;
-}
-
-void request_identify_once(struct request *r)
-{
-    if (!r->trace.id[0]) {
-        request_identify(r, parameter(r, STR("HTTP_X_REQUEST_ID")), parameter(r, STR("HTTP_TRACEPARENT")),
-                         parameter(r, STR("HTTP_TRACESTATE")));
-    }
-}
-
-void request_traceparent(const struct request *r, char out[TRACEPARENT_SIZE])
-{
-    trace_format(&r->trace, out);
-}
-
 void pool_count_accepted(struct pool *pool)
 {
     atomic_fetch_add_explicit(&pool->board->accepted, 1, memory_order_relaxed);
@@ -216,4 +198,16 @@ void pool_count_reading(struct worker *worker)
 {
     atomic_store_explicit(&worker->slot->accepted_us, clock_us(), memory_order_relaxed);
     worker_set_state(worker, WORKER_READING);
+}
+
+/* -- pages about the whole server -- */
+
+void pool_set_server(struct pool *pool, const struct server_view *server)
+{
+    pool->server = server;
+}
+
+int pool_server_page(const struct pool *pool, enum server_page page, struct buf *out, const char **type)
+{
+    return server_page(pool->server, page, out, type);
 }

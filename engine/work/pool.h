@@ -49,6 +49,7 @@ void pool_set_server(struct pool *pool, const struct server_view *server);
 /* Before pool_start; NULL = none. */
 void pool_set_logs(struct pool *pool, struct access_log *access_log, int slow_log_fd);
 struct access_log *pool_access_log(const struct pool *pool);
+struct access_facts pool_access_facts(const struct request *r); /* whose it is; the rest is the caller's */
 
 const struct executor *pool_executor(const struct pool *pool);
 struct scoreboard *pool_scoreboard(const struct pool *pool);

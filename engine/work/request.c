@@ -79,18 +79,6 @@ int request_param(struct request *r, struct str name, struct str value)
     return 0;
 }
 
-const struct param *request_param_find(const struct request *r, struct str name)
-{
-    for (size_t i = r->param_count; i > 0; i--) {
-        const struct param *p = &r->params[i - 1];
-
-        if (p->name_len == name.n && memcmp(p->name, name.p, name.n) == 0) {
-            return p;
-        }
-    }
-    return NULL;
-}
-
 /* -- the answer -- */
 
 /* What a front end logs while it holds the request is not for the request's own client: the tap would come

@@ -29,8 +29,12 @@ static const char *header(void *ctx, const char *name, size_t n, size_t *value_n
     return NULL;
 }
 
-static const struct access_facts facts = {
-    .header = header, .user_us = 300000, .system_us = 200000, .duration_us = 2000000, .memory_peak = 3 << 20};
+static struct access_facts facts = {.pool = "www",
+                                    .header = header,
+                                    .user_us = 300000,
+                                    .system_us = 200000,
+                                    .duration_us = 2000000,
+                                    .memory_peak = 3 << 20};
 
 static struct memory_call *call_for(const char *method, const char *uri, const char *query)
 {
@@ -80,6 +84,9 @@ static void tokens(void **state)
     assert_string_equal(line("%{%Y}t-%{x}T", r, NULL) + 4, "-x\n");
     snprintf(pid, sizeof(pid), "%ld %ld\n", (long)getpid(), (long)getppid());
     assert_string_equal(line("%p %P", r, NULL), pid);
+    facts.worker_tid = 77;
+    assert_string_equal(line("%p", r, NULL), "77\n");
+    facts.worker_tid = 0;
     assert_int_equal(strlen(line("%t", r, NULL)), strlen("21/Nov/2026:21:06:16 +0000\n"));
     memory_call_free(call);
 }
