@@ -1,5 +1,7 @@
 /* The tables of rows that a pool's settings come from: the engine's and those of the front ends. Any thread,
  * once the configuration is loaded. */
+#include <string.h>
+
 #include "engine/base/must.h"
 #include "engine/config.h"
 #include "engine/engine.h"
@@ -14,9 +16,14 @@ int frontend_index(const struct frontend *frontend)
     MUST(!"a front end that is in frontends[]");
 }
 
-void *pool_frontend_settings(const struct pool_conf *pool, const struct frontend *frontend)
+void *pool_frontend_settings(const struct pool_conf *pool, const char *name)
 {
-    return pool->frontend_settings[frontend_index(frontend)];
+    for (int i = 0; frontends[i]; i++) {
+        if (strcmp(frontends[i]->name, name) == 0) {
+            return pool->frontend_settings[i];
+        }
+    }
+    MUST(!"the name of a front end in frontends[]");
 }
 
 int config_each_table(const struct pool_conf *pool, config_table_fn fn, void *ctx)

@@ -124,8 +124,8 @@ void config_free(struct config *config);
 /* Its number in syslog.h, or -1. "daemon", "LOG_DAEMON" ... */
 int syslog_facility(const char *name);
 
-/* The struct of a front end for this pool. */
-void *pool_frontend_settings(const struct pool_conf *pool, const struct frontend *frontend);
+/* The struct of a front end for this pool; name: the front end's. */
+void *pool_frontend_settings(const struct pool_conf *pool, const char *name);
 /* The row of this name in the tables of the engine and of all front ends, with the struct of this pool that
  * it points into; NULL: none. */
 const struct setting_row *pool_setting(const struct pool_conf *pool, const char *name, void **in);

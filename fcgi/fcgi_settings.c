@@ -59,12 +59,7 @@ const struct setting_table fcgi_pool_table = {
 
 struct fcgi_settings *fcgi_settings_of(const struct pool_conf *pool)
 {
-    for (int i = 0; frontends[i]; i++) {
-        if (frontends[i]->pool_table == &fcgi_pool_table) {
-            return pool->frontend_settings[i];
-        }
-    }
-    MUST(!"the fcgi front end is in frontends[]");
+    return pool_frontend_settings(pool, "fcgi");
 }
 
 static bool is_path(const char *address)

@@ -11,22 +11,23 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/must.h"
+#include "http/answer/exchange.h"
 #include "http/content/compress_pool.h"
+#include "http/http.h"
 #include "http/net/front.h"
 #include "http/net/limits.h"
 #include "http/net/loop.h"
 #include "http/net/pem.h"
 #include "http/net/tls.h"
 #include "http/pages/internal.h"
+#include "http/proto/h1_conn.h"
+#include "http/proto/h2_conn.h"
 #include "http/site/claims.h"
+#include "http/site/sites.h"
+#include "http/upstream/upstream.h"
 
 #define DESCRIPTOR_RESERVE 128   /* for PHP, request bodies, logs */
 #define RATE_TABLE         65536 /* client addresses that are remembered */
-
-static const struct http_settings *settings_of(const struct pool_conf *pool)
-{
-    return pool_frontend_settings(pool, &http_frontend);
-}
 
 /* -- configuration -- */
 
@@ -97,7 +98,7 @@ static int check_tls(const struct config *config, const struct pool_conf *pool, 
 
 static int http_check(const struct config *config, struct pool_conf *pool)
 {
-    struct http_settings *s = pool_frontend_settings(pool, &http_frontend);
+    struct http_settings *s = http_settings_of(pool);
     struct stat st;
     char error[256];
     if (claims_check(config, pool) != 0 || internal_check(pool, s) != 0) {
@@ -154,7 +155,7 @@ static int add_listener(void *ctx, const char *text, int kind)
 static int add_own_listener(void *ctx, const char *text, int kind)
 {
     const struct listen_list *list = ctx;
-    bool own = claims_owner(settings_of(list->pool)->config->pools, text) == list->pool;
+    bool own = claims_owner(http_settings_of(list->pool)->config->pools, text) == list->pool;
     return own ? add_listener(ctx, text, kind) : 0;
 }
 
@@ -164,7 +165,7 @@ static int http_listeners(const struct pool_conf *pool, struct listener **list)
         list = &(*list)->next;
     }
     struct listen_list all = {pool, list};
-    const struct http_settings *s = settings_of(pool);
+    const struct http_settings *s = http_settings_of(pool);
     int bad = claims_each_in(s->internal_listen, LISTENER_INTERNAL, add_listener, &all);
     return bad ? bad : claims_each_address(pool, add_own_listener, &all);
 }
@@ -236,6 +237,7 @@ static int make_parts(struct http_front *front)
     if (!front->sites) {
         return -1;
     }
+    front->main_site = sites_main(front->sites);
     if (s->trusted_proxies && !(front->trusted = cidr_list_parse(s->trusted_proxies, error, sizeof error))) {
         return complain(front->conf, error);
     }
@@ -281,15 +283,21 @@ static int start_loops(struct http_front *front)
     return 0;
 }
 
+static const struct loop_part *const loop_parts[] = {&upstream_loop_part, &exchange_loop_part, NULL};
+
 static int start(struct pool *pool, const struct listener *listeners)
 {
     const struct pool_conf *conf = pool_conf(pool);
-    const struct http_settings *s = settings_of(conf);
+    const struct http_settings *s = http_settings_of(conf);
     bool bad, site = claims_listens(conf);
     if (!site && (!s->internal_listen || !*s->internal_listen)) {
         return 0;
     }
     struct http_front *front = xcalloc(1, sizeof *front);
+    front->frontend = &http_frontend;
+    front->loop_parts = loop_parts;
+    front->h1 = &h1_protocol;
+    front->h2 = &h2_protocol;
     front->pool = pool;
     front->conf = conf;
     front->settings = s;
@@ -298,7 +306,7 @@ static int start(struct pool *pool, const struct listener *listeners)
     signal(SIGPIPE, SIG_IGN);
     int64_t capacity = s->queue_capacity ? s->queue_capacity : conf->s.max_children * 100;
     pool_set_queue(pool, (unsigned)capacity, (uint64_t)s->queue_timeout * CLOCK_US_PER_SECOND);
-    front->internal = internal_start(pool, s, listeners, &bad);
+    front->internal = internal_start(front, &bad);
     if (bad || (site && (make_parts(front) != 0 || make_loops(front) != 0 || start_loops(front) != 0))) {
         internal_stop(front->internal);
         front_destroy(front);

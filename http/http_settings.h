@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "engine/base/settings.h"
+#include "engine/engine_settings.h"
 
 struct http_settings {
     char *listen;      /* http.listen: comma list of addresses; "tls:" prefix or http.tls_listen for TLS */
@@ -54,5 +55,10 @@ struct http_settings {
 };
 
 extern const struct setting_table http_pool_table;
+
+static inline struct http_settings *http_settings_of(const struct pool_conf *pool)
+{
+    return pool_frontend_settings(pool, "http");
+}
 
 #endif

@@ -43,36 +43,6 @@ HEADERS = {"http/http_settings.h": "http/"}
 # A front end includes nothing of these: what it calls there is declared in engine/engine.h.
 BEHIND_ENGINE_H = ("engine/telemetry", "engine/work")
 
-# What still goes up. This table only shrinks.
-INCLUDES_UP = {
-    ("http/answer/exchange.c", "http/upstream/upstream.h"),
-    ("http/answer/relay.c", "http/upstream/upstream.h"),
-    ("http/answer/reply_message.c", "http/proto/h2_conn.h"),
-    ("http/net/conn.c", "http/answer/exchange.h"),
-    ("http/net/conn_begin.c", "http/proto/h2_conn.h"),
-    ("http/net/front.h", "http/site/site.h"),
-    ("http/net/loop.c", "http/answer/exchange.h"),
-    ("http/net/loop.c", "http/upstream/upstream.h"),
-}
-CALLS_UP = {
-    ("http/answer", "h1_conn_message"),
-    ("http/answer", "h2_stream_head"),
-    ("http/answer", "h2_stream_message"),
-    ("http/answer", "sites_main"),
-    ("http/answer", "upstream_abort"),
-    ("http/answer", "upstream_resume"),
-    ("http/net", "exchange_free_spares"),
-    ("http/net", "exchange_trim"),
-    ("http/net", "h1_conn_start"),
-    ("http/net", "h1_protocol"),
-    ("http/net", "h2_conn_start"),
-    ("http/net", "http_frontend"),
-    ("http/net", "upstream_close_all"),
-    ("http/net", "upstream_sweep"),
-    ("http/pages", "http_frontend"),
-    ("http/site", "http_frontend"),
-}
-
 
 def archive(room):
     """http/wire -> libhttp-wire.a; engine/base -> libbase.a; engine -> libengine.a"""

@@ -120,7 +120,7 @@ static void answer_config(const struct supervisor *s, struct buf *out)
         add_settings(&engine_pool_table, &pool->s, out);
         for (size_t i = 0; frontends[i]; i++) {
             if (frontends[i]->pool_table) {
-                add_settings(frontends[i]->pool_table, pool_frontend_settings(pool, frontends[i]), out);
+                add_settings(frontends[i]->pool_table, pool->frontend_settings[i], out);
             }
         }
     }

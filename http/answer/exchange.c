@@ -7,7 +7,6 @@
 
 #include "http/answer/account.h"
 #include "http/net/conn.h"
-#include "http/upstream/upstream.h"
 
 #define ARENA_LIMIT (1u << 20)  /* heads are bounded; this only says no to a bug */
 #define KEEP_BUFFER 65536       /* a reply buffer up to this size stays with its exchange */
@@ -59,8 +58,9 @@ static void destroy(struct exchange *x)
     free(x);
 }
 
-struct exchange *exchange_create(struct loop *loop, struct conn *conn)
+struct exchange *exchange_create(struct conn *conn, const struct exchange_delivery *delivery)
 {
+    struct loop *loop = conn->loop;
     struct exchange *x = take_spare(loop);
     if (!x) {
         x = make(loop);
@@ -70,10 +70,11 @@ struct exchange *exchange_create(struct loop *loop, struct conn *conn)
     }
     x->magic = EXCHANGE_MAGIC;
     x->conn = conn;
+    x->delivery = delivery;
     x->fd = -1;
     http_body_init(&x->body);
     x->reply.length = -1;
-    x->site = sites_main(loop->front->sites);
+    x->site = loop->front->main_site;
     x->began_us = x->progress_us = loop->now_us;
     atomic_store_explicit(&x->refs, 1, memory_order_relaxed);
     request_init(&x->request, loop->front->pool, &reply_io, x, x->arena);
@@ -130,8 +131,8 @@ void exchange_drop(struct exchange *x)
     }
 }
 
-/* Loop thread, now and then: memory of a busy moment goes back. */
-void exchange_trim(struct loop *loop)
+/* Memory of a busy moment goes back. */
+static void trim_spares(struct loop *loop)
 {
     while (loop->spare_count > LOOP_SPARES) {
         struct exchange *x = take_spare(loop);
@@ -147,13 +148,15 @@ void exchange_trim(struct loop *loop)
     }
 }
 
-void exchange_free_spares(struct loop *loop)
+static void free_spares(struct loop *loop)
 {
     struct exchange *x;
     while ((x = take_spare(loop)) != NULL) {
         destroy(x);
     }
 }
+
+const struct loop_part exchange_loop_part = {.sweep = trim_spares, .close = free_spares};
 
 void exchange_wake(struct exchange *x)
 {
@@ -168,7 +171,14 @@ void exchange_abort(struct exchange *x)
     atomic_store_explicit(&x->request.gone, true, memory_order_release);
     exchange_wake(x);
     if (x->upstream) {
-        upstream_abort(x);
+        x->runner->abort(x);
+    }
+}
+
+void exchange_resume(struct exchange *x)
+{
+    if (x->upstream) {
+        x->runner->resume(x);
     }
 }
 
@@ -177,9 +187,7 @@ void exchange_unqueue(struct exchange *x, size_t n)
     size_t left = atomic_fetch_sub(&x->queued, n) - n;
     if (left <= QUEUE_LOW) {
         exchange_wake(x);
-        if (x->upstream) {
-            upstream_resume(x);
-        }
+        exchange_resume(x);
     }
 }
 

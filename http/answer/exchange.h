@@ -22,6 +22,7 @@
 #include "engine/engine.h"
 #include "http/answer/body.h"
 #include "http/content/compress.h"
+#include "http/content/site.h"
 #include "http/net/chunk.h"
 #include "http/net/limits.h"
 #include "http/net/loop.h"
@@ -29,7 +30,6 @@
 #define EXCHANGE_MAGIC 0x0e7c4a96u
 
 struct conn;
-struct http_site;
 struct relay;
 struct upstream;
 struct upstream_target;
@@ -46,6 +46,19 @@ enum reply_state {
     REPLY_HELD,   /* head and a small body are held back: perhaps the whole response fits */
     REPLY_STREAM, /* the head has left */
     REPLY_DONE,
+};
+
+/* How the client's protocol takes an answer. Loop thread. */
+struct exchange_delivery {
+    /* The head, as "Name: value\r\n" lines that may be changed; NULL where it comes as bytes in x->out. */
+    void (*head)(struct conn *c, struct exchange *x, int status, char *lines, size_t n);
+    void (*news)(struct conn *c, struct exchange *x); /* more in x->out, or x->out_end */
+};
+
+/* Who makes the answer, where no worker of ours does. Loop thread. */
+struct exchange_runner {
+    void (*abort)(struct exchange *x);  /* nobody reads it any more */
+    void (*resume)(struct exchange *x); /* there is room for more of it */
 };
 
 /* The worker's half of an answer. */
@@ -78,12 +91,13 @@ struct exchange {
     /* zeroed for each request, from here to the end */
     unsigned magic;
     _Atomic int refs;
-    struct conn *conn;            /* L; NULL once the connection is gone */
-    struct request request;       /* LW */
-    struct submission submission; /* the pool's */
-    struct body body;             /* LW */
-    struct client client;         /* LW */
-    const char *local_ip;         /* arena */
+    struct conn *conn;                        /* L; NULL once the connection is gone */
+    const struct exchange_delivery *delivery; /* L; its protocol's */
+    struct request request;                   /* LW */
+    struct submission submission;             /* the pool's */
+    struct body body;                         /* LW */
+    struct client client;                     /* LW */
+    const char *local_ip;                     /* arena */
 
     /* -- set before submission, read by both -- */
     bool head_only; /* HEAD */
@@ -118,21 +132,24 @@ struct exchange {
     int32_t stream_id;
     struct exchange *stream_prev, *stream_next; /* of one h2 connection */
     bool head_out, body_done, deferred, stream_closed, too_large, unwanted;
-    bool running;              /* counted among its connection's running ones */
-    struct upstream *upstream; /* that has the request; NULL: none */
-    struct relay *relay;       /* the worker's half is with the helper threads; NULL: it is not */
+    bool running;                         /* counted among its connection's running ones */
+    struct upstream *upstream;            /* that has the request; NULL: none */
+    const struct exchange_runner *runner; /* upstream's */
+    struct relay *relay;                  /* the worker's half is with the helper threads; NULL: it is not */
     size_t header_bytes;
     uint64_t began_us, progress_us;
 };
 
-struct exchange *exchange_create(struct loop *loop, struct conn *conn); /* NULL: out of memory */
-void exchange_drop(struct exchange *x);                                 /* one reference; any thread */
-void exchange_free_spares(struct loop *loop);
+extern const struct loop_part exchange_loop_part; /* spare ones, of each loop */
+/* NULL: out of memory. */
+struct exchange *exchange_create(struct conn *conn, const struct exchange_delivery *delivery);
+void exchange_drop(struct exchange *x); /* one reference; any thread */
 /* Loop: nobody waits for this answer any more. Takes the loop's reference. */
 void exchange_leave(struct exchange *x);
 /* Loop: n bytes of its messages were sent; a worker that waits may go on. */
 void exchange_unqueue(struct exchange *x, size_t n);
-void exchange_trim(struct loop *loop); /* loop thread, now and then */
+/* Loop: there is room for more of the answer; whoever makes it may have been waiting. */
+void exchange_resume(struct exchange *x);
 /* Loop: nobody reads this answer any more; PHP hears of it, and a script that still waits is not run. */
 void exchange_abort(struct exchange *x);
 /* Any thread: wakes a worker that waits for room. */

@@ -7,7 +7,6 @@
 
 #include "http/answer/reply_head.h"
 #include "http/content/compress_pool.h"
-#include "http/upstream/upstream.h"
 
 #define UNSENT_MAX (128u << 10) /* of an answer: with the helper, and on its way to the client */
 #define ROOM       (64u << 10)  /* the loop is told when less than this waits for the helper */
@@ -149,7 +148,7 @@ static void run_room(struct loop *loop, struct loop_message *self)
     pthread_mutex_lock(&r->lock);
     r->room_is_on = false;
     pthread_mutex_unlock(&r->lock);
-    upstream_resume(r->x);
+    exchange_resume(r->x);
 }
 
 /* From here on the worker's half of the exchange is the helpers'. */

@@ -5,7 +5,6 @@
 
 #include "engine/base/must.h"
 #include "http/net/conn.h"
-#include "http/proto/h2_conn.h"
 
 static void free_message(struct reply_message *m)
 {
@@ -24,14 +23,8 @@ static void chunk_sent(struct chunk *chunk)
 /* Tells the connection's protocol that this exchange has news. */
 static void tell(struct exchange *x)
 {
-    struct conn *c = x->conn;
-    if (!c || c->state == CONN_CLOSED) {
-        return;
-    }
-    if (c->h2) {
-        h2_stream_message(c, x);
-    } else {
-        h1_conn_message(c, x);
+    if (x->conn && x->conn->state != CONN_CLOSED) {
+        x->delivery->news(x->conn, x);
     }
 }
 
@@ -45,7 +38,7 @@ static void run_message(struct loop *loop, struct loop_message *self)
         return;
     }
     if (m->status) {
-        h2_stream_head(x->conn, x, m->status, m->text, m->n);
+        x->delivery->head(x->conn, x, m->status, m->text, m->n);
         free_message(m);
         return;
     }

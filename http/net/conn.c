@@ -11,7 +11,6 @@
 
 #include "engine/base/log.h"
 #include "engine/base/must.h"
-#include "http/answer/exchange.h"
 #include "http/net/limits.h"
 #include "http/net/tls.h"
 

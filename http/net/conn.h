@@ -30,6 +30,8 @@ struct tls_conn;
 
 struct conn_protocol {
     const char *name;
+    int (*start)(struct conn *c);       /* the connection is this protocol's from now on; -1: out of memory */
+    bool (*idle)(const struct conn *c); /* nothing would be lost but time, if it closed now */
     /* May input be read now? */
     bool (*wants)(struct conn *c);
     /* n bytes, not taken before; the number taken. What is left is given again with more. */
@@ -96,8 +98,6 @@ struct conn {
 
 #define CONN_MAGIC 0xc0221ec7u
 
-extern const struct conn_protocol h1_protocol, h2_protocol;
-
 /* -- conn.c -- */
 void http_conn_accept(struct loop *loop, const struct listener *listener, int fd,
                       const struct sockaddr_storage *peer);
@@ -129,9 +129,5 @@ bool http_conn_silent(const struct conn *c);
 int http_conn_send(struct conn *c);
 /* Writes n bytes as far as they go: the number, 0 = none now, -1 = broken. */
 ssize_t http_conn_write(struct conn *c, const char *p, size_t n);
-
-/* -- h1_conn.c -- */
-void h1_conn_start(struct conn *c);
-void h1_conn_message(struct conn *c, struct exchange *x);
 
 #endif

@@ -7,7 +7,6 @@
 #include "http/net/conn.h"
 #include "http/net/limits.h"
 #include "http/net/tls.h"
-#include "http/proto/h2_conn.h"
 
 bool http_conn_admitted(struct conn *c)
 {
@@ -23,6 +22,13 @@ bool http_conn_admitted(struct conn *c)
     return c->in_limit;
 }
 
+static void start(struct conn *c, const struct conn_protocol *protocol)
+{
+    if (protocol->start(c) != 0) {
+        http_conn_close(c, "out of memory");
+    }
+}
+
 void http_conn_begin(struct conn *c)
 {
     if (c->loop->front->settings->proxy_protocol && c->state == CONN_CLOSED) {
@@ -32,7 +38,7 @@ void http_conn_begin(struct conn *c)
         c->state = CONN_HANDSHAKE;
         c->deadline_us = c->loop->now_us + SECONDS(c->loop->front->settings->handshake_timeout);
     } else {
-        h1_conn_start(c);
+        start(c, c->loop->front->h1);
     }
 }
 
@@ -86,13 +92,7 @@ static void handshake(struct conn *c)
         c->tls_us = clock_us() - c->tls_us;
         c->readable = c->writable = true;
         pool_count_event(c->loop->front->pool, EVENT_TLS_HANDSHAKE);
-        if (tls_is_h2(c->tls)) {
-            if (h2_conn_start(c) != 0) {
-                http_conn_close(c, "out of memory");
-            }
-        } else {
-            h1_conn_start(c);
-        }
+        start(c, tls_is_h2(c->tls) ? c->loop->front->h2 : c->loop->front->h1);
         break;
     case TLS_WANT_READ: c->readable = false; break;
     case TLS_WANT_WRITE: c->writable = false; break;

@@ -9,22 +9,36 @@
 
 #include "engine/engine.h"
 #include "http/http_settings.h"
-#include "http/site/site.h"
 
 enum { LISTENER_PLAIN, LISTENER_TLS, LISTENER_INTERNAL };
 
 struct compress_pool;
+struct conn_protocol;
+struct http_site;
 struct loop;
+struct sites;
+
+/* What a room above keeps in each loop, called by the loop's clockwork on its thread. */
+struct loop_part {
+    void (*sweep)(struct loop *loop); /* four times a second */
+    void (*close)(struct loop *loop); /* the loop ends, and its connections are gone */
+};
 
 struct http_front {
+    /* -- handed down by http.c -- */
+    const struct frontend *frontend;
+    const struct loop_part *const *loop_parts; /* in the order in which they are called; NULL at the end */
+    const struct conn_protocol *h1, *h2;       /* h2: what TLS clients may choose */
+    /* -- */
     struct pool *pool;
     const struct pool_conf *conf;
     const struct http_settings *settings;
     struct sites *sites;
-    struct cidr_list *trusted;     /* NULL: nobody is */
-    struct conn_limit *per_client; /* NULL: no limit */
-    struct rate_limit *rate;       /* NULL: no limit */
-    struct tls_context *tls;       /* NULL: no TLS listener */
+    const struct http_site *main_site; /* the listener's own pool's */
+    struct cidr_list *trusted;         /* NULL: nobody is */
+    struct conn_limit *per_client;     /* NULL: no limit */
+    struct rate_limit *rate;           /* NULL: no limit */
+    struct tls_context *tls;           /* NULL: no TLS listener */
     const struct listener *listeners;
     struct compress_pool *compressors;
     struct internal *internal; /* NULL: no internal listener */
@@ -39,7 +53,5 @@ struct http_front {
     /* counters for status and metrics */
     _Atomic uint64_t accepted, requests, rejected, floods, timeouts;
 };
-
-extern const struct frontend http_frontend;
 
 #endif

@@ -37,8 +37,7 @@ static void make_room(struct loop *loop)
 {
     struct conn *oldest = NULL;
     for (struct conn *c = loop->conns; c; c = c->next) {
-        bool idle = c->state == CONN_OPEN && c->protocol == &h1_protocol && c->h1.state == H1_HEAD &&
-                    !c->h1.in_head && c->h1.requests > 0;
+        bool idle = c->state == CONN_OPEN && c->protocol->idle(c);
         if (idle && (!oldest || c->idle_since_us < oldest->idle_since_us)) {
             oldest = c;
         }
@@ -86,8 +85,8 @@ static void on_listener(evutil_socket_t fd, short what, void *ctx)
 int http_listen_open(struct loop *loop)
 {
     for (const struct listener *listener = loop->front->listeners; listener; listener = listener->next) {
-        if (listener->frontend != &http_frontend || listener->pool != loop->front->conf || listener->fd < 0 ||
-            listener->kind > LISTENER_TLS) {
+        if (listener->frontend != loop->front->frontend || listener->pool != loop->front->conf ||
+            listener->fd < 0 || listener->kind > LISTENER_TLS) {
             continue;
         }
         int one = 1; /* inherited by what is accepted */

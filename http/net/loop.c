@@ -12,10 +12,8 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/must.h"
-#include "http/answer/exchange.h"
 #include "http/net/conn.h"
 #include "http/net/listen.h"
-#include "http/upstream/upstream.h"
 
 #define SWEEP_MS 250
 #define LATE_US  (1 * CLOCK_US_PER_SECOND)
@@ -127,9 +125,10 @@ static void on_sweep(evutil_socket_t fd, short what, void *ctx)
         http_conn_sweep(c);
         c = next;
     }
-    upstream_sweep(loop);
+    for (const struct loop_part *const *part = loop->front->loop_parts; *part; part++) {
+        (*part)->sweep(loop);
+    }
     http_listen_sweep(loop);
-    exchange_trim(loop);
     http_conn_free_dead(loop);
 }
 
@@ -233,9 +232,10 @@ void loop_destroy(struct loop *loop)
         c = next;
     }
     http_conn_free_dead(loop);
-    upstream_close_all(loop);
-    run_inbox(loop);
-    exchange_free_spares(loop);
+    for (const struct loop_part *const *part = loop->front->loop_parts; *part; part++) {
+        (*part)->close(loop);
+        run_inbox(loop);
+    }
     if (loop->wake_event) {
         event_free(loop->wake_event);
     }

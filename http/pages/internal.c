@@ -319,16 +319,15 @@ static int start_thread(struct internal *in)
     return bad;
 }
 
-struct internal *internal_start(struct pool *pool, const struct http_settings *settings,
-                                const struct listener *listeners, bool *bad)
+struct internal *internal_start(const struct http_front *front, bool *bad)
 {
     struct internal *in = NULL;
     *bad = false;
-    for (const struct listener *l = listeners; l; l = l->next) {
-        if (l->frontend != &http_frontend || l->kind != LISTENER_INTERNAL || l->fd < 0) {
+    for (const struct listener *l = front->listeners; l; l = l->next) {
+        if (l->frontend != front->frontend || l->kind != LISTENER_INTERNAL || l->fd < 0) {
             continue;
         }
-        in = in ? in : create(pool, settings);
+        in = in ? in : create(front->pool, front->settings);
         if (in->listener_count < LISTENERS_MAX) {
             in->local[in->listener_count] = is_local(&l->address);
             in->listeners[in->listener_count++] = l->fd;

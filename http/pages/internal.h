@@ -6,13 +6,13 @@
 #include "engine/engine.h"
 #include "http/http_settings.h"
 
+struct http_front;
 struct internal;
 
 /* Before the fork: 0, or -1 (reported). */
 int internal_check(const struct pool_conf *pool, const struct http_settings *settings);
 /* NULL: there is no listener of this kind, or *bad (reported). Control thread, as the others. */
-struct internal *internal_start(struct pool *pool, const struct http_settings *settings,
-                                const struct listener *listeners, bool *bad);
+struct internal *internal_start(const struct http_front *front, bool *bad);
 /* A new generation listens by now, unless the server ends: then health checks are answered to the last. */
 void internal_drain(struct internal *internal);
 bool internal_drained(

@@ -6,7 +6,6 @@
 
 #include "engine/base/must.h"
 #include "http/answer/answer.h"
-#include "http/answer/exchange.h"
 #include "http/proto/h1_private.h"
 
 #define DRAIN_GRACE (1 * CLOCK_US_PER_SECOND)
@@ -126,7 +125,7 @@ static void h1_output(struct conn *c)
     }
 }
 
-void h1_conn_message(struct conn *c, struct exchange *x)
+static void take_news(struct conn *c, struct exchange *x)
 {
     if (c->h1.exchange != x) {
         return;
@@ -158,6 +157,8 @@ void h1_conn_message(struct conn *c, struct exchange *x)
     }
     http_conn_pump(c);
 }
+
+const struct exchange_delivery h1_delivery = {.news = take_news};
 
 /* -- time -- */
 
@@ -262,16 +263,24 @@ static void h1_leave(struct conn *c)
     exchange_leave(x);
 }
 
-void h1_conn_start(struct conn *c)
+static int h1_start(struct conn *c)
 {
     c->h1 = (struct h1_conn){.state = H1_HEAD, .keep_alive = true};
     c->deadline_us = 0;
     c->idle_since_us = c->loop->now_us;
     http_conn_become(c, &h1_protocol);
+    return 0;
+}
+
+static bool h1_idle(const struct conn *c)
+{
+    return c->h1.state == H1_HEAD && !c->h1.in_head && c->h1.requests > 0;
 }
 
 const struct conn_protocol h1_protocol = {
     .name = "HTTP/1",
+    .start = h1_start,
+    .idle = h1_idle,
     .wants = h1_wants,
     .input = h1_input,
     .eof = h1_eof,

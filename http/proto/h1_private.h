@@ -6,9 +6,11 @@
 
 #include <stdatomic.h>
 
+#include "http/answer/exchange.h"
 #include "http/http_settings.h"
 #include "http/net/conn.h"
 #include "http/net/front.h"
+#include "http/proto/h1_conn.h"
 
 static inline const struct http_settings *h1_settings_of(const struct conn *c)
 {
@@ -19,6 +21,9 @@ static inline bool h1_draining(const struct conn *c)
 {
     return atomic_load_explicit(&c->loop->front->draining, memory_order_relaxed);
 }
+
+/* -- h1_conn.c -- */
+extern const struct exchange_delivery h1_delivery;
 
 /* -- h1_request.c -- */
 /* n bytes of a head or a body, by c->h1.state, which they may move on; how many were taken. */

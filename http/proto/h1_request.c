@@ -67,7 +67,7 @@ static void begin_body(struct conn *c, const struct h1_facts *facts, int64_t len
 static void begin_request(struct conn *c, const struct h1_facts *facts, size_t more)
 {
     struct http_head *head = &c->loop->head;
-    struct exchange *x = exchange_create(c->loop, c);
+    struct exchange *x = exchange_create(c, &h1_delivery);
     if (!x) {
         h1_answer_refuse(c, 503);
         return;
@@ -117,7 +117,7 @@ static size_t take_head(struct conn *c, const char *p, size_t n)
             if (n < H2_PREFACE_N) {
                 return 0;
             }
-            if (h2_conn_start(c) != 0) {
+            if (h2_protocol.start(c) != 0) {
                 http_conn_close(c, "out of memory");
                 return 0;
             }

@@ -49,7 +49,7 @@ static void become_h2(struct conn *c)
     loop_again(c->loop, c); /* our SETTINGS */
 }
 
-int h2_conn_start(struct conn *c)
+static int h2_start(struct conn *c)
 {
     struct h2_conn *h2 = h2_create(c);
     if (!h2) {
@@ -81,6 +81,7 @@ int h2_conn_upgrade(struct conn *c, struct exchange *x, struct str settings)
     }
     h2->settings_seen = false; /* those of the upgrade do not count */
     x->h2 = true;
+    x->delivery = &h2_delivery;
     x->stream_id = 1;
     x->body_done = true;
     h2_stream_link(h2, x);
@@ -310,6 +311,12 @@ static void h2_leave(struct conn *c)
     }
 }
 
+static bool h2_idle(const struct conn *c)
+{
+    (void)c;
+    return false; /* it may have streams that we have not heard of yet */
+}
+
 static bool h2_lent(const struct conn *c)
 {
     (void)c;
@@ -318,6 +325,8 @@ static bool h2_lent(const struct conn *c)
 
 const struct conn_protocol h2_protocol = {
     .name = "HTTP/2",
+    .start = h2_start,
+    .idle = h2_idle,
     .wants = h2_wants,
     .input = h2_input,
     .eof = h2_eof,

@@ -5,11 +5,9 @@
 #include "http/answer/exchange.h"
 #include "http/net/conn.h"
 
-int h2_conn_start(struct conn *c); /* 0, or -1: out of memory */
+extern const struct conn_protocol h2_protocol;
+
 /* After an HTTP/1 request with Upgrade: h2c: that one becomes stream 1. 0 or -1. */
 int h2_conn_upgrade(struct conn *c, struct exchange *x, struct str settings);
-/* News of a response: its head, or bytes in x->out, or its end. */
-void h2_stream_head(struct conn *c, struct exchange *x, int status, char *lines, size_t n);
-void h2_stream_message(struct conn *c, struct exchange *x);
 
 #endif

@@ -40,6 +40,7 @@ int h2_session_kill(struct conn *c, const char *why);
 int h2_session_pay(struct conn *c, enum h2_cost cost, const char *what);
 
 /* -- h2_stream.c -- */
+extern const struct exchange_delivery h2_delivery; /* of what streams are answered */
 void h2_stream_link(struct h2_conn *h2, struct exchange *x);
 void h2_stream_unlink(struct conn *c, struct exchange *x);
 void h2_stream_finish(struct conn *c, struct exchange *x); /* unlinks it and lets it go */

@@ -124,7 +124,7 @@ static void submit_head(struct conn *c, struct exchange *x, int status, nghttp2_
     }
 }
 
-void h2_stream_head(struct conn *c, struct exchange *x, int status, char *lines, size_t n)
+static void take_head(struct conn *c, struct exchange *x, int status, char *lines, size_t n)
 {
     nghttp2_nv nv[LINES_MAX];
     size_t count = 0;
@@ -207,7 +207,7 @@ void h2_stream_error(struct conn *c, struct exchange *x, int status)
     h2_stream_answer(c, x);
 }
 
-void h2_stream_message(struct conn *c, struct exchange *x)
+static void take_news(struct conn *c, struct exchange *x)
 {
     if (x->out_end && x->running) {
         x->running = false;
@@ -234,6 +234,8 @@ void h2_stream_message(struct conn *c, struct exchange *x)
     }
     loop_again(c->loop, c);
 }
+
+const struct exchange_delivery h2_delivery = {.head = take_head, .news = take_news};
 
 /* -- requests -- */
 

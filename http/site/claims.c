@@ -13,11 +13,6 @@
 #include "http/net/front.h"
 #include "http/wire/pattern.h"
 
-static struct http_settings *settings_of(const struct pool_conf *pool)
-{
-    return pool_frontend_settings(pool, &http_frontend);
-}
-
 static bool given(const char *text)
 {
     return text && *text;
@@ -47,7 +42,7 @@ int claims_each_in(const char *list, int kind, int (*fn)(void *ctx, const char *
 int claims_each_address(const struct pool_conf *pool, int (*fn)(void *ctx, const char *address, int kind),
                         void *ctx)
 {
-    const struct http_settings *s = settings_of(pool);
+    const struct http_settings *s = http_settings_of(pool);
     int result = claims_each_in(s->listen, LISTENER_PLAIN, fn, ctx);
     return result ? result : claims_each_in(s->tls_listen, LISTENER_TLS, fn, ctx);
 }
@@ -72,7 +67,7 @@ static int is_owned(void *ctx, const char *address, int kind)
 {
     const struct pool_conf *owner = ctx;
     (void)kind;
-    return claims_owner(settings_of(owner)->config->pools, address) == owner;
+    return claims_owner(http_settings_of(owner)->config->pools, address) == owner;
 }
 
 static bool names_address_of(const struct pool_conf *pool, const struct pool_conf *owner)
@@ -87,7 +82,7 @@ bool claims_listens(const struct pool_conf *pool)
 
 bool claims_on(const struct pool_conf *pool, const struct pool_conf *owner)
 {
-    const struct http_settings *s = settings_of(pool);
+    const struct http_settings *s = http_settings_of(pool);
     if (pool == owner || (!given(s->server_name) && !given(s->routes))) {
         return false;
     }
@@ -170,7 +165,7 @@ static int check_silent(const struct config *config, const struct pool_conf *poo
 
 static int check_claimer(const struct config *config, struct pool_conf *pool)
 {
-    const struct http_settings *s = settings_of(pool);
+    const struct http_settings *s = http_settings_of(pool);
     bool heard = claims_listens(pool);
     if (!given(s->server_name) && !given(s->routes)) {
         return check_silent(config, pool);
@@ -179,7 +174,7 @@ static int check_claimer(const struct config *config, struct pool_conf *pool)
         if (claims_on(pool, owner)) {
             heard = true;
             allow(pool, owner);
-            lend_certificates(settings_of(owner), s);
+            lend_certificates(http_settings_of(owner), s);
         }
     }
     if (!heard) {
@@ -195,7 +190,7 @@ static int check_claimer(const struct config *config, struct pool_conf *pool)
 
 int claims_check(const struct config *config, const struct pool_conf *pool)
 {
-    settings_of(pool)->config = config;
+    http_settings_of(pool)->config = config;
     if (pool->next) {
         return 0;
     }

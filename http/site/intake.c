@@ -11,6 +11,7 @@
 #include "http/net/conn.h"
 #include "http/site/params.h"
 #include "http/site/route.h"
+#include "http/site/sites.h"
 #include "http/upstream/upstream.h"
 
 /* A head that a script's X-Accel-Redirect can be answered with later. */

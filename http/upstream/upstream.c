@@ -21,6 +21,8 @@ static bool is_repeatable(const struct exchange *x)
     return strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0 || strcmp(method, "OPTIONS") == 0;
 }
 
+static const struct exchange_runner runner;
+
 /* The exchange goes on without this connection. */
 static struct exchange *detach(struct upstream *u)
 {
@@ -40,6 +42,7 @@ static int start(struct exchange *x, bool fresh)
     }
     u->x = x;
     x->upstream = u;
+    x->runner = &runner;
     atomic_fetch_add_explicit(&x->refs, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&x->target->active, 1, memory_order_relaxed);
     upstream_answer_begin(u);
@@ -94,14 +97,12 @@ static void complete(struct upstream *u)
     relay_finish(x);
 }
 
-void upstream_abort(struct exchange *x)
+static void abort_request(struct exchange *x)
 {
     struct upstream *u = x->upstream;
-    if (u) {
-        detach(u);
-        upstream_conn_close(u); /* which is how the other side hears of it */
-        relay_abandon(x, 499);
-    }
+    detach(u);
+    upstream_conn_close(u); /* which is how the other side hears of it */
+    relay_abandon(x, 499);
 }
 
 /* -- events -- */
@@ -160,14 +161,16 @@ void upstream_pause(evutil_socket_t fd, short what, void *upstream)
     relay_flush(u->x);
 }
 
-void upstream_resume(struct exchange *x)
+static void resume_request(struct exchange *x)
 {
-    if (x->upstream && x->upstream->paused) {
+    if (x->upstream->paused) {
         x->upstream->paused = false;
         x->upstream->deadline_us = x->loop->now_us + x->upstream->target->wait_us;
         event_active(&x->upstream->event, EV_TIMEOUT, 0); /* after whoever is sending now */
     }
 }
+
+static const struct exchange_runner runner = {.abort = abort_request, .resume = resume_request};
 
 /* -- time -- */
 
@@ -191,7 +194,7 @@ static void sweep(struct upstream *u)
     }
 }
 
-void upstream_sweep(struct loop *loop)
+static void sweep_all(struct loop *loop)
 {
     for (struct upstream *u = loop->upstreams, *next; u; u = next) {
         next = u->next;
@@ -199,14 +202,16 @@ void upstream_sweep(struct loop *loop)
     }
 }
 
-void upstream_close_all(struct loop *loop)
+static void close_all(struct loop *loop)
 {
     while (loop->upstreams) {
         struct upstream *u = loop->upstreams;
         if (u->x) {
-            upstream_abort(u->x);
+            abort_request(u->x);
         } else {
             upstream_conn_close(u);
         }
     }
 }
+
+const struct loop_part upstream_loop_part = {.sweep = sweep_all, .close = close_all};

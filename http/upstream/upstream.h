@@ -28,11 +28,6 @@ struct upstream_target {
 /* x->request is complete, and so is its body. 0, or a status to answer instead. From 0 on it holds a
  * reference. */
 int upstream_submit(struct exchange *x);
-/* Nobody waits for the answer any more. */
-void upstream_abort(struct exchange *x);
-/* The client or a helper has taken some of the answer: there may be room for more. */
-void upstream_resume(struct exchange *x);
-void upstream_sweep(struct loop *loop); /* deadlines */
-void upstream_close_all(struct loop *loop);
+extern const struct loop_part upstream_loop_part; /* the connections of each loop, and their deadlines */
 
 #endif

@@ -22,7 +22,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/work/pool.h"
-#include "http/net/front.h"
+#include "http/http.h"
 #include "tests/support/fcgi_peer.h"
 
 #define CLIENTS 6

@@ -5,26 +5,14 @@
  *
  * Made once in the engine process (what the configuration says of it is checked in claims.c), read-only
  * afterwards: any thread. */
-#ifndef HTTP_SITE_SITE_H
-#define HTTP_SITE_SITE_H
+#ifndef HTTP_SITE_SITES_H
+#define HTTP_SITE_SITES_H
 
 #include "engine/engine.h"
-#include "http/content/security_headers.h"
-#include "http/http_settings.h"
-#include "http/wire/head.h"
+#include "http/content/site.h"
 
 struct compress_pool;
 struct upstream_target;
-
-/* One document root with its settings. */
-struct http_site {
-    const struct pool_conf *conf;
-    const struct http_settings *settings;
-    struct router *router;
-    struct static_files *files;
-    struct error_pages *pages;
-    struct security_headers security; /* none if http.security_headers is off */
-};
 
 struct site_choice {
     const struct http_site *site;

@@ -1,5 +1,5 @@
 /* Sites and targets of a process's listeners. See the header. */
-#include "http/site/site.h"
+#include "http/site/sites.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +8,6 @@
 #include "engine/base/log.h"
 #include "http/content/error_pages.h"
 #include "http/content/static.h"
-#include "http/net/front.h"
 #include "http/site/claims.h"
 #include "http/site/route.h"
 #include "http/upstream/upstream.h"
@@ -52,11 +51,6 @@ struct sites {
     struct target *targets;
 };
 
-static const struct http_settings *settings_of(const struct pool_conf *pool)
-{
-    return pool_frontend_settings(pool, &http_frontend);
-}
-
 static bool given(const char *text)
 {
     return text && *text;
@@ -78,7 +72,7 @@ static void site_destroy(struct http_site *site)
 
 static struct http_site *site_create(const struct pool_conf *pool, struct compress_pool *compressors)
 {
-    const struct http_settings *s = settings_of(pool);
+    const struct http_settings *s = http_settings_of(pool);
     struct http_site *site = xcalloc(1, sizeof *site);
     site->conf = pool;
     site->settings = s;
@@ -118,7 +112,7 @@ static struct upstream_target *add_target(struct sites *sites, char *name, const
 /* How long that pool may keep a request, in its queue and in its script, before it answers by itself. */
 static uint64_t pool_wait_us(const struct pool_conf *pool)
 {
-    const struct http_settings *s = settings_of(pool);
+    const struct http_settings *s = http_settings_of(pool);
     int64_t script =
         pool->s.request_terminate_timeout ? pool->s.request_terminate_timeout : s->stream_timeout;
     int64_t seconds = script ? script + s->queue_timeout : 86400;
@@ -130,7 +124,7 @@ static struct upstream_target *add_pool_target(struct sites *sites, const struct
     struct upstream_target *target =
         add_target(sites, xasprintf("pool %s", pool->name), pool->internal_listen);
     if (target) {
-        int64_t capacity = settings_of(pool)->queue_capacity;
+        int64_t capacity = http_settings_of(pool)->queue_capacity;
         target->keep_alive = true; /* idle connections hold no worker of ours */
         target->ours = true;
         target->wait_us = pool_wait_us(pool);
@@ -188,7 +182,7 @@ static struct http_site *add_host_rule(struct sites *sites, const struct pool_co
 /* A pool that claims paths has files of its own, or uses those of the host's site. */
 static int add_routes(struct sites *sites, const struct pool_conf *pool, struct upstream_target *target)
 {
-    const struct http_settings *s = settings_of(pool);
+    const struct http_settings *s = http_settings_of(pool);
     struct path_rule *rule = add_path_rule(
         sites,
         (struct path_rule){.names = given(s->server_name) && pool != sites->pool ? s->server_name : NULL,
@@ -203,7 +197,7 @@ static int add_routes(struct sites *sites, const struct pool_conf *pool, struct 
 
 static int add_pool(struct sites *sites, const struct pool_conf *pool)
 {
-    const struct http_settings *s = settings_of(pool);
+    const struct http_settings *s = http_settings_of(pool);
     struct upstream_target *target = NULL;
     if (pool != sites->pool && !(target = add_pool_target(sites, pool))) {
         return -1;
@@ -251,7 +245,7 @@ struct sites *sites_create(const struct pool_conf *pool, struct compress_pool *c
     sites->compressors = compressors;
     sites->main = site_create(pool, sites->compressors);
     bool bad = !sites->main || add_upstreams(sites, sites->main) != 0;
-    for (const struct pool_conf *p = settings_of(pool)->config->pools; !bad && p; p = p->next) {
+    for (const struct pool_conf *p = http_settings_of(pool)->config->pools; !bad && p; p = p->next) {
         bad = (p == pool || claims_on(p, pool)) && add_pool(sites, p) != 0;
     }
     if (bad) {
