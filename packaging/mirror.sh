@@ -30,7 +30,7 @@ mirror_open() {
         mirror_why="apt's configuration has no entry for $mirror_codename"
         return 1
     fi
-    mkdir -p "$mirror_state/lists/partial" "$mirror_state/cache/archives/partial" "$mirror_state/files"
+    mkdir -p "$mirror_state/lists/partial" "$mirror_state/cache/archives/partial" "$mirror_state/files" "$mirror_state/none"
     # Two that fetch at once would write the same files.
     exec 8>"$mirror_state/lock"
     flock 8
@@ -39,7 +39,7 @@ mirror_open() {
     cat > "$m_apt" <<END
 Dir::State "$mirror_state"; Dir::State::Lists "$mirror_state/lists"; Dir::State::status "/dev/null";
 Dir::Cache "$mirror_state/cache"; Dir::Etc::sourcelist "$mirror_state/sources.list"; Dir::Etc::sourceparts "-";
-Dir::Etc::preferences "-"; Dir::Etc::preferencesparts "-"; APT::Get::List-Cleanup "false"; APT::Sandbox::User "";
+Dir::Etc::preferences "/dev/null"; Dir::Etc::preferencesparts "$mirror_state/none"; APT::Get::List-Cleanup "false"; APT::Sandbox::User "";
 APT::Get::AllowUnauthenticated "false"; Acquire::Retries "1"; Acquire::http::Timeout "20"; Acquire::https::Timeout "20";
 END
 }

@@ -1,42 +1,13 @@
 """DokuWiki, behind nginx and standalone: a page is written, read and changed; a crowd reads while others write."""
 import html
-import os
 import re
 import time
 
+import dokuwiki
+import packages
 import pytest
 from browser import Browser, crowd
-from packages import application
 from ways import WAYS, front
-
-LOCAL = """<?php
-$conf['title'] = 'Test wiki'; $conf['savedir'] = './data'; $conf['useacl'] = 0; $conf['updatecheck'] = 0; $conf['disableactions'] = '';
-"""
-
-
-# Debian takes DokuWiki's XML-RPC library out into a package that an older Debian does not have. Nothing
-# here calls it; its classes must exist so that DokuWiki's own, which extend them, can be loaded.
-IXR = {"Client/Client.php": "class Client { public function __construct(...$ignored) {} }",
-       "Client/ClientMulticall.php": "class ClientMulticall extends Client {}",
-       "DataType/Base64.php": "class Base64 {}", "DataType/Date.php": "class Date {}", "DataType/Value.php": "class Value {}",
-       "Exception/ServerException.php": "class ServerException extends \\Exception {}",
-       "Message/Error.php": "class Error {}", "Message/Message.php": "class Message {}", "Request/Request.php": "class Request {}",
-       "Server/Server.php": "class Server {}", "Server/IntrospectionServer.php": "class IntrospectionServer extends Server {}"}
-
-
-def complete(root):
-    for name, text in IXR.items():
-        folder = os.path.dirname(name)
-        os.makedirs(f"{root}/ixr/{folder}", exist_ok=True)
-        with open(f"{root}/ixr/{name}", "w") as f:
-            f.write(f"<?php\nnamespace IXR\\{folder};\n{text}\n")
-    for name in ("autoload_psr4.php", "autoload_static.php"):
-        path = f"{root}/vendor/composer/{name}"
-        text = open(path).read().replace("'/usr/share/php/IXR'", f"'{root}/ixr'")
-        with open(path, "w") as f:
-            f.write(text)
-    with open(root + "/conf/local.php", "w") as f:
-        f.write(LOCAL)
 
 
 def edit(browser, page, text):
@@ -55,8 +26,10 @@ def edit(browser, page, text):
 @pytest.mark.parametrize("way", WAYS)
 def test_dokuwiki(workdir, tokiophp, webserver, way):
     root = workdir + "/wiki"
-    application("dokuwiki", "", root)
-    complete(root)
+    try:
+        dokuwiki.unpack(root)
+    except packages.Missing as why:
+        pytest.skip(str(why))
     site = front(way, tokiophp, webserver, root)
     browser = Browser(site.url)
     edit(browser, "notes:first", "====== Größe ======\nThe //first// text.\n")

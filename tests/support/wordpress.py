@@ -1,4 +1,4 @@
-"""WordPress 6.8 from Debian's source package, on a MariaDB of the test's own."""
+"""WordPress from the distribution's package, on a MariaDB of the test's own."""
 import re
 
 from packages import application
@@ -19,7 +19,7 @@ require_once ABSPATH . 'wp-settings.php';
 
 def unpack(root, database, more=""):
     """Puts it into the folder root, which must not exist. more: lines of PHP for its configuration."""
-    application("wordpress", "6.8", root)
+    application("wordpress", root)
     database.sql("CREATE DATABASE wordpress CHARACTER SET utf8mb4;")
     with open(root + "/wp-config.php", "w") as f:
         f.write(CONFIG % (database.socket, more))
