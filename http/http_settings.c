@@ -116,7 +116,9 @@ static const struct setting_row rows[] = {
     ROW("error_pages_dir", PATH, error_pages_dir, NULL, "directory of 404.html, 500.html, ...",
         .environment = "ERROR_PAGES_DIR"),
     ROW("sendfile_root", PATH, sendfile_root, NULL,
-        "directory of the files that X-Accel-Redirect and X-Sendfile may name"),
+        "directory of the files that X-Accel-Redirect and X-Sendfile may name; without it an answer with "
+        "either is "
+        "500"),
     ROW("security_headers", BOOL, security_headers, "no", "adds the http.header_* fields to every response"),
     ROW("header_frame_options", STRING, header_frame_options, "SAMEORIGIN", "X-Frame-Options"),
     ROW("header_content_type_options", STRING, header_content_type_options, "nosniff",

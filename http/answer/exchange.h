@@ -68,8 +68,9 @@ struct reply {
     struct str status_line; /* arena; PHP's own, or STR_NONE */
     struct compressor *compressor;
     unsigned security; /* bits of the security headers that the response lacks */
-    int64_t length;    /* Content-Length that PHP gave, -1 = none */
+    int64_t length;    /* Content-Length that PHP gave, -1 = none: a promise, whatever the wire says */
     uint64_t sent;     /* body bytes that left, before framing and compression */
+    bool refused;      /* the head could not be passed on: an error of ours is in the answer's place */
     bool chunked, no_body, streaming, has_coding, no_transform, has_vary, has_date, has_server,
         has_request_id, has_traceparent;
     bool close;            /* the connection can't be used again; read by the loop after the end */

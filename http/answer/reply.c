@@ -17,6 +17,15 @@
 #include "http/wire/wire.h"
 
 #define HOLD_MAX (64u << 10)
+#define SHORT    1 /* less than was announced: what there is leaves, and then the answer breaks off */
+
+static size_t error_text(int status, char *out, size_t size)
+{
+    const char *reason = wire_reason(status);
+    int n = snprintf(out, size, "<!DOCTYPE html>\n<title>%d %s</title>\n<h1>%d %s</h1>\n", status, reason,
+                     status, reason);
+    return (size_t)n;
+}
 
 /* -- the body -- */
 
@@ -28,6 +37,10 @@ static int encode(struct exchange *x, const char **p, size_t *n, enum compress_m
         *n = 0;
         return 0;
     }
+    if (reply->length >= 0 && *n > (uint64_t)reply->length - reply->sent) {
+        *n = (size_t)((uint64_t)reply->length - reply->sent);
+    }
+    reply->sent += *n;
     if (reply->compressor) {
         x->packed.n = 0;
         int bad = compressor_run(reply->compressor, *p, *n, mode, &x->packed);
@@ -35,10 +48,6 @@ static int encode(struct exchange *x, const char **p, size_t *n, enum compress_m
         *n = x->packed.n;
         return bad || x->packed.failed ? -1 : 0;
     }
-    if (reply->length >= 0 && *n > (uint64_t)reply->length - reply->sent) {
-        *n = (size_t)((uint64_t)reply->length - reply->sent);
-    }
-    reply->sent += *n;
     return 0;
 }
 
@@ -66,7 +75,7 @@ static int begin_stream(struct exchange *x, const char *p, size_t n)
     struct buf top = {0};
     x->reply.stream_since_us = clock_coarse_us();
     reply_head_coding(x, x->reply.length);
-    int bad = reply_head_parts(x, x->reply.length, &parts, &top);
+    int bad = reply_head_parts(x, x->reply.compressor ? -1 : x->reply.length, &parts, &top);
     x->reply.state = REPLY_STREAM;
     if (!bad && x->held.n) {
         bad = put_body(x, &parts, x->held.p, x->held.n, n ? COMPRESS_MORE : COMPRESS_FLUSH);
@@ -98,7 +107,7 @@ static int reply_write(struct request *r, const char *p, size_t n)
     if (reply_is_gone(x) || reply->cut) {
         return -1;
     }
-    if (reply->file || (reply->no_body && !reply->streaming) || n == 0) {
+    if (reply->file || reply->refused || (reply->no_body && !reply->streaming) || n == 0) {
         return 0;
     }
     if (reply->state == REPLY_HELD) {
@@ -119,7 +128,7 @@ static int reply_flush(struct request *r)
     if (reply_is_gone(x) || x->reply.cut) {
         return -1;
     }
-    if (x->reply.file || x->reply.state == REPLY_NONE) {
+    if (x->reply.file || x->reply.refused || x->reply.state == REPLY_NONE) {
         return 0;
     }
     if (x->reply.state == REPLY_HELD) {
@@ -157,44 +166,58 @@ static void give_back(struct exchange *x, bool quietly)
     reply_message_end(x);
 }
 
-/* An error of a script that says nothing gets the administrator's page. */
-static void fill_error(struct exchange *x)
+static void use_page(struct exchange *x, const char *p, size_t n, bool typed)
 {
-    struct reply *reply = &x->reply;
-    if (reply->status < 400 || x->held.n > 0 || reply->no_body || !x->head) {
-        return;
-    }
-    struct str page = error_pages_custom(x->site->pages, x->head, reply->status);
-    if (page.p) {
-        buf_str(&x->held, page);
-        if (!reply->type.p) {
-            buf_str(&x->lines, STR("Content-Type: text/html; charset=utf-8\r\n"));
-        }
+    buf_add(&x->held, p, n);
+    x->reply.length = -1;
+    if (!typed) {
+        buf_str(&x->lines, STR("Content-Type: text/html; charset=utf-8\r\n"));
     }
 }
 
-/* A response that was held back to its end: one piece, with its length. */
+/* An error of a script that says nothing gets the administrator's page, one of ours that takes a script's
+ * place at least the plainest. */
+static void fill_error(struct exchange *x)
+{
+    struct reply *reply = &x->reply;
+    char plain[160];
+    if (reply->status < 400 || x->held.n > 0 || reply->length > 0 || reply->no_body) {
+        return;
+    }
+    struct str page = x->head ? error_pages_custom(x->site->pages, x->head, reply->status) : STR_NONE;
+    if (page.p) {
+        use_page(x, page.p, page.n, reply->type.p);
+    } else if (reply->refused) {
+        use_page(x, plain, error_text(reply->status, plain, sizeof plain), false);
+    }
+}
+
+/* A response that was held back to its end: one piece, with its length. 0, -1, or SHORT. */
 static int complete_held(struct exchange *x, struct reply_parts *parts, struct buf *top)
 {
     fill_error(x);
+    struct reply *reply = &x->reply;
     const char *p = x->held.p;
     size_t n = x->held.n;
-    reply_head_coding(x, x->reply.no_body ? x->reply.length : (int64_t)n);
-    int64_t length = x->reply.no_body ? x->reply.length : -1;
-    if (!x->reply.no_body) {
-        x->reply.length = -1;
-        if (encode(x, &p, &n, COMPRESS_END) != 0) {
-            return -1;
-        }
+    int64_t length = reply->length;
+    bool is_short = !reply->no_body && length > (int64_t)n;
+    if (!is_short) {
+        reply_head_coding(x, reply->no_body ? length : (int64_t)n);
+    }
+    if (encode(x, &p, &n, COMPRESS_END) != 0) {
+        return -1;
+    }
+    if (!reply->no_body && !is_short) {
         length = (int64_t)n;
     }
     if (reply_head_parts(x, length, parts, top) != 0) {
         return -1;
     }
-    reply_parts_add(parts, p, x->reply.no_body ? 0 : n);
-    return 0;
+    reply_parts_add(parts, p, n);
+    return is_short ? SHORT : 0;
 }
 
+/* 0, -1, or SHORT. */
 static int complete_stream(struct exchange *x, struct reply_parts *parts, char size[24])
 {
     const char *p = NULL;
@@ -203,7 +226,7 @@ static int complete_stream(struct exchange *x, struct reply_parts *parts, char s
         return -1;
     }
     if (!x->reply.no_body && x->reply.length >= 0 && x->reply.sent < (uint64_t)x->reply.length) {
-        return -1; /* less than was announced */
+        return SHORT;
     }
     if (x->reply.chunked && n > 0) {
         reply_parts_add(parts, size, (size_t)snprintf(size, 24, "%zx\r\n", n));
@@ -251,8 +274,12 @@ static void reply_finish(struct request *r)
     if (!bad) {
         bad = reply->state == REPLY_HELD ? complete_held(x, &parts, &top) : complete_stream(x, &parts, size);
     }
-    if (!bad) {
-        bad = put_last(x, &parts, &everything);
+    if (bad == SHORT) {
+        log_limited(LEVEL_WARNING, "[pool %s] %s: it announced %lld bytes and gave fewer, its answer was cut",
+                    x->site->conf->name, r->script ? r->script : "a script", (long long)reply->length);
+    }
+    if (bad >= 0 && put_last(x, &parts, &everything) != 0) {
+        bad = -1;
     }
     buf_free(&top);
     reply->state = REPLY_DONE;
@@ -282,9 +309,7 @@ static void reply_error(struct exchange *x, int status)
         if (status == 503) {
             buf_str(&x->lines, STR("Retry-After: 1\r\n"));
         }
-        int n = snprintf(text, sizeof text, "<!DOCTYPE html>\n<title>%d %s</title>\n<h1>%d %s</h1>\n", status,
-                         wire_reason(status), status, wire_reason(status));
-        reply_write(r, text, (size_t)n);
+        reply_write(r, text, error_text(status, text, sizeof text));
     }
     reply_finish(r);
 }

@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/log.h"
 #include "http/answer/account.h"
+#include "http/wire/h1_parse.h"
 #include "http/wire/wire.h"
 
 static const struct http_settings *settings_of(const struct exchange *x)
@@ -36,7 +38,7 @@ static bool is_ours(const struct header_line *line)
 {
     static const struct str names[] = {
         {"Connection", 10}, {"Keep-Alive", 10}, {"Proxy-Connection", 16}, {"Transfer-Encoding", 17},
-        {"Upgrade", 7},     {"TE", 2},          {"Trailer", 7},           {"Status", 6},
+        {"Upgrade", 7},     {"TE", 2},          {"Trailer", 7},
     };
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         if (name_is(line, names[i])) {
@@ -95,28 +97,28 @@ static bool note_line(struct exchange *x, const struct header_line *line)
         break;
     case 'x':
         reply->has_request_id |= name_is(line, STR("X-Request-ID"));
-        if (name_is(line, STR("X-Accel-Buffering"))) {
-            reply->streaming |= str_ieq(value, STR("no"));
-            return false;
-        }
+        /* Passed on: a server in front of us may buffer, too. */
+        reply->streaming |= name_is(line, STR("X-Accel-Buffering")) && str_ieq(value, STR("no"));
         break;
     default: break;
     }
     return true;
 }
 
-/* X-Accel-Redirect names a path below http.sendfile_root, X-Sendfile a file there. True: it was one. */
-static bool note_file(struct exchange *x, const struct header_line *line)
+/* X-Accel-Redirect names a path below http.sendfile_root, X-Sendfile a file there. */
+static bool is_file(const struct header_line *line)
+{
+    return name_is(line, STR("X-Accel-Redirect")) || name_is(line, STR("X-Sendfile"));
+}
+
+static void take_file(struct exchange *x, const struct header_line *line)
 {
     bool accel = name_is(line, STR("X-Accel-Redirect"));
     const char *root = settings_of(x)->sendfile_root;
-    if (!root || (!accel && !name_is(line, STR("X-Sendfile")))) {
-        return false;
-    }
     struct str path = keep(x, line_value(line));
     x->reply.file = ""; /* not found, unless the rest holds */
     if (!path.p) {
-        return true;
+        return;
     }
     bool absolute = !accel && path.p[0] == '/';
     char *full = absolute ? (char *)(uintptr_t)path.p : arena_printf(x->arena, "%s/%s", root, path.p);
@@ -131,7 +133,84 @@ static bool note_file(struct exchange *x, const struct header_line *line)
     }
     free(real);
     free(real_root);
+}
+
+/* The status that the client gets, by php-fpm's rules: a field Status says it, unless there is a status line
+ * of the script's own. False: the field is none that a web server understands. */
+static bool take_status(struct exchange *x, const struct response_head *head)
+{
+    struct reply *reply = &x->reply;
+    bool own_line = head->status != 200 && head->status_line.p;
+    uint64_t status = (uint64_t)head->status;
+    reply->status_line = head->status_line.p ? keep(x, head->status_line) : STR_NONE;
+    for (size_t i = 0; i < head->count && !own_line; i++) {
+        if (!name_is(&head->lines[i], STR("Status"))) {
+            continue;
+        }
+        struct str value = line_value(&head->lines[i]);
+        if (value.n < 3 || (value.n > 3 && value.p[3] != ' ') ||
+            !str_to_u64((struct str){value.p, 3}, &status)) {
+            return false;
+        }
+        char *line = arena_printf(x->arena, "HTTP/1.1 %.*s", (int)value.n, value.p);
+        reply->status_line = line ? str_of(line) : STR_NONE;
+        break;
+    }
+    reply->status = status >= 200 && status <= 999 ? (int)status : 500;
     return true;
+}
+
+/* Why this line of a head can't be passed on; NULL: it can. What is no field could be read as anything by
+ * whoever comes next, and ends an HTTP/2 stream. */
+static const char *fault_of(const struct exchange *x, const struct header_line *line)
+{
+    if (line->name_len >= line->len || line->text[line->name_len] != ':' ||
+        !h1_parse_token((struct str){line->text, line->name_len})) {
+        return "a line of its head is no field";
+    }
+    if (!wire_value_ok(line_value(line))) {
+        return "a field of its head holds a control character";
+    }
+    if (is_file(line) && !settings_of(x)->sendfile_root) {
+        return "it names a file to send, and http.sendfile_root is not set";
+    }
+    return NULL;
+}
+
+static const char *take_lines(struct exchange *x, const struct response_head *head)
+{
+    const struct security_headers *security = &x->site->security;
+    struct reply *reply = &x->reply;
+    size_t size = 0;
+    for (size_t i = 0; i < head->count; i++) {
+        const struct header_line *line = &head->lines[i];
+        if (line->len == 0) {
+            continue;
+        }
+        const char *fault = fault_of(x, line);
+        size += line->len;
+        if (fault || i >= WIRE_LINES_MAX || size > WIRE_HEAD_MAX) {
+            return fault ? fault : "its head is too large";
+        }
+        reply->security &= ~security_headers_seen(security, (struct str){line->text, line->name_len});
+        if (is_file(line)) {
+            take_file(x, line);
+        } else if (!is_ours(line) && !name_is(line, STR("Status")) && note_line(x, line)) {
+            buf_add(&x->lines, line->text, line->len);
+            buf_str(&x->lines, STR("\r\n"));
+        }
+    }
+    return NULL;
+}
+
+/* The answer becomes an error; what the script writes from here on is dropped. */
+static void refuse(struct exchange *x, const char *why)
+{
+    const char *script = x->request.script ? x->request.script : "a script";
+    log_limited(LEVEL_ERROR, "[pool %s] %s: %s, the client got 500", x->site->conf->name, script, why);
+    x->lines.n = 0;
+    x->reply = (struct reply){.length = -1, .status = 500, .refused = true};
+    x->reply.security = security_headers_all(&x->site->security, x->client.https);
 }
 
 int reply_head_take(struct request *r, const struct response_head *head)
@@ -141,21 +220,14 @@ int reply_head_take(struct request *r, const struct response_head *head)
     if (reply_is_gone(x)) {
         return -1;
     }
-    reply->status = head->status >= 200 && head->status <= 999 ? head->status : 500;
-    reply->status_line = head->status_line.p ? keep(x, head->status_line) : STR_NONE;
+    reply->security = security_headers_all(&x->site->security, x->client.https);
+    const char *fault = take_status(x, head) ? take_lines(x, head) : "its field Status is no status";
+    if (fault) {
+        refuse(x, fault);
+    }
     reply->no_body = head->no_body || x->head_only || !wire_has_body(reply->status);
-    const struct security_headers *security = &x->site->security;
-    reply->security = security_headers_all(security, x->client.https);
-    for (size_t i = 0; i < head->count; i++) {
-        const struct header_line *line = &head->lines[i];
-        if (reply->security) {
-            reply->security &= ~security_headers_seen(security, (struct str){line->text, line->name_len});
-        }
-        if (line->len == 0 || is_ours(line) || note_file(x, line) || !note_line(x, line)) {
-            continue;
-        }
-        buf_add(&x->lines, line->text, line->len);
-        buf_str(&x->lines, STR("\r\n"));
+    if (reply->status == 205) {
+        reply->length = 0; /* RFC 9110, 15.3.6: no content, and said so */
     }
     reply->state = REPLY_HELD;
     return x->lines.failed ? -1 : 0;
@@ -191,7 +263,6 @@ void reply_head_coding(struct exchange *x, int64_t size)
     reply->compressor = compressor_create(x->coding, compress_level(settings_of(x), x->coding));
     if (reply->compressor) {
         buf_printf(&x->lines, "Content-Encoding: %s\r\n", compress_name(x->coding));
-        reply->length = -1;
     }
 }
 
@@ -231,7 +302,7 @@ void reply_head_common(struct exchange *x)
 static void add_framing(struct exchange *x, int64_t length)
 {
     struct reply *reply = &x->reply;
-    if (length >= 0 && wire_has_body(reply->status)) {
+    if (length >= 0 && wire_has_length(reply->status)) {
         buf_printf(&x->lines, "Content-Length: %lld\r\n", (long long)length);
     }
     if (x->h2) {
@@ -288,7 +359,7 @@ int reply_head_interim(struct request *r, const struct response_head *head)
         wire_status(&text, head->status, STR_NONE);
     }
     for (size_t i = 0; i < head->count; i++) {
-        if (name_is(&head->lines[i], STR("Link"))) {
+        if (name_is(&head->lines[i], STR("Link")) && !fault_of(x, &head->lines[i])) {
             buf_add(&text, head->lines[i].text, head->lines[i].len);
             buf_str(&text, STR("\r\n"));
         }

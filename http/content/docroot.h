@@ -27,7 +27,7 @@ struct docroot_find {
     char root[PATH_MAX]; /* the real path of the document root, at that moment */
 };
 
-/* path begins with '/', and is clean (path_clean). */
+/* path begins with '/', and is clean (path_name). */
 enum docroot_kind docroot_find(struct docroot *root, const char *path, uint64_t now_us,
                                struct docroot_find *out);
 

@@ -5,10 +5,12 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "http/proto/h2_private.h"
+#include "http/wire/wire.h"
 
 #define STREAM_WINDOW  (256 << 10)
 #define CONN_WINDOW    (1 << 20)
-#define BODY_IN_MEMORY (128u << 10) /* of each stream, whatever http.body_buffer allows */
+#define BODY_IN_MEMORY (128u << 10)        /* of each stream, whatever http.body_buffer allows */
+#define HEAD_BLOCK_MAX (8 * WIRE_HEAD_MAX) /* what nghttp2 reckons that WIRE_HEAD_MAX may become */
 
 int h2_session_kill(struct conn *c, const char *why)
 {
@@ -260,6 +262,7 @@ int h2_session_create(struct conn *c, nghttp2_session **session)
 #ifdef HAVE_NGHTTP2_RESET_LIMIT /* the budget's resets come to an end first */
         nghttp2_option_set_stream_reset_rate_limit(option, H2_BUDGET, H2_BUDGET_A_SECOND);
 #endif
+        nghttp2_option_set_max_send_header_block_length(option, HEAD_BLOCK_MAX);
         bad = nghttp2_session_server_new2(session, callbacks, c, option);
     }
     nghttp2_option_del(option);

@@ -4,6 +4,7 @@
  * stays in the list, and counts as running, until its worker is done, also when the client has reset the
  * stream: so resetting buys no more work than the limit of streams. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/clock.h"
@@ -13,7 +14,7 @@
 #include "http/wire/h1_parse.h"
 #include "http/wire/wire.h"
 
-#define LINES_MAX 256 /* head lines of a response */
+#define ANSWER_LINES 32 /* head lines of an answer of our own: its fields, and four that it has besides */
 
 /* -- streams -- */
 
@@ -91,10 +92,8 @@ static ssize_t read_response(nghttp2_session *session, int32_t id, uint8_t *buf,
 
 static void add_nv(nghttp2_nv *nv, size_t *count, struct str name, struct str value)
 {
-    if (*count < LINES_MAX) {
-        nv[(*count)++] = (nghttp2_nv){(uint8_t *)(uintptr_t)name.p, (uint8_t *)(uintptr_t)value.p, name.n,
-                                      value.n, NGHTTP2_NV_FLAG_NONE};
-    }
+    nv[(*count)++] = (nghttp2_nv){(uint8_t *)(uintptr_t)name.p, (uint8_t *)(uintptr_t)value.p, name.n,
+                                  value.n, NGHTTP2_NV_FLAG_NONE};
 }
 
 static void lower(char *p, size_t n)
@@ -124,16 +123,9 @@ static void submit_head(struct conn *c, struct exchange *x, int status, nghttp2_
     }
 }
 
-static void take_head(struct conn *c, struct exchange *x, int status, char *lines, size_t n)
+/* nv has room for one line more than there are. */
+static size_t add_lines(nghttp2_nv *nv, size_t count, char *lines, size_t n)
 {
-    nghttp2_nv nv[LINES_MAX];
-    size_t count = 0;
-    char code[12];
-    if (x->stream_closed || c->closing) {
-        return;
-    }
-    snprintf(code, sizeof code, "%03d", status);
-    add_nv(nv, &count, STR(":status"), (struct str){code, 3});
     struct str rest = {lines, n}, line;
     while (rest.p && rest.n && str_split(&rest, '\n', &line)) {
         const char *colon = line.n ? memchr(line.p, ':', line.n) : NULL;
@@ -148,7 +140,34 @@ static void take_head(struct conn *c, struct exchange *x, int status, char *line
         }
         add_nv(nv, &count, (struct str){line.p, name_n}, str_trim((struct str){colon + 1, value_n}));
     }
-    submit_head(c, x, status, nv, count);
+    return count;
+}
+
+static size_t count_lines(const char *p, size_t n)
+{
+    size_t count = 0;
+    for (const char *end = p + n; p < end && (p = memchr(p, '\n', (size_t)(end - p))) != NULL; p++) {
+        count++;
+    }
+    return count;
+}
+
+static void take_head(struct conn *c, struct exchange *x, int status, char *lines, size_t n)
+{
+    size_t count = 0;
+    char code[12];
+    if (x->stream_closed || c->closing) {
+        return;
+    }
+    nghttp2_nv *nv = malloc((count_lines(lines, n) + 2) * sizeof *nv);
+    if (nv) {
+        snprintf(code, sizeof code, "%03d", status);
+        add_nv(nv, &count, STR(":status"), (struct str){code, 3});
+        submit_head(c, x, status, nv, add_lines(nv, count, lines, n));
+        free(nv);
+    } else {
+        h2_stream_reset(c, x, NGHTTP2_INTERNAL_ERROR);
+    }
     loop_again(c->loop, c);
 }
 
@@ -171,7 +190,7 @@ static bool add_pieces(struct exchange *x)
 void h2_stream_answer(struct conn *c, struct exchange *x)
 {
     const struct http_answer *answer = x->answer;
-    nghttp2_nv nv[LINES_MAX];
+    nghttp2_nv nv[ANSWER_LINES];
     size_t count = 0;
     char code[12], length[24];
     answer_seal(x);

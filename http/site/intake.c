@@ -122,8 +122,7 @@ static enum intake_verdict decide(struct exchange *x, const struct http_head *he
         return INTAKE_ANSWER;
     }
     client_resolve(front->trusted, &x->conn->peer, head->tls, head, &x->client);
-    struct site_choice choice =
-        sites_choose(front->sites, x->client.host.p ? x->client.host : head->host, head->path);
+    struct site_choice choice = sites_choose(front->sites, head->host, head->path);
     const struct pool_settings *pool = &choice.site->conf->s;
     x->site = choice.site;
     x->target = choice.target;

@@ -96,11 +96,25 @@ static struct str param_name(struct arena *arena, struct str field)
     return (struct str){name, field.n + 5};
 }
 
-/* A field that has no variable: "a_b" would be taken for "a-b", and HTTP_PROXY for a setting of libraries. */
+/* Variables' names are one to one with names of these characters. Of any other, a variable would be taken for
+ * another field's: PHP makes an underscore of a dot and a blank, as CGI does of "-", so that "X.Real.Ip" and
+ * "X_Real_Ip" would be the X-Real-Ip that a proxy vouches for. */
+static bool has_variable_name(struct str name)
+{
+    for (size_t i = 0; i < name.n; i++) {
+        char c = name.p[i];
+        if (c != '-' && !(c >= '0' && c <= '9') && !((c | 0x20) >= 'a' && (c | 0x20) <= 'z')) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* A field that has no variable. HTTP_PROXY would be taken for a setting of libraries. */
 static bool is_hidden(struct str name)
 {
-    return memchr(name.p, '_', name.n) || str_ieq(name, STR("Proxy")) ||
-           str_ieq(name, STR("Content-Length")) || str_ieq(name, STR("Transfer-Encoding"));
+    return !has_variable_name(name) || str_ieq(name, STR("Proxy")) || str_ieq(name, STR("Content-Length")) ||
+           str_ieq(name, STR("Transfer-Encoding"));
 }
 
 /* A field that came twice: one variable with both values, as the RFC joins them. */

@@ -1,5 +1,6 @@
-/* Routing. A path is cleaned (path.c), looked up below the document root (docroot.c), judged by its name
- * (script_names.c), and the result is remembered for a second (brief_cache.c).
+/* Routing. A path is read (path.c) as far as it names a script, or else to its end, looked up below the
+ * document root (docroot.c), judged by its name (script_names.c), and the result is remembered for a second
+ * (brief_cache.c).
  *
  * Four modes, by http.index:
  *   (empty)      files and directories as they are; "/dir/" is dir/index.php, then dir/index.html
@@ -69,8 +70,8 @@ struct router *router_create(const struct http_settings *settings, const char *l
     struct router *r = xcalloc(1, sizeof(*r));
     char cleaned[PATH_TEXT_MAX + 1];
     snprintf(r->index, sizeof(r->index), "%s%s", index[0] == '\0' || index[0] == '/' ? "" : "/", index);
-    if (index[0] != '\0' && (path_clean(str_of(r->index), cleaned) < 2 || strcmp(cleaned, r->index) != 0 ||
-                             strlen(r->index) >= BRIEF_KEY_MAX)) {
+    if (index[0] != '\0' && (path_name(str_of(r->index), cleaned, NULL) < 2 ||
+                             strcmp(cleaned, r->index) != 0 || strlen(r->index) >= BRIEF_KEY_MAX)) {
         log_error("http.index = \"%s\": expected the name of a file in the document root", index);
         free(r);
         return NULL;
@@ -220,28 +221,6 @@ static void resolve_directory(struct draft *d, const char *path)
     }
 }
 
-/* "/x.php/more": the script is the first piece with a script's name that is a file. */
-static bool try_path_info(struct draft *d, char *path)
-{
-    for (char *slash = strchr(path + 1, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
-        struct str head = {path, (size_t)(slash - path)};
-        if (!script_names_runs(d->router->names, head)) {
-            continue;
-        }
-        *slash = '\0';
-        enum docroot_kind kind = look_up(d, path);
-        char info[PATH_TEXT_MAX + 1];
-        info[0] = '/';
-        snprintf(info + 1, sizeof(info) - 1, "%s", slash + 1);
-        if (kind == DOCROOT_FILE) {
-            end_file(d, path, info);
-            return true;
-        }
-        *slash = '/';
-    }
-    return false;
-}
-
 static bool try_clean_url(struct draft *d, const char *path, bool directory)
 {
     if (!d->router->clean_urls || path[strlen(path) - 1] == '/' ||
@@ -251,7 +230,7 @@ static bool try_clean_url(struct draft *d, const char *path, bool directory)
     return try_file(d, path, ".php") || (directory && try_file(d, path, "/index.php"));
 }
 
-static void resolve_files(struct draft *d, char *path, size_t n)
+static void resolve_files(struct draft *d, const char *path, size_t n)
 {
     enum docroot_kind kind = look_up(d, path);
     bool slash = path[n - 1] == '/';
@@ -261,7 +240,7 @@ static void resolve_files(struct draft *d, char *path, size_t n)
         end_file(d, path, "");
     } else if (kind == DOCROOT_DIRECTORY && slash) {
         resolve_directory(d, path);
-    } else if (try_path_info(d, path) || try_clean_url(d, path, kind == DOCROOT_DIRECTORY)) {
+    } else if (try_clean_url(d, path, kind == DOCROOT_DIRECTORY)) {
         return;
     } else if (kind == DOCROOT_DIRECTORY) {
         end_redirect(d, path);
@@ -274,9 +253,7 @@ static void resolve_files(struct draft *d, char *path, size_t n)
 static void resolve_front_controller(struct draft *d, const char *path)
 {
     const struct router *r = d->router;
-    size_t index_n = strlen(r->index);
-    bool through_index = strncmp(path, r->index, index_n) == 0 && path[index_n] == '/';
-    if (!script_names_is_source(r->names, str_of(path)) && !through_index) {
+    if (!script_names_is_source(r->names, str_of(path))) {
         enum docroot_kind kind = look_up(d, path);
         if (kind == DOCROOT_FILE) {
             end_file(d, path, "");
@@ -286,17 +263,56 @@ static void resolve_front_controller(struct draft *d, const char *path)
         }
     }
     end_index(d);
-    if (d->kind == ROUTE_SCRIPT && through_index) {
-        snprintf(d->path_info, sizeof(d->path_info), "%s", path + index_n);
+}
+
+/* "/x.php/more": the script is the first piece that has a script's name and is a file; with a front
+ * controller it is the index, and nothing else. */
+static bool is_script(void *ctx, const char *path, size_t n)
+{
+    struct draft *d = ctx;
+    const struct router *r = d->router;
+    if (r->mode == MODE_FRONT_CONTROLLER) {
+        return strcmp(path, r->index) == 0;
+    }
+    return script_names_runs(r->names, (struct str){path, n}) && look_up(d, path) == DOCROOT_FILE;
+}
+
+static void resolve_script(struct draft *d, const char *path, struct str rest)
+{
+    char info[PATH_TEXT_MAX + 1];
+    int n = path_text(rest, info);
+    if (n < 0) {
+        end_error(d, -n);
+    } else if (d->router->mode == MODE_FRONT_CONTROLLER) {
+        end_index(d);
+        snprintf(d->path_info, sizeof(d->path_info), "%s", d->kind == ROUTE_SCRIPT ? info : "");
+    } else {
+        end_file(d, path, info);
+    }
+}
+
+/* What can be no file's name, or is a hidden one that is not there, is the index's where there is one for
+ * everything: a front controller's names are its own. */
+static void resolve_odd(struct draft *d, struct str raw, const char *path, int status, bool unnameable)
+{
+    char text[PATH_TEXT_MAX + 1];
+    bool free_name = unnameable || (status == 403 && look_up(d, path) == DOCROOT_NOTHING);
+    if (d->router->mode == MODE_FILES || !free_name || path_text(raw, text) < 0) {
+        end_error(d, status);
+    } else {
+        end_index(d);
     }
 }
 
 static void resolve(struct draft *d, struct str raw)
 {
     char path[PATH_TEXT_MAX + 1];
-    int n = path_clean(raw, path);
-    if (n < 0) {
-        end_error(d, -n);
+    struct path_script script = {.is_here = is_script, .ctx = d};
+    int n = path_name(raw, path, &script);
+    if (script.rest.p) {
+        resolve_script(d, path, script.rest);
+    } else if (n < 0) {
+        resolve_odd(d, raw, path, -n, script.unnameable);
     } else if (d->router->mode == MODE_FRONT_CONTROLLER) {
         resolve_front_controller(d, path);
     } else {
@@ -401,42 +417,54 @@ void route_resolve(struct router *r, const struct http_head *head, struct arena 
     fill(known, head->query, arena, out);
 }
 
-/* The end of the first piece that has a script's name; 0: there is none. */
-static size_t script_end(const struct router *r, const char *path, size_t n)
+static bool has_script_name(void *ctx, const char *path, size_t n)
 {
-    for (size_t i = 1; i <= n; i++) {
-        if ((i == n || path[i] == '/') && script_names_runs(r->names, (struct str){path, i})) {
-            return i;
-        }
+    return script_names_runs(((const struct router *)ctx)->names, (struct str){path, n});
+}
+
+/* The script that a path means; what is behind it goes to info (PATH_TEXT_MAX + 1 bytes). Minus a status, or
+ * the length of its name, in path. */
+static int assume_script(struct router *r, struct str raw, char *path, char *info)
+{
+    struct path_script script = {.is_here = has_script_name, .ctx = r};
+    int n = path_name(raw, path, &script);
+    bool odd = n == -403 || script.unnameable;
+    info[0] = '\0';
+    if (script.rest.p) {
+        int info_n = path_text(script.rest, info);
+        return info_n < 0 ? info_n : n;
     }
-    return 0;
+    if (n < 0 && (r->mode == MODE_FILES || !odd || path_text(raw, path) < 0)) {
+        return n;
+    }
+    if (n > 0 && script_names_runs(r->names, (struct str){path, (size_t)n})) {
+        return n;
+    }
+    if (r->mode != MODE_FILES) {
+        return snprintf(path, PATH_TEXT_MAX + 1, "%s", r->index);
+    }
+    if (path[n - 1] != '/') {
+        return n;
+    }
+    return n + snprintf(path + n, sizeof("index.php"), "index.php");
 }
 
 void route_assume(struct router *r, const struct http_head *head, struct arena *arena, struct route *out)
 {
-    char path[PATH_TEXT_MAX + 1];
-    int n = path_clean(head->path, path);
-    size_t end = n < 0 ? 0 : script_end(r, path, (size_t)n);
-    char *script;
+    char path[PATH_TEXT_MAX + sizeof("index.php")], info[PATH_TEXT_MAX + 1];
+    int n = assume_script(r, head->path, path, info);
     memset(out, 0, sizeof(*out));
     out->kind = ROUTE_ERROR;
     out->status = n < 0 ? -n : 503;
     if (n < 0) {
         return;
     }
-    if (end > 0) {
-        script = arena_dup(arena, path, end);
-        out->path_info = (struct str){arena_dup(arena, path + end, (size_t)n - end), (size_t)n - end};
-    } else if (path[n - 1] == '/' && r->mode == MODE_FILES) {
-        script = arena_printf(arena, "%sindex.php", path);
-    } else {
-        script = arena_dup(arena, r->mode == MODE_FILES ? path : r->index,
-                           strlen(r->mode == MODE_FILES ? path : r->index));
-    }
+    char *script = arena_dup(arena, path, (size_t)n);
+    out->path_info = (struct str){arena_dup(arena, info, strlen(info)), strlen(info)};
     out->script_name = str_of(script);
     out->root = str_of(r->document_root);
     out->path = str_of(script ? arena_printf(arena, "%s%s", r->document_root, script) : NULL);
-    if (out->path.p && (end == 0 || out->path_info.p)) {
+    if (out->path.p && out->path_info.p) {
         out->kind = ROUTE_SCRIPT;
         out->status = 200;
     }

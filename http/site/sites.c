@@ -293,12 +293,12 @@ static bool applies(const struct path_rule *rule, const struct http_site *site, 
            (!rule->names || (host.p && pattern_host(rule->names, host))) && is_listed(rule->patterns, path);
 }
 
-/* Patterns are held against the path that will be looked up, not against what was sent: "/%68eavy" is
- * "/heavy". */
+/* Patterns are held against the path that an application sees, not against what was sent: "/%68eavy" is
+ * "/heavy". Every path that the router (route.c) makes something of has such a text. */
 static void choose_path(const struct sites *sites, struct str host, struct str raw, struct site_choice *out)
 {
     char path[PATH_TEXT_MAX + 1];
-    int n = path_clean(raw, path);
+    int n = path_text(raw, path);
     for (const struct path_rule *rule = sites->paths; n > 0 && rule; rule = rule->next) {
         if (applies(rule, out->site, host, (struct str){path, (size_t)n})) {
             out->site = rule->site ? rule->site : out->site;

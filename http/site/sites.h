@@ -26,7 +26,7 @@ struct sites;
 struct sites *sites_create(const struct pool_conf *pool, struct compress_pool *compressors);
 void sites_destroy(struct sites *sites);
 const struct http_site *sites_main(const struct sites *sites); /* the listener's own pool */
-/* host: as the client is taken to have asked for it. */
+/* host: the request's own, as it came; never X-Forwarded-Host, which is for PHP to read. */
 struct site_choice sites_choose(const struct sites *sites, struct str host, struct str path);
 
 #endif

@@ -12,8 +12,8 @@
 #include "http/answer/relay.h"
 #include "http/upstream/upstream_private.h"
 
-#define HEAD_MAX     (64u << 10)
-#define INTERIMS_MAX 16 /* interim heads that are passed on; others are dropped */
+#define HEAD_MAX     (2 * WIRE_HEAD_MAX) /* a smaller one that is too large is refused as a script's own */
+#define INTERIMS_MAX 16                  /* interim heads that are passed on; others are dropped */
 #define READ_SIZE    (64u << 10)
 #define TURN_READS   16 /* before others have their turn */
 #define PAUSE_MS     5

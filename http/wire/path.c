@@ -1,7 +1,7 @@
 /* The path of a request, from the bytes of the request line to a name that may be looked up. Decoding happens
- * exactly once. Everything that another reader (a proxy in front, the kernel, an application) could
- * understand differently is refused instead of repaired: dot-dot segments, NUL, backslashes, encoded slashes,
- * overlong UTF-8. Pure functions without memory of their own; any thread. */
+ * exactly once. Everything in a name that another reader (a proxy in front, the kernel) could understand
+ * differently is refused instead of repaired: dot-dot segments, NUL, backslashes, encoded slashes, overlong
+ * UTF-8. Pure functions without memory of their own; any thread. */
 #include <string.h>
 
 #include "http/wire/path.h"
@@ -21,11 +21,8 @@ static int hex_digit(char c)
 static int next_char(struct str raw, size_t *i)
 {
     char c = raw.p[(*i)++];
-    if (c == '\\' || c == '\0') {
-        return -1;
-    }
     if (c != '%') {
-        return (unsigned char)c;
+        return c == '\0' ? -1 : (unsigned char)c;
     }
     if (*i + 2 > raw.n) {
         return -1;
@@ -36,7 +33,7 @@ static int next_char(struct str raw, size_t *i)
     }
     *i += 2;
     int value = high << 4 | low;
-    return value == 0 || value == '/' || value == '\\' ? -1 : value;
+    return value == 0 ? -1 : value;
 }
 
 /* Do two bytes begin a character in more bytes than it needs (the old disguise of "/" and ".")? */
@@ -66,43 +63,117 @@ static int judge_segment(const char *out, size_t from, size_t n)
     return well_known ? 0 : -403;
 }
 
-int path_clean(struct str raw, char *out)
+/* A path under way. */
+struct reading {
+    char *out;
+    size_t n, segment; /* bytes in out; where the last segment begins */
+    bool hidden, unnameable;
+};
+
+/* The last segment is complete. 0, or -400. */
+static int end_segment(struct reading *r)
 {
+    int verdict = judge_segment(r->out, r->segment, r->n);
+    r->hidden |= verdict == -403;
+    r->n = verdict == 1 ? r->segment : r->n;
+    return verdict == -400 ? verdict : 0;
+}
+
+static bool is_script(struct reading *r, struct path_script *script)
+{
+    if (!script || r->hidden || r->unnameable || r->n == r->segment) {
+        return false;
+    }
+    r->out[r->n] = '\0';
+    return script->is_here(script->ctx, r->out, r->n);
+}
+
+/* All segments are. */
+static int verdict_of(struct reading *r, struct path_script *script)
+{
+    r->out[r->n] = '\0';
+    if (r->unnameable) {
+        if (script) {
+            script->unnameable = true;
+        }
+        return -400;
+    }
+    return r->hidden ? -403 : (int)r->n;
+}
+
+int path_name(struct str raw, char *out, struct path_script *script)
+{
+    struct reading r = {.out = out, .segment = 1};
+    size_t i = 0;
+    if (script) {
+        script->rest = STR_NONE;
+        script->unnameable = false;
+    }
     if (raw.n == 0 || raw.p[0] != '/') {
         return -400;
     }
-    size_t n = 0, segment = 1, i = 0;
-    int hidden = 0;
     while (i < raw.n) {
         bool slash = raw.p[i] == '/';
         int c = next_char(raw, &i);
-        if (c < 0 || (n > segment && overlong((unsigned char)out[n - 1], (unsigned char)c))) {
+        if (c < 0 || (slash && r.n > 0 && end_segment(&r) != 0)) {
             return -400;
         }
-        if (slash && n > 0) {
-            int verdict = judge_segment(out, segment, n);
-            if (verdict == -400) {
-                return verdict;
-            }
-            hidden = verdict < 0 ? verdict : hidden;
-            n = verdict == 1 ? segment : n;
-        }
-        if (slash && n > 0 && out[n - 1] == '/') {
+        if (slash && r.n > 0 && out[r.n - 1] == '/') {
             continue; /* "//" is "/" */
+        }
+        if (slash && is_script(&r, script)) {
+            script->rest = (struct str){raw.p + i - 1, raw.n - i + 1};
+            return (int)r.n;
+        }
+        if (r.n == PATH_TEXT_MAX) {
+            return -414;
+        }
+        r.unnameable |= (!slash && (c == '/' || c == '\\')) ||
+                        (r.n > r.segment && overlong((unsigned char)out[r.n - 1], (unsigned char)c));
+        out[r.n++] = (char)c;
+        r.segment = slash ? r.n : r.segment;
+    }
+    return end_segment(&r) != 0 ? -400 : verdict_of(&r, script);
+}
+
+/* The segment out[from..n) is complete: how many bytes of out remain; 0: it climbs out. */
+static size_t fold_segment(const char *out, size_t from, size_t n)
+{
+    size_t length = n - from;
+    if (length == 1 && out[from] == '.') {
+        return from;
+    }
+    if (length != 2 || out[from] != '.' || out[from + 1] != '.') {
+        return n;
+    }
+    const char *before = from > 1 ? memrchr(out, '/', from - 1) : NULL;
+    return before ? (size_t)(before - out) + 1 : 0;
+}
+
+int path_text(struct str raw, char *out)
+{
+    size_t n = 0, segment = 1, i = 0;
+    if (raw.n == 0 || raw.p[0] != '/') {
+        return -400;
+    }
+    while (i < raw.n) {
+        int c = next_char(raw, &i);
+        if (c < 0 || (c == '/' && n > 0 && (n = fold_segment(out, segment, n)) == 0)) {
+            return -400;
+        }
+        if (c == '/' && n > 0 && out[n - 1] == '/') {
+            segment = n;
+            continue;
         }
         if (n == PATH_TEXT_MAX) {
             return -414;
         }
         out[n++] = (char)c;
-        segment = slash ? n : segment;
+        segment = c == '/' ? n : segment;
     }
-    int verdict = judge_segment(out, segment, n);
-    n = verdict == 1 ? segment : n;
+    n = fold_segment(out, segment, n);
     out[n] = '\0';
-    if (verdict < 0 || hidden < 0) {
-        return verdict == -400 ? verdict : -403;
-    }
-    return (int)n;
+    return n > 0 ? (int)n : -400;
 }
 
 size_t path_encode(struct str path, char *out, size_t size)

@@ -1,5 +1,6 @@
-/* The path of a request as text: decoded once, cleaned, refused where it could mean two things. Pure
- * functions; any thread. */
+/* The path of a request as text, in two readings. What is looked up as a file is judged (path_name): decoded
+ * once, cleaned, refused where it could mean two things. What only an application reads is decoded as other
+ * web servers do (path_text). Pure functions; any thread. */
 #ifndef HTTP_WIRE_PATH_H
 #define HTTP_WIRE_PATH_H
 
@@ -8,10 +9,24 @@
 
 #define PATH_TEXT_MAX 3072 /* bytes of a decoded path; leaves room for a document root within PATH_MAX */
 
-/* The decoded path in out (PATH_TEXT_MAX + 1 bytes, NUL-terminated), with empty and "." segments dropped.
- * Gives its length; or minus the status to answer: 400 (malformed, "..", NUL, backslash, encoded slash,
- * overlong UTF-8), 403 (a hidden file, except below /.well-known) or 414. */
-int path_clean(struct str raw, char *out);
+/* Asked at each slash: is what was read so far (NUL-terminated, n bytes) the name of a script, so that the
+ * rest is its business? */
+struct path_script {
+    bool (*is_here)(void *ctx, const char *path, size_t n);
+    void *ctx;
+    struct str rest; /* out: as it came, from its slash on; STR_NONE: there was none */
+    bool unnameable; /* out, beside -400: it is a sound path, but no file here has such a name (backslash,
+                        encoded slash, overlong UTF-8) */
+};
+
+/* The name of a file, decoded, in out (PATH_TEXT_MAX + 1 bytes, NUL-terminated), with empty and "." segments
+ * dropped. Gives its length; or minus the status to answer: 400 (malformed, "..", NUL, or unnameable), 403 (a
+ * hidden file, except below /.well-known; out has its name) or 414. script may be NULL. */
+int path_name(struct str raw, char *out, struct path_script *script);
+
+/* All of it as an application gets it: decoded once, empty and "." segments dropped, ".." takes the segment
+ * before it. -400: malformed, NUL, or ".." beyond its beginning; -414. */
+int path_text(struct str raw, char *out);
 
 /* Percent-encodes what may not stand in a Location's path. Gives the length, or 0 when it does not fit. */
 size_t path_encode(struct str path, char *out, size_t size);

@@ -146,18 +146,6 @@ size_t upstream_head_end(const char *p, size_t n)
     return 0;
 }
 
-/* A value with a control character in it could become a second header. */
-static bool is_clean(struct str value)
-{
-    for (size_t i = 0; i < value.n; i++) {
-        unsigned char c = (unsigned char)value.p[i];
-        if ((c < 0x20 && c != '\t') || c == 0x7f) {
-            return false;
-        }
-    }
-    return true;
-}
-
 static bool take_status(struct upstream_head *out, struct str value)
 {
     uint64_t status;
@@ -171,19 +159,27 @@ static bool take_status(struct upstream_head *out, struct str value)
     return true;
 }
 
-static bool take_line(struct upstream_head *out, struct str line)
+static bool take_line(struct upstream_head *out, struct str line, bool ours)
 {
     const char *colon = memchr(line.p, ':', line.n);
-    if (!colon || out->count == UPSTREAM_LINES) {
+    if (out->count == UPSTREAM_LINES) {
+        return ours; /* it is too large without this one */
+    }
+    if (!colon && !ours) {
         return false;
     }
-    struct str name = {line.p, (size_t)(colon - line.p)};
-    struct str value = str_trim((struct str){colon + 1, line.n - name.n - 1});
-    if (!h1_parse_token(name) || !is_clean(value)) {
+    struct str name = {line.p, colon ? (size_t)(colon - line.p) : line.n};
+    struct str value = colon ? str_trim((struct str){colon + 1, line.n - name.n - 1}) : STR_NONE;
+    if (!ours && (!h1_parse_token(name) || !wire_value_ok(value))) {
         return false;
     }
     if (str_ieq(name, STR("Status"))) {
-        return take_status(out, value);
+        if (take_status(out, value)) {
+            return true;
+        }
+        if (!ours) {
+            return false;
+        }
     }
     if (str_ieq(name, STR("Location")) && !out->reason.p) {
         out->status = 302;
@@ -192,7 +188,7 @@ static bool take_line(struct upstream_head *out, struct str line)
     return true;
 }
 
-bool upstream_head_parse(const char *p, size_t n, bool interim, struct upstream_head *out)
+bool upstream_head_parse(const char *p, size_t n, bool ours, struct upstream_head *out)
 {
     struct str rest = {p, n}, line;
     out->status = 200;
@@ -205,9 +201,9 @@ bool upstream_head_parse(const char *p, size_t n, bool interim, struct upstream_
         if (line.n == 0) {
             break;
         }
-        if (!take_line(out, line)) {
+        if (!take_line(out, line, ours)) {
             return false;
         }
     }
-    return out->status >= 200 || (interim && out->status != 101);
+    return out->status >= 200 || (ours && out->status != 101);
 }

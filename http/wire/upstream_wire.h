@@ -5,6 +5,7 @@
 
 #include "engine/base/buf.h"
 #include "engine/engine.h"
+#include "http/wire/wire.h"
 
 #define UPSTREAM_RECORD 65528 /* most bytes that we put into a record: a multiple of eight */
 
@@ -42,7 +43,7 @@ enum upstream_event upstream_records_next(struct upstream_records *r, const char
                                           struct str *data, int *status);
 
 /* -- a response's head -- */
-#define UPSTREAM_LINES 200
+#define UPSTREAM_LINES (WIRE_LINES_MAX + 1)
 struct upstream_head {
     int status;
     struct str reason; /* "404 Not Found" as it came, or STR_NONE */
@@ -51,8 +52,9 @@ struct upstream_head {
 };
 /* Where the head ends in n bytes, its empty line included; 0: not yet. */
 size_t upstream_head_end(const char *p, size_t n);
-/* n: what upstream_head_end() gave. interim: a status below 200 is right, too (but 101, which is none).
- * False: not a head that may be passed on. The lines point into p. */
-bool upstream_head_parse(const char *p, size_t n, bool interim, struct upstream_head *out);
+/* n: what upstream_head_end() gave. ours: a pool of ours has sent it; then a status below 200 is right, too
+ * (but 101, which is none), and lines that are no fields are left to whoever takes the head, who judges them
+ * as those of a script in this process. False: not a head that may be passed on. The lines point into p. */
+bool upstream_head_parse(const char *p, size_t n, bool ours, struct upstream_head *out);
 
 #endif

@@ -46,7 +46,23 @@ struct str wire_date(void)
 
 bool wire_has_body(int status)
 {
+    return wire_has_length(status) && status != 205;
+}
+
+bool wire_has_length(int status)
+{
     return status >= 200 && status != 204 && status != 304;
+}
+
+bool wire_value_ok(struct str value)
+{
+    for (size_t i = 0; i < value.n; i++) {
+        unsigned char c = (unsigned char)value.p[i];
+        if ((c < 0x20 && c != '\t') || c == 0x7f) {
+            return false;
+        }
+    }
+    return true;
 }
 
 void wire_answer(struct buf *out, const struct http_answer *answer, bool keep_alive, bool http10)

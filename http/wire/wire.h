@@ -14,7 +14,14 @@ struct str wire_date(void);
 extern const struct str wire_server; /* "Server: tokiophp\r\n" */
 /* An answer's whole HTTP/1 head, with its empty line. */
 void wire_answer(struct buf *out, const struct http_answer *answer, bool keep_alive, bool http10);
-/* May a response of this status have a body? */
+/* May a response of this status have a body? May it say how long it is? */
 bool wire_has_body(int status);
+bool wire_has_length(int status);
+/* May this stand in a response's field? Control characters could end the field, or the head. */
+bool wire_value_ok(struct str value);
+
+/* What a script's head may have, whichever way it came and leaves. */
+#define WIRE_LINES_MAX 1000
+#define WIRE_HEAD_MAX  (64u << 10)
 
 #endif

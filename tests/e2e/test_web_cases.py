@@ -1,25 +1,183 @@
 """What a site sees of requests, and its clients of answers: one table of cases (tests/support/web_cases.py), each with
 the right answer, over every protocol, in the pool's own process and through another pool."""
 import re
+from base64 import b64encode
+from urllib.parse import quote
 
-from web_cases import ABSENT, Case, Site, fixture, parametrize
+from web_cases import ABSENT, VARIABLES, Case, Site, fixture, parametrize
+
+TEXT = "header('Content-Type: text/plain');"
+# What an application behind a script sees of the path.
+WHERE = f"<?php {TEXT} echo $_SERVER['REQUEST_METHOD'], ' ', $_SERVER['PATH_INFO'] ?? '-', ' ', $_SERVER['REQUEST_URI'];"
+SECRETS = {".env": "SECRET", "sub/.git/config": "SECRET", "file.txt": "a file\n", "style.css": "a {}\n"}
 
 SITES = {
     "plain": Site({
-        "index.php": "<?php echo 'INDEX';", ".env": "SECRET", "sub/.git/config": "SECRET", "file.txt": "a file\n",
+        **SECRETS, "index.php": WHERE, "app.php": WHERE, "dir/api.php": WHERE, "vars.php": VARIABLES,
+        "status.php": "<?php header('Status: ' . $_GET['s']); echo 'said';",
+        "code.php": "<?php header($_GET['l']); header('Status: 404 Not Found'); echo 'said';",
+        "long.php": "<?php header('Content-Length: 5'); echo \"hello\\n<footer>\";",
+        "long-flush.php": "<?php header('Content-Length: 5'); echo 'he'; flush(); echo \"llo\\n<footer>\";",
+        "exact.php": "<?php header('Content-Length: 5'); echo 'hello';",
+        "short.php": "<?php header('Content-Length: 500'); echo str_repeat('s', 200);",
+        "short-text.php": f"<?php {TEXT} header('Content-Length: 5000'); echo str_repeat('s', 2000);",
+        "short-flush.php": "<?php header('Content-Length: 500'); echo str_repeat('s', 200); flush(); echo 's';",
+        "events.php": "<?php header('Content-Type: text/event-stream'); header('X-Accel-Buffering: no'); echo \"data: 1\\n\\n\";",
+        "reset.php": "<?php http_response_code(205); echo 'content';",
+        "many.php": "<?php for ($i = 0; $i < $_GET['n']; $i++) header(\"X-F$i: $i\"); echo 'many';",
+        "large.php": "<?php header('X-Large: ' . str_repeat('l', (int)$_GET['n'])); echo 'large';",
+        "field.php": "<?php header(base64_decode($_GET['f'])); echo 'with it';",
+        "file.php": "<?php header($_GET['f'] . ': /etc/passwd'); echo 'instead';",
     }),
+    "front": Site({
+        **SECRETS, "index.php": WHERE, "other.php": WHERE, "wiki/page.txt": "a page\n",
+    }, pool="http.index = index.php\n", nginx="location / { try_files $uri /index.php$is_args$args; }"),
+    "fallback": Site({**SECRETS, "index.php": WHERE, "app.php": WHERE}, pool="http.index = /index.php\n",
+                     nginx="location / { try_files $uri /index.php$is_args$args; }"),
 }
+SITES["logged"] = SITES["plain"]
 stages = fixture(SITES)
+NGINX = ("nginx",)
+
+
+def field(line):
+    """field.php that sends this line"""
+    return "/field.php?f=" + quote(b64encode(line if isinstance(line, bytes) else line.encode()).decode(), safe="")
+
+
+def refused(reply):
+    assert reply.status in (400, 403) and b"SECRET" not in reply.body, reply
+
+
+def no_variable(reply):
+    assert not re.search(r"HTTP_X[^_A-Z]|HTTP_X_Y", reply.body.decode()), reply
+
+
+def no_path(reply):
+    assert b"passwd" not in reply.body and "passwd" not in str(reply.fields), reply
+
 
 FILES = [
-    Case("a file", "/file.txt", peers=("nginx",), status=200, body="a file\n", has={"Content-Length": "7"}),
-    Case("no file", "/missing.txt", fields=[("Accept", "text/html")], peers=("nginx",), status=404, has={"Content-Type": re.compile("^text/html")}),
+    Case("a file", "/file.txt", peers=NGINX, status=200, body="a file\n", has={"Content-Length": "7"}),
+    Case("no file", "/missing.txt", fields=[("Accept", "text/html")], peers=NGINX, status=404,
+         has={"Content-Type": re.compile("^text/html")}),
     Case("a hidden file", "/.env", status=403, has={"ETag": ABSENT}),
     Case("a hidden folder", "/sub/.git/config", status=403),
     Case("a hidden file behind dots", "/sub/../.env", status=400),
+    Case("a hidden file, encoded", "/%2e%65nv", status=403),
 ]
+
+# A dot becomes an underscore when PHP fills $_SERVER: X.Real.Ip is HTTP_X_REAL_IP. What is not letters, digits and "-"
+# has no variable, and of two names that fall together none wins by coming last.
+REAL = {"HTTP_X_REAL_IP": "9.9.9.9", "HTTP_REMOTE_USER": ABSENT}
+FIELD_NAMES = [
+    *(Case(f"{name} does not overwrite X-Real-Ip", "/vars.php", peers=NGINX, fields=fields, server=REAL)
+      for name in ("X.Real.Ip", "X_Real_Ip", "X.Real_Ip", "X-Real.Ip", "x.real-ip")
+      for fields in [[("X-Real-Ip", "9.9.9.9"), (name, "6.6.6.6"), ("Remote.User", "admin")]]),
+    Case("a dotted name that comes first", "/vars.php", peers=NGINX,
+         fields=[("X.Real.Ip", "6.6.6.6"), ("Remote_User", "admin"), ("X-Real-Ip", "9.9.9.9")], server=REAL),
+    *(Case(f"no variable of {name}", "/vars.php", fields=[(name, "SUCCESS"), ("X-Plain", "1")], peers=NGINX,
+           server={"HTTP_SSL_CLIENT_VERIFY": ABSENT, "HTTP_X_PLAIN": "1"})
+      for name in ("Ssl.Client.Verify", "Ssl_Client_Verify", "Ssl-Client.Verify")),
+    *(Case(f"no variable of {name}", "/vars.php", fields=[(name, "x")], check=no_variable)
+      for name in ("X!Y", "X~Y", "X'Y", "X+Y", "X|Y", "X^Y")),
+    Case("letters of both cases are one name", "/vars.php", fields=[("X-a", "1"), ("x-A", "2")], server={"HTTP_X_A": "1, 2"}),
+]
+
+# Behind a script names are the application's; only what is looked up as a file is judged.
+BEHIND = [
+    ("/.file", "/.file"), ("/dav/files/u/.obsidian/app.json", "/dav/files/u/.obsidian/app.json"),
+    ("/dav/...and%20more", "/dav/...and more"), ("/Ns%5CClass/7", "/Ns\\Class/7"), ("/Ns\\Class", "/Ns\\Class"),
+    ("/v1/page/A%2FB_sub", "/v1/page/A/B_sub"), ("/a/../b", "/b"), ("/a/./b", "/a/b"), ("/a//b", "/a/b"),
+    ("/a%2F..%2Fb", "/b"), ("/a%2f%2fb", "/a/b"), ("/.git/config", "/.git/config"), ("/x.php/y.php", "/x.php/y.php"),
+    ("/100%25", "/100%"), ("/", "/"), ("/%C3%A9", "/\u00e9"),
+]
+PATHS = [
+    *(Case(f"behind a script {path}", "/app.php" + path, peers=NGINX, status=200, body=f"GET {info} /app.php{path}")
+      for path, info in BEHIND),
+    *(Case(f"behind the front controller {path}", "/index.php" + path, site="front", peers=NGINX, status=200,
+           body=f"GET {info} /index.php{path}") for path, info in BEHIND),
+    *(Case(f"{method} behind a script", "/dir/api.php/uploads/u/42/.file", method, status=200, peers=NGINX,
+           content=None if method == "MOVE" else b"x", body=f"{method} /uploads/u/42/.file /dir/api.php/uploads/u/42/.file")
+      for method in ("PUT", "MOVE", "PROPFIND", "POST")),
+    *(Case(f"to the front controller {path}", path, site=site, peers=NGINX, status=200, body=re.compile(f"^GET -? {re.escape(path)}$"))
+      for site, path in [("front", p) for p in ("/wiki/AC%2FDC", "/Ns%5CClass", "/.NET_Framework", "/a/.hidden/b")] +
+      [("fallback", p) for p in ("/wiki/%2FDC", "/Ns%5CTrait", "/.NET")]),
+    *(Case(f"{site} keeps hidden {path}", path, site=site, check=refused)
+      for site in ("plain", "front", "fallback") for path in ("/.env/", "/sub/.git/config?q", "/sub/../sub/.git/config", "/%2Eenv",
+                                                              "/%2e%2e/site/.env", "/index.php/../.env", "/index.php/..%2f.env",
+                                                              "/index.php/a/../../.env")
+      if path != "/.env/" or site == "plain"),
+    Case("beyond the script", "/app.php/..", status=400),
+    Case("beyond the script, encoded", "/app.php/a%2f..%2f..%2ffile.txt", status=400),
+    Case("a zero byte behind a script", "/app.php/a%00b", status=400, peers=NGINX),
+    Case("half an escape behind a script", "/app.php/a%2", status=400, peers=NGINX),
+    Case("a file is no script", "/file.txt/.x", status=403),
+]
+
+ANSWERS = [
+    Case("a status field", "/status.php?s=404+Not+Found", status=404, body="said", peers=NGINX, has={"Status": ABSENT}),
+    Case("a status field without a reason", "/status.php?s=418", status=418, body="said", peers=NGINX),
+    Case("a status line wins", "/code.php?l=HTTP/1.1+410+Gone", status=410, body="said", peers=NGINX),
+    Case("a status line of 200 does not", "/code.php?l=HTTP/1.1+200+OK", status=404, body="said", peers=NGINX),
+    Case("a status field that is none", "/status.php?s=nonsense", status=500),
+    Case("a length that is too small", "/long.php", status=200, body="hello", has={"Content-Length": "5"}, peers=NGINX),
+    Case("a length that is too small, flushed", "/long-flush.php", status=200, body="hello", has={"Content-Length": "5"}, peers=NGINX),
+    Case("a length that is right", "/exact.php", status=200, body="hello", has={"Content-Length": "5"}, peers=NGINX),
+    Case("a length that is too large", "/short.php", ended="cut", peers=NGINX),
+    Case("a length that is too large, flushed", "/short-flush.php", ended="cut", peers=NGINX),
+    *(Case(f"a length that is too large, {coding}", "/short-text.php", fields=[("Accept-Encoding", coding)], ended="cut")
+      for coding in ("gzip", "br", "zstd")),
+    Case("a length that is too small, gzip", "/long.php", fields=[("Accept-Encoding", "gzip")], body="hello"),
+    Case("events are not buffered in front either", "/events.php", has={"X-Accel-Buffering": "no"}, body="data: 1\n\n"),
+    Case("205 has no content", "/reset.php", status=205, body=b"", has={"Content-Length": "0", "Transfer-Encoding": ABSENT}),
+    Case("300 fields", "/many.php?n=300", status=200, body="many", peers=NGINX, has={"X-F0": "0", "X-F255": "255", "X-F299": "299"}),
+    Case("990 fields", "/many.php?n=990", status=200, has={"X-F989": "989"}),
+    Case("too many fields", "/many.php?n=1010", status=500, has={"X-F0": ABSENT}),
+    Case("a head of 60 KB", "/large.php?n=60000", status=200, peers=NGINX, body="large"),
+    Case("a head that is too large", "/large.php?n=66000", status=500),
+    *(Case(f"a control character in a field: {c}", field(f"X-A: a{chr(c)}b"), status=500, has={"X-A": ABSENT}) for c in (1, 8, 11, 27, 127)),
+    *(Case(f"no field: {line}", field(line), status=500)
+      for line in ("NoColon", ": x", "X Bad: v", "X\u00e9: v", "(x): v")),
+    Case("a tabulator in a field", field("X-A: a\tb"), status=200, has={"X-A": "a\tb"}, peers=NGINX),
+    Case("bytes above 127 in a field", field(b"X-A: caf\xe9"), status=200, has={"X-A": "caf\xe9"}, peers=NGINX),
+    *(Case(f"{name} without a root, {method}", f"/file.php?f={name}", method, status=500,
+           has={name: ABSENT}, check=no_path)
+      for name in ("X-Accel-Redirect", "X-Sendfile", "x-accel-redirect") for method in ("GET", "POST")),
+]
+
+
+# The log is told of few of a kind: these have a server of their own.
+LOGGED = [Case(name, target, site="logged", ways=("h1",), logged=logged, **want) for name, target, logged, want in [
+    ("a status that is none", "/status.php?s=nonsense", "its field Status is no status", {"status": 500}),
+    ("too many fields", "/many.php?n=1010", "its head is too large", {"status": 500}),
+    ("a control character", field("X-A: \x01"), "a field of its head holds a control character", {"status": 500}),
+    ("no field", field("NoColon"), "a line of its head is no field", {"status": 500}),
+    ("a file without a root", "/file.php?f=X-Sendfile", "http.sendfile_root is not set", {"status": 500}),
+    ("a length that is too large", "/short.php", "it announced 500 bytes and gave fewer", {"ended": "cut"}),
+]]
 
 
 @parametrize(FILES)
 def test_files(stages, case, way, place):
+    stages.check(case, way, place)
+
+
+@parametrize(FIELD_NAMES)
+def test_field_names(stages, case, way, place):
+    stages.check(case, way, place)
+
+
+@parametrize(PATHS)
+def test_paths(stages, case, way, place):
+    stages.check(case, way, place)
+
+
+@parametrize(ANSWERS)
+def test_answers(stages, case, way, place):
+    stages.check(case, way, place)
+
+
+@parametrize(LOGGED)
+def test_logged(stages, case, way, place):
     stages.check(case, way, place)
