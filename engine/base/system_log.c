@@ -94,16 +94,21 @@ int system_log_fd(void)
 }
 
 /* "<30>Jan  1 00:00:00 tokiophp[1]: ". The names of months are English whatever a script's locale is. */
-static size_t make_prefix(char out[PREFIX_MAX], int priority)
+static size_t make_prefix(char out[PREFIX_MAX], const struct system_log_sender *sender, int priority)
 {
     static const char months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
     time_t now = time(NULL);
     struct tm t;
 
     localtime_r(&now, &t);
-    return (size_t)snprintf(out, PREFIX_MAX, "<%d>%.3s %2d %02d:%02d:%02d %s[%d]: ", facility | priority,
-                            months + 3 * t.tm_mon, t.tm_mday, t.tm_hour, t.tm_min, t.tm_sec, ident,
-                            (int)getpid());
+    char pid[16] = "";
+    if (sender->with_pid) {
+        snprintf(pid, sizeof pid, "[%d]", (int)getpid());
+    }
+    int n = snprintf(out, PREFIX_MAX, "<%d>%.3s %2d %02d:%02d:%02d %.100s%s: ", sender->facility | priority,
+                     months + 3 * t.tm_mon, t.tm_mday, t.tm_hour, t.tm_min, t.tm_sec, sender->name, pid);
+
+    return n < PREFIX_MAX ? (size_t)n : PREFIX_MAX - 1;
 }
 
 /* All of it or nothing: a stream that took a part gets a new connection. */
@@ -130,8 +135,16 @@ static bool is_busy(int error)
 
 bool system_log_send(int priority, const char *text, size_t n, int wait_ms)
 {
+    const struct system_log_sender sender = {.name = ident, .facility = facility, .with_pid = true};
+
+    return system_log_send_as(&sender, priority, text, n, wait_ms);
+}
+
+bool system_log_send_as(const struct system_log_sender *sender, int priority, const char *text, size_t n,
+                        int wait_ms)
+{
     char prefix[PREFIX_MAX];
-    size_t prefix_n = make_prefix(prefix, priority);
+    size_t prefix_n = make_prefix(prefix, sender, priority);
     struct iovec parts[] = {{prefix, prefix_n}, {(void *)(uintptr_t)text, n}, {(void *)(uintptr_t) "", 1}};
     struct pollfd look = {.fd = own_fd, .events = POLLOUT};
     bool waited = false, renewed = false;

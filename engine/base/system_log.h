@@ -13,6 +13,14 @@ void system_log_open(const char *ident, int facility, const char *path);
 /* One message, text without newline. wait_ms: how long to wait for a daemon that takes nothing. False: it is
  * lost; errno EAGAIN = the daemon takes nothing. */
 bool system_log_send(int priority, const char *text, size_t n, int wait_ms);
+/* The same in another name, of another facility. */
+struct system_log_sender {
+    const char *name;
+    int facility;
+    bool with_pid; /* "name[pid]: " instead of "name: " */
+};
+bool system_log_send_as(const struct system_log_sender *sender, int priority, const char *text, size_t n,
+                        int wait_ms);
 /* The socket, the same for the life of the process; children may keep it. -1: not open. */
 int system_log_fd(void);
 

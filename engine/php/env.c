@@ -2,16 +2,13 @@
  *
  * env_start copies the process's environment (which is the pool's by then) into permanent strings; nobody
  * changes it afterwards, so all threads read it without a lock. putenv() writes into a table of the request,
- * in PHP's request memory. Programs that a request starts get the difference in front of their command, as
- * the shell's export and unset or as arguments of env(1), because PHP itself would hand them the process's
- * environment. C libraries that call getenv() see the process's: that is what php-fpm gives before putenv().
- */
+ * in PHP's request memory. C libraries that call getenv() on a worker's thread see the same (env_find), and
+ * programs that a request starts get both as their environment (env_vector). */
 #include "engine/php/env.h"
 
 #include <unistd.h>
 
 #include "php_variables.h"
-#include "zend_smart_str.h"
 
 #include "engine/base/str.h"
 #include "engine/php/override.h"
@@ -22,9 +19,6 @@ struct variable {
 
 static struct variable *snapshot; /* constant after env_start */
 static size_t snapshot_count;
-
-static zif_handler proc_open_of_php, exec_of_php, system_of_php, passthru_of_php, shell_exec_of_php,
-    popen_of_php;
 
 extern char **environ;
 
@@ -159,131 +153,103 @@ void env_request_end(void)
     }
 }
 
-/* -- programs that a request starts -- */
+/* -- what C libraries and programs see -- */
 
-static bool is_shell_name(const zend_string *name)
+static char *find_in_process(const char *name, size_t n)
 {
-    for (size_t i = 0; i < ZSTR_LEN(name); i++) {
-        unsigned char c = (unsigned char)ZSTR_VAL(name)[i];
-
-        if (!(c == '_' || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') ||
-              (i > 0 && c >= '0' && c <= '9'))) {
-            return false;
+    for (char **at = environ; at && *at; at++) {
+        if (strncmp(*at, name, n) == 0 && (*at)[n] == '=') {
+            return *at + n + 1;
         }
     }
-    return ZSTR_LEN(name) > 0;
+    return NULL;
 }
 
-static void append_quoted(smart_str *out, const zend_string *text)
+char *env_find(const char *name)
 {
-    smart_str_appendc(out, '\'');
-    for (size_t i = 0; i < ZSTR_LEN(text); i++) {
-        if (ZSTR_VAL(text)[i] == '\'') {
-            smart_str_appends(out, "'\\''");
-        } else {
-            smart_str_appendc(out, ZSTR_VAL(text)[i]);
+    size_t n = strlen(name);
+    const zval *own = changed(name, n);
+
+    if (own) {
+        return Z_TYPE_P(own) == IS_NULL ? NULL : Z_STRVAL_P(own);
+    }
+    return find_in_process(name, n);
+}
+
+static bool is_changed(const char *setting)
+{
+    return changed(setting, strcspn(setting, "=")) != NULL;
+}
+
+/* Bytes of the request's own settings; *count grows by how many there are. */
+static size_t own_size(const HashTable *own, size_t *count)
+{
+    zend_string *name;
+    zval *value;
+    size_t size = 0;
+
+    ZEND_HASH_FOREACH_STR_KEY_VAL(own, name, value)
+    {
+        if (name && Z_TYPE_P(value) != IS_NULL) {
+            size += ZSTR_LEN(name) + sizeof "=" + Z_STRLEN_P(value);
+            (*count)++;
         }
     }
-    smart_str_appendc(out, '\'');
+    ZEND_HASH_FOREACH_END();
+    return size;
 }
 
-/* "export A='1'; unset B; command" */
-static void prefix_command(zval *command)
+static void append_own(const HashTable *own, char **vector, char *text)
 {
-    smart_str line = {0};
     zend_string *name;
     zval *value;
 
-    ZEND_HASH_FOREACH_STR_KEY_VAL(php_thread->environment, name, value)
+    ZEND_HASH_FOREACH_STR_KEY_VAL(own, name, value)
     {
-        if (!name || !is_shell_name(name)) {
-            continue;
+        if (name && Z_TYPE_P(value) != IS_NULL) {
+            *vector++ = text;
+            text = zend_mempcpy(text, ZSTR_VAL(name), ZSTR_LEN(name));
+            *text++ = '=';
+            text = zend_mempcpy(text, Z_STRVAL_P(value), Z_STRLEN_P(value) + 1);
         }
-        if (Z_TYPE_P(value) == IS_NULL) {
-            smart_str_appends(&line, "unset ");
-            smart_str_append(&line, name);
-        } else {
-            smart_str_appends(&line, "export ");
-            smart_str_append(&line, name);
-            smart_str_appendc(&line, '=');
-            append_quoted(&line, Z_STR_P(value));
-        }
-        smart_str_appends(&line, "; ");
     }
     ZEND_HASH_FOREACH_END();
-    smart_str_append(&line, Z_STR_P(command));
-    smart_str_0(&line);
-    zval_ptr_dtor(command);
-    ZVAL_STR(command, line.s);
 }
 
-/* ["env", "-u", "B", "A=1", command ...] */
-static void prefix_arguments(zval *command)
+char **env_vector(void)
 {
-    zval list, *part;
-    zend_string *name;
+    const HashTable *own = php_thread ? php_thread->environment : NULL;
+    size_t count = 1, kept = 0;
 
-    array_init(&list);
-    add_next_index_string(&list, "/usr/bin/env");
-    ZEND_HASH_FOREACH_STR_KEY_VAL(php_thread->environment, name, part)
-    {
-        if (name && Z_TYPE_P(part) == IS_NULL) {
-            add_next_index_string(&list, "-u");
-            add_next_index_str(&list, zend_string_copy(name));
+    if (!own) {
+        return environ;
+    }
+    size_t size = own_size(own, &count);
+
+    for (char **at = environ; at && *at; at++) {
+        count++;
+    }
+    char **vector = malloc(count * sizeof *vector + size);
+
+    if (!vector) {
+        return NULL;
+    }
+    for (char **at = environ; at && *at; at++) {
+        if (!is_changed(*at)) {
+            vector[kept++] = *at;
         }
     }
-    ZEND_HASH_FOREACH_END();
-    ZEND_HASH_FOREACH_STR_KEY_VAL(php_thread->environment, name, part)
-    {
-        if (name && Z_TYPE_P(part) != IS_NULL) {
-            add_next_index_str(&list, zend_strpprintf(0, "%s=%s", ZSTR_VAL(name), Z_STRVAL_P(part)));
-        }
-    }
-    ZEND_HASH_FOREACH_END();
-    ZEND_HASH_FOREACH_VAL(Z_ARRVAL_P(command), part)
-    {
-        Z_TRY_ADDREF_P(part);
-        zend_hash_next_index_insert(Z_ARRVAL(list), part);
-    }
-    ZEND_HASH_FOREACH_END();
-    zval_ptr_dtor(command);
-    ZVAL_COPY_VALUE(command, &list);
+    memset(vector + kept, 0, (count - kept) * sizeof *vector);
+    append_own(own, vector + kept, (char *)(vector + count));
+    return vector;
 }
 
-/* The frame's first argument is the command; environment_argument: which one names an environment, 0 = none.
- */
-static void pass_environment(zend_execute_data *execute_data, uint32_t environment_argument)
+void env_vector_free(char **vector)
 {
-    uint32_t count = ZEND_CALL_NUM_ARGS(execute_data);
-
-    if (!php_thread || !php_thread->environment || count == 0) {
-        return;
-    }
-    if (environment_argument && count >= environment_argument &&
-        Z_TYPE_P(ZEND_CALL_ARG(execute_data, environment_argument)) == IS_ARRAY) {
-        return; /* the script says itself what the program sees */
-    }
-    zval *command = ZEND_CALL_ARG(execute_data, 1);
-
-    if (Z_TYPE_P(command) == IS_STRING && Z_STRLEN_P(command) > 0) {
-        prefix_command(command);
-    } else if (Z_TYPE_P(command) == IS_ARRAY && zend_hash_num_elements(Z_ARRVAL_P(command)) > 0) {
-        prefix_arguments(command);
+    if (vector != environ) {
+        free(vector);
     }
 }
-
-#define WITH_ENVIRONMENT(function, environment_argument)                                                     \
-    static PHP_FUNCTION(function##_with_environment)                                                         \
-    {                                                                                                        \
-        pass_environment(execute_data, environment_argument);                                                \
-        function##_of_php(INTERNAL_FUNCTION_PARAM_PASSTHRU);                                                 \
-    }
-WITH_ENVIRONMENT(proc_open, 5)
-WITH_ENVIRONMENT(exec, 0)
-WITH_ENVIRONMENT(system, 0)
-WITH_ENVIRONMENT(passthru, 0)
-WITH_ENVIRONMENT(shell_exec, 0)
-WITH_ENVIRONMENT(popen, 0)
 
 /* -- start -- */
 
@@ -315,10 +281,4 @@ void env_start(void)
     take_snapshot();
     override_function("getenv", zif_getenv_virtual, NULL);
     override_function("putenv", zif_putenv_virtual, NULL);
-    override_function("proc_open", zif_proc_open_with_environment, &proc_open_of_php);
-    override_function("exec", zif_exec_with_environment, &exec_of_php);
-    override_function("system", zif_system_with_environment, &system_of_php);
-    override_function("passthru", zif_passthru_with_environment, &passthru_of_php);
-    override_function("shell_exec", zif_shell_exec_with_environment, &shell_exec_of_php);
-    override_function("popen", zif_popen_with_environment, &popen_of_php);
 }

@@ -9,4 +9,12 @@ void env_start(void);            /* main thread, after module startup: snapshot,
 void env_import(HashTable *out); /* the environment as this request sees it */
 void env_request_end(void);
 
+/* getenv() of C: the running request's, else the process's. The request's values live until it sets the name
+ * anew, or ends. */
+char *env_find(const char *name);
+/* For a program that this thread starts: the process's own environ, or one made for the request. NULL = no
+ * memory. Its strings are only borrowed. */
+char **env_vector(void);
+void env_vector_free(char **vector);
+
 #endif

@@ -19,6 +19,9 @@
 
 #include "engine/base/log.h"
 #include "engine/php/override.h"
+#include "engine/php/paths.h"
+#include "engine/php/signals.h"
+#include "engine/php/system_messages.h"
 
 /* -- switches of C libraries -- */
 
@@ -39,10 +42,28 @@ void hygiene_before_php(void)
 /* -- functions that act on the whole process -- */
 
 static const char *const process_calls[] = {
-    "pcntl_fork",       "pcntl_rfork",       "pcntl_forkx",   "pcntl_exec",      "pcntl_signal",
-    "pcntl_alarm",      "pcntl_setpriority", "pcntl_unshare", "pcntl_setns",     "pcntl_setcpuaffinity",
-    "pcntl_wait",       "posix_setuid",      "posix_seteuid", "posix_setgid",    "posix_setegid",
-    "posix_initgroups", "posix_setsid",      "posix_setpgid", "posix_setrlimit", "proc_nice",
+    "pcntl_fork",
+    "pcntl_rfork",
+    "pcntl_forkx",
+    "pcntl_exec",
+    "pcntl_signal",
+    "pcntl_alarm",
+    "pcntl_setpriority",
+    "pcntl_unshare",
+    "pcntl_setns",
+    "pcntl_setcpuaffinity",
+    "pcntl_wait",
+    "pcntl_sigwaitinfo",
+    "pcntl_sigtimedwait",
+    "posix_setuid",
+    "posix_seteuid",
+    "posix_setgid",
+    "posix_setegid",
+    "posix_initgroups",
+    "posix_setsid",
+    "posix_setpgid",
+    "posix_setrlimit",
+    "proc_nice",
     "chroot",
 };
 
@@ -293,12 +314,15 @@ void hygiene_install(const struct pool_conf *pool)
     override_function("setlocale", zif_setlocale_of_thread, &setlocale_of_php);
     override_function("pcntl_sigprocmask", zif_sigprocmask_of_thread, &sigprocmask_of_php);
     override_function("umask", zif_umask_of_thread, &umask_of_php);
+    signals_start();
     warn_of_extensions();
 }
 
 void hygiene_thread_start(struct php_thread *t)
 {
     own_umask = unshare(CLONE_FS) == 0;
+    paths_thread_start(own_umask);
+    signals_thread_start();
     pthread_sigmask(SIG_SETMASK, NULL, &t->signals);
 }
 
@@ -310,6 +334,7 @@ void hygiene_request_end(void)
         return;
     }
     restore_locale(t);
+    system_messages_request_end();
     if (t->mask_changed) {
         pthread_sigmask(SIG_SETMASK, &t->signals, NULL);
         t->mask_changed = false;

@@ -1,36 +1,100 @@
-/* PHP's stat(), lstat() and access() in a process of threads.
+/* The working directory. A thread-safe PHP keeps a text for each thread and brings every path into canonical
+ * form, link by link, before it asks the kernel: slower by a twentieth of a page's instructions, and another
+ * file where a path says "link/../name". Here the kernel gets the path as it is, as from php-fpm.
  *
- * A thread-safe PHP keeps a working directory of its own for each thread, and brings every path into
- * canonical form, link by link, before it asks the kernel about it. A page that looks for three hundred files
- * spends a twentieth of its instructions on that. The kernel follows links itself, so it gets the path as it
- * is, as from php-fpm; only what is relative gets the thread's directory in front.
- *
- * The dynamic linker finds these first (as zend_set_timeout, timeout.c). Where it does not, PHP's run, and
- * all else works as well. Any thread that has PHP. */
+ * What belongs to the thread is only touched by it; what belongs to the process is constant once there are
+ * threads. */
 #include "engine/php/paths.h"
 
 #include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#pragma weak ps_globals_id /* sessions may be missing in a PHP of somebody else's */
+#include "ext/session/php_session.h"
+#include "ext/standard/basic_functions.h"
+#include "php_output.h"
+
+static bool functions_are_ours;
+static char home[MAXPATHLEN]; /* where threads are when no script runs: the pool's chdir, or "/" */
+
+static _Thread_local bool is_real;
+static _Thread_local bool is_away; /* the last script's directory was not left */
+
+void paths_start(bool answered)
+{
+    functions_are_ours = answered;
+    if (!getcwd(home, sizeof home)) {
+        strcpy(home, "/");
+    }
+}
+
+void paths_thread_start(bool own)
+{
+    is_real = own && functions_are_ours;
+}
+
+/* -- the directory as a text -- */
+
 /* libphp does not export where a thread's virtual_cwd_globals are, but an array inside of them. */
-cwd_state *paths_directory(void)
+static cwd_state *virtual_directory(void)
 {
     return &((virtual_cwd_globals *)(void *)((char *)realpath_cache_get_buckets() -
                                              offsetof(virtual_cwd_globals, realpath_cache)))
                 ->cwd;
 }
 
-/* The path from the root on, in `joined` if it was relative; NULL with errno if it cannot be one. Where the
- * thread has no directory (outside of a request, or PHP could not find out), the process's counts. */
-static const char *from_root(const char *path, char joined[MAXPATHLEN])
+static int is_no_directory(const cwd_state *state)
 {
-    if (path[0] == '/') {
+    struct stat st;
+
+    return stat(state->cwd, &st) != 0 || !S_ISDIR(st.st_mode);
+}
+
+static int change_text(const char *directory)
+{
+    return virtual_file_ex(virtual_directory(), directory, is_no_directory, CWD_REALPATH) ? -1 : 0;
+}
+
+/* The script was found there, so nobody has to look whether there is such a directory. */
+static int change_text_blindly(const char *directory)
+{
+    return virtual_file_ex(virtual_directory(), directory, NULL, CWD_REALPATH) ? -1 : 0;
+}
+
+static char *current_text(char *out, size_t size)
+{
+    const cwd_state *directory = virtual_directory();
+    const char *text = directory->cwd && directory->cwd_length ? directory->cwd : "/";
+    size_t n = strlen(text) + 1;
+
+    if (!out) {
+        return estrdup(text);
+    }
+    if (n > size) {
+        errno = ERANGE;
+        return NULL;
+    }
+    return memcpy(out, text, n);
+}
+
+const char *paths_virtual_directory(void)
+{
+    const cwd_state *directory = is_real ? NULL : virtual_directory();
+
+    return directory && directory->cwd && directory->cwd_length ? directory->cwd : NULL;
+}
+
+const char *paths_place(const char *path, char joined[MAXPATHLEN])
+{
+    const cwd_state *directory;
+    size_t n;
+
+    if (is_real || path[0] == '/') {
         return path;
     }
-    const cwd_state *directory = paths_directory();
-    size_t n = strlen(path);
-
+    directory = virtual_directory();
+    n = strlen(path);
     if (n == 0) {
         errno = ENOENT;
         return NULL;
@@ -48,26 +112,109 @@ static const char *from_root(const char *path, char joined[MAXPATHLEN])
     return joined;
 }
 
-int virtual_stat(const char *path, zend_stat_t *out)
+int paths_change(const char *directory)
 {
-    char joined[MAXPATHLEN];
-    const char *whole = from_root(path, joined);
-
-    return whole ? stat(whole, out) : -1;
+    return is_real ? chdir(directory) : change_text(directory);
 }
 
-int virtual_lstat(const char *path, zend_stat_t *out)
+char *paths_current(char *out, size_t size)
 {
-    char joined[MAXPATHLEN];
-    const char *whole = from_root(path, joined);
+    char text[MAXPATHLEN];
 
-    return whole ? lstat(whole, out) : -1;
+    if (!is_real) {
+        return current_text(out, size);
+    }
+    if (out) {
+        return getcwd(out, size);
+    }
+    return getcwd(text, sizeof text) ? estrdup(text) : NULL;
 }
 
-int virtual_access(const char *path, int mode)
+char *paths_canonical(const char *path, char *out)
 {
-    char joined[MAXPATHLEN];
-    const char *whole = from_root(path, joined);
+    char *here = path[0] == '/' ? NULL : paths_current(NULL, 0);
+    bool asks_here = path[0] == '\0' && here;
+    cwd_state state = {.cwd = estrdup(here && !asks_here ? here : "")};
 
-    return whole ? access(whole, mode) : -1;
+    state.cwd_length = strlen(state.cwd);
+    bool found = virtual_file_ex(&state, asks_here ? here : path, NULL, CWD_REALPATH) == 0;
+
+    if (here) {
+        efree(here);
+    }
+    if (found && !out) {
+        return state.cwd;
+    }
+    if (found) {
+        snprintf(out, MAXPATHLEN, "%s", state.cwd);
+    }
+    efree(state.cwd);
+    return found ? out : NULL;
+}
+
+/* -- a script's visit -- */
+
+static bool is_relative(const char *path)
+{
+    return path && *path && *path != '/';
+}
+
+static bool has_callback(void)
+{
+    php_output_handler **handlers = zend_stack_base(&OG(handlers));
+
+    for (int i = 0; i < zend_stack_count(&OG(handlers)); i++) {
+        if (handlers[i]->flags & PHP_OUTPUT_HANDLER_USER) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether something can still ask where it is: code that runs after the script, as php-fpm's does at home;
+ * or a setting that names a file from there. Most scripts leave no such thing, and save a system call. */
+static bool must_go_home(void)
+{
+    return BG(user_shutdown_function_names) || EG(objects_store).top > 1 || has_callback() ||
+           (&ps_globals_id && PS(session_status) == php_session_active) || is_relative(PG(error_log)) ||
+           is_relative(PG(upload_tmp_dir)) || is_relative(PG(sys_temp_dir));
+}
+
+static void go_home(void)
+{
+    is_away = chdir(home) != 0;
+}
+
+void paths_enter(const char *script, cwd_state *before)
+{
+    if (is_real) {
+        bool entered = script && virtual_chdir_file(script, chdir) == 0;
+
+        if (!entered && is_away) {
+            go_home();
+        }
+        is_away = entered;
+        return;
+    }
+    cwd_state *directory = virtual_directory();
+
+    *before = *directory;
+    directory->cwd = estrndup(before->cwd, before->cwd_length);
+    if (script) {
+        virtual_chdir_file(script, change_text_blindly);
+    }
+}
+
+void paths_leave(cwd_state *before)
+{
+    if (is_real) {
+        if (must_go_home()) {
+            go_home();
+        }
+        return;
+    }
+    cwd_state *directory = virtual_directory();
+
+    efree(directory->cwd);
+    *directory = *before;
 }

@@ -1,4 +1,9 @@
-/* Paths of scripts, and the working directory that they start from. */
+/* Paths of scripts, and the working directory that they start from.
+ *
+ * A worker's thread has a directory of its own in the kernel (unshare), so chdir() is real, and a path goes
+ * to the kernel as the script says it. Where that is not to be had - the system call is forbidden, as in some
+ * containers, or libphp does not leave its path functions to us - the directory is PHP's text, put in front
+ * of what is relative. */
 #ifndef ENGINE_PHP_PATHS_H
 #define ENGINE_PHP_PATHS_H
 
@@ -6,7 +11,25 @@
 
 #include "zend_virtual_cwd.h"
 
-/* This thread's working directory, PHP's memory. cwd is NULL between requests. */
-cwd_state *paths_directory(void);
+/* Main thread, before others exist. answered: libphp's path functions are ours (interpose.h). */
+void paths_start(bool answered);
+/* own: this thread shares its directory with no other. */
+void paths_thread_start(bool own);
+
+/* Into the directory of a script before it runs, and out of it. *before is between the two PHP's memory. */
+void paths_enter(const char *script, cwd_state *before);
+void paths_leave(cwd_state *before);
+
+/* chdir() and getcwd() of scripts. A buffer of NULL: PHP's memory. */
+int paths_change(const char *directory);
+char *paths_current(char *out, size_t size);
+/* realpath(), by way of PHP's cache; "" is the directory. A buffer of NULL: PHP's memory; else MAXPATHLEN. */
+char *paths_canonical(const char *path, char *out);
+
+/* The path as the kernel must get it: itself, or put together in `joined`. NULL with errno if it cannot be
+ * one. */
+const char *paths_place(const char *path, char joined[MAXPATHLEN]);
+/* Where a program that this thread starts must be put; NULL = it is there. */
+const char *paths_virtual_directory(void);
 
 #endif

@@ -159,26 +159,16 @@ static void cannot_open(const struct request *r, int error)
 
 /* -- the script -- */
 
-static int change_directory(const char *path)
-{
-    return virtual_file_ex(paths_directory(), path, NULL, CWD_REALPATH) ? -1 : 0;
-}
-
-/* In the script's directory, and back: what PHP does too, but it asks the kernel each time whether the
- * directories exist. They do: the script was found in one, and we come from the other. */
+/* In the script's directory, and back: what PHP does too, but it asks the kernel more often. */
 static void execute(zend_file_handle *file)
 {
-    cwd_state *cwd = paths_directory(), before = *cwd;
+    cwd_state before;
 
-    cwd->cwd = estrndup(before.cwd, before.cwd_length);
-    if (file->filename) {
-        virtual_chdir_file(ZSTR_VAL(file->filename), change_directory);
-    }
+    paths_enter(file->filename ? ZSTR_VAL(file->filename) : NULL, &before);
     SG(options) |= SAPI_OPTION_NO_CHDIR;
     php_execute_script(file);
     SG(options) &= ~SAPI_OPTION_NO_CHDIR;
-    efree(cwd->cwd);
-    *cwd = before;
+    paths_leave(&before);
 }
 
 static void run_script(struct php_thread *t)

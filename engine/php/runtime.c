@@ -8,6 +8,7 @@
 
 #include <malloc.h>
 #include <stdio.h>
+#include <syslog.h>
 
 #include "TSRM.h"
 #include "ext/standard/info.h"
@@ -15,14 +16,17 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/system_log.h"
 #include "engine/php/backtrace.h"
 #include "engine/php/cgi.h"
 #include "engine/php/env.h"
 #include "engine/php/functions.h"
 #include "engine/php/hygiene.h"
 #include "engine/php/ini.h"
+#include "engine/php/interpose.h"
 #include "engine/php/module.h"
 #include "engine/php/opcache.h"
+#include "engine/php/paths.h"
 #include "engine/php/run.h"
 #include "engine/php/sapi.h"
 #include "engine/php/timeout.h"
@@ -120,6 +124,10 @@ static int start(const struct cli_options *cli, const struct pool_conf *pool)
     env_start();
     vars_install();
     hygiene_install(pool);
+    paths_start(interpose_check());
+    if (system_log_fd() < 0) {
+        system_log_open("php", LOG_USER, "/dev/log"); /* for syslog() of scripts */
+    }
     interrupt_before = zend_interrupt_function;
     zend_interrupt_function = on_interrupt;
     cgi_publish_rules();

@@ -161,21 +161,3 @@ void timeout_thread_start(void)
     EG(timeout_seconds) = 0;
     PG(max_input_time) = -1;
 }
-
-/* -- two calls of libphp's, answered here -- */
-
-/* Even for 0 seconds PHP's own zend_set_timeout() installs a signal handler and a signal mask, for each
- * request. The dynamic linker finds these first. Where it does not (a runtime linked with -Bsymbolic), PHP's
- * run, and all else works as well. */
-
-void zend_set_timeout(zend_long seconds, bool reset_signals)
-{
-    (void)reset_signals;
-    (void)seconds;
-    zend_atomic_bool_store_ex(&EG(timed_out), false);
-}
-
-void zend_unset_timeout(void)
-{
-    zend_atomic_bool_store_ex(&EG(timed_out), false);
-}

@@ -3,30 +3,19 @@
 The php-fpm is the runtime's own release without threads where packaging/php-zts/build has made one, else the
 distribution's. What may differ is listed in WANTED_DIFFERENCES with its reason, and nothing else.
 """
-import glob
 import json
 import os
 import re
-import subprocess
 
 import pytest
 
 import fcgi_client
 import tokiophp as server_module
+from both import PHP_FPM
 from process import Program, wait_for
 from workdirs import make_workdir, remove_workdir
 
 ROOT = server_module.ROOT
-
-
-def find_php_fpm():
-    prefix = subprocess.run([os.path.join(ROOT, "packaging/php-zts/build"), "--print-prefix", "--nts"],
-                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout.strip()
-    candidates = [prefix + "/sbin/php-fpm"] + sorted(glob.glob("/usr/sbin/php-fpm8*"), reverse=True)
-    return next((c for c in candidates if os.path.exists(c)), None)
-
-
-PHP_FPM = find_php_fpm()
 pytestmark = pytest.mark.skipif(not PHP_FPM or server_module.is_stand_in(), reason="no php-fpm to compare with")
 
 CONFIG = """

@@ -300,7 +300,7 @@ static void adopted_start_goes_on(void **state)
     assert_string_equal(test_happened(), "drain(30000) 3, ask 4");
 }
 
-/* ---- a seat that fades: its pool, or its place, is not configured any more */
+/* -- a seat that fades: its pool, or its place, is not configured any more -- */
 
 static void fading_seat_starts_nothing(void **state)
 {

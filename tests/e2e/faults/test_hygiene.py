@@ -42,6 +42,18 @@ def test_changes_stay_in_the_request(faulty, front, what):
         assert results[6:] == [first] * 6
 
 
+@pytest.mark.parametrize("way", ("popen", "system", "posix_spawn", "posix_spawnp", "fork", "vfork"))
+def test_programs_that_libraries_start(faulty, way):
+    """Whatever an extension's library calls, its program has nothing of this process but what it was given."""
+    server = faulty(fronts=("http",), pool="env[FROM_POOL] = pool\nenv[GONE] = there\n")
+    out = f"{server.directory}/tmp/{way}"
+    look = (f"(grep -E 'Sig(Blk|Ign)' /proc/self/status; pwd; echo $MINE $FROM_POOL $GONE; echo fds $(ls /proc/self/fd)) > {out}; cat {out}")
+    server.script("library.php", f"""<?php putenv('MINE=mine'); putenv('GONE'); $f = fopen(__FILE__, 'r'); $s = stream_socket_server('tcp://127.0.0.1:0');
+        header('Content-Type: text/plain'); @unlink('{out}'); fault_program('{way}', {json.dumps(look).replace('$', chr(92) + '$')}); readfile('{out}');""")
+    answer = server.ask("http", "/library.php").text
+    assert answer == f"SigBlk:\t{'0' * 16}\nSigIgn:\t{'0' * 16}\n{server.www}\nmine pool\nfds 0 1 2 3\n"
+
+
 REFUSED = {
     "posix_setuid": "var_dump(posix_setuid(12345));",
     "posix_setgid": "var_dump(posix_setgid(12345));",
@@ -53,6 +65,8 @@ REFUSED = {
     "pcntl_signal": "var_dump(pcntl_signal(SIGTERM, SIG_IGN));",
     "proc_nice": "var_dump(proc_nice(5));",
     "pcntl_setpriority": "var_dump(pcntl_setpriority(5));",
+    "pcntl_sigwaitinfo": "var_dump(pcntl_sigwaitinfo([SIGTERM]));",
+    "pcntl_sigtimedwait": "var_dump(pcntl_sigtimedwait([SIGTERM], $i, 1));",
 }
 
 

@@ -5,10 +5,13 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <spawn.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -181,6 +184,75 @@ PHP_FUNCTION(fault_spin)
     } while (now.tv_sec < end.tv_sec);
 }
 
+/* -- programs, started in every way that a C library may choose -- */
+
+static void run_shell(const char *command)
+{
+    execl("/bin/sh", "sh", "-c", command, NULL);
+    _exit(127);
+}
+
+static pid_t start_shell(const char *way, const char *command, int out)
+{
+    char *const argv[] = {"sh", "-c", (char *)command, NULL};
+    posix_spawn_file_actions_t actions;
+    pid_t pid = -1;
+
+    if (strcmp(way, "fork") == 0 || strcmp(way, "vfork") == 0) {
+        pid = *way == 'f' ? fork() : vfork();
+        if (pid == 0) {
+            dup2(out, 1);
+            run_shell(command);
+        }
+        return pid;
+    }
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, out, 1);
+    if (strcmp(way, "posix_spawnp") == 0) {
+        posix_spawnp(&pid, "sh", &actions, NULL, argv, environ);
+    } else {
+        posix_spawn(&pid, "/bin/sh", &actions, NULL, argv, environ);
+    }
+    posix_spawn_file_actions_destroy(&actions);
+    return pid;
+}
+
+/* What the command says on its standard output. */
+PHP_FUNCTION(fault_program)
+{
+    char *way, *command, text[8192];
+    size_t way_n, command_n, n = 0, more;
+    int ends[2] = {-1, -1};
+
+    ZEND_PARSE_PARAMETERS_START(2, 2)
+    Z_PARAM_STRING(way, way_n)
+    Z_PARAM_STRING(command, command_n)
+    ZEND_PARSE_PARAMETERS_END();
+    if (strcmp(way, "system") == 0) {
+        RETURN_LONG(system(command));
+    }
+    bool piped = strcmp(way, "popen") == 0;
+    pid_t pid = -1;
+
+    if (!piped) {
+        pipe(ends);
+        pid = start_shell(way, command, ends[1]);
+        close(ends[1]);
+    }
+    FILE *in = piped ? popen(command, "r") : fdopen(ends[0], "r");
+
+    while (in && n < sizeof text && (more = fread(text + n, 1, sizeof text - n, in)) > 0) {
+        n += more;
+    }
+    if (piped) {
+        pclose(in);
+    } else {
+        fclose(in);
+        waitpid(pid, NULL, 0);
+    }
+    RETURN_STRINGL(text, n);
+}
+
 /* -- module -- */
 
 /* Where the file named by fault.start_file exists, PHP does not even start. */
@@ -206,7 +278,7 @@ static const zend_function_entry functions[] = {
             PHP_FE(fault_heap, arginfo_any) PHP_FE(fault_free, arginfo_any)
                 PHP_FE(fault_opcache_lock, arginfo_any) PHP_FE(fault_lock, arginfo_any)
                     PHP_FE(fault_leak, arginfo_any) PHP_FE(fault_stubborn, arginfo_any)
-                        PHP_FE(fault_spin, arginfo_any) PHP_FE_END};
+                        PHP_FE(fault_spin, arginfo_any) PHP_FE(fault_program, arginfo_any) PHP_FE_END};
 
 zend_module_entry fault_module_entry = {
     STANDARD_MODULE_HEADER,    "fault", functions, PHP_MINIT(fault), NULL, NULL, NULL, NULL, "1",

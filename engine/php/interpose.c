@@ -1,0 +1,326 @@
+/* Every symbol of libc and libphp that this program answers instead, and nothing else. The dynamic linker
+ * looks at the program first, so libphp, its extensions and their libraries call these; interpose.list makes
+ * them visible, interpose_check.c looks whether it is so. What stands here is the name and its reason; what
+ * is done is done in the file that is called.
+ *
+ * Any thread, also before main(), and after a fork. */
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <sys/auxv.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/times.h>
+#include <syslog.h>
+#include <unistd.h>
+#include <utime.h>
+
+#include "engine/php/env.h"
+#include "engine/php/opcache_lock.h"
+#include "engine/php/paths.h"
+#include "engine/php/program.h"
+#include "engine/php/system_messages.h"
+#include "engine/php/usage.h"
+
+/* libc's own function. It is looked up at its first use, which may be before any constructor has run. */
+#define REAL(name)                                                                                           \
+    ({                                                                                                       \
+        static _Atomic(void *) found_;                                                                       \
+        void *real_ = atomic_load_explicit(&found_, memory_order_relaxed);                                   \
+        if (!real_) {                                                                                        \
+            real_ = dlsym(RTLD_NEXT, #name);                                                                 \
+            atomic_store_explicit(&found_, real_, memory_order_relaxed);                                     \
+        }                                                                                                    \
+        (__typeof__(&name))real_;                                                                            \
+    })
+
+#if !__GLIBC_PREREQ(2, 35)
+int posix_spawn_file_actions_addclosefrom_np(posix_spawn_file_actions_t *actions, int from);
+int posix_spawn_file_actions_addtcsetpgrp_np(posix_spawn_file_actions_t *actions, int fd);
+#endif
+
+/* -- programs: libc's would inherit our signal mask, and what other requests have open -- */
+
+FILE *popen(const char *command, const char *mode)
+{
+    return program_popen(command, mode);
+}
+
+int pclose(FILE *stream)
+{
+    return program_pclose(stream, REAL(pclose));
+}
+
+int system(const char *command)
+{
+    return program_system(command);
+}
+
+int posix_spawn(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
+                const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
+{
+    return program_start(pid, &(struct program_order){file, false, argv, envp, actions, attributes});
+}
+
+int posix_spawnp(pid_t *pid, const char *file, const posix_spawn_file_actions_t *actions,
+                 const posix_spawnattr_t *attributes, char *const argv[], char *const envp[])
+{
+    return program_start(pid, &(struct program_order){file, true, argv, envp, actions, attributes});
+}
+
+int posix_spawn_file_actions_init(posix_spawn_file_actions_t *actions)
+{
+    program_actions_init(actions);
+    return 0;
+}
+
+int posix_spawn_file_actions_destroy(posix_spawn_file_actions_t *actions)
+{
+    program_actions_destroy(actions);
+    return 0;
+}
+
+int posix_spawn_file_actions_addclose(posix_spawn_file_actions_t *actions, int fd)
+{
+    return program_actions_add(actions, &(struct program_action){.kind = PROGRAM_CLOSE, .fd = fd});
+}
+
+int posix_spawn_file_actions_addclosefrom_np(posix_spawn_file_actions_t *actions, int from)
+{
+    return program_actions_add(actions, &(struct program_action){.kind = PROGRAM_CLOSE_FROM, .fd = from});
+}
+
+int posix_spawn_file_actions_adddup2(posix_spawn_file_actions_t *actions, int fd, int target)
+{
+    return program_actions_add(actions,
+                               &(struct program_action){.kind = PROGRAM_DUP, .fd = fd, .target = target});
+}
+
+int posix_spawn_file_actions_addopen(posix_spawn_file_actions_t *actions, int fd, const char *path, int flags,
+                                     mode_t mode)
+{
+    return program_actions_add(
+        actions,
+        &(struct program_action){
+            .kind = PROGRAM_OPEN, .fd = fd, .flags = flags, .mode = mode, .path = (char *)(uintptr_t)path});
+}
+
+int posix_spawn_file_actions_addchdir_np(posix_spawn_file_actions_t *actions, const char *path)
+{
+    return program_actions_add(
+        actions, &(struct program_action){.kind = PROGRAM_CHDIR, .path = (char *)(uintptr_t)path});
+}
+
+int posix_spawn_file_actions_addfchdir_np(posix_spawn_file_actions_t *actions, int fd)
+{
+    return program_actions_add(actions, &(struct program_action){.kind = PROGRAM_FCHDIR, .fd = fd});
+}
+
+int posix_spawn_file_actions_addtcsetpgrp_np(posix_spawn_file_actions_t *actions, int fd)
+{
+    return program_actions_add(actions, &(struct program_action){.kind = PROGRAM_TERMINAL, .fd = fd});
+}
+
+pid_t fork(void)
+{
+    return program_fork(REAL(fork));
+}
+
+/* A child that shares our memory cannot be set up and then return to its caller. */
+pid_t vfork(void)
+{
+    return program_fork(REAL(fork));
+}
+
+/* -- the environment: libcurl, libpq, libgd and PHP see what the request has set -- */
+
+char *getenv(const char *name)
+{
+    return env_find(name);
+}
+
+char *secure_getenv(const char *name)
+{
+    return getauxval(AT_SECURE) ? NULL : env_find(name);
+}
+
+/* -- the directory: PHP would put paths in order itself, and find other files than the kernel -- */
+
+/* Evaluates `call` with `at` as the path for the kernel. */
+#define PLACED(path, failure, call)                                                                          \
+    char joined_[MAXPATHLEN];                                                                                \
+    const char *at = paths_place(path, joined_);                                                             \
+    return at ? call : failure
+
+int virtual_stat(const char *path, zend_stat_t *out)
+{
+    PLACED(path, -1, stat(at, out));
+}
+
+int virtual_lstat(const char *path, zend_stat_t *out)
+{
+    PLACED(path, -1, lstat(at, out));
+}
+
+int virtual_access(const char *path, int mode)
+{
+    PLACED(path, -1, access(at, mode));
+}
+
+int virtual_open(const char *path, int flags, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, flags);
+    mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(arguments, mode_t) : 0;
+    va_end(arguments);
+    PLACED(path, -1, open(at, flags, mode));
+}
+
+int virtual_creat(const char *path, mode_t mode)
+{
+    PLACED(path, -1, creat(at, mode));
+}
+
+FILE *virtual_fopen(const char *path, const char *mode)
+{
+    PLACED(path, NULL, fopen(at, mode));
+}
+
+DIR *virtual_opendir(const char *path)
+{
+    PLACED(path, NULL, opendir(at));
+}
+
+int virtual_unlink(const char *path)
+{
+    PLACED(path, -1, unlink(at));
+}
+
+int virtual_mkdir(const char *path, mode_t mode)
+{
+    PLACED(path, -1, mkdir(at, mode));
+}
+
+int virtual_rmdir(const char *path)
+{
+    PLACED(path, -1, rmdir(at));
+}
+
+int virtual_utime(const char *path, struct utimbuf *when)
+{
+    PLACED(path, -1, utime(at, when));
+}
+
+int virtual_chmod(const char *path, mode_t mode)
+{
+    PLACED(path, -1, chmod(at, mode));
+}
+
+int virtual_chown(const char *path, uid_t owner, gid_t group, int of_link)
+{
+    PLACED(path, -1, of_link ? lchown(at, owner, group) : chown(at, owner, group));
+}
+
+int virtual_rename(const char *from, const char *to)
+{
+    char joined_from[MAXPATHLEN];
+    const char *placed_from = paths_place(from, joined_from);
+
+    PLACED(to, -1, placed_from ? rename(placed_from, at) : -1);
+}
+
+char *virtual_realpath(const char *path, char *out)
+{
+    return paths_canonical(path, out);
+}
+
+char *tsrm_realpath(const char *path, char *out)
+{
+    return paths_canonical(path, out);
+}
+
+int virtual_chdir(const char *path)
+{
+    return paths_change(path);
+}
+
+char *virtual_getcwd(char *out, size_t size)
+{
+    return paths_current(out, size);
+}
+
+/* PHP's puts "cd DIRECTORY ;" in front of the command. */
+FILE *virtual_popen(const char *command, const char *mode)
+{
+    return program_popen(command, mode);
+}
+
+/* -- time limits: PHP would arm a timer of the process for one request (timeout.c) -- */
+
+void zend_set_timeout(zend_long seconds, bool reset_signals)
+{
+    (void)reset_signals;
+    (void)seconds;
+    zend_atomic_bool_store_ex(&EG(timed_out), false);
+}
+
+void zend_unset_timeout(void)
+{
+    zend_atomic_bool_store_ex(&EG(timed_out), false);
+}
+
+/* -- messages to the system's log: libc has one name and facility for the process -- */
+
+void openlog(const char *name, int options, int facility)
+{
+    system_messages_open(name, options, facility);
+}
+
+void closelog(void)
+{
+    system_messages_close();
+}
+
+void vsyslog(int priority, const char *format, va_list arguments)
+{
+    system_messages_write(priority, format, arguments);
+}
+
+void syslog(int priority, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    system_messages_write(priority, format, arguments);
+    va_end(arguments);
+}
+
+/* -- processor time: a script asks for its own -- */
+
+int getrusage(__rusage_who_t who, struct rusage *out)
+{
+    return REAL(getrusage)(usage_whose(who), out);
+}
+
+clock_t times(struct tms *out)
+{
+    clock_t ticks = REAL(times)(out);
+
+    usage_of_thread(out);
+    return ticks;
+}
+
+/* -- OPcache's lock of a user, taken and given back by each request -- */
+
+int fcntl(int fd, int command, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, command);
+    void *argument = va_arg(arguments, void *); /* an int argument arrives in the same register */
+    va_end(arguments);
+    return opcache_lock_skips(fd, command, argument) ? 0 : REAL(fcntl)(fd, command, argument);
+}

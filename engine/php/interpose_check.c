@@ -1,0 +1,245 @@
+/* Whether what interpose.c defines is what is called. The dynamic linker has filled each object's table of
+ * addresses, or will at the first call; this reads those tables of every object that was loaded. An object
+ * that calls past us (linked with symbolic binding, loaded with RTLD_DEEPBIND) still works, but what it does
+ * is the whole process's: the log says which. Main thread, at the start. */
+#include <dlfcn.h>
+#include <elf.h>
+#include <fcntl.h>
+#include <link.h>
+#include <spawn.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/times.h>
+#include <syslog.h>
+#include <unistd.h>
+
+#include "engine/base/log.h"
+#include "engine/php/interpose.h"
+#include "engine/php/thread.h"
+
+#include "zend_virtual_cwd.h"
+
+enum owner {
+    LIBC,
+    LIBPHP,
+    LIBPHP_PATHS, /* one of those that the working directory depends on */
+};
+
+struct symbol {
+    const char *name;
+    enum owner owner;
+    const void *ours;
+};
+
+#define SYMBOL(name, owner)                                                                                  \
+    {                                                                                                        \
+#name, owner, (const void *)(uintptr_t)(name)                                                        \
+    }
+#define PATH(name) SYMBOL(virtual_##name, LIBPHP_PATHS)
+
+static const struct symbol symbols[] = {
+    SYMBOL(popen, LIBC),
+    SYMBOL(pclose, LIBC),
+    SYMBOL(system, LIBC),
+    SYMBOL(fork, LIBC),
+    SYMBOL(vfork, LIBC),
+    SYMBOL(posix_spawn, LIBC),
+    SYMBOL(posix_spawnp, LIBC),
+    SYMBOL(posix_spawn_file_actions_init, LIBC),
+    SYMBOL(posix_spawn_file_actions_destroy, LIBC),
+    SYMBOL(posix_spawn_file_actions_addclose, LIBC),
+    SYMBOL(posix_spawn_file_actions_adddup2, LIBC),
+    SYMBOL(posix_spawn_file_actions_addopen, LIBC),
+    SYMBOL(posix_spawn_file_actions_addchdir_np, LIBC),
+    SYMBOL(posix_spawn_file_actions_addfchdir_np, LIBC),
+    SYMBOL(getenv, LIBC),
+    SYMBOL(secure_getenv, LIBC),
+    SYMBOL(openlog, LIBC),
+    SYMBOL(closelog, LIBC),
+    SYMBOL(syslog, LIBC),
+    SYMBOL(vsyslog, LIBC),
+    SYMBOL(getrusage, LIBC),
+    SYMBOL(times, LIBC),
+    SYMBOL(fcntl, LIBC),
+    SYMBOL(virtual_creat, LIBC), /* libphp itself does not call it */
+    SYMBOL(zend_set_timeout, LIBPHP),
+    SYMBOL(zend_unset_timeout, LIBPHP),
+    SYMBOL(tsrm_realpath, LIBPHP_PATHS),
+    PATH(access),
+    PATH(chdir),
+    PATH(chmod),
+    PATH(chown),
+    PATH(fopen),
+    PATH(getcwd),
+    PATH(lstat),
+    PATH(mkdir),
+    PATH(open),
+    PATH(opendir),
+    PATH(popen),
+    PATH(realpath),
+    PATH(rename),
+    PATH(rmdir),
+    PATH(stat),
+    PATH(unlink),
+    PATH(utime),
+};
+#define SYMBOLS (sizeof symbols / sizeof *symbols)
+
+struct look {
+    uintptr_t libphp;        /* where it was loaded */
+    bool called[SYMBOLS];    /* libphp leaves it to the dynamic linker */
+    unsigned called_past_us; /* places */
+};
+
+/* -- one object's tables -- */
+
+struct tables {
+    uintptr_t base, low, high; /* where it was loaded, from where to where it reaches */
+    const ElfW(Sym) * symbols;
+    const char *strings;
+    const ElfW(Rela) * relocations[2];
+    size_t count[2];
+};
+
+/* glibc has put addresses in place of most of the offsets. */
+static uintptr_t address_in(const struct tables *t, ElfW(Addr) value)
+{
+    return value < t->base ? t->base + value : value;
+}
+
+static bool read_dynamic(const struct dl_phdr_info *object, struct tables *t)
+{
+    const ElfW(Dyn) *entry = NULL;
+
+    *t = (struct tables){.base = object->dlpi_addr, .low = UINTPTR_MAX};
+    for (int i = 0; i < object->dlpi_phnum; i++) {
+        const ElfW(Phdr) *part = &object->dlpi_phdr[i];
+        uintptr_t from = t->base + part->p_vaddr;
+
+        if (part->p_type == PT_DYNAMIC) {
+            entry = (const void *)from;
+        } else if (part->p_type == PT_LOAD) {
+            t->low = from < t->low ? from : t->low;
+            t->high = from + part->p_memsz > t->high ? from + part->p_memsz : t->high;
+        }
+    }
+    for (; entry && entry->d_tag != DT_NULL; entry++) {
+        switch (entry->d_tag) {
+        case DT_SYMTAB: t->symbols = (const void *)address_in(t, entry->d_un.d_ptr); break;
+        case DT_STRTAB: t->strings = (const void *)address_in(t, entry->d_un.d_ptr); break;
+        case DT_RELA: t->relocations[0] = (const void *)address_in(t, entry->d_un.d_ptr); break;
+        case DT_JMPREL: t->relocations[1] = (const void *)address_in(t, entry->d_un.d_ptr); break;
+        case DT_RELASZ: t->count[0] = entry->d_un.d_val / sizeof(ElfW(Rela)); break;
+        case DT_PLTRELSZ: t->count[1] = entry->d_un.d_val / sizeof(ElfW(Rela)); break;
+        default: break;
+        }
+    }
+    return t->symbols && t->strings;
+}
+
+static size_t find(const char *name)
+{
+    size_t i = 0;
+
+    while (i < SYMBOLS && strcmp(symbols[i].name, name) != 0) {
+        i++;
+    }
+    return i;
+}
+
+#if __ELF_NATIVE_CLASS == 64
+#define SYMBOL_OF(info) ELF64_R_SYM(info)
+#else
+#define SYMBOL_OF(info) ELF32_R_SYM(info)
+#endif
+
+/* An address inside of the object itself: it is looked up at the first call. */
+static void look_at(const struct tables *t, const ElfW(Rela) * relocation, const char *object,
+                    struct look *look)
+{
+    const ElfW(Sym) *symbol = &t->symbols[SYMBOL_OF(relocation->r_info)];
+    size_t i = symbol->st_name ? find(t->strings + symbol->st_name) : SYMBOLS;
+
+    if (i == SYMBOLS) {
+        return;
+    }
+    uintptr_t place = *(const uintptr_t *)(t->base + relocation->r_offset);
+
+    if (t->base == look->libphp) {
+        look->called[i] = true;
+    }
+    if (place != (uintptr_t)symbols[i].ours && (place < t->low || place >= t->high)) {
+        look->called_past_us++;
+        log_warning("%s calls %s() past this server: what it does there is the whole process's", object,
+                    symbols[i].name);
+    }
+}
+
+/* libc itself, the dynamic linker and the sanitizers' libraries are what is called, not who calls. */
+static bool is_below_us(const char *name)
+{
+    const char *slash = strrchr(name, '/');
+    const char *file = slash ? slash + 1 : name;
+
+    return strncmp(file, "libc.so", 7) == 0 || strncmp(file, "ld-", 3) == 0 ||
+           strncmp(file, "linux-vdso", 10) == 0 || strstr(file, "san.so") != NULL;
+}
+
+static int look_into(struct dl_phdr_info *object, size_t size, void *context)
+{
+    struct tables t;
+
+    (void)size;
+    if (!*object->dlpi_name || is_below_us(object->dlpi_name) || !read_dynamic(object, &t)) {
+        return 0;
+    }
+    for (int kind = 0; kind < 2; kind++) {
+        for (size_t i = 0; t.relocations[kind] && i < t.count[kind]; i++) {
+            look_at(&t, &t.relocations[kind][i], object->dlpi_name, context);
+        }
+    }
+    return 0;
+}
+
+/* -- all -- */
+
+static uintptr_t base_of_libphp(void)
+{
+    Dl_info info;
+
+    return dladdr((const void *)(uintptr_t)php_module_startup, &info) ? (uintptr_t)info.dli_fbase : 0;
+}
+
+static bool is_first(const struct symbol *s)
+{
+    const void *found = dlsym(RTLD_DEFAULT, s->name);
+
+    if (found != s->ours) {
+        log_warning("%s() of this server is not what extensions would call", s->name);
+    }
+    return found == s->ours;
+}
+
+bool interpose_check(void)
+{
+    struct look look = {.libphp = base_of_libphp()};
+    bool paths = true;
+
+    dl_iterate_phdr(look_into, &look);
+    for (size_t i = 0; i < SYMBOLS; i++) {
+        bool bound = is_first(&symbols[i]) && (symbols[i].owner == LIBC || look.called[i]);
+
+        if (symbols[i].owner == LIBPHP && !bound) {
+            log_warning("libphp does not leave %s() to this server", symbols[i].name);
+        }
+        paths = paths && (bound || symbols[i].owner != LIBPHP_PATHS);
+    }
+    if (!paths) {
+        log_debug("libphp does not leave its path functions to this server (packaging/php-zts/build makes "
+                  "one that does): the working directory of scripts is not that of C libraries");
+    }
+    return paths;
+}

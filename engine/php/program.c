@@ -1,0 +1,397 @@
+/* Starting a program out of a process of many threads.
+ *
+ * As posix_spawn() of libc: a child that shares our memory until it executes the program, while the calling
+ * thread sleeps (CLONE_VFORK), with every signal blocked meanwhile. What libc's cannot do: make every
+ * descriptor that other requests hold close-on-exec, in the child's own table, where no other thread can open
+ * one more; and enter the directory of a thread that has none of its own (paths.h).
+ *
+ * The child uses system calls, its stack and what the caller's order points to. Nothing of PHP's runs there.
+ */
+#include "engine/php/program.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "engine/php/env.h"
+#include "engine/php/paths.h"
+#include "engine/php/signals.h"
+
+#define STACK_BYTES  (64u << 10)
+#define DEFAULT_PATH "/bin:/usr/bin"
+#define FIRST_OTHER  3 /* the first descriptor that nobody inherits without being told to */
+
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC (1u << 2)
+#endif
+
+extern char **environ;
+
+/* Written by the caller before the clone, but for the error, which the child writes. */
+struct start {
+    const struct program_order *order;
+    char *const *envp;
+    const char *directory;   /* NULL = where the thread is */
+    const char *path;        /* to search for the file */
+    const HashTable *passed; /* its numbers are the descriptors that a script passes; NULL = none */
+    int error;
+};
+
+/* -- descriptors: the child -- */
+
+struct directory_entry { /* of getdents64(2) */
+    uint64_t inode;
+    int64_t offset;
+    unsigned short size;
+    unsigned char type;
+    char name[];
+};
+
+static void close_at_exec(int fd)
+{
+    syscall(SYS_fcntl, fd, F_SETFD, FD_CLOEXEC);
+}
+
+/* 0 to 9 digits, else -1. */
+static int number_of(const char *name)
+{
+    int n = 0;
+
+    for (const char *at = name; *at; at++) {
+        if (*at < '0' || *at > '9' || at - name > 8) {
+            return -1;
+        }
+        n = n * 10 + (*at - '0');
+    }
+    return *name ? n : -1;
+}
+
+static bool close_named(void)
+{
+    _Alignas(struct directory_entry) char buffer[4096];
+    int fds = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    long n = 0;
+
+    while (fds >= 0 && (n = syscall(SYS_getdents64, fds, buffer, sizeof buffer)) > 0) {
+        for (long at = 0; at < n;) {
+            const struct directory_entry *entry = (const void *)(buffer + at);
+            int fd = number_of(entry->name);
+
+            if (fd >= FIRST_OTHER) {
+                close_at_exec(fd);
+            }
+            at += entry->size;
+        }
+    }
+    if (fds >= 0) {
+        close(fds);
+    }
+    return fds >= 0 && n == 0;
+}
+
+/* Kernels before 5.11 have no such call, and a seccomp filter may not know it. */
+static void close_others(void)
+{
+    struct rlimit files = {.rlim_cur = 1024};
+
+    if (syscall(SYS_close_range, FIRST_OTHER, ~0u, CLOSE_RANGE_CLOEXEC) == 0 || close_named()) {
+        return;
+    }
+    getrlimit(RLIMIT_NOFILE, &files);
+    for (int fd = FIRST_OTHER; fd < (int)(files.rlim_cur < 65536 ? files.rlim_cur : 65536); fd++) {
+        close_at_exec(fd);
+    }
+}
+
+static bool become(int fd, int target)
+{
+    if (fd == target) {
+        return syscall(SYS_fcntl, fd, F_SETFD, 0) == 0;
+    }
+    return dup2(fd, target) == target;
+}
+
+static bool open_as(const struct program_action *a)
+{
+    int fd = open(a->path, a->flags, a->mode);
+
+    if (fd < 0 || fd == a->fd) {
+        return fd == a->fd;
+    }
+    bool done = dup2(fd, a->fd) == a->fd;
+
+    close(fd);
+    return done;
+}
+
+static bool act(const struct program_action *a)
+{
+    switch (a->kind) {
+    case PROGRAM_CLOSE: close(a->fd); return true;
+    case PROGRAM_CLOSE_FROM: return syscall(SYS_close_range, a->fd, ~0u, 0) == 0;
+    case PROGRAM_DUP: return become(a->fd, a->target);
+    case PROGRAM_OPEN: return open_as(a);
+    case PROGRAM_CHDIR: return chdir(a->path) == 0;
+    case PROGRAM_FCHDIR: return fchdir(a->fd) == 0;
+    case PROGRAM_TERMINAL: return tcsetpgrp(a->fd, getpgrp()) == 0;
+    }
+    return false;
+}
+
+/* A pipe's end that already has the number wanted needs no action, says proc_open(). */
+static void pass(const HashTable *passed)
+{
+    zend_ulong number;
+
+    ZEND_HASH_FOREACH_NUM_KEY(passed, number)
+    {
+        if (number >= FIRST_OTHER && number <= INT_MAX) {
+            syscall(SYS_fcntl, (int)number, F_SETFD, 0);
+        }
+    }
+    ZEND_HASH_FOREACH_END();
+}
+
+static bool arrange_descriptors(const struct start *s)
+{
+    const struct program_actions *actions = (const void *)s->order->actions;
+
+    close_others();
+    for (size_t i = 0; actions && i < actions->count; i++) {
+        if (!act(&actions->list[i])) {
+            return false;
+        }
+    }
+    if (s->passed) {
+        pass(s->passed);
+    }
+    return true;
+}
+
+/* -- what posix_spawnattr_t says: the child -- */
+
+static bool obey_attributes(const posix_spawnattr_t *attributes)
+{
+    struct sched_param parameters;
+    short flags = 0;
+    pid_t group;
+    int policy;
+
+    if (!attributes) {
+        return true;
+    }
+    posix_spawnattr_getflags(attributes, &flags);
+    posix_spawnattr_getschedparam(attributes, &parameters);
+    posix_spawnattr_getschedpolicy(attributes, &policy);
+    posix_spawnattr_getpgroup(attributes, &group);
+    if ((flags & POSIX_SPAWN_SETSCHEDULER) && sched_setscheduler(0, policy, &parameters) < 0) {
+        return false;
+    }
+    if ((flags & (POSIX_SPAWN_SETSCHEDPARAM | POSIX_SPAWN_SETSCHEDULER)) == POSIX_SPAWN_SETSCHEDPARAM &&
+        sched_setparam(0, &parameters) < 0) {
+        return false;
+    }
+    if ((flags & POSIX_SPAWN_SETSID) && setsid() < 0) {
+        return false;
+    }
+    if ((flags & POSIX_SPAWN_SETPGROUP) && setpgid(0, group) != 0) {
+        return false;
+    }
+    /* Not setgid(): libc would tell all threads of a process that this is not. */
+    return !(flags & POSIX_SPAWN_RESETIDS) ||
+           (syscall(SYS_setresgid, -1, getgid(), -1) == 0 && syscall(SYS_setresuid, -1, getuid(), -1) == 0);
+}
+
+static void open_signals(const posix_spawnattr_t *attributes)
+{
+    sigset_t mask;
+    short flags = 0;
+
+    for (int number = 1; number < NSIG; number++) {
+        struct sigaction now;
+
+        if (sigaction(number, NULL, &now) == 0 && now.sa_handler != SIG_DFL) {
+            sigaction(number, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
+        }
+    }
+    sigemptyset(&mask);
+    if (attributes && posix_spawnattr_getflags(attributes, &flags) == 0 && (flags & POSIX_SPAWN_SETSIGMASK)) {
+        posix_spawnattr_getsigmask(attributes, &mask);
+    }
+    sigprocmask(SIG_SETMASK, &mask, NULL);
+}
+
+/* -- the program: the child -- */
+
+static bool may_be_elsewhere(int error)
+{
+    return error == EACCES || error == ENOENT || error == ENOTDIR || error == ESTALE || error == ENODEV ||
+           error == ETIMEDOUT;
+}
+
+/* The error of the last try, or EACCES if there was one that may not be executed. */
+static int execute_from_path(const struct start *s)
+{
+    const char *file = s->order->file;
+    size_t file_n = strlen(file);
+    bool forbidden = false;
+    char whole[PATH_MAX + NAME_MAX];
+    int error = ENOENT;
+
+    if (file_n > NAME_MAX) {
+        return ENAMETOOLONG;
+    }
+    for (const char *at = s->path;; at++) {
+        size_t n = strcspn(at, ":");
+
+        if (n < PATH_MAX - 1) {
+            memcpy(whole, at, n);
+            whole[n] = '/';
+            memcpy(whole + n + (n > 0), file, file_n + 1);
+            execve(whole, s->order->argv, s->envp);
+            error = errno;
+            forbidden = forbidden || error == EACCES;
+        }
+        at += n;
+        if (!may_be_elsewhere(error) || !*at) {
+            return forbidden && may_be_elsewhere(error) ? EACCES : error;
+        }
+    }
+}
+
+static int execute(const struct start *s)
+{
+    const struct program_order *order = s->order;
+
+    if (order->search && *order->file && !strchr(order->file, '/')) {
+        return execute_from_path(s);
+    }
+    execve(order->file, order->argv, s->envp);
+    return errno;
+}
+
+static int child_main(void *context)
+{
+    struct start *s = context;
+    const struct program_order *order = s->order;
+
+    if ((s->directory && chdir(s->directory) != 0) || !obey_attributes(order->attributes) ||
+        !arrange_descriptors(s)) {
+        s->error = errno ? errno : EINVAL;
+        _exit(127);
+    }
+    open_signals(order->attributes);
+    s->error = execute(s);
+    _exit(127);
+}
+
+/* -- the caller -- */
+
+/* The second argument of a running proc_open(). */
+static const HashTable *descriptors_of_script(void)
+{
+    const zend_execute_data *frame = php_thread ? EG(current_execute_data) : NULL;
+
+    if (!frame || !frame->func || frame->func->type != ZEND_INTERNAL_FUNCTION || frame->func->common.scope ||
+        !zend_string_equals_literal(frame->func->common.function_name, "proc_open") ||
+        ZEND_CALL_NUM_ARGS(frame) < 2) {
+        return NULL;
+    }
+    zval *list = ZEND_CALL_ARG(frame, 2);
+
+    ZVAL_DEREF(list);
+    return Z_TYPE_P(list) == IS_ARRAY ? Z_ARRVAL_P(list) : NULL;
+}
+
+static int run_child(pid_t *child, struct start *s)
+{
+    void *stack =
+        mmap(NULL, STACK_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+    sigset_t all, before;
+    int error = 0;
+
+    if (stack == MAP_FAILED) {
+        return errno;
+    }
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &before);
+    pid_t pid = clone(child_main, (char *)stack + STACK_BYTES, CLONE_VM | CLONE_VFORK | SIGCHLD, s);
+
+    if (pid < 0) {
+        error = errno;
+    } else if (s->error) {
+        error = s->error;
+        while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+        }
+    } else {
+        *child = pid;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    munmap(stack, STACK_BYTES);
+    return error;
+}
+
+int program_start(pid_t *child, const struct program_order *order)
+{
+    char **own = order->envp == environ ? env_vector() : NULL;
+    const char *path = env_find("PATH");
+    struct start s = {.order = order,
+                      .envp = own ? own : order->envp,
+                      .directory = paths_virtual_directory(),
+                      .path = path ? path : DEFAULT_PATH,
+                      .passed = descriptors_of_script()};
+    pid_t pid = -1;
+    int error = order->envp == environ && !own ? ENOMEM : run_child(&pid, &s);
+
+    if (own) {
+        env_vector_free(own);
+    }
+    if (!error && child) {
+        *child = pid;
+    }
+    return error;
+}
+
+/* -- fork() -- */
+
+static void set_up_fork(char **own)
+{
+    sigset_t none;
+
+    if (own) {
+        environ = own;
+    }
+    close_others();
+    signals_give_up();
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+pid_t program_fork(pid_t (*fork_of_libc)(void))
+{
+    char **own = php_thread ? env_vector() : NULL;
+    const char *directory = php_thread ? paths_virtual_directory() : NULL;
+    pid_t pid = fork_of_libc();
+
+    if (pid == 0 && php_thread) {
+        set_up_fork(own);
+        if (directory && chdir(directory) != 0) {
+            /* it stays where the process is */
+        }
+    } else if (own) {
+        int saved = errno;
+
+        env_vector_free(own);
+        errno = saved;
+    }
+    return pid;
+}

@@ -1,0 +1,135 @@
+/* A script may send its own process a signal: php-fpm's child ends by it, and takes its one request along.
+ * Our process runs other requests, so the signal ends the sender's request: nothing of it runs any more, no
+ * shutdown function and no destructor. Handlers that a script was allowed to install (pcntl_signal) get it.
+ *
+ * Overrides are installed on the main thread; they run on workers. The table of handlers is written once,
+ * before the first request. */
+#include "engine/php/signals.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "ext/standard/basic_functions.h"
+#include "php_output.h"
+#include "zend_objects_API.h"
+
+#include "engine/base/log.h"
+#include "engine/php/override.h"
+
+static zif_handler kill_of_php;
+static pthread_once_t noted = PTHREAD_ONCE_INIT;
+static void (*handlers[NSIG])(int); /* sa_handler and sa_sigaction share their place */
+
+/* -- handlers -- */
+
+static void note_handlers(void)
+{
+    for (int number = 1; number < NSIG; number++) {
+        struct sigaction now;
+
+        handlers[number] = sigaction(number, NULL, &now) == 0 ? now.sa_handler : SIG_DFL;
+    }
+}
+
+void signals_thread_start(void)
+{
+    pthread_once(&noted, note_handlers);
+}
+
+static bool is_servers(int number)
+{
+    struct sigaction now;
+
+    return sigaction(number, NULL, &now) == 0 && now.sa_handler == handlers[number];
+}
+
+void signals_give_up(void)
+{
+    for (int number = 1; number < NSIG; number++) {
+        if (handlers[number] != SIG_DFL && is_servers(number)) {
+            sigaction(number, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
+        }
+    }
+}
+
+/* -- posix_kill() -- */
+
+/* The process, a group that it is in, or one of its threads (the status page calls a worker's id its pid). */
+static bool reaches_us(zend_long pid)
+{
+    return pid == getpid() || pid == 0 || pid == -1 || pid == -(zend_long)getpgrp() ||
+           (pid > 0 && pid <= INT_MAX && syscall(SYS_tgkill, getpid(), (pid_t)pid, 0) == 0);
+}
+
+static bool is_neighbour(zend_long pid)
+{
+    return pid > 0 && pid != getpid() && pid != (zend_long)syscall(SYS_gettid);
+}
+
+/* What php-fpm's child goes on after: its soft end comes when the request has ended. */
+static bool is_harmless(int number)
+{
+    return number == SIGCHLD || number == SIGURG || number == SIGWINCH || number == SIGCONT ||
+           number == SIGPIPE || number == SIGQUIT;
+}
+
+static void deliver_here(int number)
+{
+    sigset_t one, before;
+
+    sigemptyset(&one);
+    sigaddset(&one, number);
+    pthread_sigmask(SIG_UNBLOCK, &one, &before);
+    pthread_kill(pthread_self(), number);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+static ZEND_COLD void end_request(int number)
+{
+    const struct request *r = php_thread->request;
+
+    log_warning("[pool %s] child %d exited on signal %d (%s): its script sent it (script %s)",
+                pool_conf(r->pool)->name, (int)php_thread->worker->tid, number, strsignal(number),
+                r->script ? r->script : "-");
+    php_output_discard_all();
+    php_free_shutdown_functions();
+    zend_objects_store_mark_destructed(&EG(objects_store));
+    if (!SG(headers_sent)) {
+        sapi_header_op(SAPI_HEADER_DELETE_ALL, NULL);
+        SG(sapi_headers).http_response_code = 500;
+    }
+    EG(exit_status) = 255;
+    zend_bailout();
+}
+
+static PHP_FUNCTION(kill_one_request)
+{
+    zend_long pid, number;
+
+    ZEND_PARSE_PARAMETERS_START(2, 2)
+    Z_PARAM_LONG(pid)
+    Z_PARAM_LONG(number)
+    ZEND_PARSE_PARAMETERS_END();
+    if (!php_thread || !php_thread->request || number <= 0 || number >= NSIG || !reaches_us(pid)) {
+        kill_of_php(INTERNAL_FUNCTION_PARAM_PASSTHRU);
+        return;
+    }
+    if (is_neighbour(pid)) {
+        php_error_docref(NULL, E_WARNING,
+                         "is a worker of this process, and a signal would end every request that it runs");
+        RETURN_FALSE;
+    }
+    if (!is_servers((int)number)) {
+        deliver_here((int)number);
+    } else if (!is_harmless((int)number)) {
+        end_request((int)number);
+    }
+    RETURN_TRUE;
+}
+
+void signals_start(void)
+{
+    override_function("posix_kill", zif_kill_one_request, &kill_of_php);
+}

@@ -1,0 +1,176 @@
+"""Programs that scripts start: as from php-fpm, and with nothing of the requests that run beside theirs."""
+import json
+import os
+import re
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from both import WHY_NOT, Both
+from workdirs import make_workdir, remove_workdir
+
+pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=str(WHY_NOT))
+
+# What a program sees. ls itself has descriptor 3.
+LOOK = ("grep -E 'Sig(Blk|Ign)' /proc/self/status; pwd; echo mine=$MINE pool=$FROM_POOL gone=$GONE;"
+        "readlink /proc/$PPID/exe >/dev/null; echo fds $(ls /proc/self/fd)")
+SAID = "putenv('MINE=said by putenv'); putenv('GONE'); "
+WAYS = {
+    "exec": "exec(LOOK, $l); echo join(\"\\n\", $l);",
+    "shell_exec": "echo shell_exec(LOOK);",
+    "backtick": "$look = LOOK; echo `$look`;",
+    "system": "system(LOOK);",
+    "passthru": "passthru(LOOK);",
+    "popen": "$p = popen(LOOK, 'r'); echo stream_get_contents($p); pclose($p);",
+    "popen to": "$p = popen('sh > ' . __DIR__ . '/popen.out', 'w'); fwrite($p, LOOK); pclose($p); readfile(__DIR__ . '/popen.out');",
+    "proc_open string": "$p = proc_open(LOOK, [1 => ['pipe', 'w']], $pipes); echo stream_get_contents($pipes[1]); proc_close($p);",
+    "proc_open array": "$p = proc_open(['sh', '-c', LOOK], [1 => ['pipe', 'w']], $pipes); echo stream_get_contents($pipes[1]); proc_close($p);",
+    "mail": "mail('a@example.org', 'subject', 'body'); readfile(__DIR__ . '/mail.out');",
+}
+# Holds a locked file, a listening socket, a connection, both ends of a pair and a program's pipes for 3 s.
+NEIGHBOUR = """<?php
+$f = fopen(__DIR__ . '/held-' . $_GET['n'], 'c'); flock($f, LOCK_EX);
+$s = stream_socket_server('tcp://127.0.0.1:0'); $c = stream_socket_client('tcp://' . stream_socket_get_name($s, false));
+$pair = stream_socket_pair(STREAM_PF_UNIX, STREAM_SOCK_STREAM, 0); $d = opendir('.'); $t = tmpfile();
+$p = proc_open('sleep 3', [['pipe', 'r'], ['pipe', 'w']], $pipes); $q = popen('sleep 3', 'r');
+touch(__DIR__ . '/holds-' . $_GET['n']);
+usleep(2500000); echo 'held';
+"""
+
+
+@pytest.fixture(scope="module")
+def both():
+    folder = make_workdir()
+    catch = os.path.join(folder, "catch")
+    with open(catch, "w") as f:
+        f.write(f"#!/bin/sh\ncat > /dev/null\n({LOOK}) > $1/mail.out\n")
+    os.chmod(catch, 0o755)
+    servers = Both(folder, f"php_admin_value[sendmail_path] = {catch} {{root}}\nenv[FROM_POOL] = of the pool\nenv[GONE] = there\n"
+                           "env[PATH] = /usr/local/bin:/usr/bin:/bin\n", children=16)
+    for name, code in WAYS.items():
+        servers.write(name.replace(" ", "-") + ".php", f"<?php const LOOK = {json.dumps(LOOK).replace('$', chr(92) + '$')}; {SAID}{code}")
+    servers.write("neighbour.php", NEIGHBOUR)
+    yield servers
+    servers.stop()
+    remove_workdir(folder)
+
+
+def seen(text):
+    """What LOOK says, without the descriptors, and these."""
+    head, _, fds = text.partition("fds ")
+    return head.replace("ROOT/", "ROOT"), sorted(int(n) for n in fds.split())
+
+
+def comparable(head):
+    """php-fpm's programs inherit an ignored SIGPIPE, and what its master ignores; ours ignore nothing."""
+    return re.sub(r"SigIgn:\s*\w+", "SigIgn", head)
+
+
+def when_held(root, count):
+    end = time.monotonic() + 10
+    while sum(name.startswith("holds-") for name in os.listdir(root)) < count:
+        assert time.monotonic() < end, "the neighbours did not begin"
+        time.sleep(0.02)
+
+
+def test_ways_to_start_a_program(both):
+    """Every way, beside eight requests that hold everything that a request can hold."""
+    with ThreadPoolExecutor(8) as pool:
+        held = [pool.submit(both.say, "ours", "neighbour.php", query=f"n={n}") for n in range(8)]
+        when_held(both.root("ours"), 8)
+        for way in WAYS:
+            script = way.replace(" ", "-") + ".php"
+            theirs, ours = both.say("theirs", script), both.say("ours", script)
+            head, fds = seen(ours)
+            assert comparable(head) == comparable(seen(theirs)[0]), way
+            assert "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n" in head, way
+            assert fds == [0, 1, 2, 3], f"{way}: descriptors {fds}"
+        assert [f.result() for f in held] == ["held"] * 8
+
+
+STARTED = {
+    "wait": "exec('sleep 0.5 & wait; echo done', $l); echo join($l);",
+    "wait by shell_exec": "echo shell_exec('sleep 0.5 & wait; echo done');",
+    "wait by system": "system('sleep 0.5 & wait; echo done');",
+    "wait by popen": "$p = popen('sleep 0.5 & wait; echo done', 'r'); echo stream_get_contents($p), pclose($p);",
+    "wait by proc_open": "$p = proc_open('sleep 0.5 & wait; echo done', [1 => ['pipe', 'w']], $q); echo stream_get_contents($q[1]), proc_close($p);",
+    "wait by array": "$p = proc_open(['bash', '-c', 'sleep 0.5 & wait; echo done'], [1 => ['pipe', 'w']], $q); echo stream_get_contents($q[1]), proc_close($p);",
+    "terminate": "$p = proc_open(['sleep', '7'], [], $q); proc_terminate($p); usleep(200000); $s = proc_get_status($p); echo json_encode([$s['running'], $s['termsig']]);",
+    "terminate a shell": "$p = proc_open('sleep 0.1; sleep 7', [], $q); proc_terminate($p); usleep(300000); echo json_encode(proc_get_status($p)['running']);",
+    "kill": "exec('sleep 7 >/dev/null 2>&1 & echo $!', $l); posix_kill((int) $l[0], 15); usleep(200000); echo json_encode(posix_kill((int) $l[0], 0));",
+    "timeout": "$p = proc_open(['timeout', '1', 'sleep', '5'], [], $q); echo proc_close($p);",
+    "alarm": "echo shell_exec('perl -e \\'$SIG{ALRM} = sub { print \"rang\"; exit }; alarm 1; sleep 7\\'');",
+    "trap": "echo shell_exec('bash -c \\'trap \"echo trapped; exit\" TERM; kill -TERM $$; sleep 7\\'');",
+    "broken pipe": "exec('yes 2>/dev/null | head -n 1', $l); echo join($l);",
+    "exit code": "exec('exit 7', $l, $c); echo $c; system('kill -9 $$', $c); echo ',', $c; $p = popen('exit 3', 'r'); echo ',', pclose($p);",
+    "command": "$p = proc_open(['sleep', '0.1'], [], $q); echo proc_get_status($p)['command']; $p = proc_open('sleep 0.1', [], $q); echo proc_get_status($p)['command'];",
+    "no such program": "var_dump(@proc_open(['/nonexistent', 'x'], [], $q), @proc_open(['nonexistent-too'], [], $q)); echo error_get_last()['message'];",
+    "not executable": "var_dump(@proc_open([__FILE__], [], $q)); echo error_get_last()['message'];",
+    "no such directory": "var_dump(@proc_open(['true'], [], $q, '/nonexistent')); echo error_get_last()['message'];",
+    "own directory": "$p = proc_open('pwd', [1 => ['pipe', 'w']], $q, '/usr'); echo stream_get_contents($q[1]);",
+    "changed directory": "chdir('/usr'); echo shell_exec('pwd'); $p = proc_open(['pwd'], [1 => ['pipe', 'w']], $q); echo stream_get_contents($q[1]), getcwd();",
+    "from its directory": "copy('/bin/true', 'prog'); chmod('prog', 0755); $p = proc_open(['./prog'], [], $q); echo json_encode([is_resource($p), proc_close($p)]);",
+    "search": "putenv('PATH=' . __DIR__ . '/bin:/bin'); @mkdir('bin'); file_put_contents('bin/mine', \"#!/bin/sh\\necho mine\"); chmod('bin/mine', 0755);"
+              "$p = proc_open(['mine'], [1 => ['pipe', 'w']], $q); echo stream_get_contents($q[1]), shell_exec('mine');",
+    "given environment": "putenv('MINE=x'); $p = proc_open(['/usr/bin/env'], [1 => ['pipe', 'w']], $q, null, ['A' => 'b c', 'N' => 5]); echo stream_get_contents($q[1]);",
+    "strange environment": "putenv('a.b=1'); putenv('x=' . str_repeat('y', 100000)); putenv(\"nl=1\\n2\"); putenv('empty='); putenv('HOME=/changed');"
+                           "$l = explode(\"\\0\", file_get_contents('/proc/self/environ')); echo md5(shell_exec('env | grep -E \"^(a.b|x|nl|2|empty|HOME)\" | sort'));",
+    "descriptors": "$p = proc_open('echo three >&3; echo nine >&9; cat <&5', [1 => ['pipe', 'w'], 3 => ['pipe', 'w'], 9 => ['file', __DIR__ . '/nine', 'w'],"
+                   "5 => ['pipe', 'r']], $q); fwrite($q[5], 'five'); fclose($q[5]); echo stream_get_contents($q[1]), stream_get_contents($q[3]); proc_close($p); readfile(__DIR__ . '/nine');",
+    "its own number": "for ($i = 3; $i < 90; $i++) $spec[$i] = ['pipe', 'w']; $p = proc_open('for i in 3 9 5; do eval \"echo $i >&$i\"; done; bash -c \"echo 77 >&77; echo 40 >&40\"', $spec, $q);"
+                      "foreach ([3, 9, 5, 77, 40] as $i) echo fgets($q[$i]);",
+    "redirect": "$p = proc_open('echo out; echo err >&2', [1 => ['pipe', 'w'], 2 => ['redirect', 1]], $q); echo stream_get_contents($q[1]);",
+    "socket": "$p = proc_open('cat', [0 => ['socket'], 1 => ['socket']], $q); fwrite($q[0], 'over a socket'); stream_socket_shutdown($q[0], STREAM_SHUT_WR); echo stream_get_contents($q[1]);",
+    "stream passed": "$t = tmpfile(); $p = proc_open('echo into', [1 => $t], $q); proc_close($p); rewind($t); echo stream_get_contents($t);",
+    "null": "$p = proc_open('echo x; echo y >&2', [1 => ['null'], 2 => ['pipe', 'w']], $q); echo stream_get_contents($q[2]);",
+    "too large": "putenv('X=' . str_repeat('x', 200000)); var_dump(@shell_exec('echo hello'), @proc_open(['true'], [], $q));",
+    "quotes in the directory": "$d = __DIR__ . \"/it's; \\\"here\\\"\"; @mkdir($d); chdir($d); echo basename(trim(shell_exec('pwd')));",
+    "argument list": "echo shell_exec('tr \"\\\\0\" \" \" < /proc/$$/cmdline');",
+}
+
+
+POSIX_SPAWN = ("no such program", "not executable", "no such directory", "too large")  # known before there is a process
+
+
+@pytest.mark.parametrize("what", STARTED)
+def test_started_as_usual(both, what):
+    """The same words, and no wait that php-fpm does not have."""
+    script = f"started-{what.replace(' ', '-')}.php"
+    both.write(script, "<?php " + STARTED[what])
+    theirs = both.say("theirs", script)
+    if what in POSIX_SPAWN and both.version("theirs") < "8.3":
+        pytest.skip("this php-fpm starts programs by fork()")
+    if what == "argument list" and not both.directory_is_real():
+        pytest.skip("this libphp puts \"cd DIRECTORY ;\" before each command: it is of an older recipe")
+    begun = time.monotonic()
+    assert both.say("ours", script) == theirs
+    assert time.monotonic() - begun < 4
+
+
+def test_secrets_are_not_in_the_argument_list(both):
+    both.write("secret.php", "<?php putenv('MYSQL_PWD=s3cret'); $p = proc_open('sleep 0.3; true', [], $q); $r = proc_open(['sleep', '0.3'], [], $q); usleep(50000);"
+                             "foreach ([$p, $r] as $x) echo str_replace(\"\\0\", ' ', file_get_contents('/proc/' . proc_get_status($x)['pid'] . '/cmdline')), '|';"
+                             "exec('ps axww -o args', $l); echo (int)(bool)preg_grep('/s3cret/', $l);")
+    assert both.say("ours", "secret.php") == "sh -c sleep 0.3; true |sleep 0.3 |0"
+
+
+def test_a_background_program_holds_nothing(both):
+    """A lock, a connection and a pipe of one request are free as soon as it ends, whatever others have started."""
+    for n in range(3):
+        both.write("background.php", "<?php exec('sleep 4 >/dev/null 2>&1 & echo $!', $l); echo $l[0];")
+        with ThreadPoolExecutor(16) as pool:
+            held = [pool.submit(both.say, "ours", "neighbour.php", query=f"n={10 * n + i}") for i in range(2)]
+            when_held(both.root("ours"), 2)
+            started = [pool.submit(both.say, "ours", "background.php") for _ in range(8)]
+            pids = [int(f.result()) for f in started]
+            assert [f.result() for f in held] == ["held"] * 2
+        both.write("free.php", f"<?php $f = fopen(__DIR__ . '/held-{10 * n}', 'c'); echo json_encode(flock($f, LOCK_EX | LOCK_NB));")
+        alive = [p for p in pids if os.path.exists(f"/proc/{p}")]
+        assert both.say("ours", "free.php") == "true"
+        assert alive, "the background programs ended too early to prove anything"
+        for pid in pids:
+            links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")] if os.path.exists(f"/proc/{pid}") else []
+            assert [link for link in links if "socket" in link or "held" in link] == []
+        subprocess.run(["kill", *map(str, alive)], check=False)
