@@ -52,7 +52,7 @@ static void set_value(struct outside *o, const struct setting_row *row, void *in
     }
 }
 
-/* ---- the environment ---- */
+/* -- the environment -- */
 
 /* Levels of syslog and of logging libraries that stand above our own. */
 static const char *level_word(const char *text)

@@ -191,10 +191,9 @@ struct request {
     enum request_page page;
     int error_status; /* PAGE_ERROR: 403, 404 ... with error_body, run through PHP for its headers */
     const char *error_body;
-    const char *error_message;  /* logged and sent as message(), or NULL */
-    int error_level;            /* enum log_level of error_message */
-    struct listener *status_of; /* reserved */
-    bool keep_alive;            /* fcgi: FCGI_KEEP_CONN; informative */
+    const char *error_message; /* logged and sent as message(), or NULL */
+    int error_level;           /* enum log_level of error_message */
+    bool keep_alive;           /* fcgi: FCGI_KEEP_CONN; informative */
 
     /* -- kept by the engine while it runs; worker's thread unless said -- */
     pthread_mutex_t io_lock; /* held inside each io function; abandon takes it with trylock */

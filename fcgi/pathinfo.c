@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "engine/base/encoding.h"
 #include "fcgi/seen_file.h"
 
 /* mod_fastcgi's Action: SCRIPT_FILENAME names the wrapper, PATH_TRANSLATED the script, REDIRECT_URL the URL.
@@ -55,37 +56,17 @@ static size_t file_part(const char *path)
     return 0;
 }
 
-static int hex_digit(char c)
-{
-    const char *digits = "0123456789abcdef";
-    const char *at = c ? strchr(digits, c | 0x20) : NULL;
-
-    return at && (c >= 'A' || (c >= '0' && c <= '9')) ? (int)(at - digits) : -1;
-}
-
 /* %XX decoded, "+" left alone. */
 static const char *url_decoded(struct facts *f, const char *text)
 {
     size_t n = strlen(text);
     char *out = arena_dup(f->r->arena, text, n);
-    char *to = out;
 
     if (!out) {
         f->failed = true;
         return "";
     }
-    for (const char *p = out; *p; p++) {
-        int high = *p == '%' ? hex_digit(p[1]) : -1;
-        int low = high >= 0 ? hex_digit(p[2]) : -1;
-
-        if (low >= 0) {
-            *to++ = (char)(high * 16 + low);
-            p += 2;
-        } else {
-            *to++ = *p;
-        }
-    }
-    *to = '\0';
+    out[url_decode((struct str){text, n}, out)] = '\0';
     return out;
 }
 

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/hash.h"
 #include "fcgi/seen_file.h"
 
 #define PLACES        32
@@ -20,12 +21,7 @@ static _Thread_local struct seen table[PLACES];
 
 static struct seen *place_of(const char *path, size_t n)
 {
-    uint32_t hash = 2166136261u;
-
-    for (size_t i = 0; i < n; i++) {
-        hash = (hash ^ (unsigned char)path[i]) * 16777619u;
-    }
-    return &table[hash % PLACES];
+    return &table[hash_str((struct str){path, n}, 0) % PLACES];
 }
 
 bool seen_file_exists(const char *path, size_t n)

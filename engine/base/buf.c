@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/encoding.h"
+
 /* Room for n more bytes and the NUL. */
 static bool reserve(struct buf *b, size_t n)
 {
@@ -71,53 +73,6 @@ void buf_printf(struct buf *b, const char *format, ...)
     }
 }
 
-/* Length of the well-formed UTF-8 sequence at p (shortest form, no surrogates, up to U+10FFFF), 0 = none. */
-static size_t utf8_length(const unsigned char *p, size_t n)
-{
-    if (p[0] < 0x80) {
-        return 1;
-    }
-    if (p[0] < 0xc2 || p[0] > 0xf4) {
-        return 0;
-    }
-    size_t length = p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
-    if (n < length) {
-        return 0;
-    }
-    for (size_t i = 1; i < length; i++) {
-        if ((p[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f) || (p[0] == 0xf0 && p[1] < 0x90) ||
-        (p[0] == 0xf4 && p[1] > 0x8f)) {
-        return 0;
-    }
-    return length;
-}
-
-#define REPLACEMENT "\xef\xbf\xbd" /* U+FFFD */
-
-/* NULL: the byte stands for itself. */
-static const char *json_escape(unsigned char c, char out[8])
-{
-    switch (c) {
-    case '"': return "\\\"";
-    case '\\': return "\\\\";
-    case '\n': return "\\n";
-    case '\r': return "\\r";
-    case '\t': return "\\t";
-    case '\b': return "\\b";
-    case '\f': return "\\f";
-    default: break;
-    }
-    if (c < 0x20 || c == 0x7f) {
-        snprintf(out, 8, "\\u%04x", (unsigned)c);
-        return out;
-    }
-    return NULL;
-}
-
 static const char *xml_escape(unsigned char c, char out[8])
 {
     (void)out;
@@ -130,7 +85,7 @@ static const char *xml_escape(unsigned char c, char out[8])
     case '\t':
     case '\n':
     case '\r': return NULL;
-    default: return c < 0x20 ? REPLACEMENT : NULL;
+    default: return c < 0x20 ? UTF8_REPLACEMENT : NULL;
     }
 }
 
@@ -151,7 +106,7 @@ static void escaped(struct buf *b, struct str s, const char *(*escape)(unsigned 
         char scratch[8];
         size_t length = utf8_length(p, s.n - i);
         const char *instead = length == 1                                 ? escape(*p, scratch)
-                              : length == 0 || is_noncharacter(p, length) ? REPLACEMENT
+                              : length == 0 || is_noncharacter(p, length) ? UTF8_REPLACEMENT
                                                                           : NULL;
         if (instead) {
             buf_add(b, s.p + plain, i - plain);

@@ -97,7 +97,7 @@ static int syslog_priority(enum log_level level)
     return priorities[level];
 }
 
-static size_t write_all(int fd, const char *p, size_t n)
+static size_t write_patiently(int fd, const char *p, size_t n)
 {
     int patience = patience_ms;
 
@@ -117,10 +117,10 @@ static size_t write_all(int fd, const char *p, size_t n)
 
 static bool write_whole(int fd, const char *p, size_t n)
 {
-    if (torn && write_all(fd, "\n", 1) == 1) {
+    if (torn && write_patiently(fd, "\n", 1) == 1) {
         torn = false;
     }
-    size_t done = torn ? 0 : write_all(fd, p, n);
+    size_t done = torn ? 0 : write_patiently(fd, p, n);
 
     if (done > 0 && done < n) {
         torn = true;
@@ -149,7 +149,7 @@ bool log_target_write(enum log_level level, const char *p, size_t n)
         out = write_whole(fd, p, n);
     }
     if (also_stderr && !target_is_stderr && level >= LEVEL_NOTICE) {
-        write_all(STDERR_FILENO, p, n);
+        write_patiently(STDERR_FILENO, p, n);
     }
     pthread_rwlock_unlock(&target_lock);
     return out;

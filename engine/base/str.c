@@ -102,6 +102,28 @@ bool str_split(struct str *rest, char separator, struct str *piece)
     return true;
 }
 
+static bool separates(char c)
+{
+    return is_blank(c) || c == ',';
+}
+
+bool str_word(struct str *rest, struct str *word)
+{
+    size_t begin = 0;
+
+    while (begin < rest->n && separates(rest->p[begin])) {
+        begin++;
+    }
+    size_t end = begin;
+
+    while (end < rest->n && !separates(rest->p[end])) {
+        end++;
+    }
+    *word = (struct str){rest->p + begin, end - begin};
+    *rest = (struct str){rest->p + end, rest->n - end};
+    return word->n > 0;
+}
+
 static void *or_die(void *p)
 {
     if (!p) {

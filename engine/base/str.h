@@ -33,6 +33,9 @@ bool str_to_u64(struct str s, uint64_t *out);
 /* The next piece of *rest up to `separator`; false when *rest is used up (its p is then NULL). */
 bool str_split(struct str *rest, char separator, struct str *piece);
 
+/* The next word of a list whose words have blanks, tabs or commas between them; false: there is none. */
+bool str_word(struct str *rest, struct str *word);
+
 /* Start-up allocation: these succeed or end the process with a message. Never used in the request path. */
 void *xmalloc(size_t n);
 void *xcalloc(size_t count, size_t n);

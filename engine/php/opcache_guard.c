@@ -60,7 +60,7 @@ static int find_lock_file(void)
 }
 
 /* Everything but these three, which become 0, 1 and 2. Their numbers are all above 2: those were open. */
-static void keep_only(int a, int b, int c)
+static void keep_three(int a, int b, int c)
 {
     dup2(a, 0);
     dup2(b, 1);
@@ -87,7 +87,7 @@ static _Noreturn void guard_main(int parent, int ready)
     sigprocmask(SIG_SETMASK, &all, NULL);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     prctl(PR_SET_NAME, "opcache-guard");
-    keep_only(parent, ready, lock_fd);
+    keep_three(parent, ready, lock_fd);
     if (fcntl(2, F_SETLK, &used) == 0 && write(1, &byte, 1) == 1) {
         close(1);
         while (read(0, &byte, 1) < 0 && errno == EINTR) {

@@ -89,8 +89,9 @@ void channel_close_fds(struct channel_message *message)
 
 static bool head_is_good(const struct wire_head *head)
 {
-    return head->magic == CHANNEL_MAGIC && ((head->type >= CHANNEL_READY && head->type <= CHANNEL_DRAINED) ||
-                                            (head->type >= CHANNEL_DRAIN && head->type <= CHANNEL_ADOPT));
+    return head->magic == CHANNEL_MAGIC &&
+           ((head->type >= CHANNEL_READY && head->type <= CHANNEL_HAND_OVER) ||
+            (head->type >= CHANNEL_DRAIN && head->type <= CHANNEL_ADOPT));
 }
 
 int channel_receive(int fd, struct channel_message *out)

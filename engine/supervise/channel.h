@@ -18,7 +18,6 @@ enum channel_type {
     CHANNEL_WARM_LIST, /* descriptor of a memfd: paths of cached scripts, one a line */
     CHANNEL_DRAINING,  /* the order was heard, by every thread that takes new work */
     CHANNEL_HAND_OVER, /* a draining process's idle connection; text: its front end; number: kind */
-    CHANNEL_DRAINED,   /* nothing left; it exits next */
     /* supervisor -> engine process */
     CHANNEL_DRAIN = 32, /* number: milliseconds until the supervisor kills */
     CHANNEL_STOP,       /* end now: running requests are cut */

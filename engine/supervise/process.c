@@ -215,7 +215,6 @@ static void end(struct process *p)
         access_log_stop(p->access_log, LAST_LINES_MS);
         return;
     }
-    channel_send(p->args->channel, CHANNEL_DRAINED, 0, NULL, NULL, 0);
     bool all_ended = pool_stop(p->pool);
     for (size_t i = 0; frontends[i]; i++) {
         if (frontends[i]->stop) {

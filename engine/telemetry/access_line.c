@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/encoding.h"
 
 /* What a text may take of the line, escaped. Together with names and numbers less than ACCESS_LINE_MAX. */
 #define PATH_MAX_BYTES  2500
@@ -106,52 +107,28 @@ static size_t smaller(size_t a, size_t b)
     return a < b ? a : b;
 }
 
-/* Length of the UTF-8 sequence at p, 0 = it is none. */
-static size_t sequence(const unsigned char *p, size_t n)
-{
-    static const unsigned char least[] = {0, 0, 0x80, 0xa0, 0x90};
-    size_t length = p[0] >= 0xf0 && p[0] <= 0xf4 ? 4 : p[0] >= 0xe0 ? 3 : p[0] >= 0xc2 ? 2 : 0;
-
-    if (p[0] > 0xf4 || length == 0 || length > n) {
-        return 0;
-    }
-    for (size_t i = 1; i < length; i++) {
-        if ((p[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    bool too_long = (p[0] == 0xe0 || p[0] == 0xf0) && p[1] < least[length];
-    bool surrogate = p[0] == 0xed && p[1] > 0x9f, beyond = p[0] == 0xf4 && p[1] > 0x8f;
-
-    return too_long || surrogate || beyond ? 0 : length;
-}
-
 /* Writes the character at p that is not plain, of the n bytes that are there; *used: how many it has. */
 typedef char *escape_fn(char *to, const char *p, size_t n, size_t *used);
 #define ESCAPE_MAX 6 /* bytes that one becomes */
 
 /* UTF-8 stays; what is neither UTF-8 nor ASCII becomes U+FFFD. */
-static char *json_escape(char *to, const char *p, size_t n, size_t *used)
+static char *escape_json(char *to, const char *p, size_t n, size_t *used)
 {
     const unsigned char *c = (const unsigned char *)p;
-    size_t length = *c >= 0x80 ? sequence(c, n) : 1;
+    size_t length = utf8_length(c, n);
+    char scratch[8];
 
     *used = length ? length : 1;
     if (*c >= 0x80) {
-        return length ? add(to, p, length) : LITERAL(to, "\xef\xbf\xbd");
+        return length ? add(to, p, length) : LITERAL(to, UTF8_REPLACEMENT);
     }
-    switch (*c) {
-    case '"': return LITERAL(to, "\\\"");
-    case '\\': return LITERAL(to, "\\\\");
-    case '\n': return LITERAL(to, "\\n");
-    case '\r': return LITERAL(to, "\\r");
-    case '\t': return LITERAL(to, "\\t");
-    default: return hex_byte(LITERAL(to, "\\u00"), "0123456789abcdef", *c);
-    }
+    const char *escaped = json_escape(*c, scratch);
+
+    return escaped ? add(to, escaped, strlen(escaped)) : add(to, p, 1);
 }
 
 /* \xHH, as analysers of the combined form expect. */
-static char *plain_escape(char *to, const char *p, size_t n, size_t *used)
+static char *escape_plain(char *to, const char *p, size_t n, size_t *used)
 {
     (void)n;
     *used = 1;
@@ -256,7 +233,7 @@ static inline char *json_value(char *to, struct str value, size_t limit)
     if (!value.p || value.n == 0) {
         return LITERAL(to, "null");
     }
-    return LITERAL(add_text(LITERAL(to, "\""), value, limit, json_escape), "\"");
+    return LITERAL(add_text(LITERAL(to, "\""), value, limit, escape_json), "\"");
 }
 
 size_t access_line_service(const char *name, char out[ACCESS_LINE_SERVICE])
@@ -325,8 +302,8 @@ size_t access_line_json(struct request *r, const struct access_facts *facts, str
     request_identify_once(r);
     to = timestamp(LITERAL(to, "{\"ts\":\""));
     to = LITERAL(to, "Z\",\"level\":\"info\",\"type\":\"access\",\"msg\":\"");
-    to = add_text(to, str_of(r->method ? r->method : "-"), WORD_MAX_BYTES, json_escape);
-    to = add_text(LITERAL(to, " "), path, WORD_MAX_BYTES, json_escape);
+    to = add_text(to, str_of(r->method ? r->method : "-"), WORD_MAX_BYTES, escape_json);
+    to = add_text(LITERAL(to, " "), path, WORD_MAX_BYTES, escape_json);
     to = decimal(LITERAL(to, " "), (unsigned)r->status);
     to = LITERAL(to, "\",\"ctx\":{\"service\":");
     to = json_ids(add(to, service.p, service.n), &r->trace);
@@ -338,7 +315,7 @@ size_t access_line_json(struct request *r, const struct access_facts *facts, str
 
 static char *or_dash(char *to, struct str s, size_t limit)
 {
-    return s.p && s.n ? add_text(to, s, limit, plain_escape) : LITERAL(to, "-");
+    return s.p && s.n ? add_text(to, s, limit, escape_plain) : LITERAL(to, "-");
 }
 
 static char *common_time(char *to, uint64_t duration_us)
@@ -372,7 +349,7 @@ size_t access_line_combined(const struct request *r, const struct access_facts *
     to = or_dash(LITERAL(to, " \""), str_of(r->method), WORD_MAX_BYTES);
     to = or_dash(LITERAL(to, " "), path, PATH_MAX_BYTES);
     if (r->query && *r->query) {
-        to = add_text(LITERAL(to, "?"), str_of(r->query), QUERY_MAX_BYTES, plain_escape);
+        to = add_text(LITERAL(to, "?"), str_of(r->query), QUERY_MAX_BYTES, escape_plain);
     }
     to = or_dash(LITERAL(to, " "), protocol_of(r, &from), WORD_MAX_BYTES);
     to = decimal(LITERAL(to, "\" "), (unsigned)r->status);

@@ -7,6 +7,8 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "engine/base/encoding.h"
+
 #define TRACEPARENT_N      55
 #define TRACESTATE_MEMBERS 32
 #define RANDOM_PAGE        4096
@@ -61,18 +63,16 @@ static void random_id(char out[33])
     out[32] = '\0';
 }
 
-static int hex_value(char c)
+/* Upper case is not allowed. */
+static bool is_hex(char c)
 {
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1; /* upper case is not allowed */
+    return hex_digit(c) >= 0 && !(c >= 'A' && c <= 'F');
 }
 
 static bool all_hex(const char *p, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
-        if (hex_value(p[i]) < 0) {
+        if (!is_hex(p[i])) {
             return false;
         }
     }
@@ -112,7 +112,7 @@ bool trace_parse_parent(struct str v, struct request_trace *out)
     out->trace_id[32] = '\0';
     memcpy(out->parent_id, v.p + 36, 16);
     out->parent_id[16] = '\0';
-    out->sampled = hex_value(v.p[54]) & 1;
+    out->sampled = hex_digit(v.p[54]) & 1;
     return true;
 }
 

@@ -17,6 +17,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/write_now.h"
 #include "engine/telemetry/metrics.h"
 #include "engine/work/pool_private.h"
 
@@ -122,19 +123,6 @@ static void check_slow(struct worker *w, uint64_t now)
     }
 }
 
-static void write_all(int fd, const char *p, size_t n)
-{
-    while (n > 0) {
-        ssize_t written = write(fd, p, n);
-
-        if (written <= 0) {
-            return;
-        }
-        p += written;
-        n -= (size_t)written;
-    }
-}
-
 /* In the signal handler this is between any two instructions of the script: nothing here locks or allocates.
  */
 void deadline_answer_trace(struct worker *w)
@@ -146,9 +134,9 @@ void deadline_answer_trace(struct worker *w)
         static const char failed[] = "+++ dump failed\n";
         int depth = (int)w->pool->conf->s.request_slowlog_trace_depth;
 
-        write_all(fd, w->trace_head, w->trace_head_n);
+        write_waiting(fd, w->trace_head, w->trace_head_n);
         if (!w->pool->executor->backtrace || w->pool->executor->backtrace(w, fd, depth) != 0) {
-            write_all(fd, failed, sizeof(failed) - 1);
+            write_waiting(fd, failed, sizeof(failed) - 1);
         }
     }
     errno = saved;

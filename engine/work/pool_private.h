@@ -41,7 +41,6 @@ struct pool {
     uint32_t worker_count;                /* ids used */
     struct worker **lost;                 /* written off or crashed; kept, never used */
     uint32_t lost_count;
-    uint32_t ever_started;     /* workers that served, replacements not counted */
     uint64_t retired_requests; /* served by workers that are gone */
 
     /* Sizing. */
@@ -55,7 +54,6 @@ struct pool {
 
     uint64_t next_expire_us;
     uint64_t started_us;
-    uint64_t draining_since_us;
     struct memory_watch memory;
     uint64_t log_dropped; /* lines of the server log that the metrics know of */
 };

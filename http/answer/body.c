@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "engine/base/log.h"
+#include "engine/base/write_now.h"
 
 void http_body_init(struct body *b)
 {
@@ -40,21 +41,13 @@ static int open_file(void)
     return fd;
 }
 
-static int write_all(int fd, const char *p, size_t n)
+static int write_file(int fd, const char *p, size_t n)
 {
-    while (n > 0) {
-        ssize_t done = write(fd, p, n);
-        if (done < 0 && errno != EINTR) {
-            log_limited(LEVEL_ERROR, "cannot write a request body to its temporary file: %s",
-                        strerror(errno));
-            return -1;
-        }
-        if (done > 0) {
-            p += done;
-            n -= (size_t)done;
-        }
+    if (write_waiting(fd, p, n) == n) {
+        return 0;
     }
-    return 0;
+    log_limited(LEVEL_ERROR, "cannot write a request body to its temporary file: %s", strerror(errno));
+    return -1;
 }
 
 static int grow(struct body *b, size_t need, int64_t expected, size_t memory_limit)
@@ -85,7 +78,7 @@ static int move_to_file(struct body *b)
     if (b->fd < 0) {
         return -1;
     }
-    int bad = write_all(b->fd, b->p, b->n);
+    int bad = write_file(b->fd, b->p, b->n);
     free(b->p);
     b->p = NULL;
     b->n = b->size = 0;
@@ -99,7 +92,7 @@ int http_body_add(struct body *b, const char *p, size_t n, int64_t expected, siz
     }
     b->total += n;
     if (b->fd >= 0) {
-        return write_all(b->fd, p, n);
+        return write_file(b->fd, p, n);
     }
     if (grow(b, b->n + n, expected, memory_limit) != 0) {
         return -1;

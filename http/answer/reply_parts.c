@@ -80,7 +80,7 @@ int reply_parts_write_now(struct exchange *x, struct reply_parts *parts)
     return 0;
 }
 
-static int write_all(struct exchange *x, struct reply_parts *parts)
+static int write_parts(struct exchange *x, struct reply_parts *parts)
 {
     while (!reply_is_gone(x)) {
         if (reply_parts_write_now(x, parts) != 0) {
@@ -165,5 +165,5 @@ int reply_parts_put(struct exchange *x, struct reply_parts *parts)
     if (x->target) { /* no worker: nobody here may wait. Instead no more of the answer is read (relay.h) */
         return parts->n ? reply_parts_post(x, parts, 0) : 0;
     }
-    return x->fd >= 0 ? write_all(x, parts) : post_bounded(x, parts);
+    return x->fd >= 0 ? write_parts(x, parts) : post_bounded(x, parts);
 }

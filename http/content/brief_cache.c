@@ -5,8 +5,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
+#include "engine/base/hash.h"
 #include "http/content/brief_cache.h"
 
 #define WAYS 4
@@ -47,9 +47,7 @@ struct brief_cache *brief_cache_create(size_t entries, uint64_t ttl_us)
         free(cache);
         return NULL;
     }
-    if (getrandom(&cache->seed, sizeof(cache->seed), GRND_NONBLOCK) != sizeof(cache->seed)) {
-        cache->seed = (uintptr_t)cache ^ 0x9e3779b97f4a7c15ULL; /* early boot: the address is random enough */
-    }
+    cache->seed = hash_seed();
     for (size_t i = 0; i < cache->set_count; i++) {
         pthread_mutex_init(&cache->sets[i].lock, NULL);
     }
@@ -73,13 +71,7 @@ void brief_cache_destroy(struct brief_cache *cache)
 
 static uint64_t hash_key(const struct brief_cache *cache, char kind, struct str key)
 {
-    uint64_t hash = cache->seed ^ (unsigned char)kind;
-    for (size_t i = 0; i < key.n; i++) {
-        hash = (hash ^ (unsigned char)key.p[i]) * 0x100000001b3ULL;
-        hash ^= hash >> 29;
-    }
-    hash *= 0xbf58476d1ce4e5b9ULL;
-    return hash ^ hash >> 32;
+    return hash_str(key, cache->seed ^ (unsigned char)kind);
 }
 
 static bool entry_is(const struct entry *entry, uint64_t hash, char kind, struct str key)

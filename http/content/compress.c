@@ -130,21 +130,6 @@ static bool type_fits(struct str type, struct str pattern)
     return str_ieq(type, pattern);
 }
 
-static bool next_word(struct str *rest, struct str *word)
-{
-    while (rest->n > 0 && (rest->p[0] == ' ' || rest->p[0] == ',' || rest->p[0] == '\t')) {
-        rest->p++;
-        rest->n--;
-    }
-    word->p = rest->p;
-    while (rest->n > 0 && rest->p[0] != ' ' && rest->p[0] != ',' && rest->p[0] != '\t') {
-        rest->p++;
-        rest->n--;
-    }
-    word->n = (size_t)(rest->p - word->p);
-    return word->n > 0;
-}
-
 bool compress_wanted(const struct http_settings *settings, struct str content_type, int64_t size)
 {
     static const char usual[] = "text/* application/json application/javascript application/xml *+json *+xml "
@@ -157,7 +142,7 @@ bool compress_wanted(const struct http_settings *settings, struct str content_ty
     str_split(&content_type, ';', &type);
     type = str_trim(type);
     struct str list = str_of(settings->compress_types != NULL ? settings->compress_types : usual);
-    while (next_word(&list, &word)) {
+    while (str_word(&list, &word)) {
         if (type_fits(type, word)) {
             return true;
         }

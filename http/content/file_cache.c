@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/hash.h"
 #include "http/content/docroot.h"
 #include "http/content/file_cache.h"
 #include "http/http_settings.h"
@@ -44,6 +45,7 @@ struct file_cache {
     const struct http_settings *settings;
     size_t small, shard_memory;
     unsigned shard_descriptors;
+    uint64_t seed;
     struct shard shards[SHARDS];
 };
 
@@ -53,6 +55,7 @@ struct file_cache *file_cache_create(const struct http_settings *settings)
     if (cache == NULL) {
         return NULL;
     }
+    cache->seed = hash_seed();
     struct rlimit limit;
     size_t memory = settings->static_memory > 0 ? (size_t)settings->static_memory : 0;
     cache->settings = settings;
@@ -306,15 +309,6 @@ static void release_list(struct file *file)
     }
 }
 
-static uint64_t hash_path(struct str path)
-{
-    uint64_t hash = 0xcbf29ce484222325ULL;
-    for (size_t i = 0; i < path.n; i++) {
-        hash = (hash ^ (unsigned char)path.p[i]) * 0x100000001b3ULL;
-    }
-    return hash ^ hash >> 31;
-}
-
 static struct shard *shard_of(struct file_cache *cache, uint64_t hash)
 {
     return &cache->shards[hash % SHARDS];
@@ -396,7 +390,7 @@ static void keep(struct file_cache *cache, struct shard *shard, struct file *fil
 
 struct file *file_cache_get(struct file_cache *cache, struct str path, uint64_t now_us)
 {
-    uint64_t hash = hash_path(path);
+    uint64_t hash = hash_str(path, cache->seed);
     struct shard *shard = shard_of(cache, hash);
     bool recheck;
     struct file *file = find(shard, hash, path, now_us, &recheck);

@@ -29,7 +29,7 @@ struct http_front {
     const struct frontend *frontend;
     const struct loop_part *const *loop_parts; /* in the order in which they are called; NULL at the end */
     const struct conn_protocol *h1, *h2;       /* h2: what TLS clients may choose */
-    /* -- */
+    /* -- of the process -- */
     struct pool *pool;
     const struct pool_conf *conf;
     const struct http_settings *settings;

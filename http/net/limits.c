@@ -10,8 +10,8 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 
+#include "engine/base/hash.h"
 #include "http/net/limits.h"
 
 #define WAYS  8
@@ -61,15 +61,6 @@ static uint64_t key_hash(struct key key, uint64_t seed)
     return hash ^ hash >> 31;
 }
 
-static uint64_t random_seed(const void *fallback)
-{
-    uint64_t seed;
-    if (getrandom(&seed, sizeof(seed), GRND_NONBLOCK) != sizeof(seed)) {
-        seed = (uintptr_t)fallback * 0x9e3779b97f4a7c15ULL;
-    }
-    return seed;
-}
-
 /* -- requests -- */
 
 struct rate_entry {
@@ -96,7 +87,7 @@ static struct rate_limit *create(uint32_t requests, uint64_t window_us, uint32_t
     r->requests = requests;
     r->window_us = window_us;
     r->bucket = bucket;
-    r->seed = random_seed(r);
+    r->seed = hash_seed();
     r->set_count = 1;
     while (r->set_count * WAYS < table_size) {
         r->set_count *= 2;
@@ -241,7 +232,7 @@ struct conn_limit *conn_limit_create(uint32_t per_address, uint32_t table_size)
         return NULL;
     }
     c->per_address = per_address;
-    c->seed = random_seed(c);
+    c->seed = hash_seed();
     c->bucket_count = 1;
     while (c->bucket_count < table_size) {
         c->bucket_count *= 2;

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/base/encoding.h"
 #include "http/wire/wire.h"
 
 /* clang-format off */
@@ -75,40 +76,19 @@ static bool equal_secret(struct str a, struct str b)
     return differ == 0;
 }
 
-static int hex_digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
-}
-
-/* %41 -> A, into out; what is not well-formed stays. */
-static struct str decode(struct str text, char *out, size_t size)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < text.n && n < size; i++) {
-        int high = text.p[i] == '%' && i + 2 < text.n ? hex_digit(text.p[i + 1]) : -1;
-        int low = high >= 0 ? hex_digit(text.p[i + 2]) : -1;
-        if (low >= 0) {
-            out[n++] = (char)(high * 16 + low);
-            i += 2;
-        } else {
-            out[n++] = text.p[i];
-        }
-    }
-    return (struct str){out, n};
-}
-
 static bool may_look(const struct http_head *head, struct str token)
 {
     const struct http_field *field = http_head_find(head, STR("Authorization"));
     struct str rest = head->query, piece;
-    char text[1024];
     if (field && field->value.n > 7 && str_ieq((struct str){field->value.p, 7}, STR("Bearer ")) &&
         equal_secret(str_trim((struct str){field->value.p + 7, field->value.n - 7}), token)) {
         return true;
     }
     while (rest.p && str_split(&rest, '&', &piece)) {
-        if (str_starts(piece, STR("token=")) &&
-            equal_secret(decode((struct str){piece.p + 6, piece.n - 6}, text, sizeof text), token)) {
+        char text[1024] = "";
+        if (str_starts(piece, STR("token=")) && piece.n <= sizeof text &&
+            equal_secret((struct str){text, url_decode((struct str){piece.p + 6, piece.n - 6}, text)},
+                         token)) {
             return true;
         }
     }

@@ -6,9 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
+#include "engine/base/hash.h"
 #include "engine/base/log.h"
 #include "http/net/front.h"
 #include "http/wire/pattern.h"
@@ -101,12 +101,8 @@ static const char *run_name(void)
 {
     static const char variable[] = "TOKIOPHP_RUN";
     if (!getenv(variable)) {
-        uint64_t bits;
         char text[24];
-        if (getrandom(&bits, sizeof bits, GRND_NONBLOCK) != (ssize_t)sizeof bits) {
-            bits = (uint64_t)getpid();
-        }
-        snprintf(text, sizeof text, "%016llx", (unsigned long long)bits);
+        snprintf(text, sizeof text, "%016llx", (unsigned long long)hash_seed());
         setenv(variable, text, 1);
     }
     return getenv(variable);

@@ -265,7 +265,7 @@ const struct http_site *sites_main(const struct sites *sites)
 static bool is_listed(const char *patterns, struct str path)
 {
     struct str rest = str_of(patterns), pattern;
-    while (pattern_next(&rest, &pattern)) {
+    while (str_word(&rest, &pattern)) {
         if (pattern_match(pattern, path)) {
             return true;
         }

@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "engine/base/encoding.h"
+
 #define CHUNK_OVERHEAD_MAX 8192 /* extensions and trailers of one body together */
 #define CHUNK_DIGITS_MAX   15   /* 60 bits */
 
@@ -389,18 +391,9 @@ int h1_parse_head(const char *p, size_t n, struct http_head *head, struct h1_fac
 
 /* -- chunked -- */
 
-static int hex_value(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    c |= 0x20;
-    return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static bool size_byte(struct h1_chunks *c, char byte)
 {
-    int digit = hex_value(byte);
+    int digit = hex_digit(byte);
     if (digit >= 0) {
         c->left = c->left << 4 | (uint64_t)digit;
         return ++c->digits <= CHUNK_DIGITS_MAX;

@@ -2,20 +2,11 @@
  * exactly once. Everything in a name that another reader (a proxy in front, the kernel) could understand
  * differently is refused instead of repaired: dot-dot segments, NUL, backslashes, encoded slashes, overlong
  * UTF-8. Pure functions without memory of their own; any thread. */
-#include <string.h>
-
 #include "http/wire/path.h"
 
-static int hex_digit(char c)
-{
-    if (c >= '0' && c <= '9') {
-        return c - '0';
-    }
-    if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f') {
-        return (c | 0x20) - 'a' + 10;
-    }
-    return -1;
-}
+#include <string.h>
+
+#include "engine/base/encoding.h"
 
 /* One character of the path at *i, decoded; or -1: it must not be there. */
 static int next_char(struct str raw, size_t *i)

@@ -29,26 +29,6 @@ bool pattern_match(struct str pattern, struct str text)
     return p == pattern.n;
 }
 
-static bool separates(char c)
-{
-    return c == ' ' || c == '\t' || c == ',';
-}
-
-bool pattern_next(struct str *rest, struct str *word)
-{
-    size_t begin = 0;
-    while (begin < rest->n && separates(rest->p[begin])) {
-        begin++;
-    }
-    size_t end = begin;
-    while (end < rest->n && !separates(rest->p[end])) {
-        end++;
-    }
-    *word = (struct str){rest->p + begin, end - begin};
-    *rest = (struct str){rest->p + end, rest->n - end};
-    return word->n > 0;
-}
-
 struct str pattern_host_name(struct str host)
 {
     for (size_t i = host.n; i > 0 && host.p[i - 1] != ']'; i--) {
@@ -67,7 +47,7 @@ unsigned pattern_host(const char *names, struct str host)
     if (host.n > 1 && host.p[host.n - 1] == '.') {
         host.n--;
     }
-    while (pattern_next(&rest, &name)) {
+    while (str_word(&rest, &name)) {
         unsigned fit = 0;
         if (name.n > 2 && name.p[0] == '*' && name.p[1] == '.') {
             struct str suffix = {name.p + 1, name.n - 1};

@@ -6,8 +6,6 @@
 
 /* '*' stands for any run of characters, none and slashes included; everything else for itself. */
 bool pattern_match(struct str pattern, struct str text);
-/* The next word of a list that is separated by blanks and commas; false: there is none. */
-bool pattern_next(struct str *rest, struct str *word);
 /* How well one of the names fits the host (case ignored; without port and trailing dot): 0 = none does. An
  * exact name beats every wildcard, a longer wildcard ("*.example.org") a shorter one. */
 unsigned pattern_host(const char *names, struct str host);

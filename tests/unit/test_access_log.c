@@ -156,6 +156,8 @@ static const char *json_of(int c, char out[8])
                         : c == '\n' ? "\\n"
                         : c == '\r' ? "\\r"
                         : c == '\t' ? "\\t"
+                        : c == '\b' ? "\\b"
+                        : c == '\f' ? "\\f"
                                     : NULL;
 
     if (known || c >= 0x80) {

@@ -127,10 +127,10 @@ static void descriptors_come_along(void **state)
 static void closed_peer_is_told(void **state)
 {
     (void)state;
-    assert_int_equal(channel_send(ends[1], CHANNEL_DRAINED, 0, NULL, NULL, 0), 0);
+    assert_int_equal(channel_send(ends[1], CHANNEL_DRAINING, 0, NULL, NULL, 0), 0);
     close(ends[1]);
     assert_int_equal(channel_receive(ends[0], &message), 1); /* last words first */
-    assert_int_equal(message.type, CHANNEL_DRAINED);
+    assert_int_equal(message.type, CHANNEL_DRAINING);
     assert_int_equal(channel_receive(ends[0], &message), -1);
     assert_int_equal(channel_send(ends[0], CHANNEL_DRAIN, 1, NULL, NULL, 0), -1); /* and no SIGPIPE */
     ends[1] = dup(ends[0]);

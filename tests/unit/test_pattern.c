@@ -54,10 +54,10 @@ static void test_words(void **state)
     struct str rest = STR("  /a, /b\t/c ,"), word;
     const char *wanted[] = {"/a", "/b", "/c"};
     for (size_t i = 0; i < 3; i++) {
-        assert_true(pattern_next(&rest, &word));
+        assert_true(str_word(&rest, &word));
         assert_true(str_eq(word, str_of(wanted[i])));
     }
-    assert_false(pattern_next(&rest, &word));
+    assert_false(str_word(&rest, &word));
 }
 
 static void test_host(void **state)
