@@ -166,6 +166,17 @@ static const struct option serve_options[] = {
     {NULL, 0, NULL, 0},
 };
 
+/* "27002" and ":27002" are for this machine alone; whoever means all addresses writes 0.0.0.0. malloc'ed. */
+static char *listen_argument(const char *text)
+{
+    bool tls = strncmp(text, "tls:", 4) == 0;
+    const char *address = tls ? text + 4 : text, *port = *address == ':' ? address + 1 : address;
+    bool port_alone = *port && strspn(port, "0123456789") == strlen(port);
+
+    return xasprintf("%s%s%s", tls ? "tls:" : "", port_alone ? "127.0.0.1:" : "",
+                     port_alone ? port : address);
+}
+
 struct serve_words {
     const char *directory, *listen;
     bool tls;
@@ -182,7 +193,7 @@ static bool take_serve_option(struct cli *cli, int letter, struct serve_words *w
         }
         words->directory = optarg;
         break;
-    case 'l': words->listen = optarg; break;
+    case 'l': words->listen = listen_argument(optarg); break;
     case 'I': add_setting(o, "http.index", optarg); break;
     case 'w': add_setting(o, "pm.max_children", optarg); break;
     case 'C':
@@ -221,7 +232,7 @@ static void parse_serve(struct cli *cli, int argc, char **argv)
         }
         optarg = NULL;
     }
-    o->serve = true;
+    o->serve = o->finds_out = true;
     o->allow_root = true; /* in a container root is the only user there is */
     if (words.directory) {
         add_setting(o, "http.document_root", words.directory);
@@ -331,11 +342,33 @@ static const char own_usage[] =
     "  %s --print-settings [text|markdown|ini]\n"
     "\nOptions:\n";
 
+static const char serve_usage[] =
+    "Usage: %s serve [DIR] [OPTION]...\n\n"
+    "A web server for DIR (the current folder), without a configuration file. A public/ or web/ with an "
+    "index.php\n"
+    "below DIR is what is served; paths without a file run the nearest index.php.\n\n"
+    "  --listen ADDRESS      8080, HOST:PORT, 0.0.0.0:PORT for other machines, tls:ADDRESS (127.0.0.1:8080)\n"
+    "  --index FILE          index.php: all paths without a file run it, other .php files do not run;\n"
+    "                        index.html: single-page application\n"
+    "  --workers N           requests at once (by CPU)\n"
+    "  --tls-cert FILE --tls-key FILE   HTTPS, on 127.0.0.1:8443 if --listen does not say otherwise\n"
+    "  -d NAME=VALUE, -c FILE, -n       PHP's settings, php.ini, no php.ini\n"
+    "  -t                    only test\n\n"
+    "Examples:\n"
+    "  %s serve\n"
+    "  %s serve ~/shop --listen 3000 --workers 8\n"
+    "  %s serve /srv/site --listen 0.0.0.0:80 -d display_errors=0\n\n"
+    "All settings are also environment variables or rows of a file: %s --print-settings\n";
+
 void cli_print_usage(const struct cli *cli, const char *program)
 {
     const char *slash = strrchr(program, '/');
     const char *p = slash ? slash + 1 : program;
 
+    if (cli->options.finds_out) {
+        printf(serve_usage, p, p, p, p, p);
+        return;
+    }
     if (cli->options.as_php_fpm) {
         printf("Usage: %s [-n] [-e] [-h] [-i] [-m] [-v] [-t] [-p DIR] [-g FILE] [-c FILE] [-d NAME[=VALUE]] "
                "[-y FILE] [-R] [-D] [-F [-O]]\n",

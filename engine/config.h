@@ -9,6 +9,13 @@
  * without a file is like. 0, or -1 (reported). */
 int config_apply_outside(struct config *config);
 
+/* config_serve.c: under environment and command line, what a server without a file is like: it stays in the
+ * foreground, shows what it does, and passes its environment on, as containers expect. */
+void config_make_file_less(struct config *config);
+/* Over them, for `serve` (cli->finds_out): where below the folder the site lies, and what runs for paths
+ * without a file. */
+void config_find_out(struct config *config);
+
 /* A variable is set that means this server and no other program. */
 bool config_environment_speaks(void);
 

@@ -1,5 +1,4 @@
-/* Settings that do not come from the file: environment variables, the command line, and what a server without
- * a file is like. Supervisor's thread.
+/* Settings that do not come from the file: environment variables and the command line. Supervisor's thread.
  *
  * Environment variables count only when we run as tokiophp: php-fpm knows none of them, and a drop-in must
  * not stumble over a LOG_LEVEL that is meant for somebody else. Those of pools count when there is one pool:
@@ -211,31 +210,6 @@ static void take_command_line(struct outside *o)
     }
 }
 
-/* What a server without a file is like: it stays in the foreground, shows what it does, and passes its
- * environment on, as containers expect. Environment and command line still win. */
-static void make_file_less(struct outside *o)
-{
-    static const char *const settings[][2] = {
-        {"pm", "static"},
-        {"clear_env", "no"},
-        {"catch_workers_output", "yes"},
-        {"request_terminate_timeout", "2m"},
-        {"http.listen", "127.0.0.1:8080"},
-        {"http.document_root", "."},
-    };
-    struct pool_conf *pool = o->config->pools;
-
-    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++) {
-        void *in;
-        const struct setting_row *row = pool_setting(pool, settings[i][0], &in);
-        if (row) {
-            set_value(o, row, in, settings[i][0], settings[i][1]);
-        }
-    }
-    o->config->global.daemonize = false;
-    o->config->global.daemonize_given = true;
-}
-
 static char **string_setting(const struct pool_conf *pool, const char *name)
 {
     void *in;
@@ -271,12 +245,15 @@ int config_apply_outside(struct config *config)
     bool in_file = config->pools && is_set(string_setting(config->pools, "http.tls_cert"));
 
     if (config->cli->serve) {
-        make_file_less(&o);
+        config_make_file_less(config);
     }
     if (!config->cli->as_php_fpm) {
         take_environment(&o);
     }
     take_command_line(&o);
+    if (config->cli->finds_out) {
+        config_find_out(config);
+    }
     if (config->pool_count == 1 && !in_file) {
         give_certificate_an_address(config->pools);
     }

@@ -63,3 +63,11 @@ const struct setting_row *pool_setting(const struct pool_conf *pool, const char 
     }
     return s.row;
 }
+
+const char *pool_setting_text(const struct pool_conf *pool, const char *name)
+{
+    void *in;
+    const struct setting_row *row = pool_setting(pool, name, &in);
+
+    return row ? *(char *const *)((const char *)in + row->offset) : NULL;
+}

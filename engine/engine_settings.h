@@ -102,6 +102,7 @@ struct cli_options {
     bool force_stderr, allow_root;
     int test;        /* -t: 1, -tt: 2 */
     bool serve;      /* no file: one pool made of `settings` and the environment */
+    bool finds_out;  /* `serve`: what the folder holds decides what it does not say */
     char *settings;  /* rows that the command line sets, one "name=value\n" each; they win over everything */
     bool as_php_fpm; /* php-fpm's default paths, messages and strictness */
     int argc;
@@ -129,5 +130,7 @@ void *pool_frontend_settings(const struct pool_conf *pool, const char *name);
 /* The row of this name in the tables of the engine and of all front ends, with the struct of this pool that
  * it points into; NULL: none. */
 const struct setting_row *pool_setting(const struct pool_conf *pool, const char *name, void **in);
+/* The value of a text or path of this name; NULL: not set, or this build has no such setting. */
+const char *pool_setting_text(const struct pool_conf *pool, const char *name);
 
 #endif

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/announce.h"
 #include "engine/base/log.h"
 #include "engine/cli.h"
 #include "engine/engine.h"
@@ -77,32 +78,10 @@ static int test_config(struct config *config)
     return EXIT_OK;
 }
 
-/* `serve` says where it serves what. */
-static void announce(const struct pool_conf *pool)
-{
-    static const struct {
-        const char *row, *scheme;
-    } listeners[] = {{"http.listen", "http"}, {"http.tls_listen", "https"}};
-    char address[256], root[1024] = "";
-    void *in;
-    const struct setting_row *row = pool_setting(pool, "http.document_root", &in);
-
-    if (row) {
-        settings_text(row, in, root, sizeof root);
-    }
-    for (size_t i = 0; i < sizeof listeners / sizeof *listeners; i++) {
-        row = pool_setting(pool, listeners[i].row, &in);
-        const char *text = row ? settings_text(row, in, address, sizeof address) : "";
-        if (*text && strcmp(text, "undefined") != 0) {
-            log_notice("serving %s at %s://%s/", root, listeners[i].scheme, text);
-        }
-    }
-}
-
 static void say_ready(const struct config *config)
 {
     if (config->cli->serve) {
-        announce(config->pools);
+        announce(config);
     } else {
         log_notice("ready to handle connections");
     }

@@ -13,6 +13,7 @@
     }
 
 static const char *const rate_words[] = {"window", "bucket", NULL};
+static const char *const ttl_words[] = {"no-cache", NULL};
 static const char *const verify_words[] = {"off", "optional", "required", NULL};
 
 #define COMPRESS_TYPES                                                                                       \
@@ -46,10 +47,14 @@ static const struct setting_row rows[] = {
         .environment = "DOCUMENT_ROOT"),
     ROW("index", STRING, index, "",
         "empty: traditional; index.php: front controller; index.html: single-page application; /index.php: "
-        "traditional, unknown paths run it",
+        "traditional, unknown paths run it; nearest:index.php: traditional, unknown paths run the nearest "
+        "one "
+        "above them",
         .environment = "INDEX_FILE"),
     ROW("clean_urls", BOOL, clean_urls, "no", "/about runs about.php"),
     ROW("follow_symlinks", BOOL, follow_symlinks, "no", "symbolic links may lead out of the document root"),
+    ROW("symlink_root", PATH, symlink_root, NULL,
+        "directory around the document root that its symbolic links may lead to, too"),
     ROW("methods", STRING, methods, NULL, "methods that are let through; others get 405; empty = all"),
     ROW("loops", INT, loops, "0", "event loop threads per engine process; 0 = one for two CPUs", .min = 0,
         .max = 64),
@@ -98,7 +103,8 @@ static const struct setting_row rows[] = {
     ROW("brotli_level", INT, brotli_level, "4", "0 fast to 11 small", .min = 0, .max = 11),
     ROW("zstd_level", INT, zstd_level, "3", "1 fast to 19 small", .min = 1, .max = 19),
     ROW("static_cache_ttl", TIME, static_cache_ttl, "1d",
-        "Cache-Control: max-age of static files; off = none", .environment = "STATIC_CACHE_TTL", .min = 0,
+        "Cache-Control: max-age of static files; off = no such field, no-cache = ask each time",
+        .environment = "STATIC_CACHE_TTL", .words = ttl_words, .word_value = STATIC_NO_CACHE, .min = 0,
         .max = 31536000),
     ROW("static_memory", SIZE, static_memory, "32M", "memory for hot static files; 0 = none", .min = 0,
         .max = 1LL << 40),

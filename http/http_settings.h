@@ -8,6 +8,8 @@
 #include "engine/base/settings.h"
 #include "engine/engine_settings.h"
 
+#define STATIC_NO_CACHE (-1) /* may be kept, but is asked for each time */
+
 struct http_settings {
     char *listen;      /* http.listen: comma list of addresses; "tls:" prefix or http.tls_listen for TLS */
     char *tls_listen;  /* http.tls_listen */
@@ -20,6 +22,7 @@ struct http_settings {
     char *index;          /* http.index: "", "index.php", "index.html" (FEATURES.md, routing modes) */
     bool clean_urls;      /* http.clean_urls */
     bool follow_symlinks; /* http.follow_symlinks: may point outside the document root */
+    char *symlink_root;   /* http.symlink_root: or below this; NULL = none */
     char *methods;        /* http.methods; NULL = any token */
     int64_t loops;        /* http.loops; 0 = by CPU */
     int64_t body_buffer, max_body_size;
@@ -37,7 +40,7 @@ struct http_settings {
     int64_t compress_min;
     char *compress_types;
     int64_t gzip_level, brotli_level, zstd_level;
-    int64_t static_cache_ttl; /* seconds; 0 = off */
+    int64_t static_cache_ttl; /* seconds; 0 = off, or STATIC_NO_CACHE */
     int64_t static_memory;    /* bytes of the hot-file cache */
     char *trusted_proxies;
     bool proxy_protocol;

@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "engine/base/log.h"
 #include "http/content/docroot.h"
 
 #define LOOK_AGAIN_US 400000
@@ -33,12 +34,13 @@ struct root_directory {
 struct docroot {
     char *path;
     bool follow_symlinks;
+    char *symlink_root;             /* its real path; NULL = none */
     pthread_mutex_t lock;           /* guards the two below */
     struct root_directory *current; /* NULL: there is none now */
     uint64_t looked_us;
 };
 
-struct docroot *docroot_create(const char *path, bool follow_symlinks)
+struct docroot *docroot_create(const char *path, bool follow_symlinks, const char *symlink_root)
 {
     struct docroot *root = calloc(1, sizeof(*root));
     if (root == NULL || (root->path = strdup(path)) == NULL) {
@@ -46,6 +48,7 @@ struct docroot *docroot_create(const char *path, bool follow_symlinks)
         return NULL;
     }
     root->follow_symlinks = follow_symlinks;
+    root->symlink_root = symlink_root ? realpath(symlink_root, NULL) : NULL;
     pthread_mutex_init(&root->lock, NULL);
     return root;
 }
@@ -63,6 +66,7 @@ void docroot_destroy(struct docroot *root)
     if (root != NULL) {
         directory_release(root->current);
         pthread_mutex_destroy(&root->lock);
+        free(root->symlink_root);
         free(root->path);
         free(root);
     }
@@ -162,10 +166,23 @@ static int open_path(const struct docroot *root, int root_fd, const char *relati
     return openat(root_fd, relative, O_PATH | O_CLOEXEC);
 }
 
-static bool name_is_under(const char *real, const struct root_directory *directory)
+static bool name_is_under(const char *real, const char *directory, size_t n)
 {
-    size_t n = directory->real_n;
-    return strncmp(real, directory->real, n) == 0 && (real[n] == '/' || real[n] == '\0');
+    return strncmp(real, directory, n) == 0 && (real[n] == '/' || real[n] == '\0');
+}
+
+static bool may_lead_to(const struct docroot *root, const struct root_directory *directory, const char *real,
+                        const char *path)
+{
+    if (root->follow_symlinks || name_is_under(real, directory->real, directory->real_n) ||
+        (root->symlink_root && name_is_under(real, root->symlink_root, strlen(root->symlink_root)))) {
+        return true;
+    }
+    log_limited(LEVEL_NOTICE,
+                "%s%s is a symbolic link to %s, outside of the document root: 403 "
+                "(http.follow_symlinks = yes would allow it)",
+                directory->real, path, real);
+    return false;
 }
 
 static enum docroot_kind judge(const struct docroot *root, const struct root_directory *directory, int fd,
@@ -177,7 +194,7 @@ static enum docroot_kind judge(const struct docroot *root, const struct root_dir
     if (fstat(fd, &st) != 0 || real_name(fd, joined, out->real) != 0) {
         return DOCROOT_FORBIDDEN;
     }
-    if (!inside && !root->follow_symlinks && !name_is_under(out->real, directory)) {
+    if (!inside && !may_lead_to(root, directory, out->real, path)) {
         return DOCROOT_FORBIDDEN;
     }
     memcpy(out->root, directory->real, strlen(directory->real) + 1);

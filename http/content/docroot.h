@@ -10,8 +10,9 @@
 struct docroot;
 
 /* The directory need not exist yet; it is looked at again about twice a second, so a deploy that moves a
- * symlink takes effect by itself. NULL: out of memory. */
-struct docroot *docroot_create(const char *path, bool follow_symlinks);
+ * symlink takes effect by itself. symlink_root: a directory that symlinks may lead to although it is not
+ * below the root; NULL = none. NULL: out of memory. */
+struct docroot *docroot_create(const char *path, bool follow_symlinks, const char *symlink_root);
 void docroot_destroy(struct docroot *root);
 
 enum docroot_kind {

@@ -47,7 +47,9 @@ struct static_files *static_files_create(const struct http_settings *settings,
     }
     s->settings = settings;
     s->compressors = compressors;
-    if (settings->static_cache_ttl > 0) {
+    if (settings->static_cache_ttl == STATIC_NO_CACHE) {
+        s->cache_control_n = (size_t)snprintf(s->cache_control, sizeof(s->cache_control), "no-cache");
+    } else if (settings->static_cache_ttl > 0) {
         s->cache_control_n = (size_t)snprintf(s->cache_control, sizeof(s->cache_control),
                                               "public, max-age=%lld", (long long)settings->static_cache_ttl);
     }
@@ -109,9 +111,11 @@ static void add_caching(struct static_files *s, const struct file *file, const s
     if (file->negotiable) {
         add(out, STR("Vary"), STR("Accept-Encoding"));
     }
-    char *expires = s->cache_control_n > 0 ? arena_alloc(arena, HTTP_DATE_N + 1) : NULL;
-    if (expires != NULL) {
+    char *expires = s->settings->static_cache_ttl > 0 ? arena_alloc(arena, HTTP_DATE_N + 1) : NULL;
+    if (s->cache_control_n > 0) {
         add(out, STR("Cache-Control"), (struct str){s->cache_control, s->cache_control_n});
+    }
+    if (expires != NULL) {
         http_date_print((int64_t)(clock_wall_us() / CLOCK_US_PER_SECOND) + s->settings->static_cache_ttl,
                         expires);
         add(out, STR("Expires"), (struct str){expires, HTTP_DATE_N});

@@ -2,11 +2,12 @@
  * document root (docroot.c), judged by its name (script_names.c), and the result is remembered for a second
  * (brief_cache.c).
  *
- * Four modes, by http.index:
+ * Five modes, by http.index:
  *   (empty)      files and directories as they are; "/dir/" is dir/index.php, then dir/index.html
  *   index.php    front controller: existing static files, everything else runs index.php
  *   index.html   single-page application: as the first, and unknown paths get index.html
  *   /index.php   as the first, and unknown paths run index.php (the slash: a fallback, not the only script)
+ *   nearest:index.php  as the first, and unknown paths run the nearest index.php above them
  *
  * Any loop thread; a router is read-only but for its caches, which lock themselves. */
 #include <stdio.h>
@@ -25,7 +26,7 @@
 #define REMEMBER_US      900000
 #define REMEMBER_ENTRIES 4096
 
-enum mode { MODE_FILES, MODE_FRONT_CONTROLLER, MODE_FALLBACK };
+enum mode { MODE_FILES, MODE_FRONT_CONTROLLER, MODE_FALLBACK, MODE_NEAREST };
 
 struct router {
     enum mode mode;
@@ -63,6 +64,8 @@ struct draft {
 struct router *router_create(const struct http_settings *settings, const char *limit_extensions)
 {
     const char *index = settings->index != NULL ? settings->index : "";
+    bool nearest = strncmp(index, "nearest:", 8) == 0;
+    index += nearest ? 8 : 0;
     if (settings->document_root == NULL || settings->document_root[0] == '\0') {
         log_error("http.document_root is not set");
         return NULL;
@@ -78,12 +81,13 @@ struct router *router_create(const struct http_settings *settings, const char *l
     }
     r->names = script_names_create(limit_extensions);
     r->index_runs = index[0] != '\0' && script_names_runs(r->names, str_of(r->index));
-    r->mode = index[0] == '\0'                    ? MODE_FILES
+    r->mode = nearest && index[0] != '\0'         ? MODE_NEAREST
+              : index[0] == '\0'                  ? MODE_FILES
               : index[0] == '/' || !r->index_runs ? MODE_FALLBACK
                                                   : MODE_FRONT_CONTROLLER;
     r->clean_urls = settings->clean_urls;
     r->document_root = settings->document_root;
-    r->root = docroot_create(settings->document_root, settings->follow_symlinks);
+    r->root = docroot_create(settings->document_root, settings->follow_symlinks, settings->symlink_root);
     r->cache = brief_cache_create(REMEMBER_ENTRIES, REMEMBER_US);
     if (r->root == NULL || r->cache == NULL) {
         log_error("not enough memory for the router of %s", settings->document_root);
@@ -177,10 +181,38 @@ static void end_index(struct draft *d)
     end_file(d, r->index, "");
 }
 
-static void end_unknown(struct draft *d)
+/* The index in the deepest directory on the way to the path that has one. */
+static void end_nearest(struct draft *d, const char *path)
+{
+    const char *leaf = d->router->index + 1;
+    char name[PATH_TEXT_MAX + 64];
+    size_t found_n = 0;
+    for (const char *slash = strchr(path, '/'); slash != NULL; slash = strchr(slash + 1, '/')) {
+        size_t n = (size_t)(slash - path) + 1;
+        snprintf(name, sizeof(name), "%.*s%s", (int)n, path, leaf);
+        if (look_up(d, name) == DOCROOT_FILE) {
+            found_n = n;
+            continue;
+        }
+        name[n] = '\0';
+        if (look_up(d, name) != DOCROOT_DIRECTORY) {
+            break;
+        }
+    }
+    snprintf(name, sizeof(name), "%.*s%s", (int)found_n, path, leaf);
+    if (found_n > 0 && look_up(d, name) == DOCROOT_FILE) {
+        end_file(d, name, "");
+    } else {
+        end_error(d, 404);
+    }
+}
+
+static void end_unknown(struct draft *d, const char *path)
 {
     if (d->router->mode == MODE_FILES) {
         end_error(d, 404);
+    } else if (d->router->mode == MODE_NEAREST) {
+        end_nearest(d, path);
     } else {
         end_index(d);
     }
@@ -214,10 +246,10 @@ static void resolve_directory(struct draft *d, const char *path)
     if ((php && try_file(d, path, "index.php")) || try_file(d, path, "index.html")) {
         return;
     }
-    if (r->mode == MODE_FALLBACK) {
-        end_index(d);
-    } else {
+    if (r->mode == MODE_FILES) {
         end_error(d, 403);
+    } else {
+        end_unknown(d, path);
     }
 }
 
@@ -245,7 +277,7 @@ static void resolve_files(struct draft *d, const char *path, size_t n)
     } else if (kind == DOCROOT_DIRECTORY) {
         end_redirect(d, path);
     } else {
-        end_unknown(d);
+        end_unknown(d, path);
     }
 }
 

@@ -90,7 +90,7 @@ def test_a_certificate_and_one_address_speak_tls(workdir, root, how):
             reply = raw.send("GET /shop.php HTTP/1.1\r\nHost: localhost\r\nX-Profile: 1\r\n\r\n").reply()
         assert (reply.status, reply.body) == (200, b"on /shop.php")
         assert reply.get("X-Profile-TLS-Protocol") == "TLSv1_3"
-        assert f"https://{text}/" in server.log()
+        assert f"https://localhost:{address[1]}/" in server.log()
     finally:
         server.stop()
 

@@ -156,8 +156,21 @@ static void serves_a_directory(void **state)
     cli = parse("tokiophp serve --tls-cert c.pem --tls-key k.pem");
     assert_string_equal(cli.options.settings, "http.tls_cert=c.pem\nhttp.tls_key=k.pem\nhttp.listen=\n"
                                               "http.tls_listen=127.0.0.1:8443\n");
+    static const char *const listen[][2] = {
+        {"3000", "127.0.0.1:3000"},         {":3000", "127.0.0.1:3000"},
+        {"tls:3000", "tls:127.0.0.1:3000"}, {"0.0.0.0:80", "0.0.0.0:80"},
+        {"localhost:80", "localhost:80"},   {"[::1]:80", "[::1]:80"},
+        {"/run/x.sock", "/run/x.sock"},     {"tls:10.0.0.1:443", "tls:10.0.0.1:443"},
+    };
+    for (size_t i = 0; i < sizeof listen / sizeof *listen; i++) {
+        char command[128], expected[128];
+        snprintf(command, sizeof command, "tokiophp serve --listen %s", listen[i][0]);
+        snprintf(expected, sizeof expected, "http.listen=%s\n", listen[i][1]);
+        cli = parse(command);
+        assert_string_equal(cli.options.settings, expected);
+    }
     cli = parse("tokiophp serve");
-    assert_true(cli.options.serve);
+    assert_true(cli.options.serve && cli.options.finds_out);
     assert_null(cli.options.settings);
 }
 

@@ -291,6 +291,30 @@ static void test_sources(void **state)
     CHECK(router_of("app.html", false, false), rows);
 }
 
+static void test_nearest(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {
+        {"/", "run /index.php /index.php|"},
+        {"/about.php", "run /about.php /about.php|"},
+        {"/about.php/x", "run /about.php /about.php|/x"},
+        {"/admin", "301 /admin/"},
+        {"/admin/", "run /admin/index.php /admin/index.php|"},
+        {"/admin/users/7", "run /admin/index.php /admin/index.php|"},
+        {"/nothing", "run /index.php /index.php|"},
+        {"/no/such/thing/", "run /index.php /index.php|"},
+        {"/style.css", "file /style.css"},
+        {"/style.css/x", "run /index.php /index.php|"},
+        {"/docs/", "file /docs/index.html"},
+        {"/docs/none", "run /index.php /index.php|"},
+        {"/empty/", "run /index.php /index.php|"},
+        {"/.env", "403"},
+    };
+    CHECK(router_of("nearest:index.php", false, false), rows);
+    static const struct row other[] = {{"/nothing", "404"}, {"/admin/x", "404"}};
+    CHECK(router_of("nearest:none.php", false, false), other);
+}
+
 static void test_follow(void **state)
 {
     (void)state;
@@ -477,12 +501,19 @@ static void test_limit_extensions(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_files),      cmocka_unit_test(test_traversal),
-        cmocka_unit_test(test_sources),    cmocka_unit_test(test_follow),
-        cmocka_unit_test(test_clean_urls), cmocka_unit_test(test_front_controller),
-        cmocka_unit_test(test_fallback),   cmocka_unit_test(test_redirect_keeps_query),
-        cmocka_unit_test(test_lengths),    cmocka_unit_test(test_deploy),
-        cmocka_unit_test(test_threads),    cmocka_unit_test(test_limit_extensions),
+        cmocka_unit_test(test_files),
+        cmocka_unit_test(test_traversal),
+        cmocka_unit_test(test_sources),
+        cmocka_unit_test(test_follow),
+        cmocka_unit_test(test_nearest),
+        cmocka_unit_test(test_clean_urls),
+        cmocka_unit_test(test_front_controller),
+        cmocka_unit_test(test_fallback),
+        cmocka_unit_test(test_redirect_keeps_query),
+        cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_deploy),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_limit_extensions),
     };
     return cmocka_run_group_tests(tests, make_tree, remove_tree);
 }

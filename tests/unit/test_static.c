@@ -195,6 +195,13 @@ static void test_plain(void **state)
     assert_string_equal(field_of(&got, "Cache-Control"), "");
     assert_string_equal(field_of(&got, "Expires"), "");
     close_files(s);
+    off.static_cache_ttl = STATIC_NO_CACHE;
+    s = open_files(&off);
+    ask(s, "GET", file_of("a.css", 10, 100), "", &got);
+    assert_string_equal(field_of(&got, "Cache-Control"), "no-cache");
+    assert_string_equal(field_of(&got, "Expires"), "");
+    assert_string_not_equal(field_of(&got, "ETag"), "");
+    close_files(s);
 }
 
 static void test_conditions(void **state)

@@ -1,0 +1,84 @@
+/* What a server without a configuration file is like, and what `serve` finds out about the folder that it is
+ * given. Supervisor's thread. */
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "engine/base/log.h"
+#include "engine/base/must.h"
+#include "engine/base/str.h"
+#include "engine/config.h"
+
+/* A value of ours, where this build has the setting. */
+static void set(struct pool_conf *pool, const char *name, const char *value)
+{
+    char error[256];
+    void *in;
+    const struct setting_row *row = pool_setting(pool, name, &in);
+
+    if (row) {
+        MUST(settings_set(row, in, NULL, value, NULL, 0, error, sizeof error) == 0);
+    }
+}
+
+void config_make_file_less(struct config *config)
+{
+    struct pool_conf *pool = config->pools;
+    char here[PATH_MAX];
+
+    set(pool, "pm", "static");
+    set(pool, "clear_env", "no");
+    set(pool, "catch_workers_output", "yes");
+    set(pool, "request_terminate_timeout", "2m");
+    set(pool, "http.listen", "127.0.0.1:8080");
+    set(pool, "http.document_root", getcwd(here, sizeof here) ? here : "/");
+    if (config->cli->finds_out) { /* somebody works on these files */
+        set(pool, "http.static_cache_ttl", "no-cache");
+    }
+    config->global.daemonize = false;
+    config->global.daemonize_given = true;
+}
+
+static bool has_file(const char *directory, const char *name)
+{
+    struct stat st;
+    char *path = xasprintf("%s/%s", directory, name);
+    bool is_file = stat(path, &st) == 0 && S_ISREG(st.st_mode);
+
+    free(path);
+    return is_file;
+}
+
+/* The folder of a project's public files, or NULL: `root` is one itself. */
+static char *public_folder(const char *root)
+{
+    static const char *const usual[] = {"public", "web"};
+
+    for (size_t i = 0; i < sizeof usual / sizeof *usual && !has_file(root, "index.php"); i++) {
+        char *below = xasprintf("%s/%s", root, usual[i]);
+        if (has_file(below, "index.php")) {
+            return below;
+        }
+        free(below);
+    }
+    return NULL;
+}
+
+void config_find_out(struct config *config)
+{
+    struct pool_conf *pool = config->pools;
+    const char *root = pool_setting_text(pool, "http.document_root"),
+               *index = pool_setting_text(pool, "http.index");
+    char *below = root ? public_folder(root) : NULL;
+
+    if (below) { /* a framework's links lead to files of the project */
+        set(pool, "http.symlink_root", root);
+        set(pool, "http.document_root", below);
+        free(below);
+    }
+    if (index && !*index) {
+        set(pool, "http.index", "nearest:index.php");
+    }
+}

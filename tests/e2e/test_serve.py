@@ -1,0 +1,132 @@
+"""`tokiophp serve DIR`: what it finds out about a folder, what it says, and what a developer's browser gets."""
+import os
+import re
+import subprocess
+
+import pytest
+
+import process
+from http_raw import Raw
+from tokiophp import PROGRAM, is_stand_in
+
+pytestmark = pytest.mark.skipif(is_stand_in(), reason="tokiophp's own words")
+
+
+def put(folder, name, content):
+    path = os.path.join(folder, name)
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as f:
+        f.write(content)
+
+
+SHOW = "<?php echo __FILE__, ' ', $_SERVER['REQUEST_URI'], ' ', $_SERVER['SCRIPT_NAME'];"
+
+
+class Served:
+    def __init__(self, workdir, folder, *args, **env):
+        self.address = ("127.0.0.1", process.free_port())
+        command = [PROGRAM, "serve", folder, "--listen", str(self.address[1]), "--workers", "2", *args]
+        self.server = process.Program(command, workdir, "serve.log", env={"PATH": os.environ["PATH"], **env})
+        try:
+            self.server.wait_accepting(self.address)
+        except BaseException:
+            self.server.kill_family()
+            raise
+
+    def get(self, path, **fields):
+        lines = "".join(f"{k.replace('_', '-')}: {v}\r\n" for k, v in fields.items())
+        with Raw(self.address) as raw:
+            return raw.send(f"GET {path} HTTP/1.1\r\nHost: localhost\r\n{lines}Connection: close\r\n\r\n").reply()
+
+    def text(self, path):
+        reply = self.get(path)
+        return reply.body.decode() if reply.status == 200 else reply.status
+
+
+@pytest.fixture
+def serve(workdir):
+    started = []
+
+    def start(folder, *args, **how):
+        started.append(Served(workdir, folder, *args, **how))
+        return started[-1]
+    yield start
+    for served in started:
+        served.server.stop()
+
+
+@pytest.fixture
+def project(workdir):
+    """As frameworks lay it out: the site is a folder of the project, and links into a folder beside it."""
+    folder = os.path.join(workdir, "project")
+    put(folder, "public/index.php", SHOW)
+    put(folder, "public/app.css", "a {}")
+    put(folder, "storage/photo.txt", "a photo")
+    put(folder, ".env", "SECRET=1")
+    put(workdir, "elsewhere.txt", "outside")
+    os.symlink("../storage", os.path.join(folder, "public/storage"))
+    os.symlink("../../elsewhere.txt", os.path.join(folder, "public/elsewhere.txt"))
+    return folder
+
+
+def test_the_public_folder_of_a_project(serve, project):
+    served = serve(project)
+    index = os.path.join(project, "public/index.php")
+    assert served.text("/login?next=1") == f"{index} /login?next=1 /index.php"
+    assert served.text("/") == f"{index} / /index.php"
+    assert served.text("/storage/photo.txt") == "a photo"
+    assert served.get("/elsewhere.txt").status == 403
+    assert served.text("/.env") == 403
+    log = process.wait_for(lambda: "http.follow_symlinks" in served.server.log() and served.server.log())
+    assert "elsewhere.txt" in log
+    assert f"serving {project}/public at http://localhost:{served.address[1]}/ (paths without a file run" in log
+
+
+def test_a_site_with_scripts_in_its_root(serve, workdir):
+    folder = os.path.join(workdir, "blog")
+    for name in ("index.php", "wp-login.php", "sub/index.php", "public/index.php"):
+        put(folder, name, SHOW)
+    served = serve(folder)
+    for path, script in (("/hello-world/", "index.php"), ("/wp-login.php", "wp-login.php"), ("/sub/x/y", "sub/index.php"),
+                         ("/public/", "public/index.php")):
+        assert served.text(path) == f"{folder}/{script} {path} /{script}"
+
+
+def test_a_folder_without_an_index(serve, workdir):
+    folder = os.path.join(workdir, "plain")
+    put(folder, "page.html", "<p>page")
+    served = serve(folder)
+    assert served.text("/page.html") == "<p>page"
+    assert served.text("/none") == 404
+
+
+def test_index_says_otherwise(serve, project):
+    served = serve(project, "--index", "index.html")
+    assert served.text("/login") == 404
+
+
+def test_files_are_asked_for_each_time(serve, project):
+    served = serve(project)
+    reply = served.get("/app.css")
+    assert (reply.get("Cache-Control"), reply.get("Expires")) == ("no-cache", None)
+    assert served.get("/app.css", If_None_Match=reply.get("ETag")).status == 304
+    served = serve(project, STATIC_CACHE_TTL="1h")
+    assert served.get("/app.css").get("Cache-Control") == "public, max-age=3600"
+
+
+@pytest.mark.parametrize("level", ["error", "debug"])
+def test_urls_that_a_browser_takes(project, level):
+    port = process.free_port()
+    server = process.Program([PROGRAM, "serve", project, "--listen", f"0.0.0.0:{port}", "--workers", "1"],
+                             os.path.dirname(project), "any.log", env={"PATH": os.environ["PATH"], "LOG_LEVEL": level})
+    try:
+        server.wait_accepting(("127.0.0.1", port))
+        urls = process.wait_for(lambda: re.findall(r"at (http://\S+)", server.log()), what="its line")
+        assert f"http://localhost:{port}/" in urls and "0.0.0.0" not in " ".join(urls)
+    finally:
+        server.stop()
+
+
+def test_help_is_its_own():
+    done = subprocess.run([PROGRAM, "serve", "--help"], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 0 and "--listen ADDRESS" in done.stdout and "php-fpm" not in done.stdout
