@@ -334,10 +334,16 @@ void pool_tick(struct pool *pool)
         return;
     }
     memory_tick(pool, now);
-    sizing_demand(pool);
+    bool full = memory_holds(pool, now); /* another worker would be of no use, and cost memory */
+
+    if (!full) {
+        sizing_demand(pool);
+    }
     if (now >= pool->next_sizing_us) {
         pool->next_sizing_us = now + CLOCK_US_PER_SECOND;
-        sizing_tick(pool, now);
+        if (!full) {
+            sizing_tick(pool, now);
+        }
         watch_tick(pool, now);
     }
 }

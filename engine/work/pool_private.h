@@ -90,6 +90,9 @@ void crash_collect(struct pool *pool, struct worker *w, uint64_t now_us);
 /* memory.c */
 void memory_start(struct pool *pool);
 void memory_tick(struct pool *pool, uint64_t now_us);        /* each tick: pm.max_memory */
+bool memory_holds(const struct pool *pool, uint64_t now_us); /* the process is full: no request begins */
+void memory_note(struct pool *pool, uint64_t now_us);        /* worker's thread, after a request */
+void memory_wait(const struct pool *pool); /* worker's thread, before one: while the process is full */
 void memory_check_group(struct pool *pool, uint64_t now_us); /* once a second: the cgroup's limit */
 
 /* watch.c: what is looked at once a second */

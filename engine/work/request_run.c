@@ -148,6 +148,9 @@ static void end_output_lines(const struct pool *pool)
 void request_run(struct worker *w, struct request *r)
 {
     MUST(w == current_worker && r->magic == REQUEST_MAGIC && !w->request);
+    if (!w->page) {
+        memory_wait(w->pool);
+    }
     request_begin(w, r);
     w->pool->executor->run(w, r);
     if (!r->finished) {
@@ -167,4 +170,5 @@ void request_run(struct worker *w, struct request *r)
     request_end(w);
     pool_account(w->pool, w->counters, r);
     end_output_lines(w->pool);
+    memory_note(w->pool, now);
 }

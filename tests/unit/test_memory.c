@@ -52,10 +52,24 @@ static void test_growth_in_one_part_alone_is_no_leak(void **state)
     }
 }
 
+static void test_full_is_below_the_ceiling(void **state)
+{
+    (void)state;
+    struct memory_watch watch = {.limit = 160 * MB, .first = 40 * MB};
+
+    assert_false(memory_is_full(&watch, 149 * MB));
+    assert_true(memory_is_full(&watch, 151 * MB));
+    watch.first = 130 * MB; /* a fresh process would be full again */
+    assert_false(memory_is_full(&watch, 200 * MB));
+    watch = (struct memory_watch){.first = 40 * MB};
+    assert_false(memory_is_full(&watch, 1000 * MB));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_steady_leak_is_seen_coming),
+        cmocka_unit_test(test_full_is_below_the_ceiling),
         cmocka_unit_test(test_a_peak_is_no_leak),
         cmocka_unit_test(test_growth_in_one_part_alone_is_no_leak),
     };
