@@ -6,6 +6,7 @@
  * Any thread, also before main(), and after a fork. */
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <sys/auxv.h>
@@ -250,6 +251,20 @@ int virtual_chdir(const char *path)
 char *virtual_getcwd(char *out, size_t size)
 {
     return paths_current(out, size);
+}
+
+/* PHP's link() follows links first, where threads share a directory. */
+int link(const char *from, const char *to)
+{
+    return REAL(link)(paths_as_said("link", 1, from), paths_as_said("link", 2, to));
+}
+
+/* There it also puts the directory in front of a pattern, special characters and all. */
+int glob(const char *pattern, int flags, int (*on_error)(const char *path, int error), glob_t *out)
+{
+    char escaped[2 * MAXPATHLEN];
+
+    return REAL(glob)(paths_pattern(pattern, flags, escaped), flags, on_error, out);
 }
 
 /* PHP's puts "cd DIRECTORY ;" in front of the command. */

@@ -5,6 +5,7 @@
 #include <dlfcn.h>
 #include <elf.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <link.h>
 #include <spawn.h>
 #include <stddef.h>
@@ -63,6 +64,8 @@ static const struct symbol symbols[] = {
     SYMBOL(vsyslog, LIBC),
     SYMBOL(getrusage, LIBC),
     SYMBOL(times, LIBC),
+    SYMBOL(link, LIBC),
+    SYMBOL(glob, LIBC),
     SYMBOL(fcntl, LIBC),
     SYMBOL(virtual_creat, LIBC), /* libphp itself does not call it */
     SYMBOL(zend_set_timeout, LIBPHP),

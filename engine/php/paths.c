@@ -7,6 +7,7 @@
 #include "engine/php/paths.h"
 
 #include <errno.h>
+#include <glob.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -14,6 +15,8 @@
 #include "ext/session/php_session.h"
 #include "ext/standard/basic_functions.h"
 #include "php_output.h"
+
+#include "engine/php/frame.h"
 
 static bool functions_are_ours;
 static char home[MAXPATHLEN]; /* where threads are when no script runs: the pool's chdir, or "/" */
@@ -150,6 +153,38 @@ char *paths_canonical(const char *path, char *out)
     }
     efree(state.cwd);
     return found ? out : NULL;
+}
+
+const char *paths_as_said(const char *function, uint32_t n, const char *canonical)
+{
+    const zval *said = is_real ? frame_argument(function, n) : NULL;
+
+    return said && Z_TYPE_P(said) == IS_STRING ? Z_STRVAL_P(said) : canonical;
+}
+
+const char *paths_pattern(const char *pattern, int flags, char escaped[2 * MAXPATHLEN])
+{
+    const zval *said = frame_argument(NULL, 1);
+    char directory[MAXPATHLEN], *out = escaped;
+
+    if (!said || Z_TYPE_P(said) != IS_STRING || Z_STRVAL_P(said)[0] == '/' || (flags & GLOB_NOESCAPE) ||
+        !paths_current(directory, sizeof directory)) {
+        return pattern;
+    }
+    size_t n = strlen(directory);
+
+    if (strncmp(pattern, directory, n) != 0 || pattern[n] != '/' || strlen(pattern) >= MAXPATHLEN ||
+        directory[strcspn(directory, "*?[]{}\\~")] == '\0') {
+        return pattern;
+    }
+    for (const char *at = pattern; at < pattern + n; at++) {
+        if (strchr("*?[]{}\\~", *at)) {
+            *out++ = '\\';
+        }
+        *out++ = *at;
+    }
+    strcpy(out, pattern + n);
+    return escaped;
 }
 
 /* -- a script's visit -- */

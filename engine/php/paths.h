@@ -29,6 +29,10 @@ char *paths_canonical(const char *path, char *out);
 /* The path as the kernel must get it: itself, or put together in `joined`. NULL with errno if it cannot be
  * one. */
 const char *paths_place(const char *path, char joined[MAXPATHLEN]);
+/* What PHP brought into canonical form, as the script said it: argument n of the function that runs. */
+const char *paths_as_said(const char *function, uint32_t n, const char *canonical);
+/* A pattern for glob(3) in which the directory that PHP put in front stands for itself. */
+const char *paths_pattern(const char *pattern, int flags, char escaped[2 * MAXPATHLEN]);
 /* Where a program that this thread starts must be put; NULL = it is there. */
 const char *paths_virtual_directory(void);
 

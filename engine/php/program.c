@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "engine/php/env.h"
+#include "engine/php/frame.h"
 #include "engine/php/paths.h"
 #include "engine/php/signals.h"
 
@@ -296,20 +297,12 @@ static int child_main(void *context)
 
 /* -- the caller -- */
 
-/* The second argument of a running proc_open(). */
+/* What a running proc_open() was told. */
 static const HashTable *descriptors_of_script(void)
 {
-    const zend_execute_data *frame = php_thread ? EG(current_execute_data) : NULL;
+    const zval *list = frame_argument("proc_open", 2);
 
-    if (!frame || !frame->func || frame->func->type != ZEND_INTERNAL_FUNCTION || frame->func->common.scope ||
-        !zend_string_equals_literal(frame->func->common.function_name, "proc_open") ||
-        ZEND_CALL_NUM_ARGS(frame) < 2) {
-        return NULL;
-    }
-    zval *list = ZEND_CALL_ARG(frame, 2);
-
-    ZVAL_DEREF(list);
-    return Z_TYPE_P(list) == IS_ARRAY ? Z_ARRVAL_P(list) : NULL;
+    return list && Z_TYPE_P(list) == IS_ARRAY ? Z_ARRVAL_P(list) : NULL;
 }
 
 static int run_child(pid_t *child, struct start *s)
