@@ -139,22 +139,12 @@ static void add_field(struct exchange *x, struct str name, const char *value)
     }
 }
 
-static bool has_field(const struct http_answer *answer, struct str name)
-{
-    for (size_t i = 0; i < answer->field_count; i++) {
-        if (str_ieq(answer->fields[i].name, name)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void answer_fields(struct exchange *x)
 {
     char parent[TRACEPARENT_SIZE];
     struct profile times[PROFILE_TIMES];
     const struct request_trace *trace = &x->request.trace;
-    if (shows_ids(x) && trace->id[0] && !has_field(x->answer, STR("X-Request-ID"))) {
+    if (shows_ids(x) && trace->id[0] && !http_answer_has(x->answer, STR("X-Request-ID"))) {
         request_traceparent(&x->request, parent);
         add_field(x, STR("X-Request-ID"), trace->id);
         add_field(x, STR("traceparent"), arena_dup(x->arena, parent, sizeof parent - 1));

@@ -7,7 +7,6 @@
 #include "http/answer/account.h"
 #include "http/answer/exchange.h"
 #include "http/content/error_pages.h"
-#include "http/content/static.h"
 
 /* The last way out when there is no memory even for an error. */
 static struct http_answer no_memory = {.status = 503, .no_body = true};
@@ -79,47 +78,6 @@ void answer_limited(struct exchange *x, const struct rate_verdict *v)
     atomic_fetch_add_explicit(&x->loop->front->rejected, 1, memory_order_relaxed);
     pool_count_event(x->loop->front->pool, EVENT_RATE_LIMITED);
     log_limited(LEVEL_NOTICE, "http: rate limit reached by %s", x->client.ip);
-}
-
-static void replace_field(struct http_answer *answer, struct str name, struct str value)
-{
-    for (size_t i = 0; i < answer->field_count; i++) {
-        if (str_ieq(answer->fields[i].name, name)) {
-            answer->fields[i].value = value;
-            return;
-        }
-    }
-    add_field(answer, name, value);
-}
-
-static void add_script_lines(struct exchange *x)
-{
-    struct str rest = {x->lines.p, x->lines.n}, line;
-    while (rest.p && str_split(&rest, '\n', &line)) {
-        const char *colon = line.n ? memchr(line.p, ':', line.n) : NULL;
-        if (!colon) {
-            continue;
-        }
-        struct str name = {line.p, (size_t)(colon - line.p)};
-        struct str value = str_trim((struct str){colon + 1, line.n - name.n - 1});
-        if (value.n && value.p[value.n - 1] == '\r') {
-            value.n--;
-        }
-        if (!str_ieq(name, STR("Date")) && !str_ieq(name, STR("Server"))) {
-            replace_field(x->answer, name, value);
-        }
-    }
-}
-
-void answer_script_file(struct exchange *x)
-{
-    struct http_answer *answer = x->head && x->reply.file[0] ? answer_new(x) : NULL;
-    if (!answer) {
-        answer_error(x, 404);
-        return;
-    }
-    static_answer(x->site->files, x->head, str_of(x->reply.file), x->arena, answer);
-    add_script_lines(x);
 }
 
 void answer_page(struct exchange *x, const struct http_head *head)

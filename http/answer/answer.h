@@ -14,7 +14,7 @@ struct http_answer *answer_new(struct exchange *x);
 void answer_error(struct exchange *x, int status);
 void answer_redirect(struct exchange *x, int status, struct str location); /* borrows location */
 void answer_limited(struct exchange *x, const struct rate_verdict *v);     /* 429; counted */
-/* The file that a script named (x->reply.file); the script's head lines (x->lines) win over the file's. */
+/* answer_file.c: the file that a script named (x->reply.file), under the script's own head (x->lines). */
 void answer_script_file(struct exchange *x);
 /* The error page, if it is one: what it looks like depends on the head, which is not kept. */
 void answer_page(struct exchange *x, const struct http_head *head);

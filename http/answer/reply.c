@@ -267,7 +267,6 @@ static void reply_finish(struct request *r)
     }
     int bad = reply_is_gone(x) || reply->cut ? -1 : 0;
     if (!bad && reply->file && reply->state == REPLY_HELD) {
-        reply_head_common(x);
         give_back(x, false); /* the loop sends the file */
         return;
     }

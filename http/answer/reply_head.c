@@ -276,7 +276,8 @@ static void add_etag(struct exchange *x)
     }
 }
 
-void reply_head_common(struct exchange *x)
+/* What every response has. */
+static void add_common(struct exchange *x)
 {
     if (!x->reply.has_date) {
         buf_str(&x->lines, wire_date());
@@ -325,7 +326,7 @@ static void add_framing(struct exchange *x, int64_t length)
 
 int reply_head_parts(struct exchange *x, int64_t length, struct reply_parts *parts, struct buf *top)
 {
-    reply_head_common(x);
+    add_common(x);
     add_framing(x, length);
     if (x->lines.failed) {
         return -1;

@@ -16,7 +16,5 @@ void reply_head_coding(struct exchange *x, int64_t size);
 /* Puts the head in front of the parts (h2: sends it). length: of the body on the wire, -1 unknown. top is the
  * caller's, for the status line. 0 or -1. */
 int reply_head_parts(struct exchange *x, int64_t length, struct reply_parts *parts, struct buf *top);
-/* What every response has; part of reply_head_parts. */
-void reply_head_common(struct exchange *x);
 
 #endif

@@ -47,11 +47,9 @@ unsigned security_headers_seen(const struct security_headers *s, struct str name
 void security_headers_add(const struct security_headers *s, bool https, struct http_answer *out)
 {
     unsigned missing = security_headers_all(s, https);
-    for (size_t i = 0; i < out->field_count && missing != 0; i++) {
-        missing &= ~security_headers_seen(s, out->fields[i].name);
-    }
     for (size_t i = 0; i < s->count; i++) {
-        if ((missing & 1u << i) && out->field_count < sizeof(out->fields) / sizeof(out->fields[0])) {
+        if ((missing & 1u << i) && !http_answer_has(out, s->fields[i].name) &&
+            out->field_count < sizeof(out->fields) / sizeof(out->fields[0])) {
             out->fields[out->field_count++] = s->fields[i];
         }
     }

@@ -102,15 +102,19 @@ static struct http_piece piece_of(const struct file_form *form, uint64_t first, 
     return (struct http_piece){.fd = form->fd, .offset = (off_t)first, .n = (size_t)n};
 }
 
-/* The fields that say how long this may be kept; on 200, 206 and 304. */
-static void add_caching(struct static_files *s, const struct file *file, const struct file_form *form,
-                        struct arena *arena, struct http_answer *out)
+/* What is answered with: the file in one of its forms, and what is true of it. */
+struct chosen {
+    const struct file *file;
+    const struct file_form *form;
+    enum coding coding;
+    struct str type, etag;
+    int64_t modified;
+    const struct static_said *said; /* NULL: no script named the file */
+};
+
+/* For how long anybody may keep it, which is ours to say only if no script has asked who wants it. */
+static void add_lifetime(struct static_files *s, struct arena *arena, struct http_answer *out)
 {
-    add(out, STR("ETag"), (struct str){form->etag, form->etag_n});
-    add(out, STR("Last-Modified"), (struct str){file->last_modified, HTTP_DATE_N});
-    if (file->negotiable) {
-        add(out, STR("Vary"), STR("Accept-Encoding"));
-    }
     char *expires = s->settings->static_cache_ttl > 0 ? arena_alloc(arena, HTTP_DATE_N + 1) : NULL;
     if (s->cache_control_n > 0) {
         add(out, STR("Cache-Control"), (struct str){s->cache_control, s->cache_control_n});
@@ -119,6 +123,23 @@ static void add_caching(struct static_files *s, const struct file *file, const s
         http_date_print((int64_t)(clock_wall_us() / CLOCK_US_PER_SECOND) + s->settings->static_cache_ttl,
                         expires);
         add(out, STR("Expires"), (struct str){expires, HTTP_DATE_N});
+    }
+}
+
+/* The fields that caches need; on 200, 206 and 304. What a script says itself is among its own fields. */
+static void add_caching(struct static_files *s, const struct chosen *c, struct arena *arena,
+                        struct http_answer *out)
+{
+    const struct static_said *said = c->said;
+    add(out, STR("ETag"), c->etag);
+    if (said == NULL || said->modified < 0) {
+        add(out, STR("Last-Modified"), (struct str){c->file->last_modified, HTTP_DATE_N});
+    }
+    if (c->file->negotiable && (said == NULL || (!said->as_it_is && !said->varies))) {
+        add(out, STR("Vary"), STR("Accept-Encoding"));
+    }
+    if (said == NULL) {
+        add_lifetime(s, arena, out);
     }
 }
 
@@ -168,10 +189,10 @@ static void answer_part(const struct file_form *form, struct range range, struct
 }
 
 /* multipart/byteranges: for each range a small head in the arena and a piece of the file. */
-static void answer_parts(const struct static_files *s, const struct file *file, const struct file_form *form,
-                         const struct range *ranges, size_t count, struct arena *arena,
-                         struct http_answer *out)
+static void answer_parts(const struct static_files *s, const struct chosen *c, const struct range *ranges,
+                         size_t count, struct arena *arena, struct http_answer *out)
 {
+    const struct file_form *form = c->form;
     struct http_piece *pieces = arena_alloc(arena, (2 * count + 1) * sizeof(*pieces));
     char *type = arena_printf(arena, "multipart/byteranges; boundary=%s", s->boundary);
     char *end = arena_printf(arena, "\r\n--%s--\r\n", s->boundary);
@@ -181,11 +202,10 @@ static void answer_parts(const struct static_files *s, const struct file *file, 
     }
     out->body_n = 0;
     for (size_t i = 0; i < count; i++) {
-        char *text =
-            arena_printf(arena, "%s--%s\r\nContent-Type: %.*s\r\nContent-Range: bytes %llu-%llu/%llu\r\n\r\n",
-                         i > 0 ? "\r\n" : "", s->boundary, (int)file->type.n, file->type.p,
-                         (unsigned long long)ranges[i].first, (unsigned long long)ranges[i].last,
-                         (unsigned long long)form->n);
+        char *text = arena_printf(
+            arena, "%s--%s\r\nContent-Type: %.*s\r\nContent-Range: bytes %llu-%llu/%llu\r\n\r\n",
+            i > 0 ? "\r\n" : "", s->boundary, (int)c->type.n, c->type.p, (unsigned long long)ranges[i].first,
+            (unsigned long long)ranges[i].last, (unsigned long long)form->n);
         if (text == NULL) {
             out_of_memory(out);
             return;
@@ -202,9 +222,10 @@ static void answer_parts(const struct static_files *s, const struct file *file, 
     out->fields[0].value = str_of(type); /* Content-Type is the first field */
 }
 
-static void answer_range(const struct static_files *s, const struct file *file, const struct file_form *form,
-                         struct str range, struct arena *arena, struct http_answer *out)
+static void answer_range(const struct static_files *s, const struct chosen *c, struct str range,
+                         struct arena *arena, struct http_answer *out)
 {
+    const struct file_form *form = c->form;
     struct range ranges[RANGE_MAX];
     size_t count;
     switch (range_parse(range, form->n, ranges, &count)) {
@@ -214,7 +235,7 @@ static void answer_range(const struct static_files *s, const struct file *file, 
         if (count == 1) {
             answer_part(form, ranges[0], arena, out);
         } else {
-            answer_parts(s, file, form, ranges, count, arena, out);
+            answer_parts(s, c, ranges, count, arena, out);
         }
         break;
     }
@@ -265,47 +286,58 @@ static void release_file(void *held)
     file_release(held);
 }
 
-static void answer_file(struct static_files *s, const struct http_head *head, struct file *file,
-                        struct arena *arena, struct http_answer *out)
+static void choose(struct static_files *s, const struct http_head *head, struct file *file, bool whole,
+                   const struct static_said *said, struct chosen *c)
 {
     const struct http_field *accept = http_head_find(head, STR("Accept-Encoding"));
-    const struct http_field *range = out->no_body ? NULL : http_head_find(head, STR("Range"));
-    enum coding coding = CODING_IDENTITY;
-    const struct file_form *form = &file->identity; /* parts are parts of the plain file */
-    if (range == NULL) {
-        form = choose_form(s, file, accept != NULL ? accept->value : STR_NONE, &coding);
+    *c = (struct chosen){.file = file, .form = &file->identity, .coding = CODING_IDENTITY, .said = said};
+    /* Parts are parts of the plain file, and so is what a script knows by a tag of its own. */
+    if (whole && (said == NULL || (!said->as_it_is && !said->etag.p))) {
+        c->form = choose_form(s, file, accept != NULL ? accept->value : STR_NONE, &c->coding);
     }
-    struct str etag = {form->etag, form->etag_n};
-    int64_t modified = file->stamps[CODING_IDENTITY].modified_s;
-    enum condition condition = conditional_check(head, etag, modified);
+    c->type = said != NULL && said->type.p ? said->type : file->type;
+    c->etag = said != NULL && said->etag.p ? said->etag : (struct str){c->form->etag, c->form->etag_n};
+    c->modified =
+        said != NULL && said->modified >= 0 ? said->modified : file->stamps[CODING_IDENTITY].modified_s;
+}
+
+static void answer_file(struct static_files *s, const struct http_head *head, struct file *file,
+                        const struct static_said *said, struct arena *arena, struct http_answer *out)
+{
+    /* A script may answer any method with a file; conditions and ranges are about those that only read. */
+    bool reads = out->no_body || str_eq(head->method, STR("GET"));
+    const struct http_field *range = out->no_body || !reads ? NULL : http_head_find(head, STR("Range"));
+    struct chosen c;
+    choose(s, head, file, range == NULL, said, &c);
+    enum condition condition = reads ? conditional_check(head, c.etag, c.modified) : CONDITION_GO;
     if (condition == CONDITION_FAILED) {
         no_body(out, 412);
         return;
     }
     if (condition == CONDITION_NOT_MODIFIED) {
-        add_caching(s, file, form, arena, out);
+        add_caching(s, &c, arena, out);
         no_body(out, 304);
         return;
     }
-    add(out, STR("Content-Type"), file->type);
-    if (coding != CODING_IDENTITY) {
-        add(out, STR("Content-Encoding"), str_of(compress_name(coding)));
+    add(out, STR("Content-Type"), c.type);
+    if (c.coding != CODING_IDENTITY) {
+        add(out, STR("Content-Encoding"), str_of(compress_name(c.coding)));
     }
-    add_caching(s, file, form, arena, out);
+    add_caching(s, &c, arena, out);
     add(out, STR("Accept-Ranges"), STR("bytes"));
-    if (range != NULL && conditional_range_holds(head, etag, modified)) {
-        answer_range(s, file, form, range->value, arena, out);
+    if (range != NULL && conditional_range_holds(head, c.etag, c.modified)) {
+        answer_range(s, &c, range->value, arena, out);
     } else {
-        answer_whole(form, arena, out);
+        answer_whole(c.form, arena, out);
     }
 }
 
-void static_answer(struct static_files *s, const struct http_head *head, struct str path, struct arena *arena,
-                   struct http_answer *out)
+void static_answer(struct static_files *s, const struct http_head *head, struct str path,
+                   const struct static_said *said, struct arena *arena, struct http_answer *out)
 {
     memset(out, 0, sizeof(*out));
     out->no_body = str_eq(head->method, STR("HEAD"));
-    if (!out->no_body && !str_eq(head->method, STR("GET"))) {
+    if (said == NULL && !out->no_body && !str_eq(head->method, STR("GET"))) {
         no_body(out, 405);
         add(out, STR("Allow"), STR("GET, HEAD"));
         return;
@@ -320,5 +352,5 @@ void static_answer(struct static_files *s, const struct http_head *head, struct 
     }
     out->release = release_file;
     out->held = file;
-    answer_file(s, head, file, arena, out);
+    answer_file(s, head, file, said, arena, out);
 }

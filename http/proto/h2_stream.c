@@ -14,7 +14,7 @@
 #include "http/wire/h1_parse.h"
 #include "http/wire/wire.h"
 
-#define ANSWER_LINES 32 /* head lines of an answer of our own: its fields, and four that it has besides */
+#define OWN_LINES 4 /* of an answer, beside its fields: status, date, server, length */
 
 /* -- streams -- */
 
@@ -190,10 +190,15 @@ static bool add_pieces(struct exchange *x)
 void h2_stream_answer(struct conn *c, struct exchange *x)
 {
     const struct http_answer *answer = x->answer;
-    nghttp2_nv nv[ANSWER_LINES];
     size_t count = 0;
     char code[12], length[24];
     answer_seal(x);
+    size_t most = answer->field_count + count_lines(answer->lines.p, answer->lines.n) + OWN_LINES;
+    nghttp2_nv *nv = arena_alloc(x->arena, most * sizeof *nv);
+    if (!nv) {
+        h2_stream_reset(c, x, NGHTTP2_INTERNAL_ERROR);
+        return;
+    }
     snprintf(code, sizeof code, "%03d", answer->status);
     add_nv(nv, &count, STR(":status"), (struct str){code, 3});
     struct str date = wire_date();
@@ -207,6 +212,7 @@ void h2_stream_answer(struct conn *c, struct exchange *x)
             add_nv(nv, &count, (struct str){copy, name.n}, answer->fields[i].value);
         }
     }
+    count = add_lines(nv, count, (char *)(uintptr_t)answer->lines.p, answer->lines.n);
     if (wire_has_body(answer->status)) {
         int n = snprintf(length, sizeof length, "%llu", (unsigned long long)answer->body_n);
         add_nv(nv, &count, STR("content-length"), (struct str){length, (size_t)n});

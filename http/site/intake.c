@@ -104,7 +104,7 @@ static enum intake_verdict by_route(struct exchange *x, const struct http_head *
     case ROUTE_ERROR: answer_error(x, route.status); break;
     case ROUTE_FILE:
         if (answer_new(x)) {
-            static_answer(x->site->files, head, route.path, x->arena, x->answer);
+            static_answer(x->site->files, head, route.path, NULL, x->arena, x->answer);
         }
         break;
     }

@@ -40,6 +40,7 @@ struct http_answer {
     int status;
     struct http_field fields[24];
     size_t field_count;
+    struct str lines; /* fields of a script's, however many: "Name: value\r\n"; mutable, or STR_NONE */
     /* The body is the concatenation of these pieces; a multi-range answer has several. */
     struct http_piece {
         const char *p; /* memory, if fd < 0 */
@@ -55,5 +56,10 @@ struct http_answer {
     void (*release)(void *held);
     void *held;
 };
+
+/* Is there a field of that name (case ignored), of ours or of the script's? */
+bool http_answer_has(const struct http_answer *answer, struct str name);
+/* The next field of lines like those; false at their end. */
+bool http_lines_next(struct str *lines, struct http_field *field);
 
 #endif

@@ -76,6 +76,9 @@ void wire_answer(struct buf *out, const struct http_answer *answer, bool keep_al
         buf_str(out, answer->fields[i].value);
         buf_str(out, STR("\r\n"));
     }
+    if (answer->lines.n) {
+        buf_str(out, answer->lines);
+    }
     if (wire_has_body(answer->status)) {
         buf_printf(out, "Content-Length: %llu\r\n", (unsigned long long)answer->body_n);
     }

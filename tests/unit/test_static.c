@@ -128,6 +128,8 @@ static void collect(const struct http_answer *answer, struct got *got)
     assert_true(answer->no_body || got->announced == got->body_n);
 }
 
+static const struct static_said *said; /* by a script that named the file; NULL = nothing */
+
 /* fields: "Name: value\n..." */
 static void ask(struct static_files *s, const char *method, struct str path, const char *fields,
                 struct got *got)
@@ -145,7 +147,7 @@ static void ask(struct static_files *s, const char *method, struct str path, con
         head.fields[head.field_count].name = (struct str){line, (size_t)(colon - line)};
         head.fields[head.field_count++].value = str_trim(str_of(colon + 1));
     }
-    static_answer(s, &head, path, arena, &answer);
+    static_answer(s, &head, path, said, arena, &answer);
     collect(&answer, got);
     if (answer.release != NULL) {
         answer.release(answer.held);
@@ -456,12 +458,64 @@ static void test_mime(void **state)
     }
 }
 
+/* A file that a script named: how long it may be kept, and by whom, is the script's to say. */
+static void test_named_by_a_script(void **state)
+{
+    (void)state;
+    struct static_files *s = open_files(&usual);
+    struct got got;
+    const struct static_said nothing = {.modified = -1};
+    struct str path = file_of("named.html", 1000, 100);
+    said = &nothing;
+    ask(s, "GET", path, "", &got);
+    assert_int_equal(got.status, 200);
+    assert_string_equal(field_of(&got, "Cache-Control"), "");
+    assert_string_equal(field_of(&got, "Expires"), "");
+    assert_string_not_equal(field_of(&got, "ETag"), "");
+    assert_string_not_equal(field_of(&got, "Last-Modified"), "");
+    ask(s, "POST", path, "Range: bytes=0-1\nIf-None-Match: *", &got);
+    assert_int_equal(got.status, 200);
+
+    const struct static_said own = {
+        .type = STR("text/x-own"), .etag = STR("\"own\""), .modified = 784111777, .varies = true};
+    said = &own;
+    ask(s, "GET", path, "Accept-Encoding: gzip", &got);
+    assert_int_equal(got.status, 200);
+    assert_string_equal(field_of(&got, "Content-Type"), "text/x-own");
+    assert_string_equal(field_of(&got, "ETag"), "\"own\"");
+    assert_string_equal(field_of(&got, "Last-Modified"), "");
+    assert_string_equal(field_of(&got, "Vary"), "");
+    assert_string_equal(field_of(&got, "Content-Encoding"), "");
+    ask(s, "GET", path, "If-None-Match: \"own\"", &got);
+    assert_int_equal(got.status, 304);
+    ask(s, "GET", path, "If-Match: \"other\"", &got);
+    assert_int_equal(got.status, 412);
+    ask(s, "GET", path, "If-Modified-Since: Sun, 06 Nov 1994 08:49:37 GMT", &got);
+    assert_int_equal(got.status, 304);
+    ask(s, "GET", path, "Range: bytes=0-1\nIf-Range: \"own\"", &got);
+    assert_int_equal(got.status, 206);
+    assert_string_equal(field_of(&got, "Content-Type"), "text/x-own");
+    ask(s, "GET", path, "Range: bytes=0-1,4-5", &got);
+    assert_int_equal(got.status, 206);
+    assert_true(str_starts(str_of(field_of(&got, "Content-Type")), STR("multipart/byteranges")));
+    assert_non_null(memmem(got.body, got.body_n, "Content-Type: text/x-own\r\n", 26));
+    said = NULL;
+    close_files(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_plain),   cmocka_unit_test(test_conditions), cmocka_unit_test(test_ranges),
-        cmocka_unit_test(test_codings), cmocka_unit_test(test_siblings),   cmocka_unit_test(test_change),
-        cmocka_unit_test(test_bounds),  cmocka_unit_test(test_threads),    cmocka_unit_test(test_mime),
+        cmocka_unit_test(test_named_by_a_script),
+        cmocka_unit_test(test_plain),
+        cmocka_unit_test(test_conditions),
+        cmocka_unit_test(test_ranges),
+        cmocka_unit_test(test_codings),
+        cmocka_unit_test(test_siblings),
+        cmocka_unit_test(test_change),
+        cmocka_unit_test(test_bounds),
+        cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_mime),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
 }
