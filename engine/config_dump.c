@@ -208,6 +208,9 @@ static void print_text(const struct setting_row *row)
     if (row->environment) {
         printf("; environment %s", row->environment);
     }
+    if (row->owner != OWNER_POOL) {
+        printf("; of the %s", settings_owner_name(row->owner));
+    }
     putchar('\n');
 }
 
@@ -238,7 +241,7 @@ static void print_markdown(const struct setting_row *row)
     if (row->environment) {
         printf("`%s`", row->environment);
     }
-    printf(" | ");
+    printf(" | %s | ", row->owner == OWNER_POOL ? "" : settings_owner_name(row->owner));
     print_cell(row->help);
     if (row->ignored_because) {
         printf(" (no effect: %s)", row->ignored_because);
@@ -272,9 +275,15 @@ static const struct printer printers[] = {
      "php-fpm has "
      "the\nsetting. Sources, the strongest first: command line, environment, configuration file, default. "
      "Environment variables\nof pools count when there is one pool, and none counts when the program runs as "
-     "php-fpm.\n\n",
+     "php-fpm.\n\nWhose value counts where pools share an HTTP listener (pools.md): the listener's, which is "
+     "the "
+     "pool's that has\nthe address; the host's that is asked; the site's, whose host or path is asked; the "
+     "files', "
+     "which is the site's\nand goes with its http.document_root. All others are each pool's own. A setting "
+     "that has "
+     "no effect where it is\ngiven stops the start.\n\n",
      "## [global]\n\n", "\n## Pools\n\n",
-     "| setting | value | default | environment | what it does |\n|---|---|---|---|---|\n"},
+     "| setting | value | default | environment | whose | what it does |\n|---|---|---|---|---|---|\n"},
     {"ini", print_ini, "", "[global]\n\n", "[www]\n\n", ""},
 };
 

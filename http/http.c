@@ -23,6 +23,7 @@
 #include "http/proto/h1_conn.h"
 #include "http/proto/h2_conn.h"
 #include "http/site/claims.h"
+#include "http/site/owners.h"
 #include "http/site/sites.h"
 #include "http/upstream/upstream.h"
 
@@ -81,14 +82,18 @@ static int check_tls(const struct config *config, const struct pool_conf *pool, 
             pool, "no address of http.tls_cert speaks TLS: name it in http.tls_listen, or as tls:ADDRESS in "
                   "http.listen");
     }
+    char error[512];
+    if (tls_check_clients(s, error, sizeof error) != 0) {
+        return complain(pool, error);
+    }
     if (!wants_tls(pool) && !s->tls_cert) {
         return 0;
     }
-    char error[512];
     if (!s->tls_cert || !s->tls_key) {
         return complain(pool, "a TLS address needs http.tls_cert and http.tls_key");
     }
-    struct tls_context *context = tls_context_create(s, error, sizeof error);
+    const struct tls_host host = {.names = s->server_name, .settings = s};
+    struct tls_context *context = tls_context_create(&host, 1, error, sizeof error);
     if (!context) {
         return complain(pool, error);
     }
@@ -104,7 +109,12 @@ static int http_check(const struct config *config, struct pool_conf *pool)
     if (claims_check(config, pool) != 0 || internal_check(pool, s) != 0) {
         return -1;
     }
-    if (names_address(pool) && !s->document_root) {
+    for (const struct pool_conf *one = config->pools; one && !pool->next; one = one->next) {
+        if (owners_check(&http_pool_table, config, one) != 0) {
+            return -1;
+        }
+    }
+    if (claims_listens(pool) && !s->document_root) {
         return complain(pool, "http.listen needs http.document_root");
     }
     if (s->document_root && !pool->s.chroot) {
@@ -209,14 +219,8 @@ static void front_destroy(struct http_front *front)
     free(front->loops);
     sites_destroy(front->sites);
     compress_pool_destroy(front->compressors);
-    if (front->trusted) {
-        cidr_list_free(front->trusted);
-    }
     if (front->per_client) {
         conn_limit_destroy(front->per_client);
-    }
-    if (front->rate) {
-        rate_limit_destroy(front->rate);
     }
     if (front->tls) {
         tls_context_destroy(front->tls);
@@ -233,22 +237,17 @@ static int make_parts(struct http_front *front)
     if (!front->compressors) {
         return complain(front->conf, "out of memory");
     }
-    front->sites = sites_create(front->conf, front->compressors);
+    front->sites = sites_create(front->conf, &http_pool_table, front->compressors);
     if (!front->sites) {
         return -1;
     }
     front->main_site = sites_main(front->sites);
-    if (s->trusted_proxies && !(front->trusted = cidr_list_parse(s->trusted_proxies, error, sizeof error))) {
-        return complain(front->conf, error);
-    }
     if (s->connections_per_client > 0) {
         front->per_client = conn_limit_create((uint32_t)s->connections_per_client, RATE_TABLE);
     }
-    if (s->rate_limit > 0) {
-        front->rate = (s->rate_kind ? rate_limit_create_bucket : rate_limit_create)(
-            (uint32_t)s->rate_limit, (uint64_t)s->rate_window * CLOCK_US_PER_SECOND, RATE_TABLE);
-    }
-    if (wants_tls(front->conf) && !(front->tls = tls_context_create(s, error, sizeof error))) {
+    size_t count;
+    const struct tls_host *hosts = sites_tls(front->sites, &count);
+    if (wants_tls(front->conf) && !(front->tls = tls_context_create(hosts, count, error, sizeof error))) {
         return complain(front->conf, error);
     }
     return 0;

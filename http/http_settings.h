@@ -10,6 +10,21 @@
 
 #define STATIC_NO_CACHE (-1) /* may be kept, but is asked for each time */
 
+/* Which rows somebody has set: what is not set may be the host's (site/sites.c), and what has no effect where
+ * it is set is refused (site/owners.c). */
+struct http_given {
+    bool listen, tls_listen, server_name, routes, upstream, upstream_timeout, upstream_keep_alive,
+        document_root, index, clean_urls, follow_symlinks, symlink_root, methods, loops, body_buffer,
+        max_body_size, header_timeout, idle_timeout, body_timeout, write_timeout, stream_timeout,
+        handshake_timeout, queue_timeout, body_rate_min, max_connections, connections_per_client,
+        queue_capacity, head_size, h2_max_streams, tls_cert, tls_key, tls_certs, tls_client_ca, tls_ciphers,
+        tls_ocsp_file, tls_client_verify, compression, compress_min, compress_types, gzip_level, brotli_level,
+        zstd_level, static_cache_ttl, static_memory, trusted_proxies, proxy_protocol, rate_limit, rate_window,
+        rate_kind, error_pages_dir, sendfile_root, security_headers, header_frame_options,
+        header_content_type_options, header_referrer_policy, header_permissions_policy, header_csp,
+        header_hsts, profile, request_id_headers, internal_listen, internal_token, access_log_format;
+};
+
 struct http_settings {
     char *listen;      /* http.listen: comma list of addresses; "tls:" prefix or http.tls_listen for TLS */
     char *tls_listen;  /* http.tls_listen */
@@ -53,6 +68,7 @@ struct http_settings {
         *header_permissions_policy, *header_csp, *header_hsts;
     bool profile, request_id_headers;
     char *internal_listen, *internal_token;
+    struct http_given given;
     const struct config *config; /* all pools; no row: set by the check */
     char *access_log_format;     /* json, combined or a php-fpm format; the path is access.log */
 };

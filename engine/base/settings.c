@@ -459,3 +459,38 @@ void settings_free(const struct setting_table *table, void *in)
         }
     }
 }
+
+/* -- whose they are -- */
+
+bool settings_given(const struct setting_row *row, const void *in)
+{
+    return row->given_offset && *(const bool *)((const char *)in + row->given_offset);
+}
+
+static size_t size_of(enum setting_type type)
+{
+    switch (type) {
+    case SETTING_BOOL: return sizeof(bool);
+    case SETTING_WORD: return sizeof(int);
+    case SETTING_STRING:
+    case SETTING_PATH: return sizeof(char *);
+    case SETTING_LIST:
+    case SETTING_MAP: return sizeof(struct setting_pair *);
+    default: return sizeof(int64_t);
+    }
+}
+
+void settings_borrow(const struct setting_row *row, void *to, const void *from)
+{
+    memcpy(field(row, to), (const char *)from + row->offset, size_of(row->type));
+}
+
+const char *settings_owner_name(enum setting_owner owner)
+{
+    static const char *const names[] = {[OWNER_POOL] = "pool",
+                                        [OWNER_LISTENER] = "listener",
+                                        [OWNER_HOST] = "host",
+                                        [OWNER_SITE] = "site",
+                                        [OWNER_FILES] = "files"};
+    return names[owner];
+}

@@ -24,6 +24,16 @@ enum setting_type {
 
 enum setting_scope { SCOPE_GLOBAL, SCOPE_POOL };
 
+/* Whose setting counts, where several pools have a part in one request. What they mean is the table's owner's
+ * to keep; here they are words for the reference. */
+enum setting_owner {
+    OWNER_POOL,     /* each pool's own: of its processes, or what it claims */
+    OWNER_LISTENER, /* the pool's that has the address: nobody else is known yet */
+    OWNER_HOST,     /* the pool's whose host is asked: no path is known yet */
+    OWNER_SITE,     /* the pool's whose host or path is asked */
+    OWNER_FILES,    /* the same, and goes with a document root */
+};
+
 struct setting_pair {
     struct setting_pair *next; /* file order */
     char *key;                 /* NULL in a LIST */
@@ -52,6 +62,7 @@ struct setting_row {
     /* Note when this setting was really given (php-fpm's "pm.start_servers is not set"): bool field offset,
      * or 0. */
     size_t given_offset;
+    enum setting_owner owner;
     bool reachable;     /* given, it makes the pool reachable: every pool needs one of these */
     int64_t word_value; /* INT, TIME, SIZE: what each of words[] ("auto", "unlimited") stands for */
 };
@@ -75,6 +86,11 @@ const struct setting_row *settings_find(const struct setting_table *table, const
 /* The known name nearest to a mistyped one over all tables, or NULL. */
 const char *settings_nearest(const struct setting_table *const *tables, size_t count, const char *name);
 void settings_free(const struct setting_table *table, void *in);
+/* Was this row given, in a struct of its table's? False where the row has no given_offset. */
+bool settings_given(const struct setting_row *row, const void *in);
+/* The row's value in another struct of the same table; texts and pairs stay `from`'s. */
+void settings_borrow(const struct setting_row *row, void *to, const void *from);
+const char *settings_owner_name(enum setting_owner owner); /* "pool", "listener" ... */
 /* php-fpm's and PHP's words for yes and no; 1, 0, or -1: neither. */
 int settings_bool(const char *text);
 /* What a value of this row must look like, for messages and the reference: "a number from 1 to 65535". */

@@ -49,7 +49,7 @@ void account_begin(struct exchange *x, const struct http_head *head)
     x->request.times.accepted = clock_us();
     request_identify(&x->request, single(head, STR("x-request-id")), parent,
                      parent.p ? trace_state(x, head) : STR_NONE);
-    if (x->loop->front->settings->profile) {
+    if (x->site->settings->profile) {
         x->profile = str_eq(single(head, STR("x-profile")), STR("1"));
         x->tls_us = x->conn->tls_us;
     }
@@ -93,7 +93,7 @@ void account_head(struct exchange *x, const struct http_head *head)
 
 static bool shows_ids(const struct exchange *x)
 {
-    return x->loop->front->settings->request_id_headers;
+    return x->site->settings->request_id_headers;
 }
 
 struct profile {

@@ -27,7 +27,7 @@ void reply_parts_add(struct reply_parts *parts, const char *p, size_t n)
 
 static const struct http_settings *settings_of(const struct exchange *x)
 {
-    return x->loop->front->settings;
+    return x->site->settings;
 }
 
 /* In one order with `waiting`, for everybody (see wait_for_room and exchange_wake). */

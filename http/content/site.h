@@ -7,14 +7,19 @@
 #include "http/content/security_headers.h"
 #include "http/http_settings.h"
 
+struct cidr_list;
 struct error_pages;
+struct rate_limit;
 struct router;
 struct static_files;
 
-/* One document root with its settings. */
+/* What a host or a path is served by. A path's pool without a document root of its own has the host's files,
+ * and the host's settings where it sets none. */
 struct http_site {
-    const struct pool_conf *conf;
-    const struct http_settings *settings;
+    const struct pool_conf *conf;         /* whose name, ping and status pages these are */
+    const struct http_settings *settings; /* of what is said of rows OWNER_SITE and OWNER_FILES */
+    const struct cidr_list *trusted;      /* proxies; NULL: nobody is */
+    struct rate_limit *rate;              /* NULL: no limit; locks itself */
     struct router *router;
     struct static_files *files;
     struct error_pages *pages;

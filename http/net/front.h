@@ -32,12 +32,10 @@ struct http_front {
     /* -- of the process -- */
     struct pool *pool;
     const struct pool_conf *conf;
-    const struct http_settings *settings;
+    const struct http_settings *settings; /* the listener's: what counts before a site is known */
     struct sites *sites;
     const struct http_site *main_site; /* the listener's own pool's */
-    struct cidr_list *trusted;         /* NULL: nobody is */
     struct conn_limit *per_client;     /* NULL: no limit */
-    struct rate_limit *rate;           /* NULL: no limit */
     struct tls_context *tls;           /* NULL: no TLS listener */
     const struct listener *listeners;
     struct compress_pool *compressors;

@@ -19,7 +19,7 @@ struct tls_conn *tls_conn_create(struct tls_context *context, int fd)
     if (!t) {
         return NULL;
     }
-    t->ssl = tls_context_accept(context, fd);
+    t->ssl = tls_context_accept(context, t, fd);
     if (!t->ssl) {
         free(t);
         return NULL;
@@ -68,6 +68,11 @@ bool tls_is_h2(const struct tls_conn *t)
     unsigned n;
     SSL_get0_alpn_selected(t->ssl, &name, &n);
     return n == 2 && memcmp(name, "h2", 2) == 0;
+}
+
+unsigned tls_client_rule(const struct tls_conn *t)
+{
+    return t->client_rule;
 }
 
 ssize_t tls_read(struct tls_conn *t, char *p, size_t n)

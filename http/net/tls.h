@@ -13,8 +13,21 @@
 struct tls_context;
 struct tls_conn;
 
-/* NULL: one clear sentence in error. */
-struct tls_context *tls_context_create(const struct http_settings *settings, char *error, size_t error_size);
+/* A host that clients may name in their handshake, and whose rules they then meet. */
+struct tls_host {
+    const char *names;                    /* as http.server_name */
+    const struct http_settings *settings; /* of what is said of certificates, clients and ciphers */
+    unsigned client_rule; /* equal for hosts that ask the same of clients; 0 = nothing is asked of them */
+    bool paths_only;      /* only its certificates count: it has some paths of another host */
+};
+
+/* hosts[0] is for those who name none, or none of these; all are borrowed. Every certificate may be shown for
+ * its names, a host's own first. NULL: one clear sentence in error. */
+struct tls_context *tls_context_create(const struct tls_host *hosts, size_t count, char *error,
+                                       size_t error_size);
+/* Can http.tls_client_verify and http.tls_client_ca be followed? 0, or -1 with error. Also reads the file,
+ * which the pool's user may not be able to read later. */
+int tls_check_clients(const struct http_settings *settings, char *error, size_t error_size);
 void tls_context_destroy(struct tls_context *context);
 void tls_context_tick(struct tls_context *context); /* about once a second: ticket keys, OCSP file */
 
@@ -23,7 +36,8 @@ enum tls_result { TLS_DONE, TLS_WANT_READ, TLS_WANT_WRITE, TLS_FAILED };
 struct tls_conn *tls_conn_create(struct tls_context *context, int fd); /* NULL: out of memory */
 void tls_conn_destroy(struct tls_conn *t);
 enum tls_result tls_handshake(struct tls_conn *t);
-bool tls_is_h2(const struct tls_conn *t); /* by ALPN; after the handshake */
+bool tls_is_h2(const struct tls_conn *t);           /* by ALPN; after the handshake */
+unsigned tls_client_rule(const struct tls_conn *t); /* of the host that the handshake named */
 /* >0 bytes; 0 = the peer closed; -1 = none now; -2 = broken. */
 ssize_t tls_read(struct tls_conn *t, char *p, size_t n);
 /* After -1: not for want of bytes, but because an answer of TLS's own has to leave first. */

@@ -1,4 +1,4 @@
-/* Certificates and keys, the server's own and the authorities of its clients, from files into one SSL_CTX. */
+/* Certificates and keys, from files into one SSL_CTX. */
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
@@ -73,26 +73,5 @@ int tls_cert_load(SSL_CTX *ctx, const char *cert, const char *key, char *error, 
         snprintf(error, error_size, "the private key %s does not belong to the certificate %s", key, cert);
         return -1;
     }
-    return 0;
-}
-
-int tls_cert_of_clients(SSL_CTX *ctx, const struct http_settings *s, char *error, size_t error_size)
-{
-    if (s->tls_client_verify == 0) {
-        return 0;
-    }
-    if (!s->tls_client_ca) {
-        snprintf(error, error_size, "http.tls_client_verify needs http.tls_client_ca");
-        return -1;
-    }
-    STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(s->tls_client_ca);
-    if (!names || SSL_CTX_load_verify_locations(ctx, s->tls_client_ca, NULL) != 1) {
-        sk_X509_NAME_pop_free(names, X509_NAME_free);
-        snprintf(error, error_size, "cannot use http.tls_client_ca = %s: %s", s->tls_client_ca, tls_reason());
-        return -1;
-    }
-    SSL_CTX_set_client_CA_list(ctx, names);
-    SSL_CTX_set_verify(
-        ctx, SSL_VERIFY_PEER | (s->tls_client_verify == 2 ? SSL_VERIFY_FAIL_IF_NO_PEER_CERT : 0), NULL);
     return 0;
 }

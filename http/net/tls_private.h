@@ -5,28 +5,41 @@
 #ifndef HTTP_NET_TLS_PRIVATE_H
 #define HTTP_NET_TLS_PRIVATE_H
 
-#include <openssl/types.h>
+#include <openssl/ssl.h>
 
 #include "http/net/tls.h"
 
 /* Belongs to its connection's loop. */
 struct tls_conn {
     SSL *ssl;
-    size_t early; /* bytes sent since the beginning or the last pause */
+    unsigned client_rule; /* set when the client's first message is here */
+    size_t early;         /* bytes sent since the beginning or the last pause */
     uint64_t last_us;
     size_t pending; /* of a write that OpenSSL wants repeated */
     bool established, broken, shut;
 };
 
 /* -- tls_context.c -- */
-SSL *tls_context_accept(struct tls_context *context, int fd); /* loop thread; NULL: out of memory */
+SSL *tls_context_accept(struct tls_context *context, struct tls_conn *t,
+                        int fd); /* loop thread; NULL: out of memory */
 
 /* -- tls_cert.c: main thread -- */
 const char *tls_reason(void); /* what OpenSSL last complained of, and its queue emptied */
 /* A pair of files, the chain behind the certificate; 0, or -1 with error. */
 int tls_cert_load(SSL_CTX *ctx, const char *cert, const char *key, char *error, size_t error_size);
-/* http.tls_client_verify and http.tls_client_ca; 0, or -1 with error. */
-int tls_cert_of_clients(SSL_CTX *ctx, const struct http_settings *s, char *error, size_t error_size);
+
+/* -- tls_clients.c: made by the main thread, used in handshakes by every loop -- */
+/* What a host asks of its clients. */
+struct tls_clients {
+    int mode; /* of SSL_set_verify */
+    X509_STORE *authorities;
+    STACK_OF(X509_NAME) * names; /* that clients are told */
+    unsigned char id[32];        /* sessions are resumed only where the same is asked */
+    unsigned id_n;
+};
+int tls_clients_make(const struct tls_host *host, struct tls_clients *out, char *error, size_t error_size);
+void tls_clients_clear(struct tls_clients *clients);
+bool tls_clients_apply(const struct tls_clients *clients, SSL *ssl); /* false: out of memory */
 
 /* -- tls_ticket.c: made and ticked by the main thread, used in handshakes by every loop -- */
 struct tls_tickets;

@@ -188,7 +188,7 @@ static void close_idle(struct conn *c, const char *why)
 
 static void sweep_head(struct conn *c)
 {
-    const struct http_settings *settings = h1_settings_of(c);
+    const struct http_settings *settings = c->loop->front->settings;
     struct http_front *front = c->loop->front;
     uint64_t now = c->loop->now_us;
     bool first = c->h1.requests == 0;

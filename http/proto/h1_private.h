@@ -12,9 +12,11 @@
 #include "http/net/front.h"
 #include "http/proto/h1_conn.h"
 
+/* The listener's, until it is known whose request it is. */
 static inline const struct http_settings *h1_settings_of(const struct conn *c)
 {
-    return c->loop->front->settings;
+    const struct exchange *x = c->h1.exchange;
+    return x ? x->site->settings : c->loop->front->settings;
 }
 
 static inline bool h1_draining(const struct conn *c)

@@ -125,9 +125,9 @@ static size_t take_head(struct conn *c, const char *p, size_t n)
         }
         h1->in_head = true;
         h1->scanned = 0;
-        c->deadline_us = c->loop->now_us + SECONDS(h1_settings_of(c)->header_timeout);
+        c->deadline_us = c->loop->now_us + SECONDS(c->loop->front->settings->header_timeout);
     }
-    ptrdiff_t end = h1_parse_end(p, n, (size_t)h1_settings_of(c)->head_size, &h1->scanned);
+    ptrdiff_t end = h1_parse_end(p, n, (size_t)c->loop->front->settings->head_size, &h1->scanned);
     if (end == H1_MORE) {
         return 0;
     }

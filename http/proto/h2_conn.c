@@ -217,7 +217,7 @@ static void h2_eof(struct conn *c)
 
 static void sweep_stream(struct conn *c, struct exchange *x)
 {
-    const struct http_settings *s = h2_settings_of(c);
+    const struct http_settings *s = x->site->settings;
     uint64_t quiet = c->loop->now_us > x->progress_us ? c->loop->now_us - x->progress_us : 0;
     if (x->stream_closed) {
         return;
@@ -271,12 +271,23 @@ static void sweep_drain(struct conn *c)
     }
 }
 
+/* Its streams wait for the client together: as long as the most patient of their sites. */
+static int64_t write_timeout(const struct conn *c)
+{
+    int64_t longest = 0;
+    for (const struct exchange *x = c->h2->streams; x; x = x->stream_next) {
+        int64_t own = x->site->settings->write_timeout;
+        longest = own > longest ? own : longest;
+    }
+    return longest ? longest : h2_settings_of(c)->write_timeout;
+}
+
 static void h2_sweep(struct conn *c)
 {
     const struct http_settings *s = h2_settings_of(c);
     struct h2_conn *h2 = c->h2;
     uint64_t now = c->loop->now_us;
-    if (h2->unsent && now - c->progress_us > SECONDS(s->write_timeout)) {
+    if (h2->unsent && now - c->progress_us > SECONDS(write_timeout(c))) {
         http_conn_close(c, "the client reads too slowly");
         return;
     }

@@ -26,6 +26,7 @@ struct h2_conn {
     uint64_t notice_us;
 };
 
+/* The listener's: of the connection; a stream's are its site's. */
 static inline const struct http_settings *h2_settings_of(const struct conn *c)
 {
     return c->loop->front->settings;

@@ -173,9 +173,9 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
 {
     struct conn *c = ctx;
     struct exchange *x = stream_of(session, id);
-    const struct http_settings *settings = h2_settings_of(c);
     (void)flags;
     if (x && !x->unwanted && !x->submitted) {
+        const struct http_settings *settings = x->site->settings;
         size_t limit =
             (size_t)settings->body_buffer < BODY_IN_MEMORY ? (size_t)settings->body_buffer : BODY_IN_MEMORY;
         x->progress_us = c->loop->now_us;

@@ -350,7 +350,7 @@ void h2_stream_begin(struct conn *c, struct exchange *x, bool end)
     }
     add_host(head);
     enum intake_verdict verdict = intake_head(x, head);
-    if (verdict == INTAKE_SCRIPT && head->content_length > h2_settings_of(c)->max_body_size) {
+    if (verdict == INTAKE_SCRIPT && head->content_length > x->site->settings->max_body_size) {
         h2_stream_error(c, x, 413);
     } else if (verdict == INTAKE_ANSWER) {
         x->unwanted = true;

@@ -134,17 +134,6 @@ static void allow(struct pool_conf *pool, const struct pool_conf *owner)
 
 /* -- the check -- */
 
-/* A name's certificate is the listener's to show. */
-static void lend_certificates(struct http_settings *to, const struct http_settings *from)
-{
-    if (given(from->tls_cert) && given(from->tls_key)) {
-        char *all = xasprintf("%s %s:%s %s", given(to->tls_certs) ? to->tls_certs : "", from->tls_cert,
-                              from->tls_key, given(from->tls_certs) ? from->tls_certs : "");
-        free(to->tls_certs);
-        to->tls_certs = all;
-    }
-}
-
 /* An address that another pool has is of no use to a pool that claims nothing there. */
 static int check_silent(const struct config *config, const struct pool_conf *pool)
 {
@@ -170,7 +159,6 @@ static int check_claimer(const struct config *config, struct pool_conf *pool)
         if (claims_on(pool, owner)) {
             heard = true;
             allow(pool, owner);
-            lend_certificates(http_settings_of(owner), s);
         }
     }
     if (!heard) {

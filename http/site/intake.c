@@ -9,6 +9,7 @@
 #include "http/answer/exchange.h"
 #include "http/content/static.h"
 #include "http/net/conn.h"
+#include "http/net/tls.h"
 #include "http/site/params.h"
 #include "http/site/route.h"
 #include "http/site/sites.h"
@@ -111,9 +112,20 @@ static enum intake_verdict by_route(struct exchange *x, const struct http_head *
     return INTAKE_ANSWER;
 }
 
+/* The rules of the host that is asked for are not those that the connection was made by: what is known of its
+ * client was asked for somebody else, or not at all. The client tries again on a connection of its own. */
+static bool is_misdirected(const struct exchange *x, const struct site_choice *choice)
+{
+    return x->conn->tls && tls_client_rule(x->conn->tls) != choice->client_rule;
+}
+
 static enum intake_verdict decide(struct exchange *x, const struct http_head *head)
 {
     struct http_front *front = x->loop->front;
+    struct site_choice choice = sites_choose(front->sites, head->host, head->path);
+    const struct pool_settings *pool = &choice.site->conf->s;
+    x->site = choice.site;
+    x->target = choice.target;
     atomic_fetch_add_explicit(&front->requests, 1, memory_order_relaxed);
     account_begin(x, head);
     x->head_only = str_eq(head->method, STR("HEAD"));
@@ -121,21 +133,21 @@ static enum intake_verdict decide(struct exchange *x, const struct http_head *he
         answer_error(x, 503);
         return INTAKE_ANSWER;
     }
-    client_resolve(front->trusted, &x->conn->peer, head->tls, head, &x->client);
-    struct site_choice choice = sites_choose(front->sites, head->host, head->path);
-    const struct pool_settings *pool = &choice.site->conf->s;
-    x->site = choice.site;
-    x->target = choice.target;
+    client_resolve(x->site->trusted, &x->conn->peer, head->tls, head, &x->client);
     if (x->site->settings->sendfile_root || x->site->settings->error_pages_dir) {
         keep_head(x, head);
+    }
+    if (is_misdirected(x, &choice)) {
+        answer_error(x, 421);
+        return INTAKE_ANSWER;
     }
     if (!method_allowed(x->site->settings, head->method) || str_eq(head->method, STR("CONNECT")) ||
         str_eq(head->method, STR("TRACE"))) {
         answer_error(x, 405);
         return INTAKE_ANSWER;
     }
-    if (front->rate) {
-        struct rate_verdict v = rate_limit_take(front->rate, &x->client.address, x->loop->now_us);
+    if (x->site->rate) {
+        struct rate_verdict v = rate_limit_take(x->site->rate, &x->client.address, x->loop->now_us);
         if (!v.allowed) {
             answer_limited(x, &v);
             return INTAKE_ANSWER;

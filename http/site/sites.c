@@ -8,6 +8,7 @@
 #include "engine/base/log.h"
 #include "http/content/error_pages.h"
 #include "http/content/static.h"
+#include "http/net/limits.h"
 #include "http/site/claims.h"
 #include "http/site/route.h"
 #include "http/upstream/upstream.h"
@@ -15,7 +16,8 @@
 #include "http/wire/pattern.h"
 
 #define GRACE_US    (5 * CLOCK_US_PER_SECOND)
-#define FOREIGN_MAX 4096 /* requests at a time with a server that is not ours */
+#define FOREIGN_MAX 4096  /* requests at a time with a server that is not ours */
+#define RATE_TABLE  65536 /* client addresses that a site remembers */
 
 /* Another pool of ours, or a FastCGI server; in a list, because rules point to it. */
 struct target {
@@ -28,7 +30,15 @@ struct target {
 struct host_rule {
     struct http_site *site;
     struct upstream_target *target;
+    unsigned client_rule;
+    size_t number;          /* from 1 on; 0 is the listener's own */
     struct host_rule *next; /* file order */
+};
+
+/* A path's pool without a document root, on one host: that host's site, but for what the pool sets itself. */
+struct variant {
+    struct http_site site;
+    struct http_settings settings; /* its texts are borrowed */
 };
 
 /* Some paths; first match in file order. */
@@ -37,6 +47,8 @@ struct path_rule {
     const char *patterns;           /* separated by blanks */
     const struct http_site *within; /* only requests of this site; NULL = any */
     struct http_site *site;         /* NULL = the host's */
+    struct http_site *own;          /* what its settings make, for the variants; NULL: there are none */
+    struct variant *variants;       /* by the host's number; NULL: no difference to the host's site */
     struct upstream_target *target;
     bool foreign;
     struct path_rule *next;
@@ -46,9 +58,13 @@ struct sites {
     const struct pool_conf *pool;
     struct compress_pool *compressors;
     struct http_site *main;
+    unsigned client_rule; /* of its host */
     struct host_rule *hosts;
+    size_t host_count;
     struct path_rule *paths;
     struct target *targets;
+    struct tls_host *tls; /* [0] is the listener's own */
+    size_t tls_count;
 };
 
 static bool given(const char *text)
@@ -66,28 +82,85 @@ static void site_destroy(struct http_site *site)
         if (site->pages) {
             error_pages_destroy(site->pages);
         }
+        if (site->trusted) {
+            cidr_list_free((struct cidr_list *)(uintptr_t)site->trusted);
+        }
+        if (site->rate) {
+            rate_limit_destroy(site->rate);
+        }
         free(site);
     }
 }
 
-static struct http_site *site_create(const struct pool_conf *pool, struct compress_pool *compressors)
+static struct rate_limit *rate_of(const struct http_settings *s)
+{
+    uint64_t window = (uint64_t)s->rate_window * CLOCK_US_PER_SECOND;
+    if (s->rate_limit == 0) {
+        return NULL;
+    }
+    return (s->rate_kind ? rate_limit_create_bucket : rate_limit_create)((uint32_t)s->rate_limit, window,
+                                                                         RATE_TABLE);
+}
+
+/* Everything but files. */
+static struct http_site *make_rules(const struct pool_conf *pool)
 {
     const struct http_settings *s = http_settings_of(pool);
     struct http_site *site = xcalloc(1, sizeof *site);
+    char error[256] = "out of memory";
     site->conf = pool;
     site->settings = s;
-    site->router = router_create(s, pool->s.limit_extensions);
-    site->files = static_files_create(s, compressors);
     site->pages = error_pages_load(s->error_pages_dir);
+    site->trusted = s->trusted_proxies ? cidr_list_parse(s->trusted_proxies, error, sizeof error) : NULL;
+    site->rate = rate_of(s);
     if (s->security_headers) {
         security_headers_init(&site->security, s);
     }
-    if (!site->router || !site->files || !site->pages) {
-        log_alert("[pool %s] cannot serve %s", pool->name, s->document_root);
+    if (!site->pages || (s->trusted_proxies && !site->trusted) || (s->rate_limit && !site->rate)) {
+        log_alert("[pool %s] %s", pool->name, error);
         site_destroy(site);
         return NULL;
     }
     return site;
+}
+
+static struct http_site *site_create(const struct pool_conf *pool, struct compress_pool *compressors)
+{
+    struct http_site *site = make_rules(pool);
+    if (!site) {
+        return NULL;
+    }
+    site->router = router_create(site->settings, pool->s.limit_extensions);
+    site->files = static_files_create(site->settings, compressors);
+    if (!site->router || !site->files) {
+        log_alert("[pool %s] cannot serve %s", pool->name, site->settings->document_root);
+        site_destroy(site);
+        return NULL;
+    }
+    return site;
+}
+
+static void make_variant(const struct setting_table *table, struct variant *v, const struct http_site *host,
+                         const struct http_site *own)
+{
+    const struct http_given *set = &own->settings->given;
+    v->settings = *host->settings;
+    for (size_t i = 0; i < table->count; i++) {
+        const struct setting_row *row = &table->rows[i];
+        if (row->owner == OWNER_SITE && settings_given(row, own->settings)) {
+            settings_borrow(row, &v->settings, own->settings);
+        }
+    }
+    v->site = *host;
+    v->site.conf = own->conf;
+    v->site.settings = &v->settings;
+    v->site.trusted = set->trusted_proxies ? own->trusted : host->trusted;
+    v->site.rate = set->rate_limit ? own->rate : host->rate;
+    v->site.pages = set->error_pages_dir ? own->pages : host->pages;
+    v->site.security = (struct security_headers){.hsts = -1};
+    if (v->settings.security_headers) {
+        security_headers_init(&v->site.security, &v->settings);
+    }
 }
 
 /* -- targets -- */
@@ -174,12 +247,12 @@ static struct http_site *add_host_rule(struct sites *sites, const struct pool_co
     struct http_site *site = site_create(pool, sites->compressors);
     if (site) {
         *last = xcalloc(1, sizeof **last);
-        **last = (struct host_rule){.site = site, .target = target};
+        **last = (struct host_rule){.site = site, .target = target, .number = ++sites->host_count};
     }
     return site;
 }
 
-/* A pool that claims paths has files of its own, or uses those of the host's site. */
+/* A pool that claims paths has a site of its own, or a variant of each host's. */
 static int add_routes(struct sites *sites, const struct pool_conf *pool, struct upstream_target *target)
 {
     const struct http_settings *s = http_settings_of(pool);
@@ -188,11 +261,13 @@ static int add_routes(struct sites *sites, const struct pool_conf *pool, struct 
         (struct path_rule){.names = given(s->server_name) && pool != sites->pool ? s->server_name : NULL,
                            .patterns = s->routes,
                            .target = target});
-    if (pool == sites->pool || !given(s->document_root)) {
+    if (pool == sites->pool) {
         return 0;
     }
-    rule->site = site_create(pool, sites->compressors);
-    return rule->site ? 0 : -1;
+    struct http_site *site =
+        given(s->document_root) ? site_create(pool, sites->compressors) : make_rules(pool);
+    *(given(s->document_root) ? &rule->site : &rule->own) = site;
+    return site ? 0 : -1;
 }
 
 static int add_pool(struct sites *sites, const struct pool_conf *pool)
@@ -227,6 +302,8 @@ void sites_destroy(struct sites *sites)
     for (struct path_rule *rule = sites->paths, *next; rule; rule = next) {
         next = rule->next;
         site_destroy(rule->site);
+        site_destroy(rule->own);
+        free(rule->variants);
         free(rule);
     }
     for (struct target *target = sites->targets, *next; target; target = next) {
@@ -235,10 +312,78 @@ void sites_destroy(struct sites *sites)
         free(target);
     }
     site_destroy(sites->main);
+    free(sites->tls);
     free(sites);
 }
 
-struct sites *sites_create(const struct pool_conf *pool, struct compress_pool *compressors)
+static void make_variants(struct sites *sites, const struct setting_table *table)
+{
+    for (struct path_rule *rule = sites->paths; rule; rule = rule->next) {
+        if (!rule->own) {
+            continue;
+        }
+        rule->variants = xcalloc(sites->host_count + 1, sizeof *rule->variants);
+        make_variant(table, &rule->variants[0], sites->main, rule->own);
+        for (const struct host_rule *host = sites->hosts; host; host = host->next) {
+            make_variant(table, &rule->variants[host->number], host->site, rule->own);
+        }
+    }
+}
+
+/* -- what a handshake can know -- */
+
+static bool asks_the_same(const struct http_settings *a, const struct http_settings *b)
+{
+    return a->tls_client_verify == b->tls_client_verify &&
+           strcmp(a->tls_client_ca ? a->tls_client_ca : "", b->tls_client_ca ? b->tls_client_ca : "") == 0;
+}
+
+static unsigned client_rule_of(const struct sites *sites, const struct http_settings *s)
+{
+    unsigned rule = 0;
+    if (s->tls_client_verify == 0) {
+        return 0;
+    }
+    for (size_t i = 0; i < sites->tls_count; i++) {
+        if (asks_the_same(sites->tls[i].settings, s)) {
+            return sites->tls[i].client_rule;
+        }
+        rule = sites->tls[i].client_rule > rule ? sites->tls[i].client_rule : rule;
+    }
+    return rule + 1;
+}
+
+static unsigned add_tls_host(struct sites *sites, const struct http_settings *s, bool paths_only)
+{
+    unsigned rule = paths_only ? 0 : client_rule_of(sites, s);
+    sites->tls = xrealloc(sites->tls, (sites->tls_count + 1) * sizeof *sites->tls);
+    sites->tls[sites->tls_count++] = (struct tls_host){
+        .names = s->server_name, .settings = s, .client_rule = rule, .paths_only = paths_only};
+    return rule;
+}
+
+static void make_tls_hosts(struct sites *sites)
+{
+    sites->client_rule = add_tls_host(sites, sites->main->settings, false);
+    for (struct host_rule *rule = sites->hosts; rule; rule = rule->next) {
+        rule->client_rule = add_tls_host(sites, rule->site->settings, false);
+    }
+    for (const struct path_rule *rule = sites->paths; rule; rule = rule->next) {
+        const struct http_site *site = rule->own ? rule->own : rule->site;
+        if (site && given(site->settings->server_name)) {
+            add_tls_host(sites, site->settings, true);
+        }
+    }
+}
+
+const struct tls_host *sites_tls(const struct sites *sites, size_t *count)
+{
+    *count = sites->tls_count;
+    return sites->tls;
+}
+
+struct sites *sites_create(const struct pool_conf *pool, const struct setting_table *table,
+                           struct compress_pool *compressors)
 {
     struct sites *sites = xcalloc(1, sizeof *sites);
     sites->pool = pool;
@@ -252,6 +397,8 @@ struct sites *sites_create(const struct pool_conf *pool, struct compress_pool *c
         sites_destroy(sites);
         return NULL;
     }
+    make_variants(sites, table);
+    make_tls_hosts(sites);
     return sites;
 }
 
@@ -273,17 +420,22 @@ static bool is_listed(const char *patterns, struct str path)
     return false;
 }
 
-static void choose_host(const struct sites *sites, struct str host, struct site_choice *out)
+/* The host's number. */
+static size_t choose_host(const struct sites *sites, struct str host, struct site_choice *out)
 {
+    size_t number = 0;
     unsigned best = host.p ? pattern_host(sites->main->settings->server_name, host) : 0;
     for (const struct host_rule *rule = sites->hosts; host.p && rule; rule = rule->next) {
         unsigned fit = pattern_host(rule->site->settings->server_name, host);
         if (fit > best) {
             best = fit;
+            number = rule->number;
             out->site = rule->site;
             out->target = rule->target;
+            out->client_rule = rule->client_rule;
         }
     }
+    return number;
 }
 
 static bool applies(const struct path_rule *rule, const struct http_site *site, struct str host,
@@ -295,13 +447,14 @@ static bool applies(const struct path_rule *rule, const struct http_site *site, 
 
 /* Patterns are held against the path that an application sees, not against what was sent: "/%68eavy" is
  * "/heavy". Every path that the router (route.c) makes something of has such a text. */
-static void choose_path(const struct sites *sites, struct str host, struct str raw, struct site_choice *out)
+static void choose_path(const struct sites *sites, struct str host, size_t number, struct str raw,
+                        struct site_choice *out)
 {
     char path[PATH_TEXT_MAX + 1];
     int n = path_text(raw, path);
     for (const struct path_rule *rule = sites->paths; n > 0 && rule; rule = rule->next) {
         if (applies(rule, out->site, host, (struct str){path, (size_t)n})) {
-            out->site = rule->site ? rule->site : out->site;
+            out->site = rule->site ? rule->site : rule->variants ? &rule->variants[number].site : out->site;
             out->target = rule->target;
             out->foreign = rule->foreign;
             return;
@@ -311,10 +464,10 @@ static void choose_path(const struct sites *sites, struct str host, struct str r
 
 struct site_choice sites_choose(const struct sites *sites, struct str host, struct str path)
 {
-    struct site_choice choice = {.site = sites->main};
-    choose_host(sites, host, &choice);
+    struct site_choice choice = {.site = sites->main, .client_rule = sites->client_rule};
+    size_t number = choose_host(sites, host, &choice);
     if (sites->paths) {
-        choose_path(sites, host, path, &choice);
+        choose_path(sites, host, number, path, &choice);
     }
     return choice;
 }

@@ -10,6 +10,7 @@
 
 #include "engine/engine.h"
 #include "http/content/site.h"
+#include "http/net/tls.h"
 
 struct compress_pool;
 struct upstream_target;
@@ -18,14 +19,18 @@ struct site_choice {
     const struct http_site *site;
     struct upstream_target *target; /* NULL: this process's workers */
     bool foreign;                   /* the target's files need not be here: nothing is looked up */
+    unsigned client_rule;           /* of the host: what is asked of its clients (net/tls.h) */
 };
 
 struct sites;
 
-/* compressors: for static files. NULL: reported. */
-struct sites *sites_create(const struct pool_conf *pool, struct compress_pool *compressors);
+/* table: of struct http_settings; compressors: for static files. NULL: reported. */
+struct sites *sites_create(const struct pool_conf *pool, const struct setting_table *table,
+                           struct compress_pool *compressors);
 void sites_destroy(struct sites *sites);
 const struct http_site *sites_main(const struct sites *sites); /* the listener's own pool */
+/* The hosts that a handshake can name, the listener's own first; the sites'. */
+const struct tls_host *sites_tls(const struct sites *sites, size_t *count);
 /* host: the request's own, as it came; never X-Forwarded-Host, which is for PHP to read. */
 struct site_choice sites_choose(const struct sites *sites, struct str host, struct str path);
 

@@ -176,7 +176,7 @@ static const struct exchange_runner runner = {.abort = abort_request, .resume = 
 
 static bool streams_too_long(const struct upstream *u)
 {
-    uint64_t limit = (uint64_t)u->loop->front->settings->stream_timeout * CLOCK_US_PER_SECOND;
+    uint64_t limit = (uint64_t)u->x->site->settings->stream_timeout * CLOCK_US_PER_SECOND;
     return limit && u->head_done && u->loop->now_us > u->head_us && u->loop->now_us - u->head_us > limit;
 }
 

@@ -73,11 +73,12 @@ def parametrize(table):
 
 class Site:
     """files: {path below the document root: text or bytes}; pool: lines of every pool that serves it; listener: lines
-    of those that have an address; nginx: its locations where they are not the usual ones; prepare: called with the
-    folder before anything starts."""
+    of those that have an address; more: {name: lines} of further pools; nginx: its locations where they are not the
+    usual ones; prepare: called with the folder before anything starts. {folder} and {root} in lines are the site's."""
 
-    def __init__(self, files, pool="", listener="", nginx="", prepare=None):
-        self.files, self.pool, self.listener, self.nginx, self.prepare = files, pool, listener, nginx, prepare
+    def __init__(self, files, pool="", listener="", more=None, nginx="", prepare=None):
+        self.files, self.pool, self.listener, self.more = files, pool, listener, more or {}
+        self.nginx, self.prepare = nginx, prepare
 
 
 # -- what came back --
@@ -266,11 +267,12 @@ class Stage:
             address = "http.listen = 127.0.0.1:%(plain)d, tls:127.0.0.1:%(tls)d\n" % self.ports[place]
             text += pool_section(place, address + served + listener)
         address = "http.listen = 127.0.0.1:%(plain)d\n" % self.ports["routed"]
-        return text + pool_section("behind", address + served + "http.routes = /*\n")
+        text += pool_section("behind", address + served + "http.routes = /*\n")
+        return text + "".join(pool_section(name, lines) for name, lines in self.site.more.items())
 
     def start(self):
         if not self.server:
-            text = self.config().replace("{folder}", self.folder)
+            text = self.config().replace("{folder}", self.folder).replace("{root}", self.root)
             self.server = tokiophp.Tokiophp(self.folder, config=text, address=("127.0.0.1", self.ports["own"]["plain"]))
             self.programs.append(self.server)
             self.server.wait_accepting(("127.0.0.1", self.ports["routed"]["plain"]))
