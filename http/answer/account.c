@@ -49,9 +49,9 @@ void account_begin(struct exchange *x, const struct http_head *head)
     x->request.times.accepted = clock_us();
     request_identify(&x->request, single(head, STR("x-request-id")), parent,
                      parent.p ? trace_state(x, head) : STR_NONE);
-    if (x->site->settings->profile) {
-        x->profile = str_eq(single(head, STR("x-profile")), STR("1"));
-        x->tls_us = x->conn->tls_us;
+    if (x->http.site->settings->profile) {
+        x->http.profile = str_eq(single(head, STR("x-profile")), STR("1"));
+        x->http.tls_us = x->delivery.conn->tls_us;
     }
 }
 
@@ -78,14 +78,14 @@ void account_head(struct exchange *x, const struct http_head *head)
     r->uri = arena_dup(x->arena, head->path.p ? head->path.p : "", head->path.n);
     r->query = arena_dup(x->arena, head->query.p ? head->query.p : "", head->query.n);
     r->query = r->query ? r->query : "";
-    r->remote_ip = arena_dup(x->arena, x->client.ip, strlen(x->client.ip));
+    r->remote_ip = arena_dup(x->arena, x->http.client.ip, strlen(x->http.client.ip));
     add_param(x, STR("REQUEST_URI"), head->target);
     add_param(x, STR("HTTP_HOST"), head->host);
     add_param(x, STR("HTTP_USER_AGENT"), value_of(head, STR("user-agent")));
     add_param(x, STR("HTTP_REFERER"), value_of(head, STR("referer")));
     add_param(x, STR("HTTP_X_FORWARDED_FOR"), value_of(head, STR("x-forwarded-for")));
-    if (x->conn->tls) {
-        tls_params(x->conn->tls, r);
+    if (x->delivery.conn->tls) {
+        tls_params(x->delivery.conn->tls, r);
     }
 }
 
@@ -93,7 +93,7 @@ void account_head(struct exchange *x, const struct http_head *head)
 
 static bool shows_ids(const struct exchange *x)
 {
-    return x->site->settings->request_id_headers;
+    return x->http.site->settings->request_id_headers;
 }
 
 struct profile {
@@ -114,7 +114,7 @@ static void profile_times(const struct exchange *x, struct profile out[PROFILE_T
         {"X-Profile-PHP-Startup-Us", t->php_started - t->started, t->php_started != 0},
         {"X-Profile-Script-Us", t->script_done - t->php_started, t->php_started && t->script_done},
         {"X-Profile-PHP-Shutdown-Us", now - t->script_done, t->script_done != 0},
-        {"X-Profile-TLS-Handshake-Us", x->tls_us, x->tls_us != 0},
+        {"X-Profile-TLS-Handshake-Us", x->http.tls_us, x->http.tls_us != 0},
     };
     memcpy(out, all, sizeof all);
 }
@@ -133,7 +133,7 @@ static struct str tls_protocol(const struct exchange *x)
 
 static void add_field(struct exchange *x, struct str name, const char *value)
 {
-    struct http_answer *answer = x->answer;
+    struct http_answer *answer = x->delivery.answer;
     if (value && answer->field_count < sizeof answer->fields / sizeof answer->fields[0]) {
         answer->fields[answer->field_count++] = (struct http_field){name, str_of(value)};
     }
@@ -144,12 +144,12 @@ static void answer_fields(struct exchange *x)
     char parent[TRACEPARENT_SIZE];
     struct profile times[PROFILE_TIMES];
     const struct request_trace *trace = &x->request.trace;
-    if (shows_ids(x) && trace->id[0] && !http_answer_has(x->answer, STR("X-Request-ID"))) {
+    if (shows_ids(x) && trace->id[0] && !http_answer_has(x->delivery.answer, STR("X-Request-ID"))) {
         request_traceparent(&x->request, parent);
         add_field(x, STR("X-Request-ID"), trace->id);
         add_field(x, STR("traceparent"), arena_dup(x->arena, parent, sizeof parent - 1));
     }
-    if (x->profile) {
+    if (x->http.profile) {
         profile_times(x, times);
         for (int i = 0; i < PROFILE_TIMES; i++) {
             if (times[i].known) {
@@ -167,19 +167,19 @@ void account_answer(struct exchange *x, bool bare)
     if (!bare) {
         answer_fields(x);
     }
-    if (x->submitted) {
+    if (x->delivery.submitted) {
         return; /* the worker's, which counts it */
     }
-    bool body = !x->answer->no_body && !x->head_only;
-    x->answered = true;
-    r->status = x->answer->status;
-    r->body_sent = body ? x->answer->body_n : 0;
+    bool body = !x->delivery.answer->no_body && !x->http.head_only;
+    x->delivery.answered = true;
+    r->status = x->delivery.answer->status;
+    r->body_sent = body ? x->delivery.answer->body_n : 0;
     if (!r->times.accepted) {
         r->times.accepted = clock_us();
     }
     if (!r->remote_ip && pool_logs_access(r->pool)) {
         char ip[64];
-        sock_ip(&x->conn->peer, ip, sizeof ip);
+        sock_ip(&x->delivery.conn->peer, ip, sizeof ip);
         r->remote_ip = arena_dup(x->arena, ip, strlen(ip));
     }
 }
@@ -209,7 +209,7 @@ void account_lines(struct exchange *x, struct buf *lines)
     if (shows_ids(x)) {
         add_ids(x, lines);
     }
-    if (!x->profile) {
+    if (!x->http.profile) {
         return;
     }
     profile_times(x, times);
@@ -228,7 +228,7 @@ void account_lines(struct exchange *x, struct buf *lines)
 
 void account_over(struct exchange *x)
 {
-    if (x->answered) {
+    if (x->delivery.answered) {
         pool_account(x->request.pool, x->loop->counters, &x->request);
     }
 }

@@ -10,7 +10,7 @@
 void account_begin(struct exchange *x, const struct http_head *head);
 /* The answer will be the loop's own: what the access log shows of the head, which is not kept. */
 void account_head(struct exchange *x, const struct http_head *head);
-/* x->answer is about to leave: its ids and times; the exchange is counted when it ends. */
+/* x->delivery.answer is about to leave: its ids and times; the exchange is counted when it ends. */
 void account_answer(struct exchange *x, bool bare); /* bare: an answer that nothing can be added to */
 /* The same for a script's response: lines for its head. */
 void account_lines(struct exchange *x, struct buf *lines);

@@ -21,16 +21,16 @@ static void add_field(struct http_answer *answer, struct str name, struct str va
 
 struct http_answer *answer_new(struct exchange *x)
 {
-    if (x->answer && x->answer->release) {
-        x->answer->release(x->answer->held);
+    if (x->delivery.answer && x->delivery.answer->release) {
+        x->delivery.answer->release(x->delivery.answer->held);
     }
-    x->answer = arena_alloc(x->arena, sizeof *x->answer);
-    if (!x->answer) {
-        x->answer = &no_memory;
+    x->delivery.answer = arena_alloc(x->arena, sizeof *x->delivery.answer);
+    if (!x->delivery.answer) {
+        x->delivery.answer = &no_memory;
         return NULL;
     }
-    memset(x->answer, 0, sizeof *x->answer);
-    return x->answer;
+    memset(x->delivery.answer, 0, sizeof *x->delivery.answer);
+    return x->delivery.answer;
 }
 
 void answer_error(struct exchange *x, int status)
@@ -40,49 +40,50 @@ void answer_error(struct exchange *x, int status)
         return;
     }
     answer->status = status;
-    answer->no_body = x->head_only;
+    answer->no_body = x->http.head_only;
     if (status >= 400) {
         add_field(answer, STR("Cache-Control"), STR("no-store"));
     }
     if (status == 503) {
         add_field(answer, STR("Retry-After"), STR("1"));
     } else if (status == 405) {
-        const char *methods = x->site->settings->methods;
+        const char *methods = x->http.site->settings->methods;
         add_field(answer, STR("Allow"), str_of(methods ? methods : "GET, HEAD, POST"));
     }
 }
 
 void answer_seal(struct exchange *x)
 {
-    if (x->answer != &no_memory) {
-        error_pages_fill(x->site->pages, x->head, x->arena, x->answer);
-        security_headers_add(&x->site->security, x->client.https, x->answer);
+    if (x->delivery.answer != &no_memory) {
+        error_pages_fill(x->http.site->pages, x->http.head, x->arena, x->delivery.answer);
+        security_headers_add(&x->http.site->security, x->http.client.https, x->delivery.answer);
     }
-    account_answer(x, x->answer == &no_memory);
+    account_answer(x, x->delivery.answer == &no_memory);
 }
 
 void answer_redirect(struct exchange *x, int status, struct str location)
 {
     answer_error(x, status);
-    add_field(x->answer, STR("Location"), location);
+    add_field(x->delivery.answer, STR("Location"), location);
 }
 
 void answer_limited(struct exchange *x, const struct rate_verdict *v)
 {
     answer_error(x, 429);
     const char *reset = arena_printf(x->arena, "%u", v->reset_s);
-    add_field(x->answer, STR("Retry-After"), str_of(reset));
-    add_field(x->answer, STR("X-RateLimit-Limit"), str_of(arena_printf(x->arena, "%u", v->limit)));
-    add_field(x->answer, STR("X-RateLimit-Remaining"), str_of(arena_printf(x->arena, "%u", v->remaining)));
-    add_field(x->answer, STR("X-RateLimit-Reset"), str_of(reset));
+    add_field(x->delivery.answer, STR("Retry-After"), str_of(reset));
+    add_field(x->delivery.answer, STR("X-RateLimit-Limit"), str_of(arena_printf(x->arena, "%u", v->limit)));
+    add_field(x->delivery.answer, STR("X-RateLimit-Remaining"),
+              str_of(arena_printf(x->arena, "%u", v->remaining)));
+    add_field(x->delivery.answer, STR("X-RateLimit-Reset"), str_of(reset));
     atomic_fetch_add_explicit(&x->loop->front->rejected, 1, memory_order_relaxed);
     pool_count_event(x->loop->front->pool, EVENT_RATE_LIMITED);
-    log_limited(LEVEL_NOTICE, "http: rate limit reached by %s", x->client.ip);
+    log_limited(LEVEL_NOTICE, "http: rate limit reached by %s", x->http.client.ip);
 }
 
 void answer_page(struct exchange *x, const struct http_head *head)
 {
-    if (x->answer != &no_memory) {
-        error_pages_fill(x->site->pages, head, x->arena, x->answer);
+    if (x->delivery.answer != &no_memory) {
+        error_pages_fill(x->http.site->pages, head, x->arena, x->delivery.answer);
     }
 }

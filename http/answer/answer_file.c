@@ -37,7 +37,7 @@ static bool is_of_file(struct str name)
 
 static struct str script_lines(const struct exchange *x)
 {
-    return (struct str){x->lines.p, x->lines.n};
+    return (struct str){x->reply.lines.p, x->reply.lines.n};
 }
 
 static struct static_said said_of(const struct exchange *x)
@@ -78,22 +78,22 @@ static void add_lines(struct exchange *x, bool dated)
         return;
     }
     for (const char *from = lines.p; http_lines_next(&lines, &field); from = lines.p) {
-        size_t n = (size_t)(lines.p ? lines.p - from : x->lines.p + x->lines.n - from);
-        if (passes(x->answer, &field, dated)) {
+        size_t n = (size_t)(lines.p ? lines.p - from : x->reply.lines.p + x->reply.lines.n - from);
+        if (passes(x->delivery.answer, &field, dated)) {
             at = mempcpy(at, from, n);
         }
     }
-    x->answer->lines = (struct str){text, (size_t)(at - text)};
+    x->delivery.answer->lines = (struct str){text, (size_t)(at - text)};
 }
 
 void answer_script_file(struct exchange *x)
 {
-    struct http_answer *answer = x->head && x->reply.file[0] ? answer_new(x) : NULL;
+    struct http_answer *answer = x->http.head && x->reply.file[0] ? answer_new(x) : NULL;
     if (!answer) {
         answer_error(x, 404);
         return;
     }
     const struct static_said said = said_of(x);
-    static_answer(x->site->files, x->head, str_of(x->reply.file), &said, x->arena, answer);
+    static_answer(x->http.site->files, x->http.head, str_of(x->reply.file), &said, x->arena, answer);
     add_lines(x, said.modified >= 0);
 }

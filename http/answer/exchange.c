@@ -8,9 +8,8 @@
 #include "http/answer/account.h"
 #include "http/net/conn.h"
 
-#define ARENA_LIMIT (1u << 20)  /* heads are bounded; this only says no to a bug */
-#define KEEP_BUFFER 65536       /* a reply buffer up to this size stays with its exchange */
-#define QUEUE_LOW   (64u << 10) /* a waiting worker goes on when less than this is unsent */
+#define ARENA_LIMIT (1u << 20) /* heads are bounded; this only says no to a bug */
+#define KEEP_BUFFER 65536      /* a reply buffer up to this size stays with its exchange */
 
 static struct exchange *make(struct loop *loop)
 {
@@ -19,7 +18,7 @@ static struct exchange *make(struct loop *loop)
         return NULL;
     }
     x->arena = arena_create(ARENA_LIMIT);
-    if (!x->arena || sem_init(&x->space, 0, 0) != 0) {
+    if (!x->arena || sem_init(&x->handover.space, 0, 0) != 0) {
         if (x->arena) {
             arena_destroy(x->arena);
         }
@@ -27,6 +26,7 @@ static struct exchange *make(struct loop *loop)
         return NULL;
     }
     x->loop = loop;
+    reply_reset(&x->reply);
     return x;
 }
 
@@ -50,15 +50,14 @@ static struct exchange *take_spare(struct loop *loop)
 static void destroy(struct exchange *x)
 {
     arena_destroy(x->arena);
-    sem_destroy(&x->space);
-    buf_free(&x->lines);
-    buf_free(&x->held);
-    buf_free(&x->packed);
-    x->magic = 0;
+    sem_destroy(&x->handover.space);
+    buf_free(&x->reply.lines);
+    buf_free(&x->reply.held);
+    buf_free(&x->reply.packed);
     free(x);
 }
 
-struct exchange *exchange_create(struct conn *conn, const struct exchange_delivery *delivery)
+struct exchange *exchange_create(struct conn *conn, const struct delivery_protocol *protocol)
 {
     struct loop *loop = conn->loop;
     struct exchange *x = take_spare(loop);
@@ -69,13 +68,12 @@ struct exchange *exchange_create(struct conn *conn, const struct exchange_delive
         return NULL;
     }
     x->magic = EXCHANGE_MAGIC;
-    x->conn = conn;
-    x->delivery = delivery;
-    x->fd = -1;
-    http_body_init(&x->body);
-    x->reply.length = -1;
-    x->site = loop->front->main_site;
-    x->began_us = x->progress_us = loop->now_us;
+    x->delivery.conn = conn;
+    x->delivery.protocol = protocol;
+    x->handover.fd = -1;
+    http_body_init(&x->http.body);
+    x->http.site = loop->front->main_site;
+    x->delivery.began_us = x->delivery.progress_us = loop->now_us;
     atomic_store_explicit(&x->refs, 1, memory_order_relaxed);
     request_init(&x->request, loop->front->pool, &reply_io, x, x->arena);
     return x;
@@ -94,22 +92,24 @@ static void tidy(struct buf *b)
 /* Everything but what the next request can use. */
 static void clean(struct exchange *x)
 {
-    if (x->answer && x->answer->release) {
-        x->answer->release(x->answer->held);
-    }
-    chunk_clear(&x->out);
-    http_body_free(&x->body);
+    struct handover *handover = &x->handover;
+    delivery_clear(&x->delivery);
+    http_body_free(&x->http.body);
     if (x->reply.compressor) {
         compressor_destroy(x->reply.compressor);
     }
     request_release(&x->request);
     arena_reset(x->arena);
-    while (sem_trywait(&x->space) == 0) {
+    while (sem_trywait(&handover->space) == 0) {
     }
-    tidy(&x->lines);
-    tidy(&x->held);
-    tidy(&x->packed);
-    memset(&x->magic, 0, sizeof *x - offsetof(struct exchange, magic));
+    tidy(&x->reply.lines);
+    tidy(&x->reply.held);
+    tidy(&x->reply.packed);
+    x->magic = 0;
+    reply_reset(&x->reply);
+    memset(&handover->fd, 0, sizeof *handover - offsetof(struct handover, fd));
+    x->http = (struct http_request){0};
+    x->submission = (struct submission){0};
 }
 
 static void give_back(struct exchange *x)
@@ -160,40 +160,7 @@ const struct loop_part exchange_loop_part = {.sweep = trim_spares, .close = free
 
 void exchange_wake(struct exchange *x)
 {
-    if (atomic_exchange(&x->waiting, false)) {
-        sem_post(&x->space);
+    if (atomic_exchange(&x->handover.waiting, false)) {
+        sem_post(&x->handover.space);
     }
-}
-
-void exchange_abort(struct exchange *x)
-{
-    atomic_store(&x->gone, true);
-    atomic_store_explicit(&x->request.gone, true, memory_order_release);
-    exchange_wake(x);
-    if (x->upstream) {
-        x->runner->abort(x);
-    }
-}
-
-void exchange_resume(struct exchange *x)
-{
-    if (x->upstream) {
-        x->runner->resume(x);
-    }
-}
-
-void exchange_unqueue(struct exchange *x, size_t n)
-{
-    size_t left = atomic_fetch_sub(&x->queued, n) - n;
-    if (left <= QUEUE_LOW) {
-        exchange_wake(x);
-        exchange_resume(x);
-    }
-}
-
-void exchange_leave(struct exchange *x)
-{
-    x->conn = NULL;
-    exchange_abort(x);
-    exchange_drop(x);
 }

@@ -115,7 +115,7 @@ static void run(struct compress_task *task)
 static void forget(struct compress_task *task)
 {
     struct relay *r = (struct relay *)task;
-    atomic_store_explicit(&r->x->gone, true, memory_order_release);
+    atomic_store_explicit(&r->x->handover.gone, true, memory_order_release);
     run(task);
 }
 
@@ -125,7 +125,7 @@ static void forget(struct compress_task *task)
 static void let_go(struct exchange *x)
 {
     x->request.status = x->reply.status ? x->reply.status : 499; /* 499: the client left */
-    x->answered = true;
+    x->delivery.answered = true;
     exchange_drop(x);
 }
 
@@ -137,7 +137,7 @@ static void run_over(struct loop *loop, struct loop_message *self)
     compress_pool_leave(r->pool);
     pthread_mutex_destroy(&r->lock);
     free(r);
-    x->relay = NULL;
+    x->delivery.relay = NULL;
     let_go(x);
 }
 
@@ -148,7 +148,7 @@ static void run_room(struct loop *loop, struct loop_message *self)
     pthread_mutex_lock(&r->lock);
     r->room_is_on = false;
     pthread_mutex_unlock(&r->lock);
-    exchange_resume(r->x);
+    delivery_resume(r->x);
 }
 
 /* From here on the worker's half of the exchange is the helpers'. */
@@ -172,14 +172,14 @@ static struct relay *create(struct exchange *x)
     return r;
 }
 
-/* The answer leaves now, and x->reply is still the loop's: makes x->relay if it is worth compressing. size:
- * of the body, -1 unknown. */
+/* The answer leaves now, and x->reply is still the loop's: makes x->delivery.relay if it is worth
+ * compressing. size: of the body, -1 unknown. */
 static void choose(struct exchange *x, int64_t size)
 {
     if (x->reply.state == REPLY_HELD && !x->reply.file && reply_head_codes(x, size)) {
-        x->relay = create(x);
-        if (!x->relay) {
-            x->coding = CODING_IDENTITY;
+        x->delivery.relay = create(x);
+        if (!x->delivery.relay) {
+            x->http.coding = CODING_IDENTITY;
         }
     }
 }
@@ -216,24 +216,24 @@ static int push(struct relay *r, const char *p, size_t n)
 
 int relay_write(struct exchange *x, const char *p, size_t n)
 {
-    if (!x->relay && !reply_holds(x, n)) {
+    if (!x->delivery.relay && !reply_holds(x, n)) {
         choose(x, x->reply.length);
     }
-    return x->relay ? push(x->relay, p, n) : x->request.io->write(&x->request, p, n);
+    return x->delivery.relay ? push(x->delivery.relay, p, n) : x->request.io->write(&x->request, p, n);
 }
 
 void relay_flush(struct exchange *x)
 {
-    if (!x->relay) {
+    if (!x->delivery.relay) {
         choose(x, x->reply.length);
     }
-    if (!x->relay) {
+    if (!x->delivery.relay) {
         x->request.io->flush(&x->request);
         return;
     }
-    pthread_mutex_lock(&x->relay->lock);
-    x->relay->flush = true;
-    hand_over(x->relay);
+    pthread_mutex_lock(&x->delivery.relay->lock);
+    x->delivery.relay->flush = true;
+    hand_over(x->delivery.relay);
 }
 
 static void finish_relay(struct relay *r, enum ending ending, int status)
@@ -246,13 +246,13 @@ static void finish_relay(struct relay *r, enum ending ending, int status)
 
 void relay_finish(struct exchange *x)
 {
-    if (!x->relay) {
-        bool page =
-            x->held.n == 0 && x->reply.status >= 400; /* the administrator's may take the body's place */
-        choose(x, page ? -1 : (int64_t)x->held.n);
+    if (!x->delivery.relay) {
+        bool page = x->reply.held.n == 0 &&
+                    x->reply.status >= 400; /* the administrator's may take the body's place */
+        choose(x, page ? -1 : (int64_t)x->reply.held.n);
     }
-    if (x->relay) {
-        finish_relay(x->relay, ENDING_FINISH, 0);
+    if (x->delivery.relay) {
+        finish_relay(x->delivery.relay, ENDING_FINISH, 0);
         return;
     }
     x->request.io->finish(&x->request);
@@ -261,19 +261,19 @@ void relay_finish(struct exchange *x)
 
 void relay_abandon(struct exchange *x, int status)
 {
-    if (x->relay) {
-        finish_relay(x->relay, ENDING_ABANDON, status);
+    if (x->delivery.relay) {
+        finish_relay(x->delivery.relay, ENDING_ABANDON, status);
         return;
     }
-    x->coding = CODING_IDENTITY; /* of the error's page: not worth a helper */
+    x->http.coding = CODING_IDENTITY; /* of the error's page: not worth a helper */
     x->request.io->abandon(&x->request, status, true);
     let_go(x);
 }
 
 bool relay_full(struct exchange *x)
 {
-    size_t queued = atomic_load(&x->queued);
-    struct relay *r = x->relay;
+    size_t queued = atomic_load(&x->handover.queued);
+    struct relay *r = x->delivery.relay;
     if (!r) {
         return queued > UNSENT_MAX;
     }

@@ -4,6 +4,7 @@
  * Head and body are held back until the response is complete (then it leaves in one piece with its length),
  * or is flushed or has outgrown HOLD_MAX (then it streams). The head is made in reply_head.c, bytes leave
  * through reply_parts.c. */
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,11 +43,11 @@ static int encode(struct exchange *x, const char **p, size_t *n, enum compress_m
     }
     reply->sent += *n;
     if (reply->compressor) {
-        x->packed.n = 0;
-        int bad = compressor_run(reply->compressor, *p, *n, mode, &x->packed);
-        *p = x->packed.p;
-        *n = x->packed.n;
-        return bad || x->packed.failed ? -1 : 0;
+        x->reply.packed.n = 0;
+        int bad = compressor_run(reply->compressor, *p, *n, mode, &x->reply.packed);
+        *p = x->reply.packed.p;
+        *n = x->reply.packed.n;
+        return bad || x->reply.packed.failed ? -1 : 0;
     }
     return 0;
 }
@@ -77,10 +78,10 @@ static int begin_stream(struct exchange *x, const char *p, size_t n)
     reply_head_coding(x, x->reply.length);
     int bad = reply_head_parts(x, x->reply.compressor ? -1 : x->reply.length, &parts, &top);
     x->reply.state = REPLY_STREAM;
-    if (!bad && x->held.n) {
-        bad = put_body(x, &parts, x->held.p, x->held.n, n ? COMPRESS_MORE : COMPRESS_FLUSH);
+    if (!bad && x->reply.held.n) {
+        bad = put_body(x, &parts, x->reply.held.p, x->reply.held.n, n ? COMPRESS_MORE : COMPRESS_FLUSH);
         parts = (struct reply_parts){0};
-        x->held.n = 0;
+        x->reply.held.n = 0;
     }
     if (!bad && (n || parts.n)) {
         bad = put_body(x, &parts, p, n, x->reply.streaming || !n ? COMPRESS_FLUSH : COMPRESS_MORE);
@@ -97,7 +98,7 @@ static int failed(struct exchange *x)
 
 bool reply_holds(const struct exchange *x, size_t n)
 {
-    return x->reply.state == REPLY_HELD && !x->reply.streaming && x->held.n + n <= HOLD_MAX;
+    return x->reply.state == REPLY_HELD && !x->reply.streaming && x->reply.held.n + n <= HOLD_MAX;
 }
 
 static int reply_write(struct request *r, const char *p, size_t n)
@@ -112,8 +113,8 @@ static int reply_write(struct request *r, const char *p, size_t n)
     }
     if (reply->state == REPLY_HELD) {
         if (reply_holds(x, n)) {
-            buf_add(&x->held, p, n);
-            return x->held.failed ? failed(x) : 0;
+            buf_add(&x->reply.held, p, n);
+            return x->reply.held.failed ? failed(x) : 0;
         }
         return begin_stream(x, p, n) == 0 ? 0 : failed(x);
     }
@@ -143,7 +144,7 @@ static int reply_flush(struct request *r)
 
 static ssize_t reply_read_body(struct request *r, char *buf, size_t n)
 {
-    return http_body_read(&exchange_of_request(r)->body, buf, n);
+    return http_body_read(&exchange_of_request(r)->http.body, buf, n);
 }
 
 /* -- the end -- */
@@ -152,26 +153,26 @@ static ssize_t reply_read_body(struct request *r, char *buf, size_t n)
  * its way and the connection goes on: nobody has to be told at once. */
 static void give_back(struct exchange *x, bool quietly)
 {
-    if (atomic_exchange(&x->ended, true)) {
+    if (atomic_exchange(&x->handover.ended, true)) {
         return;
     }
-    if (x->fd >= 0) {
-        x->returned_us = clock_coarse_us();
+    if (x->handover.fd >= 0) {
+        x->handover.returned_us = clock_coarse_us();
         int was = LEND_WORKER;
-        if (quietly && atomic_compare_exchange_strong(&x->lend, &was, LEND_LOOP)) {
+        if (quietly && atomic_compare_exchange_strong(&x->handover.lend, &was, LEND_LOOP)) {
             return;
         }
-        atomic_store(&x->lend, LEND_POSTED);
+        atomic_store(&x->handover.lend, LEND_POSTED);
     }
     reply_message_end(x);
 }
 
 static void use_page(struct exchange *x, const char *p, size_t n, bool typed)
 {
-    buf_add(&x->held, p, n);
+    buf_add(&x->reply.held, p, n);
     x->reply.length = -1;
     if (!typed) {
-        buf_str(&x->lines, STR("Content-Type: text/html; charset=utf-8\r\n"));
+        buf_str(&x->reply.lines, STR("Content-Type: text/html; charset=utf-8\r\n"));
     }
 }
 
@@ -181,10 +182,11 @@ static void fill_error(struct exchange *x)
 {
     struct reply *reply = &x->reply;
     char plain[160];
-    if (reply->status < 400 || x->held.n > 0 || reply->length > 0 || reply->no_body) {
+    if (reply->status < 400 || x->reply.held.n > 0 || reply->length > 0 || reply->no_body) {
         return;
     }
-    struct str page = x->head ? error_pages_custom(x->site->pages, x->head, reply->status) : STR_NONE;
+    struct str page =
+        x->http.head ? error_pages_custom(x->http.site->pages, x->http.head, reply->status) : STR_NONE;
     if (page.p) {
         use_page(x, page.p, page.n, reply->type.p);
     } else if (reply->refused) {
@@ -197,8 +199,8 @@ static int complete_held(struct exchange *x, struct reply_parts *parts, struct b
 {
     fill_error(x);
     struct reply *reply = &x->reply;
-    const char *p = x->held.p;
-    size_t n = x->held.n;
+    const char *p = x->reply.held.p;
+    size_t n = x->reply.held.n;
     int64_t length = reply->length;
     bool is_short = !reply->no_body && length > (int64_t)n;
     if (!is_short) {
@@ -242,11 +244,11 @@ static int complete_stream(struct exchange *x, struct reply_parts *parts, char s
 static int put_last(struct exchange *x, struct reply_parts *parts, bool *everything)
 {
     *everything = false;
-    if (x->fd >= 0 && reply_parts_write_now(x, parts) != 0) {
+    if (x->handover.fd >= 0 && reply_parts_write_now(x, parts) != 0) {
         return -1;
     }
     if (parts->n == 0) {
-        *everything = x->fd >= 0;
+        *everything = x->handover.fd >= 0;
         return 0;
     }
     return reply_parts_post(x, parts, 0);
@@ -262,7 +264,7 @@ static void reply_finish(struct request *r)
     bool everything = false;
     if (reply->state == REPLY_NONE) {
         reply->status = 500;
-        reply->no_body = x->head_only;
+        reply->no_body = x->http.head_only;
         reply->state = REPLY_HELD;
     }
     int bad = reply_is_gone(x) || reply->cut ? -1 : 0;
@@ -275,7 +277,7 @@ static void reply_finish(struct request *r)
     }
     if (bad == SHORT) {
         log_limited(LEVEL_WARNING, "[pool %s] %s: it announced %lld bytes and gave fewer, its answer was cut",
-                    x->site->conf->name, r->script ? r->script : "a script", (long long)reply->length);
+                    x->http.site->conf->name, r->script ? r->script : "a script", (long long)reply->length);
     }
     if (bad >= 0 && put_last(x, &parts, &everything) != 0) {
         bad = -1;
@@ -286,10 +288,17 @@ static void reply_finish(struct request *r)
     give_back(x, everything && !bad && !reply->close);
 }
 
+void reply_reset(struct reply *reply)
+{
+    reply->lines.n = reply->held.n = reply->packed.n = 0;
+    memset(&reply->state, 0, sizeof *reply - offsetof(struct reply, state));
+    reply->length = -1;
+}
+
 void reply_done(struct request *r)
 {
     struct exchange *x = exchange_of_request(r);
-    if (!atomic_load(&x->ended)) {
+    if (!atomic_load(&x->handover.ended)) {
         reply_finish(r);
     }
     exchange_drop(x);
@@ -302,11 +311,10 @@ static void reply_error(struct exchange *x, int status)
     static const struct header_line type = {"Content-Type: text/html; charset=utf-8", 38, 12};
     struct response_head head = {.status = status, .lines = &type, .count = 1};
     char text[160];
-    x->lines.n = x->held.n = 0;
-    x->reply = (struct reply){.length = -1};
+    reply_reset(&x->reply);
     if (reply_head_take(r, &head) == 0) {
         if (status == 503) {
-            buf_str(&x->lines, STR("Retry-After: 1\r\n"));
+            buf_str(&x->reply.lines, STR("Retry-After: 1\r\n"));
         }
         reply_write(r, text, error_text(status, text, sizeof text));
     }
@@ -325,10 +333,10 @@ void reply_expired(struct request *r)
 static void reply_abandon(struct request *r, int status, bool locked)
 {
     struct exchange *x = exchange_of_request(r);
-    if (!locked && x->fd >= 0) {
+    if (!locked && x->handover.fd >= 0) {
         /* The worker may be inside a write: the descriptor stays its own, and the connection with it. */
-        atomic_store(&x->gone, true);
-        shutdown(x->fd, SHUT_RDWR);
+        atomic_store(&x->handover.gone, true);
+        shutdown(x->handover.fd, SHUT_RDWR);
         atomic_fetch_add(&x->loop->front->written_off, 1);
         return;
     }

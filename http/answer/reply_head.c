@@ -11,7 +11,7 @@
 
 static const struct http_settings *settings_of(const struct exchange *x)
 {
-    return x->site->settings;
+    return x->http.site->settings;
 }
 
 /* -- what PHP said -- */
@@ -179,7 +179,7 @@ static const char *fault_of(const struct exchange *x, const struct header_line *
 
 static const char *take_lines(struct exchange *x, const struct response_head *head)
 {
-    const struct security_headers *security = &x->site->security;
+    const struct security_headers *security = &x->http.site->security;
     struct reply *reply = &x->reply;
     size_t size = 0;
     for (size_t i = 0; i < head->count; i++) {
@@ -196,8 +196,8 @@ static const char *take_lines(struct exchange *x, const struct response_head *he
         if (is_file(line)) {
             take_file(x, line);
         } else if (!is_ours(line) && !name_is(line, STR("Status")) && note_line(x, line)) {
-            buf_add(&x->lines, line->text, line->len);
-            buf_str(&x->lines, STR("\r\n"));
+            buf_add(&x->reply.lines, line->text, line->len);
+            buf_str(&x->reply.lines, STR("\r\n"));
         }
     }
     return NULL;
@@ -207,10 +207,11 @@ static const char *take_lines(struct exchange *x, const struct response_head *he
 static void refuse(struct exchange *x, const char *why)
 {
     const char *script = x->request.script ? x->request.script : "a script";
-    log_limited(LEVEL_ERROR, "[pool %s] %s: %s, the client got 500", x->site->conf->name, script, why);
-    x->lines.n = 0;
-    x->reply = (struct reply){.length = -1, .status = 500, .refused = true};
-    x->reply.security = security_headers_all(&x->site->security, x->client.https);
+    log_limited(LEVEL_ERROR, "[pool %s] %s: %s, the client got 500", x->http.site->conf->name, script, why);
+    reply_reset(&x->reply);
+    x->reply.status = 500;
+    x->reply.refused = true;
+    x->reply.security = security_headers_all(&x->http.site->security, x->http.client.https);
 }
 
 int reply_head_take(struct request *r, const struct response_head *head)
@@ -220,17 +221,17 @@ int reply_head_take(struct request *r, const struct response_head *head)
     if (reply_is_gone(x)) {
         return -1;
     }
-    reply->security = security_headers_all(&x->site->security, x->client.https);
+    reply->security = security_headers_all(&x->http.site->security, x->http.client.https);
     const char *fault = take_status(x, head) ? take_lines(x, head) : "its field Status is no status";
     if (fault) {
         refuse(x, fault);
     }
-    reply->no_body = head->no_body || x->head_only || !wire_has_body(reply->status);
+    reply->no_body = head->no_body || x->http.head_only || !wire_has_body(reply->status);
     if (reply->status == 205) {
         reply->length = 0; /* RFC 9110, 15.3.6: no content, and said so */
     }
     reply->state = REPLY_HELD;
-    return x->lines.failed ? -1 : 0;
+    return x->reply.lines.failed ? -1 : 0;
 }
 
 /* Another client might get it compressed. */
@@ -245,7 +246,7 @@ static bool is_codable(const struct exchange *x, int64_t size)
 
 bool reply_head_codes(const struct exchange *x, int64_t size)
 {
-    return x->coding != CODING_IDENTITY && !x->reply.no_body && is_codable(x, size);
+    return x->http.coding != CODING_IDENTITY && !x->reply.no_body && is_codable(x, size);
 }
 
 void reply_head_coding(struct exchange *x, int64_t size)
@@ -255,14 +256,14 @@ void reply_head_coding(struct exchange *x, int64_t size)
         return;
     }
     if (!reply->has_vary) {
-        buf_str(&x->lines, STR("Vary: Accept-Encoding\r\n"));
+        buf_str(&x->reply.lines, STR("Vary: Accept-Encoding\r\n"));
     }
-    if (x->coding == CODING_IDENTITY || reply->no_body) {
+    if (x->http.coding == CODING_IDENTITY || reply->no_body) {
         return;
     }
-    reply->compressor = compressor_create(x->coding, compress_level(settings_of(x), x->coding));
+    reply->compressor = compressor_create(x->http.coding, compress_level(settings_of(x), x->http.coding));
     if (reply->compressor) {
-        buf_printf(&x->lines, "Content-Encoding: %s\r\n", compress_name(x->coding));
+        buf_printf(&x->reply.lines, "Content-Encoding: %s\r\n", compress_name(x->http.coding));
     }
 }
 
@@ -272,7 +273,7 @@ static void add_etag(struct exchange *x)
     if (etag.p) {
         /* The compressed bytes are another representation: only a weak comparison may call them equal. */
         bool weaken = x->reply.compressor && !str_starts(etag, STR("W/"));
-        buf_printf(&x->lines, "ETag: %s%.*s\r\n", weaken ? "W/" : "", (int)etag.n, etag.p);
+        buf_printf(&x->reply.lines, "ETag: %s%.*s\r\n", weaken ? "W/" : "", (int)etag.n, etag.p);
     }
 }
 
@@ -280,47 +281,47 @@ static void add_etag(struct exchange *x)
 static void add_common(struct exchange *x)
 {
     if (!x->reply.has_date) {
-        buf_str(&x->lines, wire_date());
+        buf_str(&x->reply.lines, wire_date());
     }
     if (!x->reply.has_server) {
-        buf_str(&x->lines, wire_server);
+        buf_str(&x->reply.lines, wire_server);
     }
     add_etag(x);
-    account_lines(x, &x->lines);
-    const struct security_headers *security = &x->site->security;
+    account_lines(x, &x->reply.lines);
+    const struct security_headers *security = &x->http.site->security;
     for (size_t i = 0; x->reply.security && i < security->count; i++) {
         if (x->reply.security & 1u << i) {
-            buf_str(&x->lines, security->fields[i].name);
-            buf_str(&x->lines, STR(": "));
-            buf_str(&x->lines, security->fields[i].value);
-            buf_str(&x->lines, STR("\r\n"));
+            buf_str(&x->reply.lines, security->fields[i].name);
+            buf_str(&x->reply.lines, STR(": "));
+            buf_str(&x->reply.lines, security->fields[i].value);
+            buf_str(&x->reply.lines, STR("\r\n"));
         }
     }
 }
 
-/* Everything in x->lines that depends on the body: its length (-1: unknown) and whether the connection
+/* Everything in x->reply.lines that depends on the body: its length (-1: unknown) and whether the connection
  * lives. */
 static void add_framing(struct exchange *x, int64_t length)
 {
     struct reply *reply = &x->reply;
     if (length >= 0 && wire_has_length(reply->status)) {
-        buf_printf(&x->lines, "Content-Length: %lld\r\n", (long long)length);
+        buf_printf(&x->reply.lines, "Content-Length: %lld\r\n", (long long)length);
     }
-    if (x->h2) {
+    if (x->http.h2) {
         return;
     }
     bool http10 = x->request.proto < 1001;
     bool delimited = length >= 0 || reply->no_body;
     if (!delimited && !http10) {
         reply->chunked = true;
-        buf_str(&x->lines, STR("Transfer-Encoding: chunked\r\n"));
+        buf_str(&x->reply.lines, STR("Transfer-Encoding: chunked\r\n"));
     }
-    reply->close = !x->keep_alive || (!delimited && http10) ||
+    reply->close = !x->http.keep_alive || (!delimited && http10) ||
                    atomic_load_explicit(&x->loop->front->draining, memory_order_relaxed);
     if (reply->close) {
-        buf_str(&x->lines, STR("Connection: close\r\n"));
+        buf_str(&x->reply.lines, STR("Connection: close\r\n"));
     } else if (http10) {
-        buf_str(&x->lines, STR("Connection: keep-alive\r\n"));
+        buf_str(&x->reply.lines, STR("Connection: keep-alive\r\n"));
     }
 }
 
@@ -328,21 +329,21 @@ int reply_head_parts(struct exchange *x, int64_t length, struct reply_parts *par
 {
     add_common(x);
     add_framing(x, length);
-    if (x->lines.failed) {
+    if (x->reply.lines.failed) {
         return -1;
     }
-    if (x->h2) {
+    if (x->http.h2) {
         struct reply_parts head = {0};
-        reply_parts_add(&head, x->lines.p ? x->lines.p : "", x->lines.n);
+        reply_parts_add(&head, x->reply.lines.p ? x->reply.lines.p : "", x->reply.lines.n);
         return reply_parts_post(x, &head, x->reply.status);
     }
-    buf_str(&x->lines, STR("\r\n"));
+    buf_str(&x->reply.lines, STR("\r\n"));
     wire_status(top, x->reply.status, x->reply.status_line);
-    if (x->lines.failed || top->failed) {
+    if (x->reply.lines.failed || top->failed) {
         return -1;
     }
     reply_parts_add(parts, top->p, top->n);
-    reply_parts_add(parts, x->lines.p, x->lines.n);
+    reply_parts_add(parts, x->reply.lines.p, x->reply.lines.n);
     return 0;
 }
 
@@ -356,7 +357,7 @@ int reply_head_interim(struct request *r, const struct response_head *head)
         return 0; /* 101 would be an answer: the client would speak another protocol */
     }
     struct buf text = {0};
-    if (!x->h2) {
+    if (!x->http.h2) {
         wire_status(&text, head->status, STR_NONE);
     }
     for (size_t i = 0; i < head->count; i++) {
@@ -365,14 +366,14 @@ int reply_head_interim(struct request *r, const struct response_head *head)
             buf_str(&text, STR("\r\n"));
         }
     }
-    if (!x->h2) {
+    if (!x->http.h2) {
         buf_str(&text, STR("\r\n"));
     }
     struct reply_parts parts = {0};
     reply_parts_add(&parts, text.p, text.n);
-    int bad = text.failed ? 0
-              : x->h2     ? reply_parts_post(x, &parts, head->status)
-                          : reply_parts_put(x, &parts);
+    int bad = text.failed  ? 0
+              : x->http.h2 ? reply_parts_post(x, &parts, head->status)
+                           : reply_parts_put(x, &parts);
     buf_free(&text);
     return bad;
 }

@@ -27,13 +27,13 @@ void reply_parts_add(struct reply_parts *parts, const char *p, size_t n)
 
 static const struct http_settings *settings_of(const struct exchange *x)
 {
-    return x->site->settings;
+    return x->http.site->settings;
 }
 
 /* In one order with `waiting`, for everybody (see wait_for_room and exchange_wake). */
 bool reply_is_gone(const struct exchange *x)
 {
-    return atomic_load(&x->gone) || atomic_load(&x->ended);
+    return atomic_load(&x->handover.gone) || atomic_load(&x->handover.ended);
 }
 
 /* A worker that a slow reader holds up waits for it this long; a stream as a whole has its own limit. */
@@ -68,7 +68,7 @@ int reply_parts_write_now(struct exchange *x, struct reply_parts *parts)
 {
     while (parts->n > 0) {
         struct msghdr message = {.msg_iov = parts->v, .msg_iovlen = (size_t)parts->count};
-        ssize_t done = sendmsg(x->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t done = sendmsg(x->handover.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (done < 0 && errno == EINTR) {
             continue;
         }
@@ -89,10 +89,10 @@ static int write_parts(struct exchange *x, struct reply_parts *parts)
         if (parts->n == 0) {
             return 0;
         }
-        struct pollfd p = {.fd = x->fd, .events = POLLOUT};
+        struct pollfd p = {.fd = x->handover.fd, .events = POLLOUT};
         int ready = poll(&p, 1, (int)wait_budget_ms(x));
         if (ready == 0) {
-            log_limited(LEVEL_NOTICE, "http: %s read too slowly, its response was cut", x->client.ip);
+            log_limited(LEVEL_NOTICE, "http: %s read too slowly, its response was cut", x->http.client.ip);
             return -1;
         }
     }
@@ -113,13 +113,13 @@ static int wait_for_room(struct exchange *x)
         until.tv_sec++;
         until.tv_nsec -= 1000000000;
     }
-    while (!reply_is_gone(x) && atomic_load(&x->queued) > QUEUE_HIGH) {
-        atomic_store(&x->waiting, true);
-        if (reply_is_gone(x) || atomic_load(&x->queued) <= QUEUE_HIGH) {
+    while (!reply_is_gone(x) && atomic_load(&x->handover.queued) > QUEUE_HIGH) {
+        atomic_store(&x->handover.waiting, true);
+        if (reply_is_gone(x) || atomic_load(&x->handover.queued) <= QUEUE_HIGH) {
             break;
         }
-        if (sem_timedwait(&x->space, &until) != 0 && errno == ETIMEDOUT) {
-            log_limited(LEVEL_NOTICE, "http: %s read too slowly, its response was cut", x->client.ip);
+        if (sem_timedwait(&x->handover.space, &until) != 0 && errno == ETIMEDOUT) {
+            log_limited(LEVEL_NOTICE, "http: %s read too slowly, its response was cut", x->http.client.ip);
             return -1;
         }
     }
@@ -162,8 +162,9 @@ static int post_bounded(struct exchange *x, struct reply_parts *parts)
 
 int reply_parts_put(struct exchange *x, struct reply_parts *parts)
 {
-    if (x->target) { /* no worker: nobody here may wait. Instead no more of the answer is read (relay.h) */
+    if (x->http
+            .target) { /* no worker: nobody here may wait. Instead no more of the answer is read (relay.h) */
         return parts->n ? reply_parts_post(x, parts, 0) : 0;
     }
-    return x->fd >= 0 ? write_parts(x, parts) : post_bounded(x, parts);
+    return x->handover.fd >= 0 ? write_parts(x, parts) : post_bounded(x, parts);
 }

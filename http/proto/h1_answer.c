@@ -27,7 +27,7 @@ void h1_answer_refuse(struct conn *c, int status)
 
 static void add_pieces(struct conn *c, struct exchange *x)
 {
-    const struct http_answer *answer = x->answer;
+    const struct http_answer *answer = x->delivery.answer;
     for (size_t i = 0; i < answer->piece_count; i++) {
         const struct http_piece *piece = &answer->pieces[i];
         struct chunk *chunk = arena_alloc(x->arena, sizeof *chunk);
@@ -48,14 +48,14 @@ void h1_answer_send(struct conn *c, struct exchange *x)
     c->h1.state = H1_SEND;
     c->h1.keep_alive = c->h1.keep_alive && !h1_draining(c);
     answer_seal(x);
-    wire_answer(&head, x->answer, c->h1.keep_alive, x->request.proto < 1001);
+    wire_answer(&head, x->delivery.answer, c->h1.keep_alive, x->request.proto < 1001);
     if (head.failed || chunk_copy(&c->out, head.p, head.n) != 0) {
         buf_free(&head);
         http_conn_close(c, "out of memory");
         return;
     }
     buf_free(&head);
-    if (!x->answer->no_body && !x->head_only && wire_has_body(x->answer->status)) {
+    if (!x->delivery.answer->no_body && !x->http.head_only && wire_has_body(x->delivery.answer->status)) {
         add_pieces(c, x);
     }
 }

@@ -15,7 +15,7 @@ static void drop_exchange(struct conn *c)
     struct exchange *x = c->h1.exchange;
     c->h1.exchange = NULL;
     if (x) {
-        x->conn = NULL;
+        x->delivery.conn = NULL;
         exchange_drop(x);
     }
 }
@@ -67,21 +67,21 @@ static size_t h1_input(struct conn *c, const char *p, size_t n)
 static bool h1_lent(const struct conn *c)
 {
     const struct exchange *x = c->h1.exchange;
-    if (!x || x->fd < 0 || x->out_end) {
+    if (!x || x->handover.fd < 0 || x->delivery.out_end) {
         return false;
     }
-    return atomic_load_explicit(&x->lend, memory_order_acquire) != LEND_LOOP;
+    return atomic_load_explicit(&x->handover.lend, memory_order_acquire) != LEND_LOOP;
 }
 
 static bool came_back_quietly(struct conn *c)
 {
     struct exchange *x = c->h1.exchange;
-    return c->h1.state == H1_RUN && x->fd >= 0 && !x->out_end && !h1_lent(c);
+    return c->h1.state == H1_RUN && x->handover.fd >= 0 && !x->delivery.out_end && !h1_lent(c);
 }
 
 static void settle(struct conn *c)
 {
-    uint64_t returned = c->h1.exchange->returned_us;
+    uint64_t returned = c->h1.exchange->handover.returned_us;
     next_request(c);
     c->idle_since_us = returned;
 }
@@ -101,14 +101,14 @@ static void look_after_run(struct conn *c)
 {
     struct exchange *x = c->h1.exchange;
     int was = LEND_WORKER;
-    if (x->fd < 0 || x->out_end) {
+    if (x->handover.fd < 0 || x->delivery.out_end) {
         if (c->peer_closing && is_reset(c)) {
             http_conn_close(c, "reset by the client");
         }
-    } else if (!atomic_compare_exchange_strong(&x->lend, &was, LEND_NOTIFY) && was == LEND_LOOP) {
+    } else if (!atomic_compare_exchange_strong(&x->handover.lend, &was, LEND_NOTIFY) && was == LEND_LOOP) {
         settle(c);
     } else if (is_reset(c)) {
-        exchange_abort(x);
+        delivery_abort(x);
     }
 }
 
@@ -133,32 +133,32 @@ static void take_news(struct conn *c, struct exchange *x)
     if (!c->out.first) { /* until now the worker wrote; from here on the client's patience is measured */
         c->progress_us = c->loop->now_us;
     }
-    while (x->out.first) {
-        struct chunk *chunk = x->out.first;
-        x->out.first = chunk->next;
+    while (x->delivery.out.first) {
+        struct chunk *chunk = x->delivery.out.first;
+        x->delivery.out.first = chunk->next;
         chunk_add(&c->out, chunk);
     }
-    x->out = (struct chunk_queue){0};
-    if (x->out_end) {
-        if (c->closing || x->out_cut) {
+    x->delivery.out = (struct chunk_queue){0};
+    if (x->delivery.out_end) {
+        if (c->closing || x->delivery.out_cut) {
             c->closing = false;
             http_conn_close(c, "the response broke off");
             return;
         }
-        c->h1.keep_alive = c->h1.keep_alive && !x->close;
+        c->h1.keep_alive = c->h1.keep_alive && !x->delivery.close;
         c->h1.state = H1_SEND;
         if (x->reply.file) {
             answer_script_file(x);
             h1_answer_send(c, x);
         }
     }
-    if (c->state == CONN_OPEN && http_conn_send(c) == 0 && x->out_end && !c->out.first) {
+    if (c->state == CONN_OPEN && http_conn_send(c) == 0 && x->delivery.out_end && !c->out.first) {
         next_request(c);
     }
     http_conn_pump(c);
 }
 
-const struct exchange_delivery h1_delivery = {.news = take_news};
+const struct delivery_protocol h1_delivery = {.news = take_news};
 
 /* -- time -- */
 
@@ -254,13 +254,13 @@ static void h1_leave(struct conn *c)
     }
     if (h1_lent(c)) {
         int was = LEND_WORKER;
-        exchange_abort(x);
-        atomic_compare_exchange_strong(&x->lend, &was, LEND_NOTIFY);
+        delivery_abort(x);
+        atomic_compare_exchange_strong(&x->handover.lend, &was, LEND_NOTIFY);
         return;
     }
     chunk_clear(&c->out); /* it may borrow from the exchange */
     c->h1.exchange = NULL;
-    exchange_leave(x);
+    delivery_leave(x);
 }
 
 static int h1_start(struct conn *c)

@@ -16,7 +16,7 @@
 static inline const struct http_settings *h1_settings_of(const struct conn *c)
 {
     const struct exchange *x = c->h1.exchange;
-    return x ? x->site->settings : c->loop->front->settings;
+    return x ? x->http.site->settings : c->loop->front->settings;
 }
 
 static inline bool h1_draining(const struct conn *c)
@@ -25,14 +25,14 @@ static inline bool h1_draining(const struct conn *c)
 }
 
 /* -- h1_conn.c -- */
-extern const struct exchange_delivery h1_delivery;
+extern const struct delivery_protocol h1_delivery;
 
 /* -- h1_request.c -- */
 /* n bytes of a head or a body, by c->h1.state, which they may move on; how many were taken. */
 size_t h1_request_take(struct conn *c, const char *p, size_t n);
 
 /* -- h1_answer.c: into c->out; the caller sends. Out of memory: the connection is closed. -- */
-void h1_answer_send(struct conn *c, struct exchange *x); /* x->answer */
+void h1_answer_send(struct conn *c, struct exchange *x); /* x->delivery.answer */
 void h1_answer_error(struct conn *c, struct exchange *x, int status);
 /* What can't be read as a request: the connection ends with this answer. */
 void h1_answer_refuse(struct conn *c, int status);

@@ -14,15 +14,15 @@ static const char h2_preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /* more: bytes of a next request are here already. */
 static void submit(struct conn *c, struct exchange *x, bool more)
 {
-    x->keep_alive = c->h1.keep_alive;
+    x->http.keep_alive = c->h1.keep_alive;
     more |= c->readable; /* no new edge would tell of what is unread */
-    if (!c->tls && !c->out.first && !x->target) {
-        x->fd = c->fd;
-        atomic_store_explicit(&x->lend, more ? LEND_NOTIFY : LEND_WORKER, memory_order_relaxed);
+    if (!c->tls && !c->out.first && !x->http.target) {
+        x->handover.fd = c->fd;
+        atomic_store_explicit(&x->handover.lend, more ? LEND_NOTIFY : LEND_WORKER, memory_order_relaxed);
     }
     c->h1.state = H1_RUN;
     if (intake_submit(x) != 0) {
-        x->fd = -1; /* nobody has it */
+        x->handover.fd = -1; /* nobody has it */
         h1_answer_send(c, x);
     }
 }
@@ -76,7 +76,7 @@ static void begin_request(struct conn *c, const struct h1_facts *facts, size_t m
     c->h1.keep_alive = facts->keep_alive && !h1_draining(c);
     c->h1.skip_body = false;
     x->request.proto = head->proto;
-    x->keep_alive = c->h1.keep_alive;
+    x->http.keep_alive = c->h1.keep_alive;
     enum intake_verdict verdict = intake_head(x, head);
     if (verdict == INTAKE_SCRIPT && head->content_length > h1_settings_of(c)->max_body_size) {
         answer_error(x, 413);
@@ -165,7 +165,7 @@ static int store_body(struct conn *c, struct str data)
     int status = 0;
     if (c->h1.body_read > (uint64_t)settings->max_body_size) {
         status = 413;
-    } else if (http_body_add(&x->body, data.p, data.n, x->request.content_length,
+    } else if (http_body_add(&x->http.body, data.p, data.n, x->request.content_length,
                              (size_t)settings->body_buffer) != 0) {
         status = 503;
     }

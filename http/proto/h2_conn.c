@@ -73,20 +73,20 @@ int h2_conn_upgrade(struct conn *c, struct exchange *x, struct str settings)
     if (!h2) {
         return -1;
     }
-    if (nghttp2_session_upgrade2(h2->session, payload, (size_t)n, x->head_only, x) != 0 ||
+    if (nghttp2_session_upgrade2(h2->session, payload, (size_t)n, x->http.head_only, x) != 0 ||
         h2_session_settings(c, h2->session) != 0 ||
         chunk_copy(&c->out, switching, sizeof switching - 1) != 0) {
         h2_destroy(c);
         return -1;
     }
     h2->settings_seen = false; /* those of the upgrade do not count */
-    x->h2 = true;
-    x->delivery = &h2_delivery;
-    x->stream_id = 1;
-    x->body_done = true;
+    x->http.h2 = true;
+    x->delivery.protocol = &h2_delivery;
+    x->delivery.stream_id = 1;
+    x->delivery.body_done = true;
     h2_stream_link(h2, x);
     become_h2(c);
-    if (x->answer) {
+    if (x->delivery.answer) {
         h2_stream_answer(c, x);
     } else {
         h2_stream_submit(c, x);
@@ -217,21 +217,22 @@ static void h2_eof(struct conn *c)
 
 static void sweep_stream(struct conn *c, struct exchange *x)
 {
-    const struct http_settings *s = x->site->settings;
-    uint64_t quiet = c->loop->now_us > x->progress_us ? c->loop->now_us - x->progress_us : 0;
-    if (x->stream_closed) {
+    const struct http_settings *s = x->http.site->settings;
+    uint64_t quiet =
+        c->loop->now_us > x->delivery.progress_us ? c->loop->now_us - x->delivery.progress_us : 0;
+    if (x->delivery.stream_closed) {
         return;
     }
-    if (!x->body_done && !x->unwanted) {
+    if (!x->delivery.body_done && !x->delivery.unwanted) {
         uint64_t allowed = SECONDS(s->body_timeout);
         if (s->body_rate_min > 0) {
-            allowed += x->body.total * CLOCK_US_PER_SECOND / (uint64_t)s->body_rate_min;
+            allowed += x->http.body.total * CLOCK_US_PER_SECOND / (uint64_t)s->body_rate_min;
         }
         if (quiet > SECONDS(s->body_timeout) ||
-            (s->body_rate_min > 0 && c->loop->now_us - x->began_us > allowed)) {
+            (s->body_rate_min > 0 && c->loop->now_us - x->delivery.began_us > allowed)) {
             h2_stream_reset(c, x, NGHTTP2_CANCEL);
         }
-    } else if (x->head_out && !x->deferred && quiet > SECONDS(s->write_timeout)) {
+    } else if (x->delivery.head_out && !x->delivery.deferred && quiet > SECONDS(s->write_timeout)) {
         h2_stream_reset(c, x, NGHTTP2_CANCEL);
     }
 }
@@ -275,8 +276,8 @@ static void sweep_drain(struct conn *c)
 static int64_t write_timeout(const struct conn *c)
 {
     int64_t longest = 0;
-    for (const struct exchange *x = c->h2->streams; x; x = x->stream_next) {
-        int64_t own = x->site->settings->write_timeout;
+    for (const struct exchange *x = c->h2->streams; x; x = x->delivery.stream_next) {
+        int64_t own = x->http.site->settings->write_timeout;
         longest = own > longest ? own : longest;
     }
     return longest ? longest : h2_settings_of(c)->write_timeout;
@@ -296,7 +297,7 @@ static void h2_sweep(struct conn *c)
         http_conn_close(c, "a header block that never ends");
         return;
     }
-    for (struct exchange *x = h2->streams; x; x = x->stream_next) {
+    for (struct exchange *x = h2->streams; x; x = x->delivery.stream_next) {
         sweep_stream(c, x);
     }
     if (!h2->streams && !h2->head_since_us) {
@@ -315,7 +316,7 @@ static void h2_leave(struct conn *c)
     while (h2->streams) {
         struct exchange *x = h2->streams;
         h2_stream_unlink(c, x);
-        exchange_leave(x);
+        delivery_leave(x);
     }
     if (c->state == CONN_CLOSED) {
         h2_destroy(c);

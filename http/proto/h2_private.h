@@ -41,7 +41,7 @@ int h2_session_kill(struct conn *c, const char *why);
 int h2_session_pay(struct conn *c, enum h2_cost cost, const char *what);
 
 /* -- h2_stream.c -- */
-extern const struct exchange_delivery h2_delivery; /* of what streams are answered */
+extern const struct delivery_protocol h2_delivery; /* of what streams are answered */
 void h2_stream_link(struct h2_conn *h2, struct exchange *x);
 void h2_stream_unlink(struct conn *c, struct exchange *x);
 void h2_stream_finish(struct conn *c, struct exchange *x); /* unlinks it and lets it go */
@@ -49,7 +49,7 @@ void h2_stream_reset(struct conn *c, struct exchange *x, uint32_t code);
 void h2_stream_begin(struct conn *c, struct exchange *x, bool end); /* its head is complete */
 void h2_stream_body_complete(struct conn *c, struct exchange *x);
 void h2_stream_submit(struct conn *c, struct exchange *x);
-void h2_stream_answer(struct conn *c, struct exchange *x); /* x->answer leaves */
+void h2_stream_answer(struct conn *c, struct exchange *x); /* x->delivery.answer leaves */
 void h2_stream_error(struct conn *c, struct exchange *x, int status);
 
 #endif

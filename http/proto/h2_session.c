@@ -60,9 +60,9 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     }
     h2->head->field_count = 0;
     h2->head->method = h2->head->target = h2->head->host = STR_NONE;
-    x->stream_id = frame->hd.stream_id;
+    x->delivery.stream_id = frame->hd.stream_id;
     h2_stream_link(h2, x);
-    nghttp2_session_set_stream_user_data(session, x->stream_id, x);
+    nghttp2_session_set_stream_user_data(session, x->delivery.stream_id, x);
     return 0;
 }
 
@@ -82,14 +82,14 @@ static void take_pseudo(struct http_head *head, struct str name, struct str valu
 static int count_header(struct conn *c, struct exchange *x, size_t n)
 {
     size_t limit = (size_t)h2_settings_of(c)->head_size;
-    size_t *bytes = x ? &x->header_bytes : &c->h2->refused_bytes, before = *bytes;
+    size_t *bytes = x ? &x->delivery.header_bytes : &c->h2->refused_bytes, before = *bytes;
     *bytes += n + 32;
     if (*bytes <= limit) {
         return 0;
     }
     if (before <= limit) {
         if (x) {
-            x->too_large = true;
+            x->delivery.too_large = true;
         }
         return h2_session_pay(c, H2_COST_TOO_LARGE, "header lists beyond the limit");
     }
@@ -103,14 +103,14 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     struct exchange *x = stream_of(session, frame->hd.stream_id);
     (void)flags;
     int bad = count_header(c, x, name_n + value_n);
-    if (bad || !x || x->too_large || frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
+    if (bad || !x || x->delivery.too_large || frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
         return bad;
     }
     struct http_head *head = c->h2->head;
     struct str n = {arena_dup(x->arena, (const char *)name, name_n), name_n};
     struct str v = {arena_dup(x->arena, (const char *)value, value_n), value_n};
     if (!n.p || !v.p || head->field_count == HTTP_MAX_FIELDS) {
-        x->too_large = true;
+        x->delivery.too_large = true;
     } else if (name_n > 0 && name[0] == ':') {
         take_pseudo(head, n, v);
     } else {
@@ -174,15 +174,15 @@ static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const ui
     struct conn *c = ctx;
     struct exchange *x = stream_of(session, id);
     (void)flags;
-    if (x && !x->unwanted && !x->submitted) {
-        const struct http_settings *settings = x->site->settings;
+    if (x && !x->delivery.unwanted && !x->delivery.submitted) {
+        const struct http_settings *settings = x->http.site->settings;
         size_t limit =
             (size_t)settings->body_buffer < BODY_IN_MEMORY ? (size_t)settings->body_buffer : BODY_IN_MEMORY;
-        x->progress_us = c->loop->now_us;
+        x->delivery.progress_us = c->loop->now_us;
         h2_guard_received(&c->h2->guard, n);
-        if (x->body.total + n > (uint64_t)settings->max_body_size) {
+        if (x->http.body.total + n > (uint64_t)settings->max_body_size) {
             h2_stream_error(c, x, 413);
-        } else if (http_body_add(&x->body, (const char *)p, n, x->request.content_length, limit) != 0) {
+        } else if (http_body_add(&x->http.body, (const char *)p, n, x->request.content_length, limit) != 0) {
             h2_stream_error(c, x, 503);
         }
     }
@@ -197,13 +197,13 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
     if (!x) {
         return 0;
     }
-    x->stream_closed = true;
-    if (code == NGHTTP2_NO_ERROR && x->out_end && !x->out_cut) {
+    x->delivery.stream_closed = true;
+    if (code == NGHTTP2_NO_ERROR && x->delivery.out_end && !x->delivery.out_cut) {
         h2_guard_answered(&c->h2->guard);
     }
-    if (x->running) {
-        exchange_abort(x);
-        chunk_clear(&x->out);
+    if (x->delivery.running) {
+        delivery_abort(x);
+        chunk_clear(&x->delivery.out);
         return 0;
     }
     h2_stream_finish(c, x);

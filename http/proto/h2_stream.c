@@ -20,10 +20,10 @@
 
 void h2_stream_link(struct h2_conn *h2, struct exchange *x)
 {
-    x->stream_next = h2->streams;
-    x->stream_prev = NULL;
+    x->delivery.stream_next = h2->streams;
+    x->delivery.stream_prev = NULL;
     if (h2->streams) {
-        h2->streams->stream_prev = x;
+        h2->streams->delivery.stream_prev = x;
     }
     h2->streams = x;
 }
@@ -31,16 +31,16 @@ void h2_stream_link(struct h2_conn *h2, struct exchange *x)
 void h2_stream_unlink(struct conn *c, struct exchange *x)
 {
     struct h2_conn *h2 = c->h2;
-    if (x->stream_prev) {
-        x->stream_prev->stream_next = x->stream_next;
+    if (x->delivery.stream_prev) {
+        x->delivery.stream_prev->delivery.stream_next = x->delivery.stream_next;
     } else {
-        h2->streams = x->stream_next;
+        h2->streams = x->delivery.stream_next;
     }
-    if (x->stream_next) {
-        x->stream_next->stream_prev = x->stream_prev;
+    if (x->delivery.stream_next) {
+        x->delivery.stream_next->delivery.stream_prev = x->delivery.stream_prev;
     }
-    if (x->running) {
-        x->running = false;
+    if (x->delivery.running) {
+        x->delivery.running = false;
         h2->running--;
     }
     c->idle_since_us = c->loop->now_us;
@@ -49,14 +49,14 @@ void h2_stream_unlink(struct conn *c, struct exchange *x)
 void h2_stream_finish(struct conn *c, struct exchange *x)
 {
     h2_stream_unlink(c, x);
-    x->conn = NULL;
+    x->delivery.conn = NULL;
     exchange_drop(x);
 }
 
 void h2_stream_reset(struct conn *c, struct exchange *x, uint32_t code)
 {
-    if (!x->stream_closed) {
-        nghttp2_submit_rst_stream(c->h2->session, NGHTTP2_FLAG_NONE, x->stream_id, code);
+    if (!x->delivery.stream_closed) {
+        nghttp2_submit_rst_stream(c->h2->session, NGHTTP2_FLAG_NONE, x->delivery.stream_id, code);
     }
 }
 
@@ -67,24 +67,24 @@ static ssize_t read_response(nghttp2_session *session, int32_t id, uint8_t *buf,
 {
     struct exchange *x = source->ptr;
     struct conn *c = ctx;
-    bool complete = x->answer || x->out_end;
+    bool complete = x->delivery.answer || x->delivery.out_end;
     (void)session;
     (void)id;
-    if (x->out.n == 0 && !complete) {
-        x->deferred = true;
+    if (x->delivery.out.n == 0 && !complete) {
+        x->delivery.deferred = true;
         return NGHTTP2_ERR_DEFERRED;
     }
-    if (x->out.n == 0 && x->out_cut) {
+    if (x->delivery.out.n == 0 && x->delivery.out_cut) {
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
-    ssize_t got = chunk_peek(&x->out, (char *)buf, n);
+    ssize_t got = chunk_peek(&x->delivery.out, (char *)buf, n);
     if (got < 0) {
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
-    chunk_taken(&x->out, (size_t)got);
-    x->progress_us = c->loop->now_us;
-    h2_guard_sent(&c->h2->guard, (size_t)got, x->out.n == 0);
-    if (x->out.n == 0 && complete && !x->out_cut) {
+    chunk_taken(&x->delivery.out, (size_t)got);
+    x->delivery.progress_us = c->loop->now_us;
+    h2_guard_sent(&c->h2->guard, (size_t)got, x->delivery.out.n == 0);
+    if (x->delivery.out.n == 0 && complete && !x->delivery.out_cut) {
         *flags |= NGHTTP2_DATA_FLAG_EOF;
     }
     return got;
@@ -108,15 +108,17 @@ static void lower(char *p, size_t n)
 static void submit_head(struct conn *c, struct exchange *x, int status, nghttp2_nv *nv, size_t count)
 {
     nghttp2_data_provider provider = {.source.ptr = x, .read_callback = read_response};
-    bool body = !x->head_only && wire_has_body(status);
+    bool body = !x->http.head_only && wire_has_body(status);
     int bad;
     if (status < 200) {
-        bad = nghttp2_submit_headers(c->h2->session, NGHTTP2_FLAG_NONE, x->stream_id, NULL, nv, count, NULL);
+        bad = nghttp2_submit_headers(c->h2->session, NGHTTP2_FLAG_NONE, x->delivery.stream_id, NULL, nv,
+                                     count, NULL);
     } else {
-        x->head_out = true;
-        x->deferred = false;
-        x->progress_us = c->loop->now_us;
-        bad = nghttp2_submit_response(c->h2->session, x->stream_id, nv, count, body ? &provider : NULL);
+        x->delivery.head_out = true;
+        x->delivery.deferred = false;
+        x->delivery.progress_us = c->loop->now_us;
+        bad = nghttp2_submit_response(c->h2->session, x->delivery.stream_id, nv, count,
+                                      body ? &provider : NULL);
     }
     if (bad) {
         h2_stream_reset(c, x, NGHTTP2_INTERNAL_ERROR);
@@ -156,7 +158,7 @@ static void take_head(struct conn *c, struct exchange *x, int status, char *line
 {
     size_t count = 0;
     char code[12];
-    if (x->stream_closed || c->closing) {
+    if (x->delivery.stream_closed || c->closing) {
         return;
     }
     nghttp2_nv *nv = malloc((count_lines(lines, n) + 2) * sizeof *nv);
@@ -173,15 +175,15 @@ static void take_head(struct conn *c, struct exchange *x, int status, char *line
 
 static bool add_pieces(struct exchange *x)
 {
-    for (size_t i = 0; i < x->answer->piece_count; i++) {
-        const struct http_piece *piece = &x->answer->pieces[i];
+    for (size_t i = 0; i < x->delivery.answer->piece_count; i++) {
+        const struct http_piece *piece = &x->delivery.answer->pieces[i];
         struct chunk *chunk = arena_alloc(x->arena, sizeof *chunk);
         if (!chunk) {
             return false;
         }
         if (piece->n > 0) {
             *chunk = (struct chunk){.p = piece->p, .n = piece->n, .fd = piece->fd, .offset = piece->offset};
-            chunk_add(&x->out, chunk);
+            chunk_add(&x->delivery.out, chunk);
         }
     }
     return true;
@@ -189,7 +191,7 @@ static bool add_pieces(struct exchange *x)
 
 void h2_stream_answer(struct conn *c, struct exchange *x)
 {
-    const struct http_answer *answer = x->answer;
+    const struct http_answer *answer = x->delivery.answer;
     size_t count = 0;
     char code[12], length[24];
     answer_seal(x);
@@ -217,50 +219,50 @@ void h2_stream_answer(struct conn *c, struct exchange *x)
         int n = snprintf(length, sizeof length, "%llu", (unsigned long long)answer->body_n);
         add_nv(nv, &count, STR("content-length"), (struct str){length, (size_t)n});
     }
-    if (!answer->no_body && !x->head_only && wire_has_body(answer->status) && !add_pieces(x)) {
+    if (!answer->no_body && !x->http.head_only && wire_has_body(answer->status) && !add_pieces(x)) {
         h2_stream_reset(c, x, NGHTTP2_INTERNAL_ERROR);
         return;
     }
-    x->out_end = true;
+    x->delivery.out_end = true;
     submit_head(c, x, answer->status, nv, count);
 }
 
 void h2_stream_error(struct conn *c, struct exchange *x, int status)
 {
-    x->unwanted = true; /* whatever else it sends */
+    x->delivery.unwanted = true; /* whatever else it sends */
     answer_error(x, status);
     h2_stream_answer(c, x);
 }
 
 static void take_news(struct conn *c, struct exchange *x)
 {
-    if (x->out_end && x->running) {
-        x->running = false;
+    if (x->delivery.out_end && x->delivery.running) {
+        x->delivery.running = false;
         c->h2->running--;
     }
-    if (x->stream_closed) {
-        chunk_clear(&x->out);
-        if (x->out_end) {
+    if (x->delivery.stream_closed) {
+        chunk_clear(&x->delivery.out);
+        if (x->delivery.out_end) {
             h2_stream_finish(c, x);
         }
         return;
     }
-    if (x->out_end && !x->head_out) {
-        if (x->reply.file && !x->out_cut) {
+    if (x->delivery.out_end && !x->delivery.head_out) {
+        if (x->reply.file && !x->delivery.out_cut) {
             answer_script_file(x);
             h2_stream_answer(c, x);
         } else {
             h2_stream_reset(c, x, NGHTTP2_INTERNAL_ERROR);
         }
-    } else if (x->deferred) {
-        x->deferred = false;
-        x->progress_us = c->loop->now_us;
-        nghttp2_session_resume_data(c->h2->session, x->stream_id);
+    } else if (x->delivery.deferred) {
+        x->delivery.deferred = false;
+        x->delivery.progress_us = c->loop->now_us;
+        nghttp2_session_resume_data(c->h2->session, x->delivery.stream_id);
     }
     loop_again(c->loop, c);
 }
 
-const struct exchange_delivery h2_delivery = {.head = take_head, .news = take_news};
+const struct delivery_protocol h2_delivery = {.head = take_head, .news = take_news};
 
 /* -- requests -- */
 
@@ -270,15 +272,15 @@ void h2_stream_submit(struct conn *c, struct exchange *x)
         h2_stream_answer(c, x);
         return;
     }
-    x->running = true;
+    x->delivery.running = true;
     c->h2->running++;
 }
 
 void h2_stream_body_complete(struct conn *c, struct exchange *x)
 {
-    if (!x->body_done) {
-        x->body_done = true;
-        if (!x->unwanted && !x->head_out && !x->submitted) {
+    if (!x->delivery.body_done) {
+        x->delivery.body_done = true;
+        if (!x->delivery.unwanted && !x->delivery.head_out && !x->delivery.submitted) {
             h2_stream_submit(c, x);
         }
     }
@@ -334,13 +336,13 @@ static void go_on(struct conn *c, struct exchange *x)
 void h2_stream_begin(struct conn *c, struct exchange *x, bool end)
 {
     struct http_head *head = c->h2->head;
-    x->h2 = true;
+    x->http.h2 = true;
     x->request.proto = 2000;
     head->proto = 2000;
     head->tls = c->tls != NULL;
     pool_count_event(c->loop->front->pool, EVENT_H2_STREAM);
-    x->progress_us = c->loop->now_us;
-    if (x->too_large) {
+    x->delivery.progress_us = c->loop->now_us;
+    if (x->delivery.too_large) {
         h2_stream_error(c, x, 431);
         return;
     }
@@ -350,10 +352,10 @@ void h2_stream_begin(struct conn *c, struct exchange *x, bool end)
     }
     add_host(head);
     enum intake_verdict verdict = intake_head(x, head);
-    if (verdict == INTAKE_SCRIPT && head->content_length > x->site->settings->max_body_size) {
+    if (verdict == INTAKE_SCRIPT && head->content_length > x->http.site->settings->max_body_size) {
         h2_stream_error(c, x, 413);
     } else if (verdict == INTAKE_ANSWER) {
-        x->unwanted = true;
+        x->delivery.unwanted = true;
         h2_stream_answer(c, x);
     } else if (end) {
         h2_stream_body_complete(c, x);

@@ -35,14 +35,14 @@ static void keep_head(struct exchange *x, const struct http_head *head)
             return;
         }
     }
-    x->head = copy;
+    x->http.head = copy;
 }
 
 static enum intake_verdict take_script(struct exchange *x, const struct http_head *head,
                                        const struct route *route)
 {
     struct request *r = &x->request;
-    const struct http_settings *settings = x->site->settings;
+    const struct http_settings *settings = x->http.site->settings;
     r->method = arena_dup(x->arena, head->method.p, head->method.n);
     /* What PHP calls the request's URI is the script's: PHP_SELF and the status page come from it. */
     struct str uri = route ? route->script_name : head->path;
@@ -50,16 +50,16 @@ static enum intake_verdict take_script(struct exchange *x, const struct http_hea
     r->query = head->query.n ? arena_dup(x->arena, head->query.p, head->query.n) : "";
     r->script = route ? route->path.p : NULL;
     r->document_root = route ? route->root.p : settings->document_root;
-    x->coding = CODING_IDENTITY;
+    x->http.coding = CODING_IDENTITY;
     r->proto = head->proto;
-    r->keep_alive = x->keep_alive;
+    r->keep_alive = x->http.keep_alive;
     if (!r->method || !r->uri || !r->query || !http_params_fill(x, head, route)) {
         answer_error(x, 503);
         return INTAKE_ANSWER;
     }
     if (settings->compression) {
         const struct http_field *accept = http_head_find(head, STR("Accept-Encoding"));
-        x->coding = compress_negotiate(settings, accept ? accept->value : STR_NONE);
+        x->http.coding = compress_negotiate(settings, accept ? accept->value : STR_NONE);
     }
     return INTAKE_SCRIPT;
 }
@@ -95,9 +95,9 @@ static enum intake_verdict by_route(struct exchange *x, const struct http_head *
 {
     struct route route;
     if (foreign) {
-        route_assume(x->site->router, head, x->arena, &route);
+        route_assume(x->http.site->router, head, x->arena, &route);
     } else {
-        route_resolve(x->site->router, head, x->arena, &route);
+        route_resolve(x->http.site->router, head, x->arena, &route);
     }
     switch (route.kind) {
     case ROUTE_SCRIPT: return take_script(x, head, &route);
@@ -105,7 +105,7 @@ static enum intake_verdict by_route(struct exchange *x, const struct http_head *
     case ROUTE_ERROR: answer_error(x, route.status); break;
     case ROUTE_FILE:
         if (answer_new(x)) {
-            static_answer(x->site->files, head, route.path, NULL, x->arena, x->answer);
+            static_answer(x->http.site->files, head, route.path, NULL, x->arena, x->delivery.answer);
         }
         break;
     }
@@ -116,7 +116,7 @@ static enum intake_verdict by_route(struct exchange *x, const struct http_head *
  * client was asked for somebody else, or not at all. The client tries again on a connection of its own. */
 static bool is_misdirected(const struct exchange *x, const struct site_choice *choice)
 {
-    return x->conn->tls && tls_client_rule(x->conn->tls) != choice->client_rule;
+    return x->delivery.conn->tls && tls_client_rule(x->delivery.conn->tls) != choice->client_rule;
 }
 
 static enum intake_verdict decide(struct exchange *x, const struct http_head *head)
@@ -124,30 +124,30 @@ static enum intake_verdict decide(struct exchange *x, const struct http_head *he
     struct http_front *front = x->loop->front;
     struct site_choice choice = sites_choose(front->sites, head->host, head->path);
     const struct pool_settings *pool = &choice.site->conf->s;
-    x->site = choice.site;
-    x->target = choice.target;
+    x->http.site = choice.site;
+    x->http.target = choice.target;
     atomic_fetch_add_explicit(&front->requests, 1, memory_order_relaxed);
     account_begin(x, head);
-    x->head_only = str_eq(head->method, STR("HEAD"));
-    if (!http_conn_local(x->conn)) {
+    x->http.head_only = str_eq(head->method, STR("HEAD"));
+    if (!http_conn_local(x->delivery.conn)) {
         answer_error(x, 503);
         return INTAKE_ANSWER;
     }
-    client_resolve(x->site->trusted, &x->conn->peer, head->tls, head, &x->client);
-    if (x->site->settings->sendfile_root || x->site->settings->error_pages_dir) {
+    client_resolve(x->http.site->trusted, &x->delivery.conn->peer, head->tls, head, &x->http.client);
+    if (x->http.site->settings->sendfile_root || x->http.site->settings->error_pages_dir) {
         keep_head(x, head);
     }
     if (is_misdirected(x, &choice)) {
         answer_error(x, 421);
         return INTAKE_ANSWER;
     }
-    if (!method_allowed(x->site->settings, head->method) || str_eq(head->method, STR("CONNECT")) ||
+    if (!method_allowed(x->http.site->settings, head->method) || str_eq(head->method, STR("CONNECT")) ||
         str_eq(head->method, STR("TRACE"))) {
         answer_error(x, 405);
         return INTAKE_ANSWER;
     }
-    if (x->site->rate) {
-        struct rate_verdict v = rate_limit_take(x->site->rate, &x->client.address, x->loop->now_us);
+    if (x->http.site->rate) {
+        struct rate_verdict v = rate_limit_take(x->http.site->rate, &x->http.client.address, x->loop->now_us);
         if (!v.allowed) {
             answer_limited(x, &v);
             return INTAKE_ANSWER;
@@ -179,28 +179,28 @@ int intake_submit(struct exchange *x)
     struct http_front *front = x->loop->front;
     struct request *r = &x->request;
     /* The whole body is here: PHP may as well know how long it is. */
-    if (r->content_length < 0 && !http_params_length(r, x->body.total)) {
+    if (r->content_length < 0 && !http_params_length(r, x->http.body.total)) {
         answer_error(x, 503);
         return -1;
     }
-    if (x->target) {
-        x->submitted = true;
+    if (x->http.target) {
+        x->delivery.submitted = true;
         int status = upstream_submit(x);
         if (status) {
-            x->submitted = false;
+            x->delivery.submitted = false;
             answer_error(x, status);
         }
         return status ? -1 : 0;
     }
     x->submission = (struct submission){.request = r, .done = reply_done, .expired = reply_expired};
-    x->submitted = true;
+    x->delivery.submitted = true;
     atomic_fetch_add_explicit(&x->refs, 1, memory_order_relaxed);
     enum submit_result result = pool_submit(front->pool, &x->submission);
     if (result == SUBMIT_OK) {
         return 0;
     }
     atomic_fetch_sub_explicit(&x->refs, 1, memory_order_relaxed);
-    x->submitted = false;
+    x->delivery.submitted = false;
     atomic_fetch_add_explicit(&front->rejected, 1, memory_order_relaxed);
     log_limited(LEVEL_WARNING, "http: %s, a request was answered with 503",
                 result == SUBMIT_FULL ? "the queue is full" : "this process is ending");

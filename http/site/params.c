@@ -173,24 +173,25 @@ static struct str host_name(struct str host, struct str *port)
 static bool client_params(struct exchange *x, const struct http_head *head)
 {
     struct request *r = &x->request;
-    struct conn *c = x->conn;
-    struct str port, host = x->client.host.p ? x->client.host : head->host;
+    struct conn *c = x->delivery.conn;
+    struct str port, host = x->http.client.host.p ? x->http.client.host : head->host;
     struct str name = host.n ? host_name(host, &port) : str_of(c->local_ip);
     if (!host.n) {
         port = STR_NONE;
     }
-    const char *server_port = x->client.https == head->tls ? arena_printf(r->arena, "%u", c->local_port)
-                              : port.n                     ? arena_dup(r->arena, port.p, port.n)
-                              : x->client.https            ? "443"
-                                                           : "80";
+    const char *server_port = x->http.client.https == head->tls ? arena_printf(r->arena, "%u", c->local_port)
+                              : port.n                          ? arena_dup(r->arena, port.p, port.n)
+                              : x->http.client.https            ? "443"
+                                                                : "80";
     r->server_name = arena_dup(r->arena, name.p, name.n);
-    r->remote_ip = arena_dup(r->arena, x->client.ip, strlen(x->client.ip));
+    r->remote_ip = arena_dup(r->arena, x->http.client.ip, strlen(x->http.client.ip));
     return set_text(r, STR("REMOTE_ADDR"), r->remote_ip) &&
-           set_text(r, STR("REMOTE_PORT"), arena_printf(r->arena, "%u", x->client.port)) &&
+           set_text(r, STR("REMOTE_PORT"), arena_printf(r->arena, "%u", x->http.client.port)) &&
            set_text(r, STR("SERVER_ADDR"), arena_dup(r->arena, c->local_ip, strlen(c->local_ip))) &&
            set_text(r, STR("SERVER_PORT"), server_port) && set_text(r, STR("SERVER_NAME"), r->server_name) &&
-           set_text(r, STR("REQUEST_SCHEME"), x->client.https ? "https" : "http") &&
-           (!x->client.https || set_text(r, STR("HTTPS"), "on")) && (!c->tls || tls_params(c->tls, r) == 0);
+           set_text(r, STR("REQUEST_SCHEME"), x->http.client.https ? "https" : "http") &&
+           (!x->http.client.https || set_text(r, STR("HTTPS"), "on")) &&
+           (!c->tls || tls_params(c->tls, r) == 0);
 }
 
 static bool own_params(struct exchange *x, const struct http_head *head, const struct route *route)
@@ -203,7 +204,7 @@ static bool own_params(struct exchange *x, const struct http_head *head, const s
         set_text(r, STR("REDIRECT_STATUS"), "200") && set_text(r, STR("SERVER_PROTOCOL"), protocol) &&
         set_text(r, STR("REQUEST_METHOD"), r->method) && set_copy(r, STR("REQUEST_URI"), head->target) &&
         set_text(r, STR("QUERY_STRING"), r->query) && set_text(r, STR("DOCUMENT_ROOT"), r->document_root);
-    if (ok && !route && x->target) { /* a page of the other pool: it knows it by its name */
+    if (ok && !route && x->http.target) { /* a page of the other pool: it knows it by its name */
         return set_text(r, STR("SCRIPT_NAME"), r->uri) && set_text(r, STR("SCRIPT_FILENAME"), r->uri);
     }
     if (!ok || !route) {

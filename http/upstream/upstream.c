@@ -21,14 +21,14 @@ static bool is_repeatable(const struct exchange *x)
     return strcmp(method, "GET") == 0 || strcmp(method, "HEAD") == 0 || strcmp(method, "OPTIONS") == 0;
 }
 
-static const struct exchange_runner runner;
+static const struct delivery_runner runner;
 
 /* The exchange goes on without this connection. */
 static struct exchange *detach(struct upstream *u)
 {
     struct exchange *x = u->x;
     u->x = NULL;
-    x->upstream = NULL;
+    x->delivery.upstream = NULL;
     atomic_fetch_sub_explicit(&u->target->active, 1, memory_order_relaxed);
     return x;
 }
@@ -36,15 +36,15 @@ static struct exchange *detach(struct upstream *u)
 /* 0, or the status to answer. fresh: not on a kept connection. */
 static int start(struct exchange *x, bool fresh)
 {
-    struct upstream *u = upstream_conn_get(x->loop, x->target, fresh || !is_repeatable(x));
+    struct upstream *u = upstream_conn_get(x->loop, x->http.target, fresh || !is_repeatable(x));
     if (!u) {
         return errno == EAGAIN ? 503 : 502; /* EAGAIN: its backlog is full */
     }
     u->x = x;
-    x->upstream = u;
-    x->runner = &runner;
+    x->delivery.upstream = u;
+    x->delivery.runner = &runner;
     atomic_fetch_add_explicit(&x->refs, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&x->target->active, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&x->http.target->active, 1, memory_order_relaxed);
     upstream_answer_begin(u);
     if (upstream_request_begin(u) != 0) {
         detach(u);
@@ -60,7 +60,7 @@ static int start(struct exchange *x, bool fresh)
 
 int upstream_submit(struct exchange *x)
 {
-    struct upstream_target *target = x->target;
+    struct upstream_target *target = x->http.target;
     if (atomic_load_explicit(&target->active, memory_order_relaxed) >= target->capacity) {
         log_limited(LEVEL_WARNING, "http: %s has %lld requests already, one was answered with 503",
                     target->name, (long long)target->capacity);
@@ -99,7 +99,7 @@ static void complete(struct upstream *u)
 
 static void abort_request(struct exchange *x)
 {
-    struct upstream *u = x->upstream;
+    struct upstream *u = x->delivery.upstream;
     detach(u);
     upstream_conn_close(u); /* which is how the other side hears of it */
     relay_abandon(x, 499);
@@ -163,20 +163,20 @@ void upstream_pause(evutil_socket_t fd, short what, void *upstream)
 
 static void resume_request(struct exchange *x)
 {
-    if (x->upstream->paused) {
-        x->upstream->paused = false;
-        x->upstream->deadline_us = x->loop->now_us + x->upstream->target->wait_us;
-        event_active(&x->upstream->event, EV_TIMEOUT, 0); /* after whoever is sending now */
+    if (x->delivery.upstream->paused) {
+        x->delivery.upstream->paused = false;
+        x->delivery.upstream->deadline_us = x->loop->now_us + x->delivery.upstream->target->wait_us;
+        event_active(&x->delivery.upstream->event, EV_TIMEOUT, 0); /* after whoever is sending now */
     }
 }
 
-static const struct exchange_runner runner = {.abort = abort_request, .resume = resume_request};
+static const struct delivery_runner runner = {.abort = abort_request, .resume = resume_request};
 
 /* -- time -- */
 
 static bool streams_too_long(const struct upstream *u)
 {
-    uint64_t limit = (uint64_t)u->x->site->settings->stream_timeout * CLOCK_US_PER_SECOND;
+    uint64_t limit = (uint64_t)u->x->http.site->settings->stream_timeout * CLOCK_US_PER_SECOND;
     return limit && u->head_done && u->loop->now_us > u->head_us && u->loop->now_us - u->head_us > limit;
 }
 

@@ -44,7 +44,7 @@ static int pass_head(struct upstream *u, const char *p, size_t n)
     char *line =
         head.reason.p ? arena_printf(x->arena, "HTTP/1.1 %.*s", (int)head.reason.n, head.reason.p) : NULL;
     out.status_line = str_of(line);
-    out.no_body = x->head_only;
+    out.no_body = x->http.head_only;
     u->head_done = true;
     u->head_us = u->loop->now_us;
     return x->request.io->send_head(&x->request, &out);

@@ -46,7 +46,7 @@ int upstream_request_begin(struct upstream *u)
         }
     }
     add_own(&pairs, u);
-    r->body_read = u->x->body.read = 0;
+    r->body_read = u->x->http.body.read = 0;
     u->body_sent = false;
     u->out_at = 0;
     upstream_wire_begin(&u->out, u->target->keep_alive);
@@ -61,7 +61,7 @@ int upstream_request_begin(struct upstream *u)
 static int add_body(struct upstream *u)
 {
     char piece[BODY_PIECE];
-    ssize_t n = http_body_read(&u->x->body, piece, sizeof piece);
+    ssize_t n = http_body_read(&u->x->http.body, piece, sizeof piece);
     if (n < 0) {
         return -1;
     }
