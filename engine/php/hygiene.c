@@ -1,7 +1,7 @@
 /* What PHP functions may do to the process, which many threads share.
  *
  * setlocale() becomes the thread's (uselocale) and ends with the request; umask and the working directory of
- * C become the thread's by unshare(CLONE_FS); the signal mask is the thread's anyway and is restored. What is
+ * C become the thread's by unshare(CLONE_FS); signals are signals.c's. What is
  * the process's own by nature (identity, limits, fork, signal handlers) is refused with a warning that names
  * the setting that allows it. Installed on the main thread before others exist; the rest runs on workers. */
 #include "engine/php/hygiene.h"
@@ -12,16 +12,20 @@
 #include <locale.h>
 #include <malloc.h>
 #include <sched.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "ext/standard/basic_functions.h"
 #include "zend_operators.h"
 #include "zend_smart_str.h"
 
 #include "engine/base/log.h"
+#include "engine/php/env.h"
 #include "engine/php/override.h"
 #include "engine/php/paths.h"
 #include "engine/php/signals.h"
 #include "engine/php/system_messages.h"
+#include "engine/php/translations.h"
 
 /* -- switches of C libraries -- */
 
@@ -79,6 +83,31 @@ static PHP_FUNCTION(refused)
         RETURN_LONG(-1);
     }
     RETURN_FALSE;
+}
+
+/* Whose children? Those of all requests, and the server's own. */
+static zif_handler waitpid_of_php, waitid_of_php;
+
+static PHP_FUNCTION(wait_for_one)
+{
+    const zval *pid = ZEND_NUM_ARGS() > 0 ? ZEND_CALL_ARG(execute_data, 1) : NULL;
+
+    if (pid && Z_TYPE_P(pid) == IS_LONG && Z_LVAL_P(pid) <= 0) {
+        zif_refused(INTERNAL_FUNCTION_PARAM_PASSTHRU);
+        RETURN_LONG(-1);
+    }
+    waitpid_of_php(INTERNAL_FUNCTION_PARAM_PASSTHRU);
+}
+
+static PHP_FUNCTION(wait_for_id)
+{
+    const zval *type = ZEND_NUM_ARGS() > 0 ? ZEND_CALL_ARG(execute_data, 1) : NULL;
+
+    if (!type || (Z_TYPE_P(type) == IS_LONG && (Z_LVAL_P(type) == P_ALL || Z_LVAL_P(type) == P_PGID))) {
+        zif_refused(INTERNAL_FUNCTION_PARAM_PASSTHRU);
+        return;
+    }
+    waitid_of_php(INTERNAL_FUNCTION_PARAM_PASSTHRU);
 }
 
 static bool is_allowed(const char *list, const char *name)
@@ -155,17 +184,59 @@ static zend_string *current_name(zend_long category)
     return all.s;
 }
 
-/* "" means what the environment says. */
+/* PCRE makes its tables of letters for each locale that it is told of; without one it has those of "C". */
+static void tell_pcre(void)
+{
+    const char *name = php_thread->locale ? name_in(LC_CTYPE) : "C";
+
+    if (BG(ctype_string)) {
+        zend_string_release(BG(ctype_string));
+    }
+    BG(ctype_string) = strcmp(name, "C") == 0 ? NULL : zend_string_init(name, strlen(name), 0);
+}
+
+/* "" means what the environment says: the request's, which libc does not know. */
+static const char *from_environment(const char *category)
+{
+    const char *const names[] = {"LC_ALL", category, "LANG"};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const char *value = env_find(names[i]);
+
+        if (value && *value) {
+            return value;
+        }
+    }
+    return "C";
+}
+
+/* A locale made of `base`, which is used up; 0 = there is none of this name. */
+static locale_t change(int mask, const char *name, locale_t base)
+{
+    locale_t made = base;
+
+    if (*name || !php_thread->environment) {
+        made = newlocale(mask, name, base);
+    }
+    for (size_t i = 0; !*name && php_thread->environment && made && i < CATEGORIES; i++) {
+        if (mask & categories[i].mask) {
+            base = made;
+            made = newlocale(categories[i].mask, from_environment(categories[i].name), base);
+        }
+    }
+    if (!made) {
+        freelocale(base);
+    }
+    return made;
+}
+
 static bool use_locale(zend_long category, const char *name)
 {
     locale_t old = php_thread->locale;
     locale_t base = old ? duplocale(old) : duplocale(LC_GLOBAL_LOCALE);
-    locale_t made = base ? newlocale(mask_of(category), name, base) : (locale_t)0;
+    locale_t made = base ? change(mask_of(category), name, base) : (locale_t)0;
 
     if (!made) {
-        if (base) {
-            freelocale(base);
-        }
         return false;
     }
     uselocale(made);
@@ -174,6 +245,9 @@ static bool use_locale(zend_long category, const char *name)
     }
     php_thread->locale = made;
     zend_update_current_locale();
+    if (mask_of(category) & LC_CTYPE_MASK) {
+        tell_pcre();
+    }
     return true;
 }
 
@@ -248,21 +322,14 @@ static void restore_locale(struct php_thread *t)
         freelocale(t->locale);
         t->locale = NULL;
         zend_update_current_locale();
+        tell_pcre();
     }
 }
 
-/* -- signal mask, umask -- */
+/* -- umask -- */
 
-static zif_handler sigprocmask_of_php, umask_of_php;
+static zif_handler umask_of_php;
 static _Thread_local bool own_umask; /* this thread does not share it */
-
-static PHP_FUNCTION(sigprocmask_of_thread)
-{
-    if (php_thread) {
-        php_thread->mask_changed = true;
-    }
-    sigprocmask_of_php(INTERNAL_FUNCTION_PARAM_PASSTHRU);
-}
 
 static PHP_FUNCTION(umask_of_thread)
 {
@@ -311,8 +378,13 @@ void hygiene_install(const struct pool_conf *pool)
             override_function(process_calls[i], zif_refused, NULL);
         }
     }
+    if (!is_allowed(allowed, "pcntl_waitpid")) {
+        override_function("pcntl_waitpid", zif_wait_for_one, &waitpid_of_php);
+    }
+    if (!is_allowed(allowed, "pcntl_waitid")) {
+        override_function("pcntl_waitid", zif_wait_for_id, &waitid_of_php);
+    }
     override_function("setlocale", zif_setlocale_of_thread, &setlocale_of_php);
-    override_function("pcntl_sigprocmask", zif_sigprocmask_of_thread, &sigprocmask_of_php);
     override_function("umask", zif_umask_of_thread, &umask_of_php);
     signals_start();
     warn_of_extensions();
@@ -335,8 +407,6 @@ void hygiene_request_end(void)
     }
     restore_locale(t);
     system_messages_request_end();
-    if (t->mask_changed) {
-        pthread_sigmask(SIG_SETMASK, &t->signals, NULL);
-        t->mask_changed = false;
-    }
+    translations_request_end();
+    signals_request_end();
 }

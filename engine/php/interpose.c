@@ -7,6 +7,8 @@
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <libintl.h>
+#include <locale.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <sys/auxv.h>
@@ -23,6 +25,7 @@
 #include "engine/php/paths.h"
 #include "engine/php/program.h"
 #include "engine/php/system_messages.h"
+#include "engine/php/translations.h"
 #include "engine/php/usage.h"
 
 /* libc's own function. It is looked up at its first use, which may be before any constructor has run. */
@@ -311,6 +314,63 @@ void syslog(int priority, const char *format, ...)
     va_start(arguments, format);
     system_messages_write(priority, format, arguments);
     va_end(arguments);
+}
+
+/* -- translations: libintl has one domain, and one folder for each, in the process -- */
+
+#undef gettext
+#undef dgettext
+#undef ngettext
+#undef dngettext
+
+char *textdomain(const char *domain)
+{
+    return translations_are_scripts() ? translations_domain(domain) : REAL(textdomain)(domain);
+}
+
+char *bindtextdomain(const char *domain, const char *folder)
+{
+    return translations_are_scripts() ? translations_folder(domain, folder)
+                                      : REAL(bindtextdomain)(domain, folder);
+}
+
+char *bind_textdomain_codeset(const char *domain, const char *encoding)
+{
+    return translations_are_scripts() ? translations_encoding(domain, encoding)
+                                      : REAL(bind_textdomain_codeset)(domain, encoding);
+}
+
+char *dcgettext(const char *domain, const char *text, int category)
+{
+    return REAL(dcgettext)(translations_are_scripts() ? translations_known_as(domain) : domain, text,
+                           category);
+}
+
+char *dcngettext(const char *domain, const char *one, const char *many, unsigned long n, int category)
+{
+    return REAL(dcngettext)(translations_are_scripts() ? translations_known_as(domain) : domain, one, many, n,
+                            category);
+}
+
+/* What a compiler makes of these depends on its options. */
+char *gettext(const char *text)
+{
+    return dcgettext(NULL, text, LC_MESSAGES);
+}
+
+char *dgettext(const char *domain, const char *text)
+{
+    return dcgettext(domain, text, LC_MESSAGES);
+}
+
+char *ngettext(const char *one, const char *many, unsigned long n)
+{
+    return dcngettext(NULL, one, many, n, LC_MESSAGES);
+}
+
+char *dngettext(const char *domain, const char *one, const char *many, unsigned long n)
+{
+    return dcngettext(domain, one, many, n, LC_MESSAGES);
 }
 
 /* -- processor time: a script asks for its own -- */

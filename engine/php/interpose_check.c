@@ -6,6 +6,7 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <glob.h>
+#include <libintl.h>
 #include <link.h>
 #include <spawn.h>
 #include <stddef.h>
@@ -62,6 +63,11 @@ static const struct symbol symbols[] = {
     SYMBOL(closelog, LIBC),
     SYMBOL(syslog, LIBC),
     SYMBOL(vsyslog, LIBC),
+    SYMBOL(textdomain, LIBC),
+    SYMBOL(bindtextdomain, LIBC),
+    SYMBOL(bind_textdomain_codeset, LIBC),
+    SYMBOL(dcgettext, LIBC),
+    SYMBOL(dcngettext, LIBC),
     SYMBOL(getrusage, LIBC),
     SYMBOL(times, LIBC),
     SYMBOL(link, LIBC),
@@ -241,8 +247,8 @@ bool interpose_check(void)
         paths = paths && (bound || symbols[i].owner != LIBPHP_PATHS);
     }
     if (!paths) {
-        log_debug("libphp does not leave its path functions to this server (packaging/php-zts/build makes "
-                  "one that does): the working directory of scripts is not that of C libraries");
+        log_warning("libphp does not leave its path functions to this server (packaging/php-zts/build makes "
+                    "one that does): the working directory of scripts is not that of C libraries");
     }
     return paths;
 }

@@ -8,6 +8,7 @@
 
 #include <pthread.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -18,7 +19,8 @@
 #include "engine/base/log.h"
 #include "engine/php/override.h"
 
-static zif_handler kill_of_php;
+static zif_handler kill_of_php, sigprocmask_of_php;
+static _Thread_local sigset_t blocked; /* by the request's script */
 static pthread_once_t noted = PTHREAD_ONCE_INIT;
 static void (*handlers[NSIG])(int); /* sa_handler and sa_sigaction share their place */
 
@@ -89,9 +91,10 @@ static void deliver_here(int number)
 static ZEND_COLD void end_request(int number)
 {
     const struct request *r = php_thread->request;
+    const char *name = sigabbrev_np(number);
 
-    log_warning("[pool %s] child %d exited on signal %d (%s): its script sent it (script %s)",
-                pool_conf(r->pool)->name, (int)php_thread->worker->tid, number, strsignal(number),
+    log_warning("[pool %s] child %d exited on signal %d (SIG%s): its script sent it (script %s)",
+                pool_conf(r->pool)->name, (int)php_thread->worker->tid, number, name ? name : "RT",
                 r->script ? r->script : "-");
     php_output_discard_all();
     php_free_shutdown_functions();
@@ -121,6 +124,9 @@ static PHP_FUNCTION(kill_one_request)
                          "is a worker of this process, and a signal would end every request that it runs");
         RETURN_FALSE;
     }
+    if (sigismember(&blocked, (int)number)) {
+        RETURN_TRUE; /* it waits, for longer than the request lasts */
+    }
     if (!is_servers((int)number)) {
         deliver_here((int)number);
     } else if (!is_harmless((int)number)) {
@@ -129,7 +135,30 @@ static PHP_FUNCTION(kill_one_request)
     RETURN_TRUE;
 }
 
+/* -- pcntl_sigprocmask() -- */
+
+/* The engine keeps its signals away from workers, and a script is not to see or change that: it has a mask of
+ * its own, which is the thread's for as long as PHP looks at it. */
+static PHP_FUNCTION(sigprocmask_of_request)
+{
+    sigset_t engines;
+
+    if (!php_thread) {
+        sigprocmask_of_php(INTERNAL_FUNCTION_PARAM_PASSTHRU);
+        return;
+    }
+    pthread_sigmask(SIG_SETMASK, &blocked, &engines);
+    sigprocmask_of_php(INTERNAL_FUNCTION_PARAM_PASSTHRU);
+    pthread_sigmask(SIG_SETMASK, &engines, &blocked);
+}
+
+void signals_request_end(void)
+{
+    sigemptyset(&blocked);
+}
+
 void signals_start(void)
 {
+    override_function("pcntl_sigprocmask", zif_sigprocmask_of_request, &sigprocmask_of_php);
     override_function("posix_kill", zif_kill_one_request, &kill_of_php);
 }

@@ -6,6 +6,7 @@
 
 void signals_start(void);        /* main thread: overrides PHP's functions */
 void signals_thread_start(void); /* notes, once, which handlers are the server's */
+void signals_request_end(void);
 /* In the child of a fork: what the server handles or ignores is default again; what a script set stays. */
 void signals_give_up(void);
 

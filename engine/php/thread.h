@@ -42,7 +42,6 @@ struct php_thread {
 
     struct armed *deadline; /* this thread's, timeout.c */
 
-    bool mask_changed;          /* pcntl_sigprocmask() was called */
     int body_fd;                /* REQUEST_BODY_FILE, -1 = not open */
     struct rusage usage_before; /* when the request began, if the access log shows processor time */
     size_t memory_peak;         /* of the request that ran last */
