@@ -322,7 +322,8 @@ enum server_page {
     SERVER_LIVE_NUMBERS, /* what a dashboard draws */
 };
 struct buf;
-/* Appends the page to out; the HTTP status that belongs to it. Any thread; waits for nobody. */
+/* Appends the page to out; the HTTP status that belongs to it. Any thread; waits for the supervisor, but for
+ * less than a second, and for nobody at SERVER_LIVE and SERVER_CONFIG. */
 int pool_server_page(const struct pool *pool, enum server_page page, struct buf *out,
                      const char **content_type);
 /* The supervisor ends the whole server: what drains now will not be replaced. */

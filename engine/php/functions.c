@@ -36,7 +36,6 @@ static PHP_FUNCTION(tokio_worker_id)
 static PHP_FUNCTION(tokio_server_info)
 {
     const struct request *r = current_request();
-    uint32_t idle = 0, active = 0, total = 0;
 
     ZEND_PARSE_PARAMETERS_NONE();
     array_init(return_value);
@@ -46,11 +45,10 @@ static PHP_FUNCTION(tokio_server_info)
     add_assoc_string(return_value, "php_sapi", sapi_module.name);
     add_assoc_bool(return_value, "zts", true);
     if (r) {
-        scoreboard_count(pool_scoreboard(r->pool), &idle, &active, &total);
         add_assoc_string(return_value, "pool", pool_conf(r->pool)->name);
-        add_assoc_long(return_value, "workers", total);
+        add_assoc_long(return_value, "workers", (zend_long)scoreboard_workers(pool_scoreboard(r->pool)));
         add_assoc_long(return_value, "started",
-                       (zend_long)(pool_scoreboard(r->pool)->start_wall_us / CLOCK_US_PER_SECOND));
+                       (zend_long)(pool_started_wall_us(r->pool) / CLOCK_US_PER_SECOND));
     }
 }
 
@@ -195,7 +193,7 @@ static PHP_FUNCTION(apache_request_headers)
 
 /* -- php-fpm's status as an array -- */
 
-static void add_worker(zval *list, const struct scoreboard_slot *slot, uint64_t now_us, uint64_t wall_us)
+static void add_worker(zval *list, const struct worker_row *slot, uint64_t now_us, uint64_t wall_us)
 {
     bool waits = slot->state == WORKER_IDLE || slot->state == WORKER_PARKED;
     uint64_t duration = waits ? slot->duration_us : now_us - slot->accepted_us;
@@ -206,7 +204,7 @@ static void add_worker(zval *list, const struct scoreboard_slot *slot, uint64_t 
 
     array_init(&entry);
     add_assoc_long(&entry, "pid", slot->tid);
-    add_assoc_string(&entry, "state", worker_state_name((enum worker_state)slot->state));
+    add_assoc_string(&entry, "state", worker_state_name(slot->state));
     add_assoc_long(&entry, "start-time", start);
     add_assoc_long(&entry, "start-since", (zend_long)(wall_us / CLOCK_US_PER_SECOND) - start);
     add_assoc_long(&entry, "requests", (zend_long)slot->requests);
@@ -222,52 +220,60 @@ static void add_worker(zval *list, const struct scoreboard_slot *slot, uint64_t 
     add_next_index_zval(list, &entry);
 }
 
-static void add_workers(zval *out, const struct scoreboard *board)
+static void add_workers(zval *out, const struct view *view, const struct pool_view *pool)
 {
     uint64_t now = clock_us(), wall = clock_wall_us();
-    struct scoreboard_slot slot;
     zval list;
 
     array_init(&list);
-    for (uint32_t i = 0; i < board->slot_count; i++) {
-        if (scoreboard_read(board, i, &slot) && slot.state != WORKER_PARKED && slot.state != WORKER_LOST) {
-            add_worker(&list, &slot, now, wall);
+    for (uint32_t i = 0; i < pool->worker_count; i++) {
+        const struct worker_row *row = &view->workers[pool->first_worker + i];
+
+        if (worker_row_visible(row)) {
+            add_worker(&list, row, now, wall);
         }
     }
     add_assoc_zval(out, "procs", &list);
 }
 
-static PHP_FUNCTION(fpm_get_status)
+static void add_status(zval *out, const struct view *view, const struct pool_view *pool)
 {
     static const char *const kinds[] = {"static", "static", "dynamic", "ondemand"};
+    zend_long start = (zend_long)(pool->start_wall_us / CLOCK_US_PER_SECOND);
+
+    array_init(out);
+    add_assoc_string(out, "pool", pool->name);
+    add_assoc_string(out, "process-manager", kinds[pool->pm & 3]);
+    add_assoc_long(out, "start-time", start);
+    add_assoc_long(out, "start-since", (zend_long)(clock_wall_us() / CLOCK_US_PER_SECOND) - start);
+    add_assoc_long(out, "accepted-conn", (zend_long)pool->accepted);
+    add_assoc_long(out, "listen-queue", pool->listen_queue);
+    add_assoc_long(out, "max-listen-queue", pool->listen_queue_max);
+    add_assoc_long(out, "listen-queue-len", pool->listen_queue_len);
+    add_assoc_long(out, "idle-processes", pool->idle);
+    add_assoc_long(out, "active-processes", pool->active);
+    add_assoc_long(out, "total-processes", (zend_long)pool->idle + pool->active);
+    add_assoc_long(out, "max-active-processes", pool->active_max);
+    add_assoc_long(out, "max-children-reached", pool->max_children_reached);
+    add_assoc_long(out, "slow-requests", (zend_long)pool->slow_requests);
+    add_assoc_long(out, "memory-peak", (zend_long)pool->memory_peak);
+    add_workers(out, view, pool);
+}
+
+static PHP_FUNCTION(fpm_get_status)
+{
     const struct request *r = current_request();
-    uint32_t idle, active, total;
 
     ZEND_PARSE_PARAMETERS_NONE();
-    if (!r) {
-        RETURN_FALSE;
-    }
-    const struct scoreboard *board = pool_scoreboard(r->pool);
-    zend_long start = (zend_long)(board->start_wall_us / CLOCK_US_PER_SECOND);
+    struct view *view = r ? pool_look(r->pool) : NULL;
+    const struct pool_view *pool = view ? view_find(view, pool_conf(r->pool)->name) : NULL;
 
-    scoreboard_count(board, &idle, &active, &total);
-    array_init(return_value);
-    add_assoc_string(return_value, "pool", board->pool);
-    add_assoc_string(return_value, "process-manager", kinds[board->pm & 3]);
-    add_assoc_long(return_value, "start-time", start);
-    add_assoc_long(return_value, "start-since", (zend_long)(clock_wall_us() / CLOCK_US_PER_SECOND) - start);
-    add_assoc_long(return_value, "accepted-conn", (zend_long)board->accepted);
-    add_assoc_long(return_value, "listen-queue", board->listen_queue);
-    add_assoc_long(return_value, "max-listen-queue", board->listen_queue_max);
-    add_assoc_long(return_value, "listen-queue-len", board->listen_queue_len);
-    add_assoc_long(return_value, "idle-processes", idle);
-    add_assoc_long(return_value, "active-processes", active);
-    add_assoc_long(return_value, "total-processes", total);
-    add_assoc_long(return_value, "max-active-processes", board->active_max);
-    add_assoc_long(return_value, "max-children-reached", board->max_children_reached);
-    add_assoc_long(return_value, "slow-requests", (zend_long)board->slow_requests);
-    add_assoc_long(return_value, "memory-peak", (zend_long)board->memory_peak);
-    add_workers(return_value, board);
+    if (pool) {
+        add_status(return_value, view, pool);
+    } else {
+        RETVAL_FALSE;
+    }
+    view_free(view);
 }
 
 /* -- tables -- */

@@ -192,7 +192,7 @@ void opcache_sample(struct php_thread *t)
         return;
     }
     opcache_measure();
-    pool_scoreboard(t->request->pool)->opcache_used_percent = (uint32_t)percent[PART_MEMORY];
+    pool_scoreboard(t->request->pool)->numbers->opcache_used_percent = (uint32_t)percent[PART_MEMORY];
 }
 
 bool opcache_check(const char **why)

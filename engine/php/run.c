@@ -120,8 +120,13 @@ static void status_page(const struct request *r)
 {
     struct buf text = {0};
     const char *content_type = "text/plain";
+    struct view *view = pool_look(r->pool);
+    const struct pool_view *pool = view ? view_find(view, pool_conf(r->pool)->name) : NULL;
 
-    status_render(pool_scoreboard(r->pool), r->query, &text, &content_type);
+    if (pool) {
+        status_render(view, pool, r->query, &text, &content_type);
+    }
+    view_free(view);
     zend_try
     {
         page_headers(content_type);

@@ -174,7 +174,7 @@ bool sapi_finish_early(void)
     php_output_end_all();
     php_header();
     request_finish(r);
-    metrics_count(pool_scoreboard(r->pool)->metrics, TOTAL_EARLY, 1);
+    metrics_count(pool_scoreboard(r->pool), TOTAL_EARLY, 1);
     return true;
 }
 

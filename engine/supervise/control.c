@@ -16,14 +16,12 @@
 #include "engine/base/log.h"
 #include "engine/base/sock.h"
 #include "engine/supervise/state.h"
-#include "engine/telemetry/metrics.h"
 #include "engine/telemetry/server.h"
 
 #define CLIENTS_MAX  16
 #define CLIENT_US    (5 * CLOCK_US_PER_SECOND)
 #define ANSWER_MAX   (4u << 20)
 #define COMMAND_SIZE 256
-#define TOP_POOLS    64
 
 struct control_client {
     int fd;
@@ -68,13 +66,12 @@ static void answer_status(const struct supervisor *s, struct buf *out)
     buf_printf(out, "supervisor pid=%d state=\"%s\" uptime=%llu\n", (int)getpid(), phases[s->phase],
                (unsigned long long)((now - s->started_us) / CLOCK_US_PER_SECOND));
     for (const struct member *m = s->members; m; m = m->next) {
-        uint32_t idle = 0, active = 0, total = 0;
-        if (m->board) {
-            scoreboard_count(m->board, &idle, &active, &total);
-        }
-        buf_printf(out, "pool %s workers=%u active=%u idle=%u requests=%llu crashes=%llu\n", m->name, total,
-                   active, idle, m->board ? (unsigned long long)atomic_load(&m->board->accepted) : 0,
-                   m->board ? (unsigned long long)metrics_counted(m->board->metrics, TOTAL_CRASHES) : 0);
+        struct view *view = boards_view(s, m);
+        const struct pool_view *pool = view && view->pool_count > 0 ? view->pools : &m->past;
+        buf_printf(out, "pool %s workers=%u active=%u idle=%u requests=%llu crashes=%llu\n", m->name,
+                   pool->idle + pool->active, pool->active, pool->idle, (unsigned long long)pool->accepted,
+                   (unsigned long long)pool->sum.totals[TOTAL_CRASHES]);
+        view_free(view);
         for (int i = 0; i < m->seat_count; i++) {
             const struct seat *seat = &m->seats[i];
             buf_printf(out, "  seat %d swaps=%llu", i, (unsigned long long)seat->swaps);
@@ -128,14 +125,11 @@ static void answer_config(const struct supervisor *s, struct buf *out)
 
 static void answer_top(const struct supervisor *s, struct buf *out)
 {
-    struct scoreboard *boards[TOP_POOLS];
-    struct server_view view = {.config = s->config, .boards = boards};
-    for (const struct member *m = s->members; m && view.count < TOP_POOLS; m = m->next) {
-        if (m->board) {
-            boards[view.count++] = m->board;
-        }
+    struct view *view = boards_view(s, NULL);
+    if (view) {
+        server_live_lines(view, out);
     }
-    server_live_lines(&view, out);
+    view_free(view);
 }
 
 static void answer(struct supervisor *s, char *command, struct buf *out)

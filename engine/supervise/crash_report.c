@@ -40,9 +40,10 @@ __attribute__((format(printf, 2, 3))) static void add(struct text *t, const char
 
 static void add_request(struct text *t, const struct worker *w)
 {
-    struct scoreboard_slot slot;
-    const struct pool *pool = w->pool;
-    if (!scoreboard_read(pool_scoreboard(pool), (uint32_t)w->slot_index, &slot)) {
+    struct worker_row slot;
+    const struct scoreboard *board = pool_scoreboard(w->pool);
+    if (w->slot_index < 0 || !board_worker(&(struct board_source){.fd = board->fd, .size = board->size},
+                                           (uint32_t)w->slot_index, &slot)) {
         return;
     }
     add(t, "request: %s %s%s%s\n", slot.method[0] ? slot.method : "-", slot.uri[0] ? slot.uri : "-",

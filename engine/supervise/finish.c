@@ -2,6 +2,7 @@
  * Supervisor's thread. */
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/supervise/channel.h"
 #include "engine/supervise/notify.h"
 #include "engine/supervise/state.h"
 
@@ -20,12 +21,10 @@ static void end_seats(struct supervisor *s, bool now_at_once)
 }
 
 /* Health checks of every process say so from here on. */
-static void tell_boards(struct supervisor *s)
+static void tell_children(struct supervisor *s)
 {
-    for (struct member *m = s->members; m; m = m->next) {
-        if (m->board) {
-            atomic_store(&m->board->finishing, true);
-        }
+    for (struct child *c = s->children; c; c = c->next) {
+        child_tell(c, CHANNEL_FINISH, 0);
     }
 }
 
@@ -37,7 +36,7 @@ void finish_politely(struct supervisor *s, const char *how)
     s->phase = PHASE_FINISHING;
     log_notice("%s", how);
     notify_send("STOPPING=1\nSTATUS=%s", how);
-    tell_boards(s);
+    tell_children(s);
     end_seats(s, false);
 }
 

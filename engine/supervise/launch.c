@@ -14,9 +14,9 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/supervise/channel.h"
+#include "engine/supervise/lookout.h"
 #include "engine/supervise/process.h"
 #include "engine/supervise/state.h"
-#include "engine/telemetry/metrics.h"
 
 #define PIPE_ROUNDS 16   /* reads of one pipe before others get their turn */
 #define LAST_ROUNDS 4096 /* more than a channel holds: what a process forked may go on speaking in it */
@@ -29,6 +29,7 @@ struct child *child_add(struct member *member, struct generation *g, pid_t pid)
     child->generation = g;
     child->pid = pid;
     child->channel = child->pipes[OUTPUT_STDOUT] = child->pipes[OUTPUT_STDERR] = -1;
+    child->lookout = child->board_fd = -1;
     child->started_us = clock_us();
     child->output =
         output_create(member->name, pid, !member->conf || member->conf->s.decorate_workers_output);
@@ -67,6 +68,8 @@ void child_close(struct child *child)
     close_pipe(child, OUTPUT_STDOUT);
     close_pipe(child, OUTPUT_STDERR);
     close_fd(&child->channel);
+    close_fd(&child->lookout);
+    close_fd(&child->board_fd);
     output_destroy(child->output);
     free(child);
 }
@@ -74,22 +77,27 @@ void child_close(struct child *child)
 /* -- launch -- */
 
 struct ends {
-    int channel[2];
+    int channel[2], lookout[2];
+    int board_fd; /* both sides' */
+    struct scoreboard_size board_size;
     int out[2][2]; /* by stream: read end, write end */
 };
 
 static void close_ends(struct ends *ends, int side)
 {
     close_fd(&ends->channel[side]);
+    close_fd(&ends->lookout[side]);
     close_fd(&ends->out[OUTPUT_STDOUT][side]);
     close_fd(&ends->out[OUTPUT_STDERR][side]);
 }
 
 /* Side 0 is ours, side 1 the process's. Without catch_workers_output it writes to /dev/null, our stdin. */
-static int open_ends(struct ends *ends, bool catch_output)
+static int open_ends(struct ends *ends, const struct pool_conf *pool)
 {
-    *ends = (struct ends){{-1, -1}, {{-1, -1}, {-1, -1}}};
-    if (channel_pair(ends->channel) != 0) {
+    bool catch_output = pool->s.catch_workers_output;
+    *ends = (struct ends){{-1, -1}, {-1, -1}, -1, scoreboard_size(pool), {{-1, -1}, {-1, -1}}};
+    ends->board_fd = scoreboard_file(ends->board_size);
+    if (ends->board_fd < 0 || channel_pair(ends->channel) != 0 || lookout_pair(ends->lookout) != 0) {
         return -1;
     }
     for (int i = 0; i < 2; i++) {
@@ -108,19 +116,6 @@ static int open_ends(struct ends *ends, bool catch_output)
     return 0;
 }
 
-/* The process keeps the list for as long as it lives. */
-static struct scoreboard *const *all_boards(const struct supervisor *s)
-{
-    struct scoreboard **boards = xcalloc((size_t)s->config->pool_count + 1, sizeof(*boards));
-    size_t count = 0;
-    for (const struct member *m = s->members; m; m = m->next) {
-        if (m->board) {
-            boards[count++] = m->board;
-        }
-    }
-    return boards;
-}
-
 static _Noreturn void run_process(struct member *m, const struct generation *g, const struct ends *ends,
                                   int warm_fd)
 {
@@ -131,8 +126,9 @@ static _Noreturn void run_process(struct member *m, const struct generation *g, 
         .pool = m->conf,
         .identity = &m->identity,
         .listeners = s->listeners,
-        .board = m->board,
-        .boards = all_boards(s),
+        .board_fd = ends->board_fd,
+        .board_size = ends->board_size,
+        .lookout = ends->lookout[1],
         .generation = g->number,
         .standin = g->standin,
         .why = g->seat->last_failure,
@@ -152,23 +148,27 @@ static int hook_launch(struct seat *seat, struct generation *g, int warm_fd)
     struct member *m = seat->owner;
     struct ends ends;
     pid_t pid = -1;
-    if (open_ends(&ends, m->conf->s.catch_workers_output) == 0) {
+    if (open_ends(&ends, m->conf) == 0) {
         pid = fork();
     }
     if (pid == 0) {
         run_process(m, g, &ends, warm_fd);
     }
     if (pid < 0) {
-        log_sys(LEVEL_ERROR, "fork() failed");
+        log_sys(LEVEL_ERROR, "[pool %s] no engine process could be made", m->name);
     }
     close_ends(&ends, 1);
     close_fd(&warm_fd);
     if (pid < 0) {
         close_ends(&ends, 0);
+        close_fd(&ends.board_fd);
         return -1;
     }
     struct child *child = child_add(m, g, pid);
     child->channel = ends.channel[0];
+    child->lookout = ends.lookout[0];
+    child->board_fd = ends.board_fd;
+    child->board_size = ends.board_size;
     child->pipes[OUTPUT_STDOUT] = ends.out[OUTPUT_STDOUT][0];
     child->pipes[OUTPUT_STDERR] = ends.out[OUTPUT_STDERR][0];
     log_write(m->supervisor->phase == PHASE_LAUNCHING ? LEVEL_DEBUG : LEVEL_NOTICE, __func__, __LINE__,
@@ -193,12 +193,16 @@ static int tell(struct child *child, enum channel_type type, int64_t number, con
     return rc;
 }
 
-static void send_simple(struct generation *g, enum channel_type type, int64_t number)
+void child_tell(struct child *child, enum channel_type type, int64_t number)
 {
-    struct child *child = g->process;
     if (child->channel >= 0) {
         tell(child, type, number, NULL, NULL, 0);
     }
+}
+
+static void send_simple(struct generation *g, enum channel_type type, int64_t number)
+{
+    child_tell(g->process, type, number);
 }
 
 static void hook_ask_warm_list(struct generation *g)
@@ -229,18 +233,6 @@ static void hook_forget(struct generation *g)
     }
 }
 
-void launch_note_others(struct member *m)
-{
-    bool others = false;
-    for (int i = 0; i < m->seat_count; i++) {
-        const struct generation *g = seat_serving(&m->seats[i]);
-        others |= g && g->adopted && !g->standin;
-    }
-    if (m->board) {
-        atomic_store(&m->board->others_serve, others);
-    }
-}
-
 static void hook_changed(struct seat *seat)
 {
     struct member *m = seat->owner;
@@ -248,11 +240,8 @@ static void hook_changed(struct seat *seat)
     for (int i = 0; i < m->seat_count; i++) {
         swaps += m->seats[i].swaps;
     }
-    if (m->board) {
-        metrics_count(m->board->metrics, TOTAL_SWAPS, swaps - m->swaps);
-        m->swaps = swaps;
-        launch_note_others(m);
-    }
+    m->past.sum.totals[TOTAL_SWAPS] += swaps - m->swaps;
+    m->swaps = swaps;
 }
 
 static bool hook_others_serve(const struct seat *seat)
@@ -421,11 +410,7 @@ void child_reap(struct supervisor *s, pid_t pid, int status)
              LAST_ROUNDS); /* its last words: why it failed, a crash report, connections to hand over */
     }
     log_exit(child, g, status, how);
-    /* One whose seat is gone counts in the metrics of its pool all the same. */
-    const struct member *home = member_find(s, child->member->name);
-    if (home && home->board) {
-        scoreboard_reap(home->board, pid);
-    }
+    boards_keep(child);
     bool fault =
         WIFSIGNALED(status) && !g->killed && (WTERMSIG(status) == SIGSEGV || WTERMSIG(status) == SIGBUS);
     seat_exited(g, how, clock_us());

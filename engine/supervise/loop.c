@@ -17,6 +17,7 @@
 enum source_kind {
     SOURCE_SIGNAL,
     SOURCE_CHANNEL,
+    SOURCE_LOOKOUT,
     SOURCE_STDOUT,
     SOURCE_STDERR,
     SOURCE_TEST,
@@ -67,6 +68,7 @@ static void collect(struct supervisor *s, struct sources *w)
     }
     for (struct child *c = s->children; c; c = c->next) {
         watch(w, c->channel, SOURCE_CHANNEL, c);
+        watch(w, c->lookout, SOURCE_LOOKOUT, c);
         if (listen_from_us(c) <= now) {
             watch(w, c->pipes[OUTPUT_STDOUT], SOURCE_STDOUT, c);
             watch(w, c->pipes[OUTPUT_STDERR], SOURCE_STDERR, c);
@@ -86,6 +88,7 @@ static void dispatch(struct supervisor *s, const struct sources *w)
         switch (w->what[i].kind) {
         case SOURCE_SIGNAL: signals_read(s); break;
         case SOURCE_CHANNEL: child_hear(object); break;
+        case SOURCE_LOOKOUT: child_ask(object); break;
         case SOURCE_STDOUT: child_read(object, OUTPUT_STDOUT); break;
         case SOURCE_STDERR: child_read(object, OUTPUT_STDERR); break;
         case SOURCE_TEST: upgrade_read(s); break;

@@ -1,4 +1,4 @@
-/* The pools as the supervisor keeps them: their log files, identities, scoreboards, sockets and seats.
+/* The pools as the supervisor keeps them: their log files, identities, counters, sockets and seats.
  * Supervisor's thread; a member lives as long as the process.
  *
  * At a first start whatever cannot be had stops the start. After a reload nothing may: the processes of the
@@ -59,7 +59,7 @@ static struct member *add_seats(struct supervisor *s, char *name, int seat_count
     limits.drain_us = s->drain_us;
     m->supervisor = s;
     m->name = name;
-    m->access_log_fd = m->slow_log_fd = -1;
+    m->counters_fd = m->access_log_fd = m->slow_log_fd = -1;
     m->seat_count = seat_count;
     m->seats = xcalloc((size_t)seat_count, sizeof(*m->seats));
     for (int i = 0; i < seat_count; i++) {
@@ -112,6 +112,25 @@ static int close_member(struct member *m)
     return 0;
 }
 
+/* Those of the metrics go on where an earlier image has left them; php-fpm's numbers begin anew. */
+static void take_counters(struct member *m)
+{
+    int fd = inherited_counters(m->name);
+    struct view *left = fd >= 0 ? view_load(fd) : NULL;
+    pool_view_init(&m->past, m->conf);
+    if (left && left->pool_count == 1) {
+        m->past.sum = left->pools[0].sum;
+        m->past.counting_since_wall_us = left->pools[0].counting_since_wall_us;
+    } else if (fd >= 0) {
+        log_notice("[pool %s] the counters of the metrics begin anew: %s", m->name,
+                   errno == EPROTO ? "this program lays them out in another way" : strerror(errno));
+    }
+    view_free(left);
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
 static int prepare(struct member *m)
 {
     struct supervisor *s = m->supervisor;
@@ -123,18 +142,7 @@ static int prepare(struct member *m)
     if (identity_resolve(m->conf, s->cli->allow_root, true, &m->identity) != 0) {
         return -1;
     }
-    int counters = inherited_counters(m->name);
-    m->board = scoreboard_create(m->conf, counters);
-    if (!m->board && counters >= 0) {
-        log_notice("[pool %s] the counters of the metrics begin anew: %s", m->name,
-                   errno == EPROTO ? "this program lays them out in another way" : strerror(errno));
-        close(counters);
-        m->board = scoreboard_create(m->conf, -1);
-    }
-    if (!m->board) {
-        log_sys(LEVEL_ERROR, "[pool %s] unable to create the scoreboard", m->name);
-        return -1;
-    }
+    take_counters(m);
     return 0;
 }
 

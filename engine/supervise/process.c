@@ -17,6 +17,7 @@
 #include "engine/supervise/channel.h"
 #include "engine/supervise/crash_report.h"
 #include "engine/supervise/descriptors.h"
+#include "engine/supervise/lookout.h"
 #include "engine/supervise/process_private.h"
 #include "engine/supervise/supervisor.h"
 #include "engine/supervise/title.h"
@@ -55,9 +56,10 @@ static void move_up(struct listener *own)
 static void close_foreign(const struct process_args *args, const struct listener *own)
 {
     struct keep_list keep = {0};
-    const int ours[] = {args->channel,   args->warm_fd,   args->access_log_fd, args->slow_log_fd,
-                        args->stdout_fd, args->stderr_fd, STDIN_FILENO,        STDOUT_FILENO,
-                        STDERR_FILENO,   log_fd(),        system_log_fd()};
+    const int ours[] = {args->channel,       args->board_fd,    args->lookout,   args->warm_fd,
+                        args->access_log_fd, args->slow_log_fd, args->stdout_fd, args->stderr_fd,
+                        STDIN_FILENO,        STDOUT_FILENO,     STDERR_FILENO,   log_fd(),
+                        system_log_fd()};
     for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
         keep_add(&keep, ours[i]);
     }
@@ -134,16 +136,18 @@ static const struct executor *choose_executor(const struct process_args *args)
 }
 
 /* Our own pool counts as what we have, once for each engine process that it has: one that we replace goes as
- * soon as we are ready. */
+ * soon as we are ready. While the supervisor does not answer, the others have what they had. Control thread.
+ */
 static uint32_t count_all_workers(void *ctx)
 {
-    const struct process_args *args = ctx;
-    uint32_t processes = args->pool->s.processes > 0 ? (uint32_t)args->pool->s.processes : 1;
-    uint32_t count = scoreboard_workers(args->board, getpid()) * processes;
-    for (struct scoreboard *const *b = args->boards; *b; b++) {
-        count += *b == args->board ? 0 : scoreboard_workers(*b, 0);
+    static uint32_t others;
+    const struct process *p = ctx;
+    const struct pool_conf *pool = p->args->pool;
+    uint32_t processes = pool->s.processes > 0 ? (uint32_t)pool->s.processes : 1, now;
+    if (lookout_workers(&now)) {
+        others = now;
     }
-    return count;
+    return scoreboard_workers(p->board) * processes + others;
 }
 
 static void count_dropped_lines(void *ctx, uint64_t lines)
@@ -184,17 +188,14 @@ static const char *start(struct process *p, const struct listener *own)
         return "the executor did not start";
     }
     crash_install();
-    p->pool = pool_create(args->pool, p->executor, args->board, args->generation);
+    p->board = scoreboard_open(args->board_fd, args->board_size);
+    p->pool = p->board ? pool_create(args->pool, p->executor, p->board, args->generation) : NULL;
     if (!p->pool) {
         return "out of memory";
     }
-    pool_set_process_max(p->pool, (uint32_t)args->config->global.process_max, count_all_workers,
-                         (void *)args);
-    p->server = (struct server_view){.config = args->config, .boards = args->boards};
-    while (args->boards && args->boards[p->server.count]) {
-        p->server.count++;
-    }
-    pool_set_server(p->pool, &p->server);
+    pool_set_process_max(p->pool, (uint32_t)args->config->global.process_max, count_all_workers, p);
+    lookout_open(args->lookout);
+    pool_set_server(p->pool, args->config, lookout_view);
     open_access_log(p);
     if (start_frontends(p, own) != 0) {
         return "a front end did not start";

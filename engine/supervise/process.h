@@ -14,8 +14,9 @@ struct process_args {
     const struct pool_conf *pool;
     const struct identity *identity;
     struct listener *listeners; /* all open listeners; those of other pools are closed first */
-    struct scoreboard *board;
-    struct scoreboard *const *boards; /* of all pools, NULL-terminated */
+    int board_fd;               /* its scoreboard, and how large it is */
+    struct scoreboard_size board_size;
+    int lookout; /* our end */
     uint32_t generation;
     bool standin;                   /* no PHP: answer 503 */
     const char *why;                /* of a stand-in: what is wrong */

@@ -79,6 +79,7 @@ static void obey(struct process *p, struct channel_message *m)
 {
     switch (m->type) {
     case CHANNEL_DRAIN: begin_drain(p, m->number > 0 ? (uint64_t)m->number : p->args->drain_ms); break;
+    case CHANNEL_FINISH: pool_finish(p->pool); break;
     case CHANNEL_STOP: p->stopping = true; break;
     case CHANNEL_LOGS: replace_logs(p, m); break;
     case CHANNEL_ADOPT: adopt(p, m); break;

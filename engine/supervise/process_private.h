@@ -5,7 +5,6 @@
 #define ENGINE_SUPERVISE_PROCESS_PRIVATE_H
 
 #include "engine/supervise/process.h"
-#include "engine/telemetry/server.h"
 #include "engine/work/pool.h"
 
 struct process {
@@ -13,7 +12,7 @@ struct process {
     const struct executor *executor;
     struct pool *pool;
     struct access_log *access_log;
-    struct server_view server;
+    struct scoreboard *board;
     int wake_fd; /* eventfd of the signal handlers */
     bool draining, heard, stopping, orphan, interrupted;
     uint64_t deadline_us;  /* of the drain */

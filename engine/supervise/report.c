@@ -12,7 +12,6 @@
 #include "engine/base/log.h"
 #include "engine/supervise/notify.h"
 #include "engine/supervise/state.h"
-#include "engine/telemetry/metrics.h"
 
 #define CRASH_FILES_MAX 1000 /* of one supervisor: a crash loop must not fill the disk */
 
@@ -55,16 +54,15 @@ static void send_numbers(struct supervisor *s)
 {
     uint64_t requests = 0, slow = 0;
     uint32_t active = 0, idle = 0;
-    for (const struct member *m = s->members; m; m = m->next) {
-        if (m->board) {
-            uint32_t pool_idle, pool_active, total;
-            scoreboard_count(m->board, &pool_idle, &pool_active, &total);
-            active += pool_active;
-            idle += pool_idle;
-            requests += atomic_load(&m->board->accepted);
-            slow += atomic_load(&m->board->slow_requests);
-        }
+    struct view *view = boards_view(s, NULL);
+    for (uint32_t i = 0; view && i < view->pool_count; i++) {
+        const struct pool_view *pool = &view->pools[i];
+        active += pool->active;
+        idle += pool->idle;
+        requests += pool->accepted;
+        slow += pool->slow_requests;
     }
+    view_free(view);
     double seconds = (double)s->notify_interval_us / (double)CLOCK_US_PER_SECOND;
     notify_send("READY=1\n%sSTATUS=Processes active: %u, idle: %u, Requests: %llu, slow: %llu, "
                 "Traffic: %.2freq/sec",
@@ -78,11 +76,9 @@ void report_missed_lines(struct supervisor *s)
 {
     static uint64_t counted;
     uint64_t all = log_dropped();
-    for (const struct member *m = s->members; m && all > counted; m = m->next) {
-        if (m->board) {
-            metrics_count(m->board->metrics, TOTAL_LOG_MISSED, all - counted);
-            counted = all;
-        }
+    if (s->members && all > counted) {
+        s->members->past.sum.totals[TOTAL_LOG_MISSED] += all - counted;
+        counted = all;
     }
 }
 

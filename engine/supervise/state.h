@@ -1,16 +1,17 @@
 /* What the supervisor knows, for the files that are its organs: supervisor.c (life), signals.c, finish.c
- * (the way to the end), loop.c (one turn), member.c (pools), launch.c (engine processes), upgrade.c (reload
- * by re-execution), control.c (the control socket), report.c (systemd,
- * crashes). Everything here belongs to the supervisor's one thread. */
+ * (the way to the end), loop.c (one turn), member.c (pools), launch.c (engine processes), boards.c (their
+ * numbers), upgrade.c (reload by re-execution), control.c (the control socket), report.c (systemd, crashes).
+ * Everything here belongs to the supervisor's one thread. */
 #ifndef ENGINE_SUPERVISE_STATE_H
 #define ENGINE_SUPERVISE_STATE_H
 
 #include "engine/base/buf.h"
 #include "engine/engine.h"
+#include "engine/supervise/channel.h"
 #include "engine/supervise/generation.h"
 #include "engine/supervise/identity.h"
 #include "engine/supervise/output.h"
-#include "engine/telemetry/scoreboard.h"
+#include "engine/telemetry/view.h"
 
 struct supervisor;
 
@@ -21,7 +22,8 @@ struct member {
     const struct pool_conf *conf;
     char *name;
     struct identity identity;
-    struct scoreboard *board;
+    struct pool_view past; /* what its processes that are gone have counted */
+    int counters_fd;       /* -1, or the file in which the next image gets them */
     int access_log_fd, slow_log_fd;
     struct seat *seats;
     int seat_count;
@@ -37,6 +39,9 @@ struct child {
     pid_t pid;
     int channel;  /* -1: closed */
     bool deaf;    /* does not read its channel */
+    int lookout;  /* its questions; -1: closed */
+    int board_fd; /* -1: it has none that we can read */
+    struct scoreboard_size board_size;
     int pipes[2]; /* its stdout and stderr, by enum output_stream; -1 = none */
     struct output *output;
     uint64_t started_us;
@@ -104,18 +109,24 @@ struct member *member_find(struct supervisor *s, const char *name);
 struct member *member_add_orphanage(struct supervisor *s, const char *name,
                                     const struct generation_hooks *hooks);
 int members_add(struct supervisor *s, const struct generation_hooks *hooks); /* with their log files */
-int members_prepare(struct supervisor *s); /* listeners, identities, scoreboards */
+int members_prepare(struct supervisor *s); /* listeners, identities, counters */
 int members_listen(struct supervisor *s);
 void members_reopen_logs(struct supervisor *s);
 
 /* launch.c */
 extern const struct generation_hooks launch_hooks;
 struct child *child_add(struct member *member, struct generation *g, pid_t pid);
-void launch_note_others(struct member *member); /* on its board: does an adopted process serve? */
 void child_close(struct child *child); /* what the pipes still hold is said; the child leaves the list */
 void child_hear(struct child *child);  /* its channel has something */
+void child_tell(struct child *child, enum channel_type type, int64_t number);
 void child_read(struct child *child, enum output_stream stream);
 void child_reap(struct supervisor *s, pid_t pid, int status);
+
+/* boards.c */
+/* All pools, or one; the caller's. NULL: out of memory. */
+struct view *boards_view(const struct supervisor *s, const struct member *only);
+void boards_keep(const struct child *child); /* it is gone: what it counted stays with its pool */
+void child_ask(struct child *child);         /* its lookout has a question */
 
 /* upgrade.c */
 void upgrade_adopt(struct supervisor *s); /* the processes of an earlier image, if there was one */

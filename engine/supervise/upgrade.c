@@ -29,11 +29,10 @@
 #include "engine/supervise/sockets.h"
 #include "engine/supervise/state.h"
 #include "engine/supervise/supervisor.h"
-#include "engine/telemetry/metrics.h"
 
 #define STATE_STANDIN 16 /* beside a generation's state */
 #define TEST_VARIABLE "TOKIOPHP_TEST"
-#define TEST_ANSWER   "tokiophp understands state 1" /* changes with the lines of children */
+#define TEST_ANSWER   "tokiophp understands state 2" /* changes with the lines of children */
 #define TEST_US       (20 * CLOCK_US_PER_SECOND)
 #define TEST_OUTPUT   65536
 #define RETESTS_MAX   5 /* a storm of reloads must not keep the last one from happening */
@@ -49,34 +48,62 @@ static void drop_counters(struct supervisor *s, const char *pool, int fd)
     }
 }
 
-static void adopt(struct supervisor *s, const char *line)
-{
-    int pid, seat, state, channel, out, err, name_at = 0;
-    unsigned number;
+/* A line about one process. */
+struct child_line {
+    int pid, seat, state, channel, lookout, out, err, board;
+    unsigned number, slots, blocks;
     unsigned long long deadline, started;
-    if (sscanf(line, "%d %u %d %d %d %d %d %llu %llu %n", &pid, &number, &seat, &state, &channel, &out, &err,
-               &deadline, &started, &name_at) != 9 ||
-        name_at == 0 || pid <= 0 || (state & ~STATE_STANDIN) > GENERATION_DRAINING) {
-        log_warning("a line of the inherited state is not understood: %s", line);
+    char layout[VIEW_LAYOUT_MAX]; /* of its board */
+    const char *pool;
+};
+
+static bool read_line(const char *line, struct child_line *out)
+{
+    int name_at = 0;
+    int found =
+        sscanf(line, "%d %u %d %d %d %d %d %d %d %u %u %63s %llu %llu %n", &out->pid, &out->number,
+               &out->seat, &out->state, &out->channel, &out->lookout, &out->out, &out->err, &out->board,
+               &out->slots, &out->blocks, out->layout, &out->deadline, &out->started, &name_at);
+    out->pool = line + name_at;
+    return found == 14 && name_at > 0 && out->pid > 0 && (out->state & ~STATE_STANDIN) <= GENERATION_DRAINING;
+}
+
+static void take_descriptors(struct child *child, const struct child_line *line)
+{
+    child->channel = inherited_fd(line->channel);
+    child->lookout = inherited_fd(line->lookout);
+    child->pipes[OUTPUT_STDOUT] = inherited_fd(line->out);
+    child->pipes[OUTPUT_STDERR] = inherited_fd(line->err);
+    child->board_fd = inherited_fd(line->board);
+    child->board_size = (struct scoreboard_size){line->slots, line->blocks};
+    if (child->board_fd >= 0 && strcmp(line->layout, view_layout()) != 0) {
+        close(child->board_fd);
+        child->board_fd = -1;
+    }
+}
+
+static void adopt(struct supervisor *s, const char *text)
+{
+    struct child_line line;
+    if (!read_line(text, &line)) {
+        log_warning("a line of the inherited state is not understood: %s", text);
         return;
     }
-    struct member *m = member_find(s, line + name_at);
-    if (!m || !m->conf || seat < 0 || seat >= m->seat_count) {
-        m = member_add_orphanage(s, line + name_at, &launch_hooks);
-        seat = 0;
+    struct member *m = member_find(s, line.pool);
+    if (!m || !m->conf || line.seat < 0 || line.seat >= m->seat_count) {
+        m = member_add_orphanage(s, line.pool, &launch_hooks);
+        line.seat = 0;
     }
-    struct generation *g = seat_adopt(
-        &m->seats[seat], number, (enum generation_state)(state & ~STATE_STANDIN), pid, deadline, clock_us());
-    g->standin = (state & STATE_STANDIN) != 0;
+    struct generation *g =
+        seat_adopt(&m->seats[line.seat], line.number, (enum generation_state)(line.state & ~STATE_STANDIN),
+                   line.pid, line.deadline, clock_us());
+    g->standin = (line.state & STATE_STANDIN) != 0;
     g->adopted = true;
-    launch_note_others(m);
-    struct child *child = child_add(m, g, pid);
-    child->channel = inherited_fd(channel);
-    child->pipes[OUTPUT_STDOUT] = inherited_fd(out);
-    child->pipes[OUTPUT_STDERR] = inherited_fd(err);
-    child->started_us = started;
+    struct child *child = child_add(m, g, line.pid);
+    take_descriptors(child, &line);
+    child->started_us = line.started;
     s->adopted = true;
-    log_debug("[pool %s] child %d of generation %u goes on", m->name, pid, number);
+    log_debug("[pool %s] child %d of generation %u goes on", m->name, line.pid, line.number);
 }
 
 void upgrade_adopt(struct supervisor *s)
@@ -113,11 +140,10 @@ static void pass_children(const struct supervisor *s, bool through)
 {
     for (const struct child *c = s->children; c; c = c->next) {
         let_through(c->channel, through);
+        let_through(c->lookout, through);
+        let_through(c->board_fd, through);
         let_through(c->pipes[OUTPUT_STDOUT], through);
         let_through(c->pipes[OUTPUT_STDERR], through);
-    }
-    for (const struct member *m = s->members; m; m = m->next) {
-        let_through(m->board ? m->board->metrics->fd : -1, through);
     }
 }
 
@@ -127,26 +153,52 @@ static bool write_child(int fd, const struct child *c)
     int state = (int)g->state | (g->standin ? STATE_STANDIN : 0);
     /* the new image does not know which drain it is that gets confirmed: it has its whole time */
     uint64_t deadline = g->drain_us > 0 ? clock_us() + g->drain_us : g->deadline_us;
-    return dprintf(fd, "%d %u %d %d %d %d %d %llu %llu %s\n", (int)c->pid, g->number, g->seat->index, state,
-                   c->channel, c->pipes[OUTPUT_STDOUT], c->pipes[OUTPUT_STDERR], (unsigned long long)deadline,
-                   (unsigned long long)c->started_us, c->member->name) > 0;
+    return dprintf(fd, "%d %u %d %d %d %d %d %d %d %u %u %s %llu %llu %s\n", (int)c->pid, g->number,
+                   g->seat->index, state, c->channel, c->lookout, c->pipes[OUTPUT_STDOUT],
+                   c->pipes[OUTPUT_STDERR], c->board_fd, c->board_size.slots, c->board_size.blocks,
+                   view_layout(), (unsigned long long)deadline, (unsigned long long)c->started_us,
+                   c->member->name) > 0;
 }
 
-static bool write_lines(int fd, const struct supervisor *s)
+/* What the pool has counted without the boards of those that live; the next image gets these for itself. */
+static bool write_counters(int fd, struct member *m)
+{
+    struct view *view = view_create(1);
+    if (view) {
+        view_add_pool(view, &m->past);
+    }
+    m->counters_fd = view ? view_save(view) : -1;
+    view_free(view);
+    if (m->counters_fd < 0) {
+        return false;
+    }
+    let_through(m->counters_fd, true);
+    return inherited_write_counters(fd, m->counters_fd, m->name);
+}
+
+static void drop_written_counters(struct supervisor *s)
+{
+    for (struct member *m = s->members; m; m = m->next) {
+        if (m->counters_fd >= 0) {
+            close(m->counters_fd);
+            m->counters_fd = -1;
+        }
+    }
+}
+
+static bool write_lines(int fd, struct supervisor *s)
 {
     bool good = true;
     for (const struct child *c = s->children; c && good; c = c->next) {
         good = write_child(fd, c);
     }
-    for (const struct member *m = s->members; m && good; m = m->next) {
-        if (m->board && m->board->metrics->fd >= 0) {
-            good = inherited_write_counters(fd, m->board->metrics->fd, m->name);
-        }
+    for (struct member *m = s->members; m && good; m = m->next) {
+        good = !m->conf || write_counters(fd, m);
     }
     return good;
 }
 
-static int write_state(const struct supervisor *s)
+static int write_state(struct supervisor *s)
 {
     int fd = memfd_create("state", 0);
     if (fd < 0 || !write_lines(fd, s)) {
@@ -218,6 +270,7 @@ static void execute(struct supervisor *s, bool stranger)
     int saved = errno;
     sockets_keep(s->listeners);
     pass_children(s, false);
+    drop_written_counters(s);
     logs_take_stderr();
     if (fd >= 0) {
         close(fd);

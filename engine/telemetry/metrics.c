@@ -1,225 +1,39 @@
-/* Counters in shared memory: who has which block, adding, merging. The page that shows them is
- * metrics_page.c.
- *
- * The memory is a file without a name, so that the supervisor's next image can map it again. An earlier image
- * and its processes may reach fewer blocks than a later one: each process knows its own number of them. */
+/* Counters on a board: who has which block, adding, merging. The page that shows them is metrics_page.c. */
 #include "engine/telemetry/metrics.h"
 
-#include <errno.h>
-#include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
-#include "engine/base/clock.h"
-
-#define LAYOUT_NUMBER 1 /* to be raised when a number changes its meaning, but not its place */
-
-static size_t shared_bytes(uint32_t count)
-{
-    return sizeof(struct metrics_shared) + count * sizeof(struct metrics_block);
-}
-
-static void describe_layout(char out[METRICS_LAYOUT_MAX])
-{
-    memset(out, 0, METRICS_LAYOUT_MAX);
-    snprintf(out, METRICS_LAYOUT_MAX, "tokiophp %d: %zu+%zu %d %d %d %d %d", LAYOUT_NUMBER,
-             sizeof(struct metrics_shared), sizeof(struct metrics_block), METRICS_TOTALS, POOL_EVENTS,
-             METHOD_COUNT, HISTOGRAM_COUNT, HISTOGRAM_BUCKETS);
-}
-
-/* fd -1: memory that only children share. */
-static struct metrics *map(int fd, uint32_t count)
-{
-    struct metrics *m = malloc(sizeof(*m));
-    int flags = MAP_SHARED | MAP_NORESERVE | (fd < 0 ? MAP_ANONYMOUS : 0);
-    void *shared = m ? mmap(NULL, shared_bytes(count), PROT_READ | PROT_WRITE, flags, fd, 0) : MAP_FAILED;
-
-    if (shared == MAP_FAILED) {
-        free(m);
-        return NULL;
-    }
-    *m = (struct metrics){.shared = shared, .count = count, .fd = fd};
-    return m;
-}
-
-struct metrics *metrics_create(uint32_t count)
-{
-    int fd = memfd_create("metrics", MFD_CLOEXEC);
-
-    if (fd >= 0 && ftruncate(fd, (off_t)shared_bytes(count)) != 0) {
-        close(fd);
-        fd = -1;
-    }
-    struct metrics *m = map(fd, count);
-    if (m) {
-        describe_layout(m->shared->layout);
-        m->shared->start_wall_us = clock_wall_us();
-    } else if (fd >= 0) {
-        close(fd);
-    }
-    return m;
-}
-
-void metrics_destroy(struct metrics *m)
-{
-    if (m) {
-        munmap(m->shared, shared_bytes(m->count));
-        if (m->fd >= 0) {
-            close(m->fd);
-        }
-        free(m);
-    }
-}
 
 /* -- who has which block -- */
 
-static uint32_t used_blocks(const struct metrics *m)
+static void note_used(struct scoreboard *board, uint32_t count)
 {
-    uint32_t used = atomic_load(&m->shared->used);
+    uint32_t seen = atomic_load(&board->numbers->blocks_used);
 
-    return used < m->count ? used : m->count;
-}
-
-static void note_used(struct metrics *m, uint32_t count)
-{
-    uint32_t seen = atomic_load(&m->shared->used);
-
-    while (seen < count && !atomic_compare_exchange_weak(&m->shared->used, &seen, count)) {
+    while (seen < count && !atomic_compare_exchange_weak(&board->numbers->blocks_used, &seen, count)) {
     }
 }
 
-static void clear_gauges(struct metrics_block *block)
+struct metrics_block *metrics_claim(struct scoreboard *board)
 {
-    atomic_store(&block->connections, 0);
-    atomic_store(&block->pending, 0);
-}
+    for (uint32_t i = 0; i < board->size.blocks; i++) {
+        struct metrics_block *block = &board->blocks[i];
+        int nobody = 0;
 
-static bool is_dead(pid_t process)
-{
-    return kill(process, 0) != 0 && errno == ESRCH;
-}
-
-static struct metrics_block *try_claim(struct metrics *m, uint32_t i, pid_t owner, pid_t process)
-{
-    struct metrics_block *block = &m->shared->blocks[i];
-
-    if (!atomic_compare_exchange_strong(&block->owner, &owner, process)) {
-        return NULL;
-    }
-    clear_gauges(block);
-    note_used(m, i + 1);
-    return block;
-}
-
-struct metrics_block *metrics_claim(struct metrics *m, pid_t process)
-{
-    struct metrics_block *block = NULL;
-
-    for (uint32_t i = 0; i < m->count && !block; i++) {
-        block = try_claim(m, i, 0, process);
-    }
-    for (uint32_t i = 0; i < m->count && !block; i++) {
-        pid_t owner = atomic_load(&m->shared->blocks[i].owner);
-
-        if (owner != process && is_dead(owner)) {
-            block = try_claim(m, i, owner, process);
+        if (atomic_compare_exchange_strong(&block->claimed, &nobody, 1)) {
+            atomic_store(&block->connections, 0);
+            atomic_store(&block->pending, 0);
+            note_used(board, i + 1);
+            return block;
         }
     }
-    return block;
+    return NULL;
 }
 
 void metrics_release(struct metrics_block *block)
 {
     if (block) {
-        atomic_store(&block->owner, 0);
+        atomic_store(&block->claimed, 0);
     }
-}
-
-void metrics_reap(struct metrics *m, pid_t process)
-{
-    for (uint32_t i = 0; i < used_blocks(m); i++) {
-        struct metrics_block *block = &m->shared->blocks[i];
-
-        if (atomic_load(&block->owner) == process) {
-            clear_gauges(block);
-            atomic_store(&block->owner, 0);
-        }
-    }
-}
-
-/* -- from image to image -- */
-
-/* Blocks of processes that still run; those of others become free. */
-static uint32_t living_blocks(struct metrics *m)
-{
-    uint32_t living = 0;
-
-    for (uint32_t i = 0; i < used_blocks(m); i++) {
-        pid_t owner = atomic_load(&m->shared->blocks[i].owner);
-
-        if (owner != 0 && is_dead(owner)) {
-            metrics_reap(m, owner);
-        } else if (owner != 0) {
-            living++;
-        }
-    }
-    return living;
-}
-
-static bool is_ours(const struct metrics *m)
-{
-    char layout[METRICS_LAYOUT_MAX];
-
-    describe_layout(layout);
-    return memcmp(m->shared->layout, layout, sizeof(layout)) == 0;
-}
-
-/* A view of all that is there. */
-static struct metrics *map_present(int fd)
-{
-    struct stat st;
-
-    if (fstat(fd, &st) != 0) {
-        return NULL;
-    }
-    if (!S_ISREG(st.st_mode) || (size_t)st.st_size < shared_bytes(1) ||
-        (size_t)st.st_size > shared_bytes(UINT32_MAX)) {
-        errno = EPROTO;
-        return NULL;
-    }
-    return map(fd, (uint32_t)(((size_t)st.st_size - shared_bytes(0)) / sizeof(struct metrics_block)));
-}
-
-/* The view is closed; what it is a view of stays. */
-static void unmap(struct metrics *m)
-{
-    m->fd = -1;
-    metrics_destroy(m);
-}
-
-struct metrics *metrics_inherit(int fd, uint32_t count)
-{
-    struct metrics *m = map_present(fd), *larger;
-
-    if (!m) {
-        return NULL;
-    }
-    if (!is_ours(m)) {
-        unmap(m);
-        errno = EPROTO;
-        return NULL;
-    }
-    count += living_blocks(m);
-    if (count <= m->count) {
-        return m;
-    }
-    larger = ftruncate(fd, (off_t)shared_bytes(count)) == 0 ? map(fd, count) : NULL;
-    unmap(m);
-    return larger;
 }
 
 /* -- counting -- */
@@ -288,14 +102,14 @@ void metrics_add_request(struct metrics_block *block, const struct request *r, u
     }
 }
 
-void metrics_count(struct metrics *m, enum metrics_total which, uint64_t n)
+void metrics_count(struct scoreboard *board, enum metrics_total which, uint64_t n)
 {
-    atomic_fetch_add_explicit(&m->shared->totals[which], n, memory_order_relaxed);
+    atomic_fetch_add_explicit(&board->numbers->totals[which], n, memory_order_relaxed);
 }
 
-uint64_t metrics_counted(const struct metrics *m, enum metrics_total which)
+uint64_t metrics_counted(const struct scoreboard *board, enum metrics_total which)
 {
-    return atomic_load_explicit(&m->shared->totals[which], memory_order_relaxed);
+    return atomic_load_explicit(&board->numbers->totals[which], memory_order_relaxed);
 }
 
 /* -- reading -- */
@@ -305,8 +119,20 @@ static uint64_t get(const _Atomic uint64_t *counter)
     return atomic_load_explicit(counter, memory_order_relaxed);
 }
 
-static void merge_block(struct metrics_sum *into, const struct metrics_block *block)
+static int64_t get_gauge(const _Atomic int64_t *gauge)
 {
+    int64_t n = atomic_load_explicit(gauge, memory_order_relaxed);
+
+    return n > INT32_MAX ? INT32_MAX : n < INT32_MIN ? INT32_MIN : n;
+}
+
+void metrics_merge(struct metrics_sum *into, const struct metrics_block *block)
+{
+    into->connections += get_gauge(&block->connections);
+    into->pending += get_gauge(&block->pending);
+    for (int e = 0; e < POOL_EVENTS; e++) {
+        into->events[e] += get(&block->events[e]);
+    }
     into->requests += get(&block->requests);
     into->bytes_in += get(&block->bytes_in);
     into->bytes_out += get(&block->bytes_out);
@@ -318,33 +144,5 @@ static void merge_block(struct metrics_sum *into, const struct metrics_block *bl
     }
     for (int i = 0; i < HISTOGRAM_COUNT; i++) {
         histogram_merge(&into->histograms[i], &block->histograms[i]);
-    }
-}
-
-void metrics_merge(struct metrics_sum *into, const struct metrics *m)
-{
-    for (uint32_t i = 0; i < used_blocks(m); i++) {
-        const struct metrics_block *block = &m->shared->blocks[i];
-
-        if (get(&block->requests) != 0) { /* pages of an unused block stay untouched */
-            merge_block(into, block);
-        }
-        into->connections += atomic_load_explicit(&block->connections, memory_order_relaxed);
-        into->pending += atomic_load_explicit(&block->pending, memory_order_relaxed);
-        for (int e = 0; e < POOL_EVENTS; e++) {
-            into->events[e] += get(&block->events[e]);
-        }
-    }
-    for (int t = 0; t < METRICS_TOTALS; t++) {
-        into->totals[t] += metrics_counted(m, (enum metrics_total)t);
-    }
-}
-
-void metrics_total(const struct metrics *m, struct metrics_totals *out)
-{
-    *out = (struct metrics_totals){0};
-    for (uint32_t i = 0; i < used_blocks(m); i++) {
-        out->requests += get(&m->shared->blocks[i].requests);
-        out->connections += atomic_load_explicit(&m->shared->blocks[i].connections, memory_order_relaxed);
     }
 }

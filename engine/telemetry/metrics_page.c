@@ -1,20 +1,17 @@
 /* The /metrics page: Prometheus text 0.0.4 and OpenMetrics 1.0 from the same numbers. One function a family;
  * a family lists every pool before the next one begins, as both formats ask. Any thread. */
-#include <stdlib.h>
 #include <string.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "engine/base/clock.h"
 #include "engine/base/machine.h"
-#include "engine/telemetry/metrics.h"
+#include "engine/telemetry/metrics_page.h"
 
 struct page {
     struct buf *out;
     bool openmetrics;
-    struct scoreboard *const *boards;
-    const struct metrics_sum *sums; /* by pool */
-    size_t pools;
+    const struct view *view;
     double uptime_s;
 };
 
@@ -51,49 +48,47 @@ static void label_pool(struct buf *out, const char *pool)
 }
 
 static void per_pool(struct page *page, const char *name, enum family_type type, const char *help,
-                     double (*value)(const struct scoreboard *, const struct metrics_sum *))
+                     double (*value)(const struct pool_view *))
 {
     family(page, name, type, help);
-    for (size_t i = 0; i < page->pools; i++) {
+    for (size_t i = 0; i < page->view->pool_count; i++) {
         buf_printf(page->out, "%s{", name);
-        label_pool(page->out, page->boards[i]->pool);
-        buf_printf(page->out, "} %.17g\n", value(page->boards[i], &page->sums[i]));
+        label_pool(page->out, page->view->pools[i].name);
+        buf_printf(page->out, "} %.17g\n", value(&page->view->pools[i]));
     }
 }
 
-#define BOARD_VALUE(name, expression)                                                                        \
-    static double name(const struct scoreboard *board, const struct metrics_sum *sum)                        \
+#define POOL_VALUE(name, expression)                                                                         \
+    static double name(const struct pool_view *pool)                                                         \
     {                                                                                                        \
-        (void)board;                                                                                         \
-        (void)sum;                                                                                           \
         return (double)(expression);                                                                         \
     }
-BOARD_VALUE(value_early, sum->totals[TOTAL_EARLY])
-BOARD_VALUE(value_crashes, sum->totals[TOTAL_CRASHES])
-BOARD_VALUE(value_timeouts, sum->totals[TOTAL_TIMEOUTS])
-BOARD_VALUE(value_swaps, sum->totals[TOTAL_SWAPS])
-BOARD_VALUE(value_slow, sum->totals[TOTAL_SLOW])
-BOARD_VALUE(value_opcache, board->opcache_used_percent)
-BOARD_VALUE(value_bytes_in, sum->bytes_in)
-BOARD_VALUE(value_bytes_out, sum->bytes_out)
-BOARD_VALUE(value_rate_limited, sum->events[EVENT_RATE_LIMITED])
-BOARD_VALUE(value_tls, sum->events[EVENT_TLS_HANDSHAKE])
-BOARD_VALUE(value_streams, sum->events[EVENT_H2_STREAM])
-BOARD_VALUE(value_h2_refused, sum->events[EVENT_H2_REFUSED])
-BOARD_VALUE(value_log_dropped, sum->events[EVENT_LOG_DROPPED])
+POOL_VALUE(value_early, pool->sum.totals[TOTAL_EARLY])
+POOL_VALUE(value_crashes, pool->sum.totals[TOTAL_CRASHES])
+POOL_VALUE(value_timeouts, pool->sum.totals[TOTAL_TIMEOUTS])
+POOL_VALUE(value_swaps, pool->sum.totals[TOTAL_SWAPS])
+POOL_VALUE(value_slow, pool->sum.totals[TOTAL_SLOW])
+POOL_VALUE(value_opcache, pool->opcache_used_percent)
+POOL_VALUE(value_bytes_in, pool->sum.bytes_in)
+POOL_VALUE(value_bytes_out, pool->sum.bytes_out)
+POOL_VALUE(value_rate_limited, pool->sum.events[EVENT_RATE_LIMITED])
+POOL_VALUE(value_tls, pool->sum.events[EVENT_TLS_HANDSHAKE])
+POOL_VALUE(value_streams, pool->sum.events[EVENT_H2_STREAM])
+POOL_VALUE(value_h2_refused, pool->sum.events[EVENT_H2_REFUSED])
+POOL_VALUE(value_log_dropped, pool->sum.events[EVENT_LOG_DROPPED])
 
 static void requests_by_method(struct page *page)
 {
     static const char *const names[METHOD_COUNT] = {"GET",    "HEAD",    "POST",  "PUT",  "PATCH",
                                                     "DELETE", "OPTIONS", "QUERY", "OTHER"};
     family(page, "tokio_php_requests_total", COUNTER, "Requests answered, by method.");
-    for (size_t i = 0; i < page->pools; i++) {
+    for (size_t i = 0; i < page->view->pool_count; i++) {
         for (int m = 0; m < METHOD_COUNT; m++) {
-            if (page->sums[i].methods[m] != 0 || m == METHOD_GET) {
+            if (page->view->pools[i].sum.methods[m] != 0 || m == METHOD_GET) {
                 buf_text(page->out, "tokio_php_requests_total{");
-                label_pool(page->out, page->boards[i]->pool);
+                label_pool(page->out, page->view->pools[i].name);
                 buf_printf(page->out, ",method=\"%s\"} %llu\n", names[m],
-                           (unsigned long long)page->sums[i].methods[m]);
+                           (unsigned long long)page->view->pools[i].sum.methods[m]);
             }
         }
     }
@@ -102,12 +97,12 @@ static void requests_by_method(struct page *page)
 static void responses_by_status(struct page *page)
 {
     family(page, "tokio_php_responses_total", COUNTER, "Responses, by status code.");
-    for (size_t i = 0; i < page->pools; i++) {
+    for (size_t i = 0; i < page->view->pool_count; i++) {
         for (int s = METRICS_STATUS_MIN; s <= METRICS_STATUS_MAX; s++) {
-            uint64_t n = page->sums[i].statuses[s - METRICS_STATUS_MIN];
+            uint64_t n = page->view->pools[i].sum.statuses[s - METRICS_STATUS_MIN];
             if (n != 0) {
                 buf_text(page->out, "tokio_php_responses_total{");
-                label_pool(page->out, page->boards[i]->pool);
+                label_pool(page->out, page->view->pools[i].name);
                 buf_printf(page->out, ",status=\"%d\"} %llu\n", s, (unsigned long long)n);
             }
         }
@@ -117,16 +112,13 @@ static void responses_by_status(struct page *page)
 static void workers_by_state(struct page *page)
 {
     family(page, "tokio_php_workers", GAUGE, "Worker threads, by state.");
-    for (size_t i = 0; i < page->pools; i++) {
-        const struct scoreboard *board = page->boards[i];
-        uint32_t states[WORKER_LOST + 1] = {0};
-        for (uint32_t s = 0; s < atomic_load(&board->slots_used); s++) {
-            states[scoreboard_state(board, s)]++;
-        }
+    for (size_t i = 0; i < page->view->pool_count; i++) {
+        const struct pool_view *pool = &page->view->pools[i];
         for (int s = WORKER_CREATING; s <= WORKER_LOST; s++) {
             buf_text(page->out, "tokio_php_workers{");
-            label_pool(page->out, board->pool);
-            buf_printf(page->out, ",state=\"%s\"} %u\n", worker_state_name((enum worker_state)s), states[s]);
+            label_pool(page->out, pool->name);
+            buf_printf(page->out, ",state=\"%s\"} %u\n", worker_state_name((enum worker_state)s),
+                       pool->states[s]);
         }
     }
 }
@@ -138,9 +130,9 @@ static void histogram(struct page *page, enum metrics_histogram which, const cha
                                          10000,   25000,   50000,   100000,   250000,   500000,
                                          1000000, 2500000, 5000000, 10000000, 30000000, 60000000};
     family(page, name, HISTOGRAM, help);
-    for (size_t i = 0; i < page->pools; i++) {
-        const struct histogram_sum *h = &page->sums[i].histograms[which];
-        const char *pool = page->boards[i]->pool;
+    for (size_t i = 0; i < page->view->pool_count; i++) {
+        const struct histogram_sum *h = &page->view->pools[i].sum.histograms[which];
+        const char *pool = page->view->pools[i].name;
         for (size_t b = 0; b < sizeof(bounds_us) / sizeof(bounds_us[0]); b++) {
             buf_printf(page->out, "%s_bucket{", name);
             label_pool(page->out, pool);
@@ -162,15 +154,15 @@ static void server_totals(struct page *page)
 {
     uint64_t requests = 0, durations = 0, duration_us = 0, dropped = 0, missed = 0;
     int64_t connections = 0, pending = 0;
-    for (size_t i = 0; i < page->pools; i++) {
-        const struct histogram_sum *h = &page->sums[i].histograms[HISTOGRAM_DURATION];
-        requests += page->sums[i].requests;
+    for (size_t i = 0; i < page->view->pool_count; i++) {
+        const struct histogram_sum *h = &page->view->pools[i].sum.histograms[HISTOGRAM_DURATION];
+        requests += page->view->pools[i].sum.requests;
         durations += h->count;
         duration_us += h->sum_us;
-        dropped += page->sums[i].totals[TOTAL_REJECTED];
-        missed += page->sums[i].totals[TOTAL_LOG_MISSED];
-        connections += page->sums[i].connections;
-        pending += page->sums[i].pending;
+        dropped += page->view->pools[i].sum.totals[TOTAL_REJECTED];
+        missed += page->view->pools[i].sum.totals[TOTAL_LOG_MISSED];
+        connections += page->view->pools[i].sum.connections;
+        pending += page->view->pools[i].sum.pending;
     }
     gauge(page, "tokio_php_uptime_seconds", "Seconds since the server started.", page->uptime_s);
     gauge(page, "tokio_php_requests_per_second", "Requests per second since the start.",
@@ -239,24 +231,13 @@ static void pool_families(struct page *page)
     histogram(page, HISTOGRAM_PHP_SHUTDOWN, "tokio_php_php_shutdown_seconds", "PHP's request shutdown.");
 }
 
-void metrics_render(struct scoreboard *const *boards, size_t count, uint64_t start_wall_us, bool openmetrics,
-                    struct buf *out)
+void metrics_render(const struct view *view, bool openmetrics, struct buf *out)
 {
-    struct metrics_sum *sums = calloc(count ? count : 1, sizeof(*sums));
-    if (!sums) {
-        out->failed = true;
-        return;
-    }
-    for (size_t i = 0; i < count; i++) {
-        metrics_merge(&sums[i], boards[i]->metrics);
-    }
     struct page page = {
         .out = out,
         .openmetrics = openmetrics,
-        .boards = boards,
-        .sums = sums,
-        .pools = count,
-        .uptime_s = (double)(clock_wall_us() - start_wall_us) / 1e6,
+        .view = view,
+        .uptime_s = (double)(clock_wall_us() - view_since_wall_us(view)) / 1e6,
     };
     server_totals(&page);
     pool_families(&page);
@@ -264,5 +245,4 @@ void metrics_render(struct scoreboard *const *boards, size_t count, uint64_t sta
     if (openmetrics) {
         buf_text(out, "# EOF\n");
     }
-    free(sums);
 }

@@ -75,10 +75,8 @@ static void add_table(struct buf *out, const struct setting_table *table, const 
     }
 }
 
-void server_config_json(const struct server_view *server, struct buf *out)
+void server_config_json(const struct config *config, struct buf *out)
 {
-    const struct config *config = server->config;
-
     buf_text(out, "{\n  \"version\": \"" TOKIOPHP_VERSION "\",\n  \"file\": ");
     if (config->path) {
         add_string(out, config->path);

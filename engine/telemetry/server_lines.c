@@ -1,11 +1,8 @@
 /* What server_live.c says, as lines of words with tabs between: for `tokiophp top`, which needs no JSON.
  * Texts that a client sent are stripped of everything that a terminal could obey. Any thread. */
-#include <stdlib.h>
-#include <string.h>
 #include <sys/sysinfo.h>
 
 #include "engine/base/clock.h"
-#include "engine/telemetry/metrics.h"
 #include "engine/telemetry/server.h"
 
 static unsigned long long number(uint64_t n)
@@ -20,22 +17,23 @@ static void add_plain(struct buf *out, const char *text)
     }
 }
 
-static void add_pool(struct buf *out, const struct scoreboard *board, const struct metrics_sum *sum)
+static void add_pool(struct buf *out, const struct pool_view *pool)
 {
+    const struct metrics_sum *sum = &pool->sum;
     uint64_t classes[6] = {0};
 
     for (int s = METRICS_STATUS_MIN; s <= METRICS_STATUS_MAX; s++) {
         classes[s / 100] += sum->statuses[s - METRICS_STATUS_MIN];
     }
     buf_text(out, "pool\t");
-    add_plain(out, board->pool);
-    buf_printf(out, "\t%s\t%llu\t%llu\t%llu\t%llu\t%llu", server_health_name(server_pool_health(board)),
+    add_plain(out, pool->name);
+    buf_printf(out, "\t%s\t%llu\t%llu\t%llu\t%llu\t%llu", pool_health_name(pool_view_health(pool)),
                number(sum->requests), number(classes[2]), number(classes[3]), number(classes[4]),
                number(classes[5]));
     buf_printf(out, "\t%lld\t%lld\t%llu\t%llu\t%llu\t%llu\t%u\t%u\n", (long long)sum->connections,
                (long long)sum->pending, number(sum->totals[TOTAL_CRASHES]),
                number(sum->totals[TOTAL_TIMEOUTS]), number(sum->totals[TOTAL_SWAPS]),
-               number(sum->totals[TOTAL_REJECTED]), board->opcache_used_percent, board->max_children);
+               number(sum->totals[TOTAL_REJECTED]), pool->opcache_used_percent, pool->max_children);
     buf_text(out, "duration");
     for (size_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
         if (sum->histograms[HISTOGRAM_DURATION].buckets[i]) {
@@ -45,49 +43,43 @@ static void add_pool(struct buf *out, const struct scoreboard *board, const stru
     buf_text(out, "\n");
 }
 
-static void add_workers(struct buf *out, const struct scoreboard *board)
+static void add_workers(struct buf *out, const struct view *view, const struct pool_view *pool)
 {
-    struct scoreboard_slot slot;
+    for (uint32_t i = 0; i < pool->worker_count; i++) {
+        const struct worker_row *slot = &view->workers[pool->first_worker + i];
 
-    for (uint32_t i = 0; i < atomic_load(&board->slots_used); i++) {
-        if (!scoreboard_read(board, i, &slot) || slot.state == WORKER_PARKED) {
+        if (slot->state == WORKER_PARKED) {
             continue;
         }
-        bool runs = slot.state >= WORKER_READING && slot.state <= WORKER_FINISHING;
+        bool runs = slot->state >= WORKER_READING && slot->state <= WORKER_FINISHING;
         uint64_t now = clock_us();
 
-        buf_printf(out, "worker\t%d\t%u\t%d\t%llu\t%llu\t%llu\t%s\t", (int)slot.process, slot.generation,
+        buf_printf(out, "worker\t%d\t%u\t%d\t%llu\t%llu\t%llu\t%s\t", (int)slot->process, slot->generation,
                    runs ? 1 : 0,
-                   number(runs && now > slot.accepted_us ? now - slot.accepted_us : slot.duration_us),
-                   number(slot.memory_peak), number(slot.requests),
-                   worker_state_name((enum worker_state)slot.state));
-        add_plain(out, slot.method[0] ? slot.method : "-");
+                   number(runs && now > slot->accepted_us ? now - slot->accepted_us : slot->duration_us),
+                   number(slot->memory_peak), number(slot->requests), worker_state_name(slot->state));
+        add_plain(out, slot->method[0] ? slot->method : "-");
         buf_text(out, "\t");
-        add_plain(out, slot.uri[0] ? slot.uri : "-");
+        add_plain(out, slot->uri[0] ? slot->uri : "-");
         buf_text(out, "\n");
     }
 }
 
-void server_live_lines(const struct server_view *server, struct buf *out)
+void server_live_lines(const struct view *view, struct buf *out)
 {
-    struct metrics_sum *sum = malloc(sizeof(*sum));
     struct sysinfo info = {.mem_unit = 1};
 
-    if (!sum || sysinfo(&info) != 0) {
+    if (sysinfo(&info) != 0) {
         out->failed = true;
-        free(sum);
         return;
     }
     buf_printf(out, "server\t" TOKIOPHP_VERSION "\t%llu\t%llu\t%.2f\t%llu\t%llu\n", number(clock_us()),
-               number((clock_wall_us() - server_started_wall_us(server)) / CLOCK_US_PER_SECOND),
+               number((clock_wall_us() - view_since_wall_us(view)) / CLOCK_US_PER_SECOND),
                (double)info.loads[0] / (1 << SI_LOAD_SHIFT),
                number((uint64_t)(info.totalram - info.freeram - info.bufferram) * info.mem_unit),
                number((uint64_t)info.totalram * info.mem_unit));
-    for (size_t i = 0; i < server->count; i++) {
-        memset(sum, 0, sizeof(*sum));
-        metrics_merge(sum, server->boards[i]->metrics);
-        add_pool(out, server->boards[i], sum);
-        add_workers(out, server->boards[i]);
+    for (uint32_t i = 0; i < view->pool_count; i++) {
+        add_pool(out, &view->pools[i]);
+        add_workers(out, view, &view->pools[i]);
     }
-    free(sum);
 }

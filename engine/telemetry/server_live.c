@@ -2,13 +2,11 @@
  * grow: whoever draws asks twice and shows the difference. Histograms are sparse lists of
  * [upper bound in us, count]. Any thread. */
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include "engine/base/clock.h"
-#include "engine/telemetry/metrics.h"
 #include "engine/telemetry/server.h"
 
 #define WORKERS_SHOWN   256
@@ -29,8 +27,9 @@ static void add_histogram(struct buf *out, const char *name, const struct histog
     buf_text(out, "]");
 }
 
-static void add_counters(struct buf *out, const struct scoreboard *board, const struct metrics_sum *sum)
+static void add_counters(struct buf *out, const struct pool_view *pool)
 {
+    const struct metrics_sum *sum = &pool->sum;
     uint64_t classes[6] = {0};
     const struct {
         const char *name;
@@ -49,9 +48,9 @@ static void add_counters(struct buf *out, const struct scoreboard *board, const 
         {"tls_handshakes", sum->events[EVENT_TLS_HANDSHAKE]},
         {"h2_streams", sum->events[EVENT_H2_STREAM]},
         {"log_dropped", sum->events[EVENT_LOG_DROPPED]},
-        {"opcache_percent", atomic_load(&board->opcache_used_percent)},
-        {"memory_peak", atomic_load(&board->memory_peak)},
-        {"max_children", board->max_children},
+        {"opcache_percent", pool->opcache_used_percent},
+        {"memory_peak", pool->memory_peak},
+        {"max_children", pool->max_children},
     };
 
     for (size_t i = 0; i < sizeof(counters) / sizeof(*counters); i++) {
@@ -88,7 +87,7 @@ struct process_row {
     uint64_t since_wall_us;
 };
 
-static void note_process(struct process_row *rows, size_t *count, const struct scoreboard_slot *slot)
+static void note_process(struct process_row *rows, size_t *count, const struct worker_row *slot)
 {
     size_t i = 0;
 
@@ -109,7 +108,7 @@ static void note_process(struct process_row *rows, size_t *count, const struct s
     }
 }
 
-static void add_worker(struct buf *out, uint32_t id, const struct scoreboard_slot *slot, bool first)
+static void add_worker(struct buf *out, uint32_t id, const struct worker_row *slot, bool first)
 {
     uint64_t now = clock_us();
     bool runs = slot->state >= WORKER_READING && slot->state <= WORKER_FINISHING;
@@ -118,10 +117,9 @@ static void add_worker(struct buf *out, uint32_t id, const struct scoreboard_slo
     buf_printf(out,
                "%s{\"id\":%u,\"state\":\"%s\",\"pid\":%d,\"tid\":%d,\"generation\":%u,\"requests\":%llu,"
                "\"memory\":%llu,\"us\":%llu,\"last_us\":%llu,\"method\":\"",
-               first ? "" : ",", id, worker_state_name((enum worker_state)slot->state), (int)slot->process,
-               (int)slot->tid, slot->generation, (unsigned long long)slot->requests,
-               (unsigned long long)slot->memory_peak, (unsigned long long)us,
-               (unsigned long long)slot->duration_us);
+               first ? "" : ",", id, worker_state_name(slot->state), (int)slot->process, (int)slot->tid,
+               slot->generation, (unsigned long long)slot->requests, (unsigned long long)slot->memory_peak,
+               (unsigned long long)us, (unsigned long long)slot->duration_us);
     buf_json(out, str_of(slot->method));
     buf_text(out, "\",\"uri\":\"");
     buf_json(out, str_of(slot->uri));
@@ -130,21 +128,19 @@ static void add_worker(struct buf *out, uint32_t id, const struct scoreboard_slo
     buf_text(out, "\"}");
 }
 
-static void add_workers(struct buf *out, const struct scoreboard *board)
+static void add_workers(struct buf *out, const struct view *view, const struct pool_view *pool)
 {
     struct process_row rows[PROCESSES_SHOWN];
     size_t processes = 0, shown = 0;
-    struct scoreboard_slot slot;
     uint64_t wall = clock_wall_us();
 
     buf_text(out, "\"workers\":[");
-    for (uint32_t i = 0; i < atomic_load(&board->slots_used); i++) {
-        if (!scoreboard_read(board, i, &slot)) {
-            continue;
-        }
-        note_process(rows, &processes, &slot);
+    for (uint32_t i = 0; i < pool->worker_count; i++) {
+        const struct worker_row *row = &view->workers[pool->first_worker + i];
+
+        note_process(rows, &processes, row);
         if (shown < WORKERS_SHOWN) {
-            add_worker(out, i, &slot, shown++ == 0);
+            add_worker(out, i, row, shown++ == 0);
         }
     }
     buf_text(out, "],\"processes\":[");
@@ -159,52 +155,47 @@ static void add_workers(struct buf *out, const struct scoreboard *board)
     buf_text(out, "]");
 }
 
-static void add_pool(struct buf *out, const struct scoreboard *board, struct metrics_sum *sum)
+static void add_pool(struct buf *out, const struct view *view, const struct pool_view *pool)
 {
     static const char *const kinds[] = {"static", "static", "dynamic", "ondemand"};
 
-    memset(sum, 0, sizeof(*sum));
-    metrics_merge(sum, board->metrics);
     buf_text(out, "{\"name\":\"");
-    buf_json(out, str_of(board->pool));
-    buf_printf(out, "\",\"pm\":\"%s\",\"health\":\"%s\",", kinds[board->pm & 3],
-               server_health_name(server_pool_health(board)));
-    add_counters(out, board, sum);
-    add_histogram(out, "duration", &sum->histograms[HISTOGRAM_DURATION]);
+    buf_json(out, str_of(pool->name));
+    buf_printf(out, "\",\"pm\":\"%s\",\"health\":\"%s\",", kinds[pool->pm & 3],
+               pool_health_name(pool_view_health(pool)));
+    add_counters(out, pool);
+    add_histogram(out, "duration", &pool->sum.histograms[HISTOGRAM_DURATION]);
     buf_text(out, ",");
-    add_histogram(out, "queue", &sum->histograms[HISTOGRAM_QUEUE]);
+    add_histogram(out, "queue", &pool->sum.histograms[HISTOGRAM_QUEUE]);
     buf_text(out, ",");
-    add_workers(out, board);
+    add_workers(out, view, pool);
     buf_text(out, "}");
 }
 
-void server_live_json(const struct server_view *server, struct buf *out)
+void server_live_json(const struct view *view, const struct config *config, struct buf *out)
 {
-    struct metrics_sum *sum = malloc(sizeof(*sum));
     struct sysinfo info = {.mem_unit = 1};
     uint64_t wall = clock_wall_us();
     double load = 1.0 / (1 << SI_LOAD_SHIFT);
 
-    if (!sum || sysinfo(&info) != 0) {
+    if (sysinfo(&info) != 0) {
         out->failed = true;
-        free(sum);
         return;
     }
     buf_printf(out, "{\"version\":\"" TOKIOPHP_VERSION "\",\"now_us\":%llu,\"uptime\":%llu,\"draining\":%s,",
                (unsigned long long)clock_us(),
-               (unsigned long long)((wall - server_started_wall_us(server)) / CLOCK_US_PER_SECOND),
-               server_draining(server) ? "true" : "false");
+               (unsigned long long)((wall - view_since_wall_us(view)) / CLOCK_US_PER_SECOND),
+               view->finishing ? "true" : "false");
     buf_printf(out, "\"load\":[%.2f,%.2f,%.2f],\"cpus\":%ld,", (double)info.loads[0] * load,
                (double)info.loads[1] * load, (double)info.loads[2] * load, sysconf(_SC_NPROCESSORS_ONLN));
     buf_printf(out, "\"memory_total\":%llu,\"memory_free\":%llu,\"service\":\"",
                (unsigned long long)info.totalram * info.mem_unit,
                (unsigned long long)(info.freeram + info.bufferram) * info.mem_unit);
-    buf_json(out, str_of(server->config->global.service_name));
+    buf_json(out, str_of(config->global.service_name));
     buf_text(out, "\",\"pools\":[");
-    for (size_t i = 0; i < server->count; i++) {
+    for (uint32_t i = 0; i < view->pool_count; i++) {
         buf_text(out, i ? "," : "");
-        add_pool(out, server->boards[i], sum);
+        add_pool(out, view, &view->pools[i]);
     }
     buf_text(out, "]}\n");
-    free(sum);
 }

@@ -1,4 +1,4 @@
-/* The status pages: php-fpm's five formats, field for field, from one consistent copy of the scoreboard. Any
+/* The status pages: php-fpm's five formats, field for field, from one view (view.h). Any
  * thread; the output belongs to the caller.
  *
  * A format is a table: how the page begins and ends, how one field of the pool and one field of a worker is
@@ -17,9 +17,9 @@
 /* -- the facts -- */
 
 struct pool_facts {
-    const struct scoreboard *board;
+    const struct view *view;
+    const struct pool_view *pool;
     time_t now, started;
-    uint32_t idle, active;
 };
 
 enum value_kind { VALUE_TEXT, VALUE_NUMBER, VALUE_DATE, VALUE_CPU, VALUE_URI };
@@ -64,23 +64,23 @@ static uint64_t since(time_t now, time_t then)
 
 static void pool_fields(const struct pool_facts *f, struct field out[POOL_FIELDS])
 {
-    const struct scoreboard *b = f->board;
+    const struct pool_view *p = f->pool;
     const struct field fields[POOL_FIELDS] = {
-        text_field("pool", b->pool),
-        text_field("process manager", pm_name(b->pm)),
+        text_field("pool", p->name),
+        text_field("process manager", pm_name(p->pm)),
         {"start time", {.kind = VALUE_DATE, .number = (uint64_t)f->started}},
         number_field("start since", since(f->now, f->started)),
-        number_field("accepted conn", atomic_load(&b->accepted)),
-        number_field("listen queue", atomic_load(&b->listen_queue)),
-        number_field("max listen queue", atomic_load(&b->listen_queue_max)),
-        number_field("listen queue len", atomic_load(&b->listen_queue_len)),
-        number_field("idle processes", f->idle),
-        number_field("active processes", f->active),
-        number_field("total processes", (uint64_t)f->idle + f->active),
-        number_field("max active processes", atomic_load(&b->active_max)),
-        number_field("max children reached", atomic_load(&b->max_children_reached)),
-        number_field("slow requests", atomic_load(&b->slow_requests)),
-        number_field("memory peak", atomic_load(&b->memory_peak)),
+        number_field("accepted conn", p->accepted),
+        number_field("listen queue", p->listen_queue),
+        number_field("max listen queue", p->listen_queue_max),
+        number_field("listen queue len", p->listen_queue_len),
+        number_field("idle processes", p->idle),
+        number_field("active processes", p->active),
+        number_field("total processes", (uint64_t)p->idle + p->active),
+        number_field("max active processes", p->active_max),
+        number_field("max children reached", p->max_children_reached),
+        number_field("slow requests", p->slow_requests),
+        number_field("memory peak", p->memory_peak),
     };
     memcpy(out, fields, sizeof(fields));
 }
@@ -91,7 +91,7 @@ static const char *or_dash(const char *text)
 }
 
 /* CPU and memory are those of a finished request: while one runs they are not known yet. */
-static void worker_fields(const struct pool_facts *f, const struct scoreboard_slot *s,
+static void worker_fields(const struct pool_facts *f, const struct worker_row *s,
                           struct field out[WORKER_FIELDS])
 {
     bool idle = s->state == WORKER_IDLE;
@@ -102,7 +102,7 @@ static void worker_fields(const struct pool_facts *f, const struct scoreboard_sl
     double cpu = idle && s->duration_us > 0 ? (double)s->last_cpu_us / (double)s->duration_us * 100.0 : 0.0;
     const struct field fields[WORKER_FIELDS] = {
         number_field("pid", (uint64_t)s->tid),
-        text_field("state", worker_state_name((enum worker_state)s->state)),
+        text_field("state", worker_state_name(s->state)),
         {"start time", {.kind = VALUE_DATE, .number = (uint64_t)started}},
         number_field("start since", since(f->now, started)),
         number_field("requests", s->requests),
@@ -291,7 +291,7 @@ static const struct format json_format = {
 
 static void render_heads(const struct pool_facts *facts, struct buf *out)
 {
-    static const struct scoreboard_slot empty;
+    static const struct worker_row empty;
     struct field fields[WORKER_FIELDS];
     worker_fields(facts, &empty, fields);
     buf_text(out, "<tr>");
@@ -301,26 +301,21 @@ static void render_heads(const struct pool_facts *facts, struct buf *out)
     buf_text(out, "</tr>\n");
 }
 
-static bool visible(int state)
-{
-    return state != WORKER_FREE && state != WORKER_PARKED && state != WORKER_LOST;
-}
-
 static void render_workers(const struct format *format, const struct pool_facts *facts, struct buf *out)
 {
-    uint32_t used = atomic_load(&facts->board->slots_used);
+    const struct pool_view *pool = facts->pool;
     const char *separator = NULL;
     add(out, format->begin_full);
     if (format->heads) {
         render_heads(facts, out);
     }
-    for (uint32_t i = 0; i < used; i++) {
-        struct scoreboard_slot slot;
+    for (uint32_t i = 0; i < pool->worker_count; i++) {
+        const struct worker_row *row = &facts->view->workers[pool->first_worker + i];
         struct field fields[WORKER_FIELDS];
-        if (!scoreboard_read(facts->board, i, &slot) || !visible(slot.state)) {
+        if (!worker_row_visible(row)) {
             continue;
         }
-        worker_fields(facts, &slot, fields);
+        worker_fields(facts, row, fields);
         add(out, separator);
         add(out, format->begin_worker);
         add_fields(out, fields, WORKER_FIELDS, &format->worker, format);
@@ -388,7 +383,7 @@ static void render_openmetrics(const struct pool_facts *facts, struct buf *out)
     struct field fields[POOL_FIELDS];
     pool_fields(facts, fields);
     buf_printf(out, "# HELP phpfpm_up Could pool %s using a %s PM on PHP-FPM be reached?\n",
-               facts->board->pool, pm_name(facts->board->pm));
+               facts->pool->name, pm_name(facts->pool->pm));
     buf_text(out, "# TYPE phpfpm_up gauge\nphpfpm_up 1\n");
     for (size_t i = 0; i < sizeof(metrics) / sizeof(metrics[0]); i++) {
         const struct metric *m = &metrics[i];
@@ -418,18 +413,17 @@ static bool asks_for(const char *query, const char *key)
     return false;
 }
 
-void status_render(const struct scoreboard *board, const char *query, struct buf *out,
+void status_render(const struct view *view, const struct pool_view *pool, const char *query, struct buf *out,
                    const char **content_type)
 {
-    uint32_t total;
-    struct pool_facts facts = {.board = board,
+    struct pool_facts facts = {.view = view,
+                               .pool = pool,
                                .now = (time_t)(clock_wall_us() / CLOCK_US_PER_SECOND),
-                               .started = (time_t)(board->start_wall_us / CLOCK_US_PER_SECOND)};
+                               .started = (time_t)(pool->start_wall_us / CLOCK_US_PER_SECOND)};
     const struct format *format = asks_for(query, "html")   ? &html_format
                                   : asks_for(query, "xml")  ? &xml_format
                                   : asks_for(query, "json") ? &json_format
                                                             : NULL;
-    scoreboard_count(board, &facts.idle, &facts.active, &total);
     if (!format && asks_for(query, "openmetrics")) {
         *content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
         render_openmetrics(&facts, out);

@@ -107,8 +107,8 @@ static void check_slow(struct worker *w, uint64_t now)
         return;
     }
     w->slow_at_us = 0;
-    atomic_fetch_add(&w->pool->board->slow_requests, 1);
-    metrics_count(w->pool->board->metrics, TOTAL_SLOW, 1);
+    atomic_fetch_add(&w->pool->board->numbers->slow_requests, 1);
+    metrics_count(w->pool->board, TOTAL_SLOW, 1);
     log_request(w, now, "executing too slow", "logging");
     log_notice("about to trace %d", (int)w->tid);
     compose_trace_head(w);
@@ -205,7 +205,7 @@ static void check_terminate(struct pool *pool, struct worker *w, uint64_t now)
         return;
     }
     log_request(w, now, "execution timed out", "terminating");
-    metrics_count(pool->board->metrics, TOTAL_TIMEOUTS, 1);
+    metrics_count(pool->board, TOTAL_TIMEOUTS, 1);
     begin_interrupt(pool, w, INTERRUPT_TERMINATE, 504, now);
 }
 

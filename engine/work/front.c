@@ -52,7 +52,7 @@ enum submit_result pool_submit(struct pool *pool, struct submission *s)
     s->queued_us = clock_us();
     s->request->times.queued = s->queued_us;
     if (!queue_push(&pool->queue, s)) {
-        metrics_count(pool->board->metrics, TOTAL_REJECTED, 1);
+        metrics_count(pool->board, TOTAL_REJECTED, 1);
         return SUBMIT_FULL;
     }
     waitset_wake(pool->waitset);
@@ -110,7 +110,7 @@ bool pool_draining(const struct pool *pool)
 
 bool pool_finishing(const struct pool *pool)
 {
-    return atomic_load(&pool->board->finishing);
+    return atomic_load(&pool->finishing);
 }
 
 const struct pool_conf *pool_conf(const struct pool *pool)
@@ -133,6 +133,61 @@ uint32_t pool_generation(const struct pool *pool)
     return pool->generation;
 }
 
+/* -- what the server does -- */
+
+void pool_set_server(struct pool *pool, const struct config *config, struct view *(*look)(void))
+{
+    pool->config = config;
+    pool->look = look;
+}
+
+static struct view *look_at_own(const struct pool *pool)
+{
+    struct view *view = view_create(1);
+    struct pool_view own;
+
+    if (!view) {
+        return NULL;
+    }
+    pool_view_init(&own, pool->conf);
+    own.start_wall_us = own.counting_since_wall_us = pool->started_wall_us;
+    view->partial = true;
+    view->finishing = pool_finishing(pool);
+    view_add_pool(view, &own);
+    view_add_board(view, &(struct board_source){.fd = pool->board->fd,
+                                                .size = pool->board->size,
+                                                .process = getpid(),
+                                                .generation = pool->generation,
+                                                .draining = pool_draining(pool)});
+    return view;
+}
+
+struct view *pool_look(const struct pool *pool)
+{
+    struct view *view = pool->look ? pool->look() : NULL;
+
+    return view ? view : look_at_own(pool);
+}
+
+int pool_server_page(const struct pool *pool, enum server_page page, struct buf *out, const char **type)
+{
+    bool plain = page == SERVER_LIVE || page == SERVER_CONFIG;
+    struct view *view = pool->config && !plain ? pool_look(pool) : NULL;
+    int code = 503;
+
+    *type = "application/json";
+    if (pool->config && (view || plain)) {
+        code = server_page(view, pool->config, page, out, type);
+    }
+    view_free(view);
+    return code;
+}
+
+uint64_t pool_started_wall_us(const struct pool *pool)
+{
+    return pool->started_wall_us;
+}
+
 struct access_log *pool_access_log(const struct pool *pool)
 {
     return pool->access_log;
@@ -140,7 +195,7 @@ struct access_log *pool_access_log(const struct pool *pool)
 
 struct metrics_block *pool_counters(struct pool *pool)
 {
-    return metrics_claim(pool->board->metrics, getpid());
+    return metrics_claim(pool->board);
 }
 
 struct access_facts pool_access_facts(const struct request *r)
@@ -191,23 +246,11 @@ void pool_count_connection(struct pool *pool, int change)
 
 void pool_count_accepted(struct pool *pool)
 {
-    atomic_fetch_add_explicit(&pool->board->accepted, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&pool->board->numbers->accepted, 1, memory_order_relaxed);
 }
 
 void pool_count_reading(struct worker *worker)
 {
     atomic_store_explicit(&worker->slot->accepted_us, clock_us(), memory_order_relaxed);
     worker_set_state(worker, WORKER_READING);
-}
-
-/* -- pages about the whole server -- */
-
-void pool_set_server(struct pool *pool, const struct server_view *server)
-{
-    pool->server = server;
-}
-
-int pool_server_page(const struct pool *pool, enum server_page page, struct buf *out, const char **type)
-{
-    return server_page(pool->server, page, out, type);
 }

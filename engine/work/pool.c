@@ -62,6 +62,7 @@ struct pool *pool_create(const struct pool_conf *conf, const struct executor *ex
     pool->executor = executor;
     pool->board = board;
     pool->generation = generation;
+    pool->started_wall_us = clock_wall_us();
     pool->ondemand = conf->s.pm == PM_ONDEMAND;
     pool->counters = pool_counters(pool);
     pool->slow_log_fd = -1;
@@ -302,7 +303,7 @@ static void expire_queue(struct pool *pool, uint64_t now)
         return;
     }
     while ((s = queue_pop_older(&pool->queue, now - pool->queue.wait_limit_us)) != NULL) {
-        metrics_count(pool->board->metrics, TOTAL_REJECTED, 1);
+        metrics_count(pool->board, TOTAL_REJECTED, 1);
         s->request->status = 503;
         pool_account(pool, pool->counters, s->request);
         s->expired(s->request);
@@ -369,6 +370,11 @@ void pool_wake_control(struct pool *pool)
 void pool_drain(struct pool *pool)
 {
     atomic_store(&pool->draining, true);
+}
+
+void pool_finish(struct pool *pool)
+{
+    atomic_store(&pool->finishing, true);
 }
 
 void pool_interrupt_all(struct pool *pool)

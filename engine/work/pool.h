@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 #include "engine/telemetry/access_log.h"
 #include "engine/telemetry/scoreboard.h"
+#include "engine/telemetry/view.h"
 #include "engine/work/executor.h"
 #include "engine/work/worker.h"
 
@@ -22,6 +23,8 @@ void pool_tick(struct pool *pool);
 int pool_event_fd(const struct pool *pool);
 /* Take no new work. Workers end when they are idle. */
 void pool_drain(struct pool *pool);
+/* The whole server ends: pool_finishing() says so. */
+void pool_finish(struct pool *pool);
 /* Drain deadline: interrupt what still runs. */
 void pool_interrupt_all(struct pool *pool);
 /* Before an end without a drain: an answer that has left is still counted and logged. Waits for the workers
@@ -42,9 +45,12 @@ void pool_request_swap(struct pool *pool, const char *why);
  * processes; NULL = this pool's own. Before pool_start; without it there is no such limit. */
 void pool_set_process_max(struct pool *pool, uint32_t max, uint32_t (*running)(void *ctx), void *ctx);
 
-/* What pool_server_page() tells of. Before front ends start. */
-struct server_view;
-void pool_set_server(struct pool *pool, const struct server_view *server);
+/* What pool_look() and pool_server_page() tell of. look: asks the supervisor; NULL = it does not answer.
+ * Before front ends start; both live as long as the pool. */
+void pool_set_server(struct pool *pool, const struct config *config, struct view *(*look)(void));
+/* What the server does at this moment, or this process alone if nobody else tells. The caller's; NULL: out of
+ * memory. Any thread; may wait for the supervisor for a moment. */
+struct view *pool_look(const struct pool *pool);
 
 /* Before pool_start; NULL = none. */
 void pool_set_logs(struct pool *pool, struct access_log *access_log, int slow_log_fd);
@@ -54,6 +60,7 @@ struct access_facts pool_access_facts(const struct request *r); /* whose it is; 
 const struct executor *pool_executor(const struct pool *pool);
 struct scoreboard *pool_scoreboard(const struct pool *pool);
 uint32_t pool_generation(const struct pool *pool);
+uint64_t pool_started_wall_us(const struct pool *pool);
 
 /* Called on the control thread with each crash, once (supervise/crash_report writes it). */
 extern void (*pool_on_crash)(struct pool *pool, const struct worker *w);

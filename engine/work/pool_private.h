@@ -22,7 +22,9 @@ struct pool {
     int control_fd; /* eventfd: the control thread is wanted */
     int event_fd;   /* epoll over control_fd and, for ondemand, the wait set */
     void *front[CONFIG_MAX_FRONTENDS];
-    const struct server_view *server;
+    const struct config *config; /* NULL = nothing is known of a server around this pool */
+    struct view *(*look)(void);
+    uint64_t started_wall_us;
     struct metrics_block *counters; /* of the control thread, and this process's events and gauges */
 
     struct queue queue;
@@ -30,6 +32,7 @@ struct pool {
     /* Orders to workers. Any thread reads. */
     _Alignas(64) _Atomic bool draining;
     _Atomic bool ending;
+    _Atomic bool finishing;       /* the supervisor ends the whole server */
     _Atomic uint32_t park_wanted; /* so many of the next idle workers park */
     _Atomic uint32_t running;     /* workers that are neither parked nor lost nor ended; page workers aside */
     _Atomic(const char *) swap_reason;

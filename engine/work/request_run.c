@@ -58,7 +58,7 @@ static void describe(struct worker *w, struct request *r)
 static void note_active(const struct worker *w)
 {
     const struct pool *pool = w->pool;
-    uint32_t most = atomic_load_explicit(&pool->board->active_max, memory_order_relaxed);
+    uint32_t most = atomic_load_explicit(&pool->board->numbers->active_max, memory_order_relaxed);
 
     if (w->page || atomic_load_explicit(&pool->running, memory_order_relaxed) <=
                        most + waitset_sleeping(pool->waitset)) {
@@ -66,7 +66,7 @@ static void note_active(const struct worker *w)
     }
     uint32_t busy = scoreboard_busy(pool->board);
 
-    while (busy > most && !atomic_compare_exchange_weak(&pool->board->active_max, &most, busy)) {
+    while (busy > most && !atomic_compare_exchange_weak(&pool->board->numbers->active_max, &most, busy)) {
     }
 }
 
@@ -111,12 +111,12 @@ static uint64_t request_cpu_us(struct worker *w, uint64_t wall_us)
 
 static void note_peak(struct worker *w)
 {
-    struct scoreboard *board = w->pool->board;
+    struct scoreboard_numbers *numbers = w->pool->board->numbers;
     uint64_t peak = w->pool->executor->memory_peak ? w->pool->executor->memory_peak(w) : 0;
-    uint64_t seen = atomic_load_explicit(&board->memory_peak, memory_order_relaxed);
+    uint64_t seen = atomic_load_explicit(&numbers->memory_peak, memory_order_relaxed);
 
     atomic_store_explicit(&w->slot->memory_peak, peak, memory_order_relaxed);
-    while (peak > seen && !atomic_compare_exchange_weak(&board->memory_peak, &seen, peak)) {
+    while (peak > seen && !atomic_compare_exchange_weak(&numbers->memory_peak, &seen, peak)) {
     }
 }
 

@@ -148,7 +148,7 @@ static void warn_max(struct pool *pool, const char *setting)
 {
     if (!pool->warned_max) {
         pool->warned_max = true;
-        atomic_fetch_add(&pool->board->max_children_reached, 1);
+        atomic_fetch_add(&pool->board->numbers->max_children_reached, 1);
         log_warning("[pool %s] server reached %s setting (%u), consider raising it", pool->conf->name,
                     setting, (unsigned)pool->conf->s.max_children);
     }

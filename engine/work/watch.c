@@ -52,13 +52,9 @@ static void add_backlog(void *ctx, int fd)
 
 static void sample(struct pool *pool)
 {
-    struct scoreboard *board = pool->board;
+    struct scoreboard_numbers *board = pool->board->numbers;
     struct backlog sum = {0};
-    uint32_t idle, active, total;
 
-    scoreboard_count(board, &idle, &active, &total);
-    atomic_store(&board->idle, idle);
-    atomic_store(&board->active, active);
     waitset_listeners(pool->waitset, add_backlog, &sum);
     atomic_store(&board->listen_queue, sum.waiting);
     atomic_store(&board->listen_queue_len, sum.length);

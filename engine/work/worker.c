@@ -37,7 +37,7 @@ struct worker *worker_create(struct pool *pool, int id, bool page)
     w->arena = arena_create(ARENA_LIMIT);
     w->alternate_stack = mmap(NULL, WORKER_ALT_BYTES, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    w->slot_index = page ? -1 : scoreboard_claim(pool->board, getpid(), pool->generation);
+    w->slot_index = page ? -1 : scoreboard_claim(pool->board);
     if (!w->arena || w->alternate_stack == MAP_FAILED || (w->slot_index < 0 && !page)) {
         worker_destroy(w);
         return NULL;

@@ -151,9 +151,9 @@ def test_a_program_that_counts_differently_begins_at_zero(tokiophp, root, own_pr
     family = inside.server.family()[1:]
     with open(own_program, "rb") as f:
         binary = f.read()
-    assert binary.count(b"tokiophp %d: %zu+%zu") == 1  # what describes the layout
+    assert binary.count(b"tokiophp-%d-%zu-%zu") == 1  # what describes the layout
     with open(own_program + ".new", "wb") as f:
-        f.write(binary.replace(b"tokiophp %d: %zu+%zu", b"tokiofoo %d: %zu+%zu"))
+        f.write(binary.replace(b"tokiophp-%d-%zu-%zu", b"tokiofoo-%d-%zu-%zu"))
     shutil.copymode(own_program, own_program + ".new")
     os.rename(own_program + ".new", own_program)
     reload(inside.server)
@@ -179,4 +179,5 @@ def test_a_pool_that_goes_and_comes(tokiophp, root):
     assert 'tokio_php_requests_total{pool="other",method="GET"} 0' in inside.get("/metrics").text
     fds = os.listdir(f"/proc/{inside.server.pid}/fd")
     links = [os.readlink(f"/proc/{inside.server.pid}/fd/{fd}") for fd in fds]
-    assert sum("memfd:metrics" in link for link in links) == 2
+    assert sum("memfd:board" in link for link in links) == 2
+    assert not any("memfd:view" in link for link in links)

@@ -215,7 +215,7 @@ struct fcgi_pool *fcgi_pool_start(const char *path, int workers, const struct po
     p->listener.pool = &p->conf;
     p->listener.fd = sock_listen(&p->listener.address, &p->listener.options, error, sizeof(error));
     must(p->listener.fd >= 0, error);
-    p->board = scoreboard_create(&p->conf, -1);
+    p->board = scoreboard_create(&p->conf);
     must(p->board != NULL, "scoreboard");
     p->pool = pool_create(&p->conf, &executor, p->board, 1);
     must(p->pool != NULL, "pool");

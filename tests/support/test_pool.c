@@ -31,7 +31,7 @@ void test_pool_init(struct test_pool *t, int children)
 
 void test_pool_create(struct test_pool *t, const struct executor *executor)
 {
-    t->board = scoreboard_create(&t->conf, -1);
+    t->board = scoreboard_create(&t->conf);
     MUST(t->board);
     t->pool = pool_create(&t->conf, executor, t->board, 1);
     MUST(t->pool);
@@ -88,7 +88,7 @@ void test_pool_stop(struct test_pool *t)
 {
     bool lost = false;
 
-    for (uint32_t i = 0; i < t->board->slots_used; i++) {
+    for (uint32_t i = 0; i < t->board->numbers->slots_used; i++) {
         lost |= t->board->slots[i].state == WORKER_LOST;
     }
     for (int i = 0; i < 50 && !pool_stop(t->pool); i++) {

@@ -121,7 +121,7 @@ static void twenty_among_thousands(void **state)
     assert_int_equal(crashed, CRASHES);
     assert_int_equal(served, ROUNDS * ROUND - CRASHES);
     assert_int_equal(reports, CRASHES);
-    assert_int_equal(metrics_counted(t->board->metrics, TOTAL_CRASHES), CRASHES);
+    assert_int_equal(metrics_counted(t->board, TOTAL_CRASHES), CRASHES);
     test_pool_stop(t);
 }
 

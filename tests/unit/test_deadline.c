@@ -47,7 +47,7 @@ static void script_is_asked_to_end(void **state)
     assert_int_equal(call->status, 500);
     assert_int_equal(call->finishes, 1);
     assert_true(test_interrupts[INTERRUPT_TERMINATE] >= 1);
-    assert_int_equal(metrics_counted(t->board->metrics, TOTAL_TIMEOUTS), 1);
+    assert_int_equal(metrics_counted(t->board, TOTAL_TIMEOUTS), 1);
     assert_true(test_pool_logged(t, "WARNING: [pool www] child "));
     assert_true(test_pool_logged(
         t, ", script '/srv/app/index.php' (request: \"GET /spin?a=b\") execution timed out (1."));
@@ -180,7 +180,7 @@ static void slow_log(void **state)
     struct memory_call *call = run(t, "/nap", "2000", 10000);
 
     assert_int_equal(call->status, 200); /* its sleep was not cut short */
-    assert_int_equal(t->board->slow_requests, 1);
+    assert_int_equal(t->board->numbers->slow_requests, 1);
     ssize_t n = pread(slow, text, sizeof(text) - 1, 0);
 
     assert_true(n > 0);
@@ -194,7 +194,7 @@ static void slow_log(void **state)
     assert_true(test_pool_logged(t, " sec), logging"));
     memory_call_free(call);
     call = run(t, "/stuck", "2000", 10000); /* now awake, now asleep */
-    assert_int_equal(t->board->slow_requests, 2);
+    assert_int_equal(t->board->numbers->slow_requests, 2);
     n = pread(slow, text, sizeof(text) - 1, n);
     assert_true(n > 0);
     text[n] = '\0';

@@ -17,7 +17,7 @@ static uint32_t count(struct test_pool *t, enum worker_state state)
 {
     uint32_t n = 0;
 
-    for (uint32_t i = 0; i < t->board->slots_used; i++) {
+    for (uint32_t i = 0; i < t->board->numbers->slots_used; i++) {
         n += t->board->slots[i].state == (int)state;
     }
     return n;
@@ -65,7 +65,7 @@ static void refuses_beyond_capacity(void **state)
     assert_int_equal(memory_submit(calls[0]), SUBMIT_OK);
     assert_int_equal(memory_submit(calls[1]), SUBMIT_OK);
     assert_int_equal(memory_submit(calls[2]), SUBMIT_FULL);
-    assert_int_equal(metrics_counted(t.board->metrics, TOTAL_REJECTED), 1);
+    assert_int_equal(metrics_counted(t.board, TOTAL_REJECTED), 1);
     assert_int_equal(pool_start(t.pool), 0);
     while (!memory_done(calls[0]) || !memory_done(calls[1])) {
         test_pool_run(&t, 1);
@@ -140,7 +140,7 @@ static void dynamic_follows_load(void **state)
     assert_int_equal(test_threads, 5);
     assert_true(
         test_pool_logged(&t, "[pool www] server reached pm.max_children setting (5), consider raising it"));
-    assert_int_equal(t.board->max_children_reached, 1);
+    assert_int_equal(t.board->numbers->max_children_reached, 1);
     for (int i = 0; i < 6; i++) {
         while (!memory_done(calls[i])) {
             pool_interrupt_all(t.pool);
@@ -336,7 +336,7 @@ static void page_workers_are_apart(void **state)
     assert_int_equal(write(e.wait.fd, &one, sizeof(one)), sizeof(one));
     assert_true(test_pool_until(&t, was_served, &e, 5000));
     assert_false(memory_done(busy));
-    assert_int_equal(t.board->slots_used, 1);
+    assert_int_equal(t.board->numbers->slots_used, 1);
     while (!memory_done(busy)) {
         test_pool_run(&t, 10);
     }

@@ -62,7 +62,7 @@ static void start_with(int patience_s)
     assert_int_equal(http_frontend.listeners(config->pools, &listeners), 0);
     listeners->fd = sock_listen(&listeners->address, &listeners->options, error, sizeof error);
     assert_true(listeners->fd >= 0);
-    board = scoreboard_create(config->pools, -1);
+    board = scoreboard_create(config->pools);
     assert_non_null(board);
     pool = pool_create(config->pools, &stub_executor, board, 1);
     assert_non_null(pool);

@@ -10,6 +10,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/work/request.h"
+#include "tests/support/board.h"
 #include "tests/support/memory_frontend.h"
 #include "tests/support/test_executor.h"
 #include "tests/support/test_pool.h"
@@ -64,7 +65,7 @@ static void thread_is_made_for_php(void **state)
     assert_true(seen.parked); /* a heartbeat within the limit */
     assert_false(seen.lost);  /* and one beyond it */
     assert_int_equal(t.board->slots[0].tid, seen.tid);
-    assert_int_equal(t.board->active_max, 1);
+    assert_int_equal(t.board->numbers->active_max, 1);
     memory_call_free(call);
     test_pool_stop(&t);
 }
@@ -72,16 +73,17 @@ static void thread_is_made_for_php(void **state)
 static void scoreboard_tells(void **state)
 {
     struct test_pool t;
-    struct scoreboard_slot slot;
+    struct worker_row slot;
 
     (void)state;
     test_pool_init(&t, 1);
     test_pool_start(&t, &test_executor);
     struct memory_call *call = memory_call_new(t.pool, "POST", "/sleep", "400", "four");
+    struct board_source from = board_source(t.board);
 
     memory_submit(call);
     test_pool_run(&t, 200);
-    assert_true(scoreboard_read(t.board, 0, &slot));
+    assert_true(board_worker(&from, 0, &slot));
     assert_int_equal(slot.state, WORKER_RUNNING);
     assert_string_equal(slot.method, "POST");
     assert_string_equal(slot.uri, "/sleep");
@@ -93,12 +95,12 @@ static void scoreboard_tells(void **state)
         test_pool_run(&t, 10);
     }
     test_pool_run(&t, 50);
-    assert_true(scoreboard_read(t.board, 0, &slot));
+    assert_true(board_worker(&from, 0, &slot));
     assert_int_equal(slot.state, WORKER_IDLE);
     assert_true(slot.duration_us >= 300000);
     assert_true(slot.last_cpu_us < 200000); /* it slept */
     assert_int_equal(slot.memory_peak, 4096);
-    assert_int_equal(t.board->memory_peak, 4096);
+    assert_int_equal(t.board->numbers->memory_peak, 4096);
     memory_call_free(call);
     test_pool_stop(&t);
 }

@@ -1,0 +1,180 @@
+/* Questions of engine processes to their supervisor. See the header.
+ *
+ * In the engine process one thread asks at a time. A thread can be lost while it asks (its worker was written
+ * off, or crashed), so nobody waits for the lock for longer than for an answer; and an answer that comes too
+ * late meets the next question, which knows it by its number. */
+#include "engine/supervise/lookout.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine/base/clock.h"
+
+#define MAGIC     0x746b6c6fu
+#define ANSWER_MS 700 /* longer than a reload needs to execute the supervisor anew */
+
+struct answer {
+    uint32_t magic;
+    uint64_t number, count;
+};
+
+union control {
+    struct cmsghdr align;
+    char space[CMSG_SPACE(sizeof(int))];
+};
+
+int lookout_pair(int fds[2])
+{
+    return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds);
+}
+
+/* -- supervisor -- */
+
+/* Without a place for descriptors: the kernel drops what a process sends along. */
+int lookout_hear(int fd, struct lookout_question *out)
+{
+    for (;;) {
+        ssize_t n = recv(fd, out, sizeof(*out), MSG_DONTWAIT | MSG_TRUNC);
+
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            return 0;
+        }
+        if (n <= 0) {
+            return -1;
+        }
+        if (n == (ssize_t)sizeof(*out) && out->magic == MAGIC) {
+            out->layout[sizeof(out->layout) - 1] = '\0';
+            return 1;
+        }
+    }
+}
+
+void lookout_answer(int fd, const struct lookout_question *question, uint64_t count, int view_fd)
+{
+    struct answer answer = {.magic = MAGIC, .number = question->number, .count = count};
+    struct iovec part = {&answer, sizeof(answer)};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    union control control = {0};
+
+    if (view_fd >= 0) {
+        message.msg_control = control.space;
+        message.msg_controllen = sizeof(control.space);
+        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(c), &view_fd, sizeof(int));
+    }
+    while (sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno == EINTR) {
+    }
+}
+
+/* -- engine process -- */
+
+static int supervisor_fd = -1; /* constant once there are threads */
+static pthread_mutex_t asking = PTHREAD_MUTEX_INITIALIZER;
+static uint64_t last_number; /* asking */
+
+void lookout_open(int fd)
+{
+    supervisor_fd = fd;
+}
+
+/* asking. 1 with *view_fd (-1 = none came), 0 = nothing now, -1 = nobody is there any more. */
+static int receive(struct answer *out, int *view_fd)
+{
+    struct iovec part = {out, sizeof(*out)};
+    union control control;
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = control.space,
+                             .msg_controllen = sizeof(control.space)};
+    ssize_t n = recvmsg(supervisor_fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+    if (n < 0) {
+        return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : -1;
+    }
+    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+
+    *view_fd = -1;
+    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+        memcpy(view_fd, CMSG_DATA(c), sizeof(int));
+    }
+    return n == (ssize_t)sizeof(*out) ? 1 : -1;
+}
+
+/* asking. Until the answer to this question is there. */
+static bool wait_answer(uint64_t number, uint64_t until_us, struct answer *out, int *view_fd)
+{
+    for (;;) {
+        struct pollfd p = {.fd = supervisor_fd, .events = POLLIN};
+        uint64_t now = clock_us();
+
+        if (now >= until_us || (poll(&p, 1, (int)((until_us - now) / 1000) + 1) < 0 && errno != EINTR)) {
+            return false;
+        }
+        int rc = receive(out, view_fd);
+
+        if (rc < 0 || (rc > 0 && out->number == number)) {
+            return rc > 0;
+        }
+        if (rc > 0 && *view_fd >= 0) {
+            close(*view_fd);
+        }
+    }
+}
+
+static bool ask(enum lookout_kind kind, struct answer *out, int *view_fd)
+{
+    struct lookout_question question = {.magic = MAGIC, .kind = kind};
+    uint64_t until_us = clock_us() + ANSWER_MS * 1000;
+    struct timespec until = {.tv_sec = (time_t)(until_us / CLOCK_US_PER_SECOND),
+                             .tv_nsec = (long)(until_us % CLOCK_US_PER_SECOND) * 1000};
+
+    *view_fd = -1;
+    if (supervisor_fd < 0 || pthread_mutex_clocklock(&asking, CLOCK_MONOTONIC, &until) != 0) {
+        return false;
+    }
+    question.number = ++last_number;
+    memcpy(question.layout, view_layout(), strlen(view_layout()));
+    bool good = send(supervisor_fd, &question, sizeof(question), MSG_NOSIGNAL | MSG_DONTWAIT) ==
+                    (ssize_t)sizeof(question) &&
+                wait_answer(question.number, until_us, out, view_fd);
+
+    pthread_mutex_unlock(&asking);
+    return good;
+}
+
+struct view *lookout_view(void)
+{
+    struct answer answer;
+    int fd;
+    struct view *view = ask(LOOKOUT_VIEW, &answer, &fd) && fd >= 0 ? view_load(fd) : NULL;
+
+    if (fd >= 0) {
+        close(fd);
+    }
+    return view;
+}
+
+bool lookout_workers(uint32_t *count)
+{
+    struct answer answer;
+    int fd;
+    bool good = ask(LOOKOUT_WORKERS, &answer, &fd);
+
+    if (fd >= 0) {
+        close(fd);
+    }
+    *count = good && answer.count < UINT32_MAX ? (uint32_t)answer.count : 0;
+    return good;
+}

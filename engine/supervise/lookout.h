@@ -1,0 +1,36 @@
+/* An engine process asks its supervisor what the whole server does: a SOCK_SEQPACKET pair of its own beside
+ * the channel, so that any thread can ask and wait for the answer, also while the control thread is stuck.
+ * Only the supervisor reads boards of other processes; what it answers is a view (telemetry/view.h), of the
+ * pool alone, or of all pools if the pool has a listener that shows them. */
+#ifndef ENGINE_SUPERVISE_LOOKOUT_H
+#define ENGINE_SUPERVISE_LOOKOUT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/telemetry/view.h"
+
+enum lookout_kind {
+    LOOKOUT_VIEW = 1, /* answer: a view's file, or none: it is another build that asks */
+    LOOKOUT_WORKERS,  /* answer: how many workers all other pools have */
+};
+
+struct lookout_question {
+    uint32_t magic, kind;
+    uint64_t number; /* the answer has the same */
+    char layout[VIEW_LAYOUT_MAX];
+};
+
+int lookout_pair(int fds[2]); /* close-on-exec, non-blocking; 0 or -1. The first is the supervisor's */
+
+/* -- supervisor: never waits -- */
+int lookout_hear(int fd, struct lookout_question *out); /* 1, 0 nothing now, -1 closed */
+/* view_fd: -1 = none; stays the caller's. */
+void lookout_answer(int fd, const struct lookout_question *question, uint64_t count, int view_fd);
+
+/* -- engine process, any thread: waits for the answer, but not for long -- */
+void lookout_open(int fd);       /* before there are threads */
+struct view *lookout_view(void); /* the caller's; NULL: no answer */
+bool lookout_workers(uint32_t *count);
+
+#endif

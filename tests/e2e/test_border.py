@@ -1,0 +1,171 @@
+"""The border of a pool: nothing that one of its processes can write reaches the supervisor or another pool."""
+import os
+import random
+import re
+import signal
+import threading
+import time
+
+import pytest
+
+import process
+from fcgi_client import fetch
+from test_control import ctl
+from tokiophp import GROUP, IS_ROOT, USER
+
+WORD = 8
+
+
+@pytest.fixture
+def server(tokiophp, workdir):
+    with open(os.path.join(workdir, "hello.php"), "w") as f:
+        f.write("<?php echo 'hello';")
+    user = f"user = {USER}\ngroup = {GROUP}\n" if IS_ROOT else ""
+    pools = "".join(f"[{name}]\n{user}listen = {{dir}}/{name}.sock\nlisten.mode = 0666\npm = static\npm.max_children = 2\n"
+                    f"pm.status_path = /status\n" for name in ("good", "bad"))
+    s = tokiophp(address=os.path.join(workdir, "good.sock"),
+                 config="[global]\nerror_log = {dir}/error.log\ndaemonize = no\ncontrol_socket = {dir}/ctl\n" + pools)
+    s.wait_message("ready to handle connections")
+    s.script = os.path.join(workdir, "hello.php")
+    return s
+
+
+def hello(server, pool="good"):
+    answer = fetch(os.path.join(server.directory, f"{pool}.sock"), server.script, timeout=20)
+    return answer.status, answer.body
+
+
+def engines(server, pool):
+    """Pids of the pool's processes, as the supervisor tells them."""
+    text = ctl(server, "status")[1].split(f"pool {pool} ")[1].split("\npool ")[0]
+    return [int(pid) for pid in re.findall(r"process pid=(\d+)", text)]
+
+
+def boards(pid):
+    """[(address, bytes, inode)] of the boards that it has mapped."""
+    found = []
+    with open(f"/proc/{pid}/maps") as f:
+        for line in f:
+            if "memfd:" in line and "memfd:board" in line:
+                first, last = (int(x, 16) for x in line.split()[0].split("-"))
+                found.append((first, last - first, line.split()[4]))
+    return found
+
+
+def memory_files(pid):
+    names = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            names.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+        except OSError:
+            pass
+    return [n for n in names if "memfd:" in n and "opcache" not in n.lower()]
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="looks into other users' processes")
+def test_no_process_has_another_s_board(server):
+    seen = []
+    for pool in ("good", "bad"):
+        for pid in engines(server, pool):
+            mapped = boards(pid)
+            assert len(mapped) == 1
+            assert len([n for n in memory_files(pid) if "board" in n]) == 1
+            seen.append(mapped[0][2])
+    assert len(set(seen)) == len(seen) == 2
+    assert boards(server.pid) == []
+
+
+class Intruder(threading.Thread):
+    """Writes every word of a pool's boards, again and again: first one word after the other, then all of them."""
+
+    def __init__(self, server, pool):
+        super().__init__()
+        self.server, self.pool, self.over, self.written, self.random = server, pool, threading.Event(), 0, random.Random(7)
+
+    def values(self, address):
+        return [0, 1, 2 ** 64 - 1, self.random.getrandbits(64), address]
+
+    def write(self, f, address, data):
+        f.seek(address)
+        f.write(data)
+        f.flush()
+        self.written += len(data) // WORD
+
+    def attack(self, pid):
+        address, size, _ = boards(pid)[0]
+        with open(f"/proc/{pid}/mem", "r+b", buffering=0) as f:
+            for at in range(0, min(size, 4096), WORD):
+                for value in self.values(address):
+                    self.write(f, address + at, value.to_bytes(WORD, "little"))
+            for value in self.values(address):
+                self.write(f, address, value.to_bytes(WORD, "little") * (size // WORD))
+            self.write(f, address, self.random.randbytes(size))
+
+    def run(self):
+        while not self.over.is_set():
+            for pid in self.pids:
+                try:
+                    self.attack(pid)
+                except (OSError, IndexError):
+                    continue  # it is gone
+            self.pids = [p for p in self.server.family()[1:] if p not in self.spare and boards_or_none(p)]
+
+    def begin(self, spare):
+        self.spare, self.pids = spare, [p for p in self.server.family()[1:] if p not in spare]
+        self.start()
+        process.wait_for(lambda: self.written > 10000, 30, "a board that is written")
+
+
+def boards_or_none(pid):
+    try:
+        with open(f"/proc/{pid}/cmdline") as f:
+            return "pool bad" in f.read() and boards(pid)
+    except OSError:
+        return None
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="writes into other users' processes")
+def test_an_intruder_on_its_own_board(server):
+    """While the supervisor does everything that it can be asked for, also at the pool's end."""
+    intruder = Intruder(server, "bad")
+    good = engines(server, "good")
+    intruder.begin(good)
+    try:
+        for _ in range(20):
+            for words in (["status"], ["top"]):
+                code, text, error = ctl(server, *words)
+                assert code == 0 and text and not error
+            assert hello(server) == (200, b"hello")
+            page = fetch(os.path.join(server.directory, "good.sock"), server.script, uri="/status", query="full")
+            assert page.status == 200 and b"active processes:     1\n" in page.body
+        assert ctl(server, "restart", "bad")[0] == 0
+        for _ in range(3):
+            for pid in intruder.pids[:1]:
+                try:
+                    os.kill(pid, signal.SIGKILL)
+                except OSError:
+                    pass
+            assert ctl(server, "status")[0] == 0
+            assert hello(server) == (200, b"hello")
+            time.sleep(0.3)
+        assert engines(server, "good") == good
+        intruder.spare = []
+        ctl(server, "reload")
+        process.wait_for(lambda: server.messages().count("ready to handle connections") >= 2, 60, "the reload")
+        assert hello(server) == (200, b"hello")
+        assert ctl(server, "status")[0] == 0
+    finally:
+        intruder.over.set()
+        intruder.join()
+    process.wait_for(lambda: hello(server, "bad") == (200, b"hello"), 60, "the pool, without its intruder")
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="writes into other users' processes")
+def test_an_intruder_while_the_server_ends(server):
+    intruder = Intruder(server, "bad")
+    intruder.begin(engines(server, "good"))
+    try:
+        server.stop(signal.SIGQUIT, 60)
+    finally:
+        intruder.over.set()
+        intruder.join()
