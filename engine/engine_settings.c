@@ -212,7 +212,7 @@ static const struct setting_row pool_rows[] = {
      .help = "PHP does not see the server's environment, only env[]"},
     {POOL("security.limit_extensions", SETTING_STRING, limit_extensions), .initial = ".php .phar",
      .help = "endings of files that may be run; empty = all"},
-    {POOL("env", SETTING_MAP, env), .check = check_not_empty,
+    {POOL("env", SETTING_MAP, env), .secret = true, .check = check_not_empty,
      .help = "environment of PHP; $NAME takes the server's"},
     {POOL("php_value", SETTING_MAP, php_value), .help = "PHP setting that scripts may change"},
     {POOL("php_flag", SETTING_MAP, php_flag), .help = "the same for settings that are on or off"},

@@ -14,6 +14,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/settings_mask.h"
 #include "engine/base/sock.h"
 #include "engine/supervise/state.h"
 #include "engine/telemetry/server.h"
@@ -103,8 +104,7 @@ static void add_settings(const struct setting_table *table, const void *in, stru
     char text[4096];
     for (size_t i = 0; i < table->count; i++) {
         const struct setting_row *row = &table->rows[i];
-        buf_printf(out, "%s = %s\n", row->name,
-                   row->secret ? "***" : settings_text(row, in, text, sizeof(text)));
+        buf_printf(out, "%s = %s\n", row->name, settings_shown(row, in, text, sizeof(text)));
     }
 }
 

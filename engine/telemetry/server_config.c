@@ -1,25 +1,8 @@
-/* The settings in effect as JSON, by the same rows that read them. What may be a secret is masked: rows that
- * say so, and values whose own names do (env[DB_PASSWORD]). Any thread. */
-#include <string.h>
-#include <strings.h>
-
+/* The settings in effect as JSON, by the same rows that read them. What may be a secret is masked. Any thread. */
+#include "engine/base/settings_mask.h"
 #include "engine/telemetry/server.h"
 
 #define TEXT_MAX 8192
-
-static bool is_secret_name(const char *name)
-{
-    static const char *const words[] = {"pass", "secret", "token", "key", "credential", "auth", "dsn", "url"};
-
-    for (size_t i = 0; name && i < sizeof(words) / sizeof(*words); i++) {
-        for (const char *p = name; *p; p++) {
-            if (strncasecmp(p, words[i], strlen(words[i])) == 0) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
 
 static void add_string(struct buf *out, const char *text)
 {
@@ -28,9 +11,9 @@ static void add_string(struct buf *out, const char *text)
     buf_text(out, "\"");
 }
 
-static void add_pairs(struct buf *out, const struct setting_pair *pair, bool named)
+static void add_pairs(struct buf *out, const struct setting_row *row, const struct setting_pair *pair)
 {
-    bool first = true;
+    bool first = true, named = row->type == SETTING_MAP;
 
     buf_text(out, named ? "{" : "[");
     for (; pair; pair = pair->next, first = false) {
@@ -39,7 +22,7 @@ static void add_pairs(struct buf *out, const struct setting_pair *pair, bool nam
             add_string(out, pair->key ? pair->key : "");
             buf_text(out, ":");
         }
-        add_string(out, named && is_secret_name(pair->key) ? "***" : pair->value);
+        add_string(out, settings_shown_pair(row, pair));
     }
     buf_text(out, named ? "}" : "]");
 }
@@ -51,7 +34,7 @@ static void add_value(struct buf *out, const struct setting_row *row, const void
 
     switch (row->type) {
     case SETTING_MAP:
-    case SETTING_LIST: add_pairs(out, *(struct setting_pair *const *)field, row->type == SETTING_MAP); break;
+    case SETTING_LIST: add_pairs(out, row, *(struct setting_pair *const *)field); break;
     case SETTING_BOOL: buf_text(out, *(const bool *)field ? "true" : "false"); break;
     case SETTING_STRING:
     case SETTING_PATH:
@@ -59,9 +42,9 @@ static void add_value(struct buf *out, const struct setting_row *row, const void
             buf_text(out, "null");
             break;
         }
-        add_string(out, settings_text(row, in, text, sizeof(text)));
+        add_string(out, settings_shown(row, in, text, sizeof(text)));
         break;
-    default: add_string(out, settings_text(row, in, text, sizeof(text)));
+    default: add_string(out, settings_shown(row, in, text, sizeof(text)));
     }
 }
 

@@ -110,14 +110,29 @@ static void dismiss(struct visitor *v)
     buf_free(&v->out);
 }
 
+/* A place for one more. If there is none, who has been answered makes way, then who has been silent for the
+ * longest: a health check speaks at once, and a crowd that says nothing must not blind it. */
+static struct visitor *make_room(struct internal *in)
+{
+    static const int worth[] = {[VISITOR_LEAVES] = 0, [VISITOR_ASKS] = 1, [VISITOR_LISTENS] = 2};
+    struct visitor *least = in->visitors;
+    for (struct visitor *v = in->visitors; v < in->visitors + CONNS_MAX; v++) {
+        if (v->fd < 0) {
+            return v;
+        }
+        if (worth[v->state] < worth[least->state] ||
+            (v->state == least->state && v->deadline_us < least->deadline_us)) {
+            least = v;
+        }
+    }
+    dismiss(least);
+    return least;
+}
+
 static void receive(struct internal *in, int listener)
 {
-    struct visitor *v = in->visitors;
     struct sockaddr_storage peer;
     int fd;
-    while (v < in->visitors + CONNS_MAX && v->fd >= 0) {
-        v++;
-    }
     enum accept_result result = sock_accept(in->listeners[listener], true, &fd, &peer);
     if (result == ACCEPT_NO_DESCRIPTORS || result == ACCEPT_BROKEN) {
         in->pause_until_us = clock_us() + CLOCK_US_PER_SECOND / 10;
@@ -125,10 +140,7 @@ static void receive(struct internal *in, int listener)
     if (result != ACCEPT_OK) {
         return;
     }
-    if (v == in->visitors + CONNS_MAX) {
-        close(fd);
-        return;
-    }
+    struct visitor *v = make_room(in);
     v->fd = fd;
     v->state = VISITOR_ASKS;
     v->in_n = v->scanned = v->out_at = 0;

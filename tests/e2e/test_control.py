@@ -80,6 +80,7 @@ def test_config(server):
     assert text.startswith("[global]\n") and "\n[www]\n" in text
     assert re.search(r"^pm\.max_children = 4$", text, re.M)
     assert re.search(rf"^listen = {server.address}$", text, re.M)
+    assert re.search(r"^env = SECRET=\*\*\*$", text, re.M) and "hush" not in text
 
 
 def test_drain_ends_the_server(server, slow):  # noqa: F811

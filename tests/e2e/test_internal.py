@@ -374,7 +374,7 @@ def test_config_masks_secrets(tokiophp, root):
     text = inside.get("/config").text
     assert "hunter2" not in text
     pool = json.loads(text)["pools"]["www"]
-    assert pool["env"] == {"DB_PASSWORD": "***", "MODE": "production"}
+    assert pool["env"] == {"DB_PASSWORD": "***", "MODE": "***"}
     assert pool["http.rate_limit"] == "1000" and pool["pm.max_children"] == "4" and pool["http.compression"] is True
     assert json.loads(text)["global"]["daemonize"] is False and json.loads(text)["global"]["log_level"] == "notice"
 
@@ -424,3 +424,16 @@ def test_bad_visitors(tokiophp, root):
     for s in flood:
         s.close()
     process.wait_for(lambda: answers(inside), what="an answer after the flood")
+
+
+def test_silent_visitors_make_way(tokiophp, root):
+    inside = Inside(tokiophp, root)
+    silent = [process.connect(inside.address) for _ in range(150)]
+    try:
+        for _ in range(3):
+            assert inside.get("/health/live").status == 200
+            silent += [process.connect(inside.address) for _ in range(70)]
+            assert inside.get("/health").status == 200
+    finally:
+        for c in silent:
+            c.close()
