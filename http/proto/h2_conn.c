@@ -206,9 +206,16 @@ static size_t h2_input(struct conn *c, const char *p, size_t n)
     return n;
 }
 
+/* Requests that are not complete now never will be; the others are answered, it may still read. */
 static void h2_eof(struct conn *c)
 {
-    if (!c->h2->streams && !c->h2->unsent) {
+    for (struct exchange *x = c->h2->streams; x; x = x->delivery.stream_next) {
+        if (!x->delivery.body_done && !x->delivery.unwanted) {
+            h2_stream_reset(c, x, NGHTTP2_CANCEL);
+        }
+    }
+    h2_output(c);
+    if (c->state == CONN_OPEN && !c->h2->streams && !c->h2->unsent) {
         http_conn_close(c, "closed by the client");
     }
 }

@@ -1,5 +1,6 @@
 """HTTP/2 with PHP behind it, and clients that misuse it: only their own connection suffers."""
 import os
+import socket
 import time
 
 import pytest
@@ -9,6 +10,7 @@ from h2.events import DataReceived, StreamEnded
 
 from h2_client import ENHANCE_YOUR_CALM, PROTOCOL_ERROR, REFUSED, Client, frame
 from http_raw import Raw
+from process import wait_for
 from web import Site
 
 SCRIPTS = {
@@ -238,6 +240,37 @@ def test_reader_that_does_not_read(address):
             client.request("/hello.php")
         time.sleep(0.3)
         others_are_served(address)
+
+
+def test_client_that_leaves_in_the_middle_of_a_body(tokiophp, workdir):
+    """Also with a body in a temporary file: it will never be complete, so nothing is kept."""
+    root = workdir + "/leaving"
+    os.mkdir(root)
+    with open(root + "/hello.php", "w") as f:
+        f.write(SCRIPTS["hello.php"])
+    site = Site(tokiophp, root, pool="http.body_buffer = 4K\n")
+    engine = site.server.engine_pids()[0]
+
+    def files():
+        return [n for n in (os.readlink(f"/proc/{engine}/fd/{fd}") for fd in os.listdir(f"/proc/{engine}/fd"))
+                if n.startswith("/") and "(deleted)" in n and "memfd" not in n]
+
+    before = len(files())
+    with Client(site.address) as client, Client(site.address) as half:
+        for c in (client, half):
+            for _ in range(3):
+                stream = c.request(method="POST", end=False, fields=[("content-length", "1000000")])
+                c.h2.send_data(stream, b"x" * 9000)
+                c.flush()
+        wait_for(lambda: len(files()) == before + 6, 10, "bodies in files")
+        answered = half.request()
+        half.raw.sock.shutdown(socket.SHUT_WR)
+        client.raw.close()
+        began = time.monotonic()
+        half.to_the_end()
+        assert half.body[answered] == b"hello"
+        wait_for(lambda: len(files()) == before, 10, "the files' end")
+        assert time.monotonic() - began < 15  # not http.body_timeout
 
 
 def test_goaway_on_drain(tokiophp, workdir):
