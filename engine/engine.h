@@ -51,6 +51,9 @@ struct frontend {
     /* Supervisor: append the listeners that this pool wants, with xcalloc'ed nodes. 0 or -1 (reported). Both
      * "none" and several are fine. */
     int (*listeners)(const struct pool_conf *pool, struct listener **list);
+    /* Engine process, main thread, right after the fork and before any code of a user runs; may be NULL:
+     * wipes what the supervisor's memory holds of other pools' secrets. */
+    void (*forget)(const struct pool_conf *pool);
     /* Engine process, main thread, after the executor has started and before the workers do: take the
      * listeners that are this front end's, start loops. 0 or -1 (reported). */
     int (*start)(struct pool *pool, const struct listener *listeners);

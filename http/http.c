@@ -318,8 +318,37 @@ static int start(struct pool *pool, const struct listener *listeners)
 static int http_start(struct pool *pool, const struct listener *listeners)
 {
     int result = start(pool, listeners);
-    pem_forget(); /* whoever can read this process's memory finds no other pool's keys */
+    pem_forget(NULL, NULL); /* OpenSSL has its own */
+    tls_memory_settle();
     return result;
+}
+
+/* "cert:key cert:key" */
+static bool names_file(const char *pairs, const char *path)
+{
+    struct str rest = str_of(pairs), piece;
+    while (rest.p && str_split(&rest, ' ', &piece)) {
+        const char *colon = memchr(piece.p, ':', piece.n);
+        size_t first = colon ? (size_t)(colon - piece.p) : piece.n;
+        if (str_eq((struct str){piece.p, first}, str_of(path)) ||
+            (colon && str_eq((struct str){colon + 1, piece.n - first - 1}, str_of(path)))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool needs_file(const char *path, const void *ctx)
+{
+    const struct http_settings *s = ctx;
+    return (s->tls_cert && strcmp(s->tls_cert, path) == 0) || (s->tls_key && strcmp(s->tls_key, path) == 0) ||
+           names_file(s->tls_certs, path);
+}
+
+/* Whoever can read this process's memory finds no other pool's keys, and no keys where there is no TLS. */
+static void http_forget(const struct pool_conf *pool)
+{
+    pem_forget(wants_tls(pool) ? needs_file : NULL, http_settings_of(pool));
 }
 
 /* -- the end -- */
@@ -386,6 +415,7 @@ const struct frontend http_frontend = {
     .pool_table = &http_pool_table,
     .check = http_check,
     .listeners = http_listeners,
+    .forget = http_forget,
     .start = http_start,
     .drain = http_drain,
     .drain_heard = http_drain_heard,

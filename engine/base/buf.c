@@ -133,3 +133,11 @@ void buf_free(struct buf *b)
     free(b->p);
     *b = (struct buf){0};
 }
+
+void buf_wipe(struct buf *b)
+{
+    if (b->p) {
+        explicit_bzero(b->p, b->size);
+    }
+    buf_free(b);
+}

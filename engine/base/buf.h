@@ -23,5 +23,6 @@ void buf_json(struct buf *b, struct str s); /* as the inside of a JSON string; i
 void buf_xml(struct buf *b,
              struct str s);   /* & < > " ' escaped, controls that XML 1.0 forbids become U+FFFD */
 void buf_free(struct buf *b); /* back to empty */
+void buf_wipe(struct buf *b); /* the same, and its memory says nothing more */
 
 #endif

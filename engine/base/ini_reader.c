@@ -21,6 +21,7 @@
 #include "engine/base/str.h"
 
 #define LINE_BYTES   8192
+#define READ_BYTES   4096
 #define NAME_BYTES   150 /* fits inih's smallest line buffer, with the stand-in */
 #define SECTION_MAX  49  /* inih keeps no more */
 #define INCLUDES_MAX 5
@@ -43,7 +44,7 @@ struct source {
     FILE *file;
     const char *path;
     int line;
-    char text[LINE_BYTES];
+    char text[LINE_BYTES], read[READ_BYTES];
     const char *value_text; /* into text: behind '=' of the line that inih is looking at */
 };
 
@@ -264,11 +265,20 @@ static void deliver(struct source *s, char *name, const char *value, const char 
     }
 }
 
+/* Room for any line at once: a buffer that grows leaves pieces of a secret behind. */
+static struct buf roomy(void)
+{
+    struct buf b = {.p = xmalloc(LINE_BYTES), .size = LINE_BYTES};
+
+    b.p[0] = '\0';
+    return b;
+}
+
 /* inih's handler: 1 = fine, 0 = an error at this line. */
 static int on_line(void *user, const char *section, const char *name, const char *value)
 {
     struct source *s = user;
-    struct buf evaluated = {0}, raw = {0};
+    struct buf evaluated = roomy(), raw = roomy();
     char error[256], own_name[NAME_BYTES + 1];
 
     (void)section; /* inih's is empty at the start of an included file; ours is not */
@@ -277,10 +287,10 @@ static int on_line(void *user, const char *section, const char *name, const char
     if (ini_value_parse(s->value_text, &evaluated, &raw, error, sizeof error) < 0) {
         problem(s->reading, 0, s->path, s->line, "%s", error);
     } else {
-        deliver(s, own_name, evaluated.p ? evaluated.p : "", raw.p ? raw.p : "");
+        deliver(s, own_name, evaluated.p, raw.p);
     }
-    buf_free(&evaluated);
-    buf_free(&raw);
+    buf_wipe(&evaluated);
+    buf_wipe(&raw);
     return !s->reading->failed;
 }
 
@@ -301,6 +311,7 @@ static int read_file(struct reading *r, const char *path)
     }
     struct source *s = xcalloc(1, sizeof *s);
     *s = (struct source){.reading = r, .file = file, .path = keep_name(path)};
+    setvbuf(file, s->read, _IOFBF, sizeof s->read); /* ours, to be wiped */
     r->depth++;
     int bad_line = ini_parse_stream(give_line, s, on_line, s);
     r->depth--;
@@ -311,6 +322,7 @@ static int read_file(struct reading *r, const char *path)
         problem(r, 0, NULL, 0, "failed to read configuration file '%s'", path);
     }
     fclose(file);
+    explicit_bzero(s, sizeof *s);
     free(s);
     return r->failed ? -1 : 0;
 }

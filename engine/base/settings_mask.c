@@ -24,15 +24,14 @@ static bool is_plain(const char *value)
 {
     size_t digits = strspn(value, "-0123456789.");
 
-    return settings_bool(value) >= 0 ||
-           (digits > 0 && strspn(value + digits, "kKmMgG") <= 1 &&
-            value[digits + strspn(value + digits, "kKmMgG")] == '\0');
+    return settings_bool(value) >= 0 || (digits > 0 && strspn(value + digits, "kKmMgG") <= 1 &&
+                                         value[digits + strspn(value + digits, "kKmMgG")] == '\0');
 }
 
 const char *settings_shown_pair(const struct setting_row *row, const struct setting_pair *pair)
 {
-    bool shown = row->type == SETTING_LIST ||
-                 (!row->secret && is_plain(pair->value) && !sounds_secret(pair->key));
+    bool shown =
+        row->type == SETTING_LIST || (!row->secret && is_plain(pair->value) && !sounds_secret(pair->key));
 
     return shown ? pair->value : SETTINGS_MASK;
 }

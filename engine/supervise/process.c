@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "engine/base/log.h"
+#include "engine/base/settings_mask.h"
 #include "engine/base/system_log.h"
 #include "engine/supervise/channel.h"
 #include "engine/supervise/crash_report.h"
@@ -89,9 +90,31 @@ static int arrange_output(const struct process_args *args)
     return 0;
 }
 
+/* Our memory is a copy of the supervisor's: what is secret of other pools goes before anything else. */
+static void forget_others(const struct process_args *args)
+{
+    for (struct pool_conf *pool = args->config->pools; pool; pool = pool->next) {
+        if (pool == args->pool) {
+            continue;
+        }
+        settings_forget(&engine_pool_table, &pool->s);
+        for (size_t i = 0; frontends[i]; i++) {
+            if (frontends[i]->pool_table) {
+                settings_forget(frontends[i]->pool_table, pool->frontend_settings[i]);
+            }
+        }
+    }
+    for (size_t i = 0; frontends[i]; i++) {
+        if (frontends[i]->forget) {
+            frontends[i]->forget(args->pool);
+        }
+    }
+}
+
 static int settle(struct process *p, struct listener **own)
 {
     const struct process_args *args = p->args;
+    forget_others(args);
     *own = own_listeners(args);
     move_up(*own);
     close_foreign(args, *own);

@@ -9,7 +9,7 @@
 #include "engine/telemetry/scoreboard.h"
 
 struct process_args {
-    const struct config *config;
+    struct config *config; /* this process's own copy */
     const struct cli_options *cli;
     const struct pool_conf *pool;
     const struct identity *identity;

@@ -63,11 +63,16 @@ struct str pem_load(const char *path)
     return (struct str){p->text, p->n};
 }
 
-void pem_forget(void)
+void pem_forget(bool (*needs)(const char *path, const void *ctx), const void *ctx)
 {
-    while (kept) {
-        struct pem *p = kept;
-        kept = p->next;
+    struct pem **link = &kept;
+    while (*link) {
+        struct pem *p = *link;
+        if (needs && needs(p->path, ctx)) {
+            link = &p->next;
+            continue;
+        }
+        *link = p->next;
         explicit_bzero(p->text, p->n);
         free(p->text);
         free(p->path);

@@ -1,6 +1,7 @@
 /* Certificates and private keys, read while the server still has the rights to: a key is often readable by
  * root alone, and engine processes are not root. The supervisor reads each file when it checks the
- * configuration; the engine processes inherit the text by fork, use it once and wipe it. Main thread only. */
+ * configuration; the engine processes inherit the text by fork, wipe at once what they do not need, and
+ * the rest when they have used it. Main thread only. */
 #ifndef HTTP_NET_PEM_H
 #define HTTP_NET_PEM_H
 
@@ -8,7 +9,7 @@
 
 /* The file's text, kept until pem_forget(). p == NULL with errno: it cannot be read. */
 struct str pem_load(const char *path);
-/* Wipes all that was kept, other pools' keys included. */
-void pem_forget(void);
+/* Wipes what was kept, but for the files that are still needed; needs == NULL: all. */
+void pem_forget(bool (*needs)(const char *path, const void *ctx), const void *ctx);
 
 #endif

@@ -29,6 +29,7 @@ struct tls_context *tls_context_create(const struct tls_host *hosts, size_t coun
  * which the pool's user may not be able to read later. */
 int tls_check_clients(const struct http_settings *settings, char *error, size_t error_size);
 void tls_context_destroy(struct tls_context *context);
+void tls_memory_settle(void); /* no more keys will be read: nothing has to be wiped any more */
 void tls_context_tick(struct tls_context *context); /* about once a second: ticket keys, OCSP file */
 
 enum tls_result { TLS_DONE, TLS_WANT_READ, TLS_WANT_WRITE, TLS_FAILED };

@@ -229,6 +229,7 @@ static int add_host(struct tls_context *context, size_t i, char *error, size_t e
 struct tls_context *tls_context_create(const struct tls_host *hosts, size_t count, char *error,
                                        size_t error_size)
 {
+    tls_memory_wipe();
     struct tls_context *context = xcalloc(1, sizeof *context);
     context->hosts = hosts;
     context->host_count = count;

@@ -23,6 +23,9 @@ struct tls_conn {
 SSL *tls_context_accept(struct tls_context *context, struct tls_conn *t,
                         int fd); /* loop thread; NULL: out of memory */
 
+/* -- tls_memory.c: main thread -- */
+void tls_memory_wipe(void); /* what OpenSSL frees from here on is wiped; before its first use */
+
 /* -- tls_cert.c: main thread -- */
 const char *tls_reason(void); /* what OpenSSL last complained of, and its queue emptied */
 /* A pair of files, the chain behind the certificate; 0, or -1 with error. */

@@ -3,6 +3,7 @@ import os
 import random
 import re
 import signal
+import subprocess
 import threading
 import time
 
@@ -169,3 +170,73 @@ def test_an_intruder_while_the_server_ends(server):
     finally:
         intruder.over.set()
         intruder.join()
+
+
+SECRETS = {"env[DB_PASSWORD]": "env-hush-4711-hush", "php_admin_value[mysqli.default_pw]": "ini-hush-4711-hush",
+           "php_value[x.secret]": "val-hush-4711-hush", "http.internal_token": "tok-hush-4711-hush"}
+
+
+def tls_files(folder):
+    names = [os.path.join(folder, f"tls.{kind}") for kind in ("crt", "key")]
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost", "-days", "3",
+                    "-out", names[0], "-keyout", names[1]], check=True, stderr=subprocess.DEVNULL)
+    return names
+
+
+def private_number(key):
+    """Bytes out of the middle of one of its primes."""
+    text = subprocess.run(["openssl", "rsa", "-in", key, "-noout", "-text"], check=True, stdout=subprocess.PIPE,
+                          stderr=subprocess.DEVNULL).stdout.decode()
+    digits = re.search(r"prime1:([0-9a-f:\s]+)", text).group(1)
+    return bytes.fromhex(re.sub(r"[:\s]", "", digits))[16:64]
+
+
+def memory_of(pid):
+    """All that the process can read of its own memory, but for mapped files."""
+    pieces = []
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb", buffering=0) as memory:
+        for line in maps:
+            span, rights, _, _, inode, *path = line.split(maxsplit=5)
+            if not rights.startswith("r") or (path and path[0].startswith(("/usr", "/lib", "/opt", "[v"))):
+                continue
+            first, last = (int(x, 16) for x in span.split("-"))
+            try:
+                memory.seek(first)
+                pieces.append(memory.read(min(last - first, 64 << 20)))
+            except (OSError, ValueError):
+                continue
+    return b"\0".join(pieces)
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="looks into other users' processes")
+def test_while_php_starts_nothing_secret_of_other_pools_is_there(tokiophp, workdir):
+    """A preload script is a user's code, and the first of it."""
+    cert, key = tls_files(workdir)
+    secret = private_number(key)
+    pem = [line.encode() for line in open(key).read().split("\n")[2:-3]]
+    ports = [process.free_port() for _ in range(2)]
+    with open(os.path.join(workdir, "preload.php"), "w") as f:
+        f.write(f"<?php file_put_contents('{workdir}/reached', '1'); sleep(3);")
+    os.chmod(workdir, 0o777)
+    shop = "".join(f"{name} = {value}\n" for name, value in SECRETS.items())
+    user = f"user = {USER}\ngroup = {GROUP}\n"
+    config = ("[global]\nerror_log = {dir}/error.log\ndaemonize = no\n"
+              f"[shop]\n{user}listen = {{dir}}/shop.sock\npm = static\npm.max_children = 1\n{shop}"
+              f"http.document_root = {workdir}\nhttp.tls_listen = 127.0.0.1:{ports[0]}\nhttp.tls_cert = {cert}\nhttp.tls_key = {key}\n"
+              f"http.internal_listen = 127.0.0.1:{ports[1]}\n"
+              f"[nosy]\n{user}listen = {{dir}}/nosy.sock\npm = static\npm.max_children = 1\n"
+              f"php_admin_value[opcache.enable] = 1\nphp_admin_value[opcache.preload] = {workdir}/preload.php\n")
+    server = tokiophp(config=config, wait=False)
+    process.wait_for(lambda: os.path.exists(os.path.join(workdir, "reached")), 60, "the preload script")
+    nosy = [p for p in server.family()[1:] if "pool nosy" in open(f"/proc/{p}/cmdline").read()]
+    memory = memory_of(nosy[0])
+    assert b"preload.php" in memory  # it is looked at
+    found = [name for name, value in SECRETS.items() if value.encode() in memory]
+    found += ["the key's file"] * any(line in memory for line in pem)
+    found += ["the key"] * (secret in memory or secret[::-1] in memory)
+    assert not found
+    server.wait_message("ready to handle connections", 30)
+    shop = [p for p in server.family()[1:] if "pool shop" in open(f"/proc/{p}/cmdline").read()]
+    memory = memory_of(shop[0])
+    assert SECRETS["env[DB_PASSWORD]"].encode() in memory and (secret in memory or secret[::-1] in memory)
+    assert not any(line in memory for line in pem)
