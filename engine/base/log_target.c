@@ -45,9 +45,9 @@ static void set_target(int fd)
 {
     struct timespec until;
 
-    clock_gettime(CLOCK_REALTIME, &until);
+    clock_gettime(CLOCK_MONOTONIC, &until);
     until.tv_sec++;
-    bool locked = pthread_rwlock_timedwrlock(&target_lock, &until) == 0;
+    bool locked = pthread_rwlock_clockwrlock(&target_lock, CLOCK_MONOTONIC, &until) == 0;
     target = fd;
     target_is_stderr = fd >= 0 && same_file(fd, STDERR_FILENO);
     if (locked) {

@@ -13,7 +13,6 @@
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +23,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/thread.h"
 
 #define STAGE_BYTES (64u << 10)
 #define GATHER_MS   5   /* lines that come so soon after each other leave together */
@@ -362,7 +362,6 @@ struct log_writer *log_writer_create(const _Atomic int *fd, const char *name,
                                      void (*dropped)(void *ctx, uint64_t lines), void *ctx)
 {
     struct log_writer *w = calloc(1, sizeof(*w));
-    sigset_t all, before;
 
     if (!w) {
         return NULL;
@@ -376,10 +375,7 @@ struct log_writer *log_writer_create(const _Atomic int *fd, const char *name,
         free(w);
         return NULL;
     }
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    errno = pthread_create(&w->thread, NULL, writer_main, w);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    errno = thread_start(&w->thread, writer_main, w);
     if (errno) {
         pthread_key_delete(w->key);
         close(w->wake_fd);

@@ -1,4 +1,5 @@
-/* The settings in effect as JSON, by the same rows that read them. What may be a secret is masked. Any thread. */
+/* The settings in effect as JSON, by the same rows that read them. What may be a secret is masked. Any
+ * thread. */
 #include "engine/base/settings_mask.h"
 #include "engine/telemetry/server.h"
 

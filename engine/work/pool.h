@@ -21,7 +21,7 @@ void pool_tick(struct pool *pool);
 /* Readable: tick at once (a worker crashed or ended; ondemand: somebody waits and no worker is idle). Never
  * read from it; pool_tick quiets it. */
 int pool_event_fd(const struct pool *pool);
-/* Take no new work. Workers end when they are idle. */
+/* Front ends bring no new work from here on. Workers stay: a request that was on its way is still served. */
 void pool_drain(struct pool *pool);
 /* The whole server ends: pool_finishing() says so. */
 void pool_finish(struct pool *pool);

@@ -105,20 +105,15 @@ static int write_parts(struct exchange *x, struct reply_parts *parts)
 static int wait_for_room(struct exchange *x)
 {
     int64_t budget = wait_budget_ms(x);
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += budget / 1000;
-    until.tv_nsec += budget % 1000 * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_sec++;
-        until.tv_nsec -= 1000000000;
-    }
+    uint64_t end_us = clock_us() + (uint64_t)budget * 1000; /* not of the day: somebody may set that clock */
+    struct timespec until = {.tv_sec = (time_t)(end_us / CLOCK_US_PER_SECOND),
+                             .tv_nsec = (long)(end_us % CLOCK_US_PER_SECOND) * 1000};
     while (!reply_is_gone(x) && atomic_load(&x->handover.queued) > QUEUE_HIGH) {
         atomic_store(&x->handover.waiting, true);
         if (reply_is_gone(x) || atomic_load(&x->handover.queued) <= QUEUE_HIGH) {
             break;
         }
-        if (sem_timedwait(&x->handover.space, &until) != 0 && errno == ETIMEDOUT) {
+        if (sem_clockwait(&x->handover.space, CLOCK_MONOTONIC, &until) != 0 && errno == ETIMEDOUT) {
             log_limited(LEVEL_NOTICE, "http: %s read too slowly, its response was cut", x->http.client.ip);
             return -1;
         }

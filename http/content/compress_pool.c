@@ -3,11 +3,12 @@
 #include "http/content/compress_pool.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "engine/base/thread.h"
 
 #define THREADS_MAX 32
 #define FILES_MAX   64  /* that wait */
@@ -85,18 +86,13 @@ static void *helper(void *arg)
 }
 
 /* Lock held. Starts a thread if no idle one is left for one task more; false: the lane has none at all.
- * Signals belong to other threads. */
+ */
 static bool staffed(struct lane *lane)
 {
-    sigset_t all, before;
     if (lane->started > 0 && (lane->count < lane->idle || lane->started == lane->max)) {
         return true;
     }
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    bool made = pthread_create(&lane->threads[lane->started], NULL, helper, lane) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    lane->started += made;
+    lane->started += thread_start(&lane->threads[lane->started], helper, lane) == 0;
     return lane->started > 0;
 }
 

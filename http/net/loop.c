@@ -12,6 +12,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/must.h"
+#include "engine/base/thread.h"
 #include "http/net/conn.h"
 #include "http/net/listen.h"
 
@@ -199,18 +200,7 @@ static void *loop_main(void *ctx)
 
 int loop_start(struct loop *loop)
 {
-    /* Signals belong to the control thread; a crash here may still be reported. */
-    sigset_t all, before;
-    sigfillset(&all);
-    sigdelset(&all, SIGSEGV);
-    sigdelset(&all, SIGBUS);
-    sigdelset(&all, SIGFPE);
-    sigdelset(&all, SIGILL);
-    sigdelset(&all, SIGABRT);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int bad = pthread_create(&loop->thread, NULL, loop_main, loop);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return bad;
+    return thread_start(&loop->thread, loop_main, loop);
 }
 
 void loop_stop(struct loop *loop)

@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -15,6 +14,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/thread.h"
 #include "http/net/front.h"
 #include "http/pages/internal_page.h"
 #include "http/wire/h1_parse.h"
@@ -316,21 +316,6 @@ static void destroy(struct internal *in)
     free(in);
 }
 
-/* Signals belong to the control thread; a crash here may still be reported. */
-static int start_thread(struct internal *in)
-{
-    static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
-    sigset_t all, before;
-    sigfillset(&all);
-    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
-        sigdelset(&all, faults[i]);
-    }
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int bad = in->wake_fd < 0 ? errno : pthread_create(&in->thread, NULL, internal_main, in);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return bad;
-}
-
 struct internal *internal_start(const struct http_front *front, bool *bad)
 {
     struct internal *in = NULL;
@@ -345,7 +330,7 @@ struct internal *internal_start(const struct http_front *front, bool *bad)
             in->listeners[in->listener_count++] = l->fd;
         }
     }
-    int error = in ? start_thread(in) : 0;
+    int error = !in ? 0 : in->wake_fd < 0 ? errno : thread_start(&in->thread, internal_main, in);
     if (error) {
         log_alert("cannot start the internal listener: %s", strerror(error));
         destroy(in);
