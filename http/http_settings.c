@@ -92,6 +92,8 @@ static const struct setting_row rows[] = {
     ROW(LISTENER, "head_size", SIZE, head_size, "32K", "largest request head", .min = 1024, .max = 65536),
     ROW(LISTENER, "h2_max_streams", INT, h2_max_streams, "128", "concurrent streams of an HTTP/2 connection",
         .min = 1, .max = 1000),
+    ROW(LISTENER, "tls_redirect", BOOL, tls_redirect, "no",
+        "plain HTTP on a TLS address is sent to https:// (308); otherwise it is answered with 400"),
     ROW(POOL, "tls_cert", PATH, tls_cert, NULL, "certificate chain (PEM)", .environment = "TLS_CERT"),
     ROW(POOL, "tls_key", PATH, tls_key, NULL, "private key (PEM)", .environment = "TLS_KEY"),
     ROW(POOL, "tls_certs", STRING, tls_certs, NULL, "further certificates for SNI: \"cert:key cert:key\""),

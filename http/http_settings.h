@@ -17,12 +17,13 @@ struct http_given {
         document_root, index, clean_urls, follow_symlinks, symlink_root, methods, loops, body_buffer,
         max_body_size, header_timeout, idle_timeout, body_timeout, write_timeout, stream_timeout,
         handshake_timeout, queue_timeout, body_rate_min, max_connections, connections_per_client,
-        queue_capacity, head_size, h2_max_streams, tls_cert, tls_key, tls_certs, tls_client_ca, tls_ciphers,
-        tls_ocsp_file, tls_client_verify, compression, compress_min, compress_types, gzip_level, brotli_level,
-        zstd_level, static_cache_ttl, static_memory, trusted_proxies, proxy_protocol, rate_limit, rate_window,
-        rate_kind, error_pages_dir, sendfile_root, security_headers, header_frame_options,
-        header_content_type_options, header_referrer_policy, header_permissions_policy, header_csp,
-        header_hsts, profile, request_id_headers, internal_listen, internal_token, access_log_format;
+        queue_capacity, head_size, h2_max_streams, tls_redirect, tls_cert, tls_key, tls_certs, tls_client_ca,
+        tls_ciphers, tls_ocsp_file, tls_client_verify, compression, compress_min, compress_types, gzip_level,
+        brotli_level, zstd_level, static_cache_ttl, static_memory, trusted_proxies, proxy_protocol,
+        rate_limit, rate_window, rate_kind, error_pages_dir, sendfile_root, security_headers,
+        header_frame_options, header_content_type_options, header_referrer_policy, header_permissions_policy,
+        header_csp, header_hsts, profile, request_id_headers, internal_listen, internal_token,
+        access_log_format;
 };
 
 struct http_settings {
@@ -50,6 +51,7 @@ struct http_settings {
     char *tls_cert, *tls_key, *tls_certs /* further pairs: "cert:key ..." for SNI */, *tls_client_ca,
         *tls_ciphers;
     char *tls_ocsp_file;
+    bool tls_redirect;
     int tls_client_verify; /* 0 off 1 optional 2 required */
     bool compression;
     int64_t compress_min;

@@ -7,6 +7,7 @@
 #include "engine/base/log.h"
 #include "http/answer/account.h"
 #include "http/wire/h1_parse.h"
+#include "http/wire/path.h"
 #include "http/wire/wire.h"
 
 static const struct http_settings *settings_of(const struct exchange *x)
@@ -111,28 +112,52 @@ static bool is_file(const struct header_line *line)
     return name_is(line, STR("X-Accel-Redirect")) || name_is(line, STR("X-Sendfile"));
 }
 
-static void take_file(struct exchange *x, const struct header_line *line)
+/* The path of a file below the root; NULL: there is none. */
+static const char *file_below(struct exchange *x, const char *root, const char *path)
 {
-    bool accel = name_is(line, STR("X-Accel-Redirect"));
-    const char *root = settings_of(x)->sendfile_root;
-    struct str path = keep(x, line_value(line));
-    x->reply.file = ""; /* not found, unless the rest holds */
-    if (!path.p) {
-        return;
-    }
-    bool absolute = !accel && path.p[0] == '/';
-    char *full = absolute ? (char *)(uintptr_t)path.p : arena_printf(x->arena, "%s/%s", root, path.p);
-    char *real = full ? realpath(full, NULL) : NULL;
-    char *real_root = realpath(root, NULL);
-    if (real && real_root) {
-        size_t n = strlen(real_root);
-        if (strncmp(real, real_root, n) == 0 && (real[n] == '/' || (n == 1 && real[1]))) {
-            const char *copy = arena_dup(x->arena, real, strlen(real));
-            x->reply.file = copy ? copy : "";
-        }
+    const char *found = NULL;
+    char *real = realpath(path, NULL), *real_root = realpath(root, NULL);
+    size_t n = real_root ? strlen(real_root) : 0;
+    if (real && real_root && strncmp(real, real_root, n) == 0 && (real[n] == '/' || (n == 1 && real[1]))) {
+        found = arena_dup(x->arena, real, strlen(real));
     }
     free(real);
     free(real_root);
+    return found;
+}
+
+/* As it was written. X-Sendfile may be absolute. */
+static const char *find_literal(struct exchange *x, const char *root, struct str path, bool accel)
+{
+    bool absolute = !accel && path.n && path.p[0] == '/';
+    const char *full = absolute ? path.p : arena_printf(x->arena, "%s/%s", root, path.p);
+    return full ? file_below(x, root, full) : NULL;
+}
+
+/* As a URL: without what is behind '?', and decoded. */
+static const char *find_decoded(struct exchange *x, const char *root, struct str path, bool accel)
+{
+    char text[PATH_TEXT_MAX + 1];
+    struct str url = STR_NONE;
+    str_split(&path, '?', &url);
+    bool slash = url.n && url.p[0] == '/';
+    const char *raw = slash ? url.p : arena_printf(x->arena, "/%.*s", (int)url.n, url.p);
+    int n = raw ? path_text((struct str){raw, url.n + !slash}, text) : -1;
+    return n < 0 ? NULL : find_literal(x, root, (struct str){text, (size_t)n}, accel || !slash);
+}
+
+static void take_file(struct exchange *x, const struct header_line *line)
+{
+    bool accel = name_is(line, STR("X-Accel-Redirect")); /* a URL first, X-Sendfile a path */
+    const char *root = settings_of(x)->sendfile_root;
+    struct str path = keep(x, line_value(line));
+    const char *(*const ways[2])(struct exchange *, const char *, struct str, bool) = {
+        accel ? find_decoded : find_literal, accel ? find_literal : find_decoded};
+    const char *found = path.p ? ways[0](x, root, path, accel) : NULL;
+    if (!found && path.p) {
+        found = ways[1](x, root, path, accel);
+    }
+    x->reply.file = found ? found : ""; /* not found */
 }
 
 /* The status that the client gets, by php-fpm's rules: a field Status says it, unless there is a status line

@@ -14,7 +14,7 @@
 #include "http/wire/http_date.h"
 
 #define FILE_CODINGS  4 /* enum coding */
-#define FILE_ETAG_MAX 48
+#define FILE_ETAG_MAX 64
 
 /* One way to send a file's content. */
 struct file_form {
@@ -29,14 +29,15 @@ struct file_form {
 /* What tells one state of a file from another. */
 struct file_stamp {
     uint64_t device, inode, size;
-    int64_t modified_s, modified_ns;
+    int64_t modified_s, modified_ns, changed_ns; /* changed: the inode, which nobody can set back */
 };
 
 struct file {
     atomic_int references;
-    struct str path; /* real path, NUL-terminated */
-    struct str type; /* Content-Type */
-    bool negotiable; /* may leave in another coding: Vary */
+    struct str path;   /* real path, NUL-terminated */
+    struct str type;   /* Content-Type */
+    struct str packed; /* Content-Encoding that the file's own bytes have (.svgz); STR_NONE: none */
+    bool negotiable;   /* may leave in another coding: Vary */
     char last_modified[HTTP_DATE_N + 1];
     struct file_stamp stamps[FILE_CODINGS]; /* of the file and of its .gz, .br, .zst */
     struct file_form identity;

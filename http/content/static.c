@@ -322,6 +322,8 @@ static void answer_file(struct static_files *s, const struct http_head *head, st
     add(out, STR("Content-Type"), c.type);
     if (c.coding != CODING_IDENTITY) {
         add(out, STR("Content-Encoding"), str_of(compress_name(c.coding)));
+    } else if (file->packed.p && said == NULL) {
+        add(out, STR("Content-Encoding"), file->packed);
     }
     add_caching(s, &c, arena, out);
     add(out, STR("Accept-Ranges"), STR("bytes"));

@@ -84,6 +84,8 @@ struct conn {
     bool closing;  /* to be closed as soon as the worker gives the descriptor back */
     bool in_limit; /* counted in front->per_client */
     bool tls_wanted;
+    bool plain_on_tls; /* HTTP came where TLS is spoken: nothing but a refusal is right */
+    size_t proxy_left; /* of the PROXY protocol's header that was read */
     struct chunk_queue out;
     uint64_t deadline_us; /* 0 = none; what it means depends on state */
     uint64_t progress_us; /* last time bytes left, while there are some to send */

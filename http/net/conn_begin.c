@@ -8,6 +8,8 @@
 #include "http/net/limits.h"
 #include "http/net/tls.h"
 
+#define PROXY_LOOK 256 /* the longest line of version 1, the addresses of version 2 */
+
 bool http_conn_admitted(struct conn *c)
 {
     if (!c->loop->front->per_client || c->peer.ss_family == AF_UNIX) {
@@ -42,28 +44,50 @@ void http_conn_begin(struct conn *c)
     }
 }
 
-/* PROXY protocol: who the client really is. Only looked at until it is complete, and then taken exactly: what
- * follows may be TLS. */
-static void take_proxy_header(struct conn *c)
+/* Takes what is left of the PROXY protocol's header, and not a byte more: what follows may be TLS. True: it
+ * is complete. */
+static bool skip_proxy_header(struct conn *c)
+{
+    while (c->proxy_left > 0) {
+        size_t most = c->proxy_left < LOOP_SCRATCH ? c->proxy_left : LOOP_SCRATCH;
+        ssize_t n = recv(c->fd, c->loop->scratch, most, 0);
+        if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+            c->readable = false;
+            return false;
+        }
+        if (n <= 0) {
+            http_conn_close(c, "no complete PROXY protocol header");
+            return false;
+        }
+        c->proxy_left -= (size_t)n;
+    }
+    return true;
+}
+
+/* Who the client really is. Only looked at until that is known. False: not yet, or the connection is closed.
+ */
+static bool read_proxy_header(struct conn *c)
 {
     struct sockaddr_storage source;
     bool local = false;
     char *p = c->loop->scratch;
-    ssize_t n = recv(c->fd, p, 1024, MSG_PEEK);
+    ssize_t n = recv(c->fd, p, PROXY_LOOK, MSG_PEEK);
     if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
         c->readable = errno == EINTR;
-        return;
+        return false;
     }
     int used = n > 0 ? proxy_header_parse(p, (size_t)n, &source, &local) : -1;
-    if (used < 0 || (used == 0 && n == 1024) || (used > 0 && recv(c->fd, p, (size_t)used, 0) != used)) {
+    if (used < 0) {
         http_conn_close(c, "no valid PROXY protocol header");
-        return;
-    }
-    if (used == 0) {
+    } else if (used == 0) {
         c->readable = false;
-        return;
+    } else {
+        c->proxy_left = (size_t)used;
     }
-    if (!local) {
+    if (used > 0 && !local) {
         if (c->in_limit) {
             conn_limit_leave(c->loop->front->per_client, &c->peer);
             c->in_limit = false;
@@ -71,14 +95,34 @@ static void take_proxy_header(struct conn *c)
         c->peer = source;
         if (!http_conn_admitted(c)) {
             http_conn_close(c, "too many connections of this client");
-            return;
+            return false;
         }
     }
-    http_conn_begin(c);
+    return used > 0;
+}
+
+static void take_proxy_header(struct conn *c)
+{
+    if ((c->proxy_left > 0 || read_proxy_header(c)) && skip_proxy_header(c)) {
+        http_conn_begin(c);
+    }
+}
+
+/* Does a client speak HTTP where TLS is spoken? Then it gets an answer that it understands. */
+static bool speaks_plainly(struct conn *c)
+{
+    char first;
+    bool plain = recv(c->fd, &first, 1, MSG_PEEK) == 1 && first >= 'A' && first <= 'Z';
+    c->plain_on_tls = plain;
+    return plain;
 }
 
 static void handshake(struct conn *c)
 {
+    if (!c->tls && speaks_plainly(c)) {
+        start(c, c->loop->front->h1);
+        return;
+    }
     if (!c->tls) {
         c->tls_us = clock_us();
         c->tls = tls_conn_create(c->loop->front->tls, c->fd);

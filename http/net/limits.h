@@ -24,13 +24,15 @@ struct client {
     char ip[64];
     uint16_t port;
     bool https;
-    struct str host; /* from X-Forwarded-Host or Forwarded; STR_NONE = as received */
+    struct str host;      /* from X-Forwarded-Host or Forwarded; STR_NONE = as received */
+    uint16_t server_port; /* that the client asked, from X-Forwarded-Port; 0 = not said */
+    bool scheme_said;     /* by a proxy: it is not our port that the client asked */
 };
 void client_resolve(const struct cidr_list *trusted, const struct sockaddr_storage *peer, bool tls,
                     const struct http_head *head, struct client *out);
 /* -- proxy_header.c -- */
-/* PROXY protocol v1 and v2 at the start of a connection: >0 bytes used, 0 more needed, <0 bad. local: keep
- * the peer. */
+/* PROXY protocol v1 and v2 at the start of a connection: >0 its length, of which the end need not be here
+ * yet; 0 more needed, <0 bad. local: keep the peer. */
 int proxy_header_parse(const char *p, size_t n, struct sockaddr_storage *source, bool *local);
 
 /* -- limits.c: any thread, own lock; bounded tables with fair eviction -- */

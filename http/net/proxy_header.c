@@ -6,8 +6,7 @@
 
 #include "http/net/limits.h"
 
-#define V1_MAX 107  /* the standard's longest line */
-#define V2_MAX 4096 /* with all its type-length-value extras, which are skipped */
+#define V1_MAX 107 /* the standard's longest line */
 
 static const char signature[12] = "\r\n\r\n\0\r\nQUIT\n";
 
@@ -82,6 +81,8 @@ static int parse_v1(const char *p, size_t n, struct sockaddr_storage *source, bo
     return parse_line(line, source, local) == 0 ? (int)(end + 1 - p) : -1;
 }
 
+/* Behind the addresses there may be up to 64 KB of type-length-value extras, which nobody needs to have seen.
+ */
 static int parse_v2(const unsigned char *p, size_t n, struct sockaddr_storage *source, bool *local)
 {
     if (n < 16) {
@@ -89,31 +90,24 @@ static int parse_v2(const unsigned char *p, size_t n, struct sockaddr_storage *s
     }
     size_t length = (size_t)p[14] << 8 | p[15];
     unsigned version = p[12] >> 4, command = p[12] & 15, family = p[13] >> 4;
-    if (version != 2 || command > 1 || 16 + length > V2_MAX) {
+    size_t addresses = command != 1 ? 0 : family == 1 ? 12 : family == 2 ? 36 : 0;
+    if (version != 2 || command > 1 || length < addresses) {
         return -1;
     }
-    if (n < 16 + length) {
+    if (n < 16 + addresses) {
         return 0;
     }
-    *local = true; /* health checks of the balancer, and families without an address */
-    if (command == 1 && family == 1) {
+    *local = addresses == 0; /* health checks of the balancer, and families without an address */
+    if (addresses == 12) {
         struct sockaddr_in *v4 = (struct sockaddr_in *)source;
-        if (length < 12) {
-            return -1;
-        }
         v4->sin_family = AF_INET;
         memcpy(&v4->sin_addr, p + 16, 4);
         memcpy(&v4->sin_port, p + 24, 2);
-        *local = false;
-    } else if (command == 1 && family == 2) {
+    } else if (addresses == 36) {
         struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)source;
-        if (length < 36) {
-            return -1;
-        }
         v6->sin6_family = AF_INET6;
         memcpy(&v6->sin6_addr, p + 16, 16);
         memcpy(&v6->sin6_port, p + 48, 2);
-        *local = false;
     }
     return (int)(16 + length);
 }

@@ -1,5 +1,6 @@
 /* Answers of our own on an HTTP/1 connection. */
 #include <stdio.h>
+#include <string.h>
 
 #include "http/answer/account.h"
 #include "http/answer/answer.h"
@@ -7,22 +8,43 @@
 #include "http/proto/h1_private.h"
 #include "http/wire/wire.h"
 
-void h1_answer_refuse(struct conn *c, int status)
+static void refuse(struct conn *c, struct http_answer *answer, const char *text)
 {
-    char text[256];
     struct buf head = {0};
-    int n = snprintf(text, sizeof text, "%d %s\n", status, wire_reason(status));
-    struct http_answer answer = {.status = status, .body_n = (uint64_t)n};
-    answer.fields[answer.field_count++] = (struct http_field){STR("Content-Type"), STR("text/plain")};
-    wire_answer(&head, &answer, false, false);
-    buf_add(&head, text, (size_t)n);
+    answer->body_n = strlen(text);
+    answer->fields[answer->field_count++] = (struct http_field){STR("Content-Type"), STR("text/plain")};
+    wire_answer(&head, answer, false, false);
+    buf_text(&head, text);
     c->h1.keep_alive = false;
     c->h1.state = H1_SEND;
     if (head.failed || chunk_copy(&c->out, head.p, head.n) != 0) {
         http_conn_close(c, "out of memory");
     }
     buf_free(&head);
-    account_refused(c, status);
+    account_refused(c, answer->status);
+}
+
+void h1_answer_refuse(struct conn *c, int status)
+{
+    char text[256];
+    struct http_answer answer = {.status = status};
+    snprintf(text, sizeof text, "%d %s\n", status, wire_reason(status));
+    refuse(c, &answer, text);
+}
+
+void h1_answer_tls(struct conn *c, const struct http_head *head)
+{
+    char place[H1_MAX_TARGET + 300], text[sizeof place + 100];
+    struct http_answer answer = {.status = 400};
+    snprintf(place, sizeof place, "https://%.*s%.*s", (int)head->host.n, head->host.n ? head->host.p : "",
+             (int)head->target.n, head->target.p);
+    if (c->loop->front->settings->tls_redirect && head->host.n && head->target.p[0] == '/') {
+        answer.status = 308;
+        answer.fields[answer.field_count++] = (struct http_field){STR("Location"), str_of(place)};
+    }
+    snprintf(text, sizeof text, "%d %s\nThis port speaks HTTPS: %s\n", answer.status,
+             wire_reason(answer.status), head->host.n ? place : "plain HTTP is not understood here");
+    refuse(c, &answer, text);
 }
 
 static void add_pieces(struct conn *c, struct exchange *x)

@@ -36,5 +36,7 @@ void h1_answer_send(struct conn *c, struct exchange *x); /* x->delivery.answer *
 void h1_answer_error(struct conn *c, struct exchange *x, int status);
 /* What can't be read as a request: the connection ends with this answer. */
 void h1_answer_refuse(struct conn *c, int status);
+/* Plain HTTP where TLS is spoken: a sentence, or the way to it (http.tls_redirect). */
+void h1_answer_tls(struct conn *c, const struct http_head *head);
 
 #endif

@@ -113,7 +113,8 @@ static size_t take_head(struct conn *c, const char *p, size_t n)
         if (p[0] == '\r' && (n == 1 || p[1] == '\n')) {
             return n == 1 ? 0 : 2; /* an empty line before a request (RFC 9112, 2.2) */
         }
-        if (h1->requests == 0 && memcmp(p, h2_preface, n < H2_PREFACE_N ? n : H2_PREFACE_N) == 0) {
+        if (h1->requests == 0 && !c->plain_on_tls &&
+            memcmp(p, h2_preface, n < H2_PREFACE_N ? n : H2_PREFACE_N) == 0) {
             if (n < H2_PREFACE_N) {
                 return 0;
             }
@@ -136,6 +137,10 @@ static size_t take_head(struct conn *c, const char *p, size_t n)
     h1->requests++;
     if (bad) {
         h1_answer_refuse(c, -bad);
+        return n;
+    }
+    if (c->plain_on_tls) {
+        h1_answer_tls(c, &c->loop->head);
         return n;
     }
     c->loop->head.tls = c->tls != NULL;

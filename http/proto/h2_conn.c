@@ -37,6 +37,7 @@ static void h2_destroy(struct conn *c)
     c->h2 = NULL;
     nghttp2_session_del(h2->session);
     free(h2->head);
+    buf_free(&h2->cookie);
     free(h2->unsent);
     free(h2);
 }
@@ -253,6 +254,7 @@ static void sweep_idle(struct conn *c)
     }
     free(c->h2->head);
     c->h2->head = NULL;
+    buf_free(&c->h2->cookie);
 }
 
 static void h2_drain(struct conn *c)

@@ -15,6 +15,7 @@ struct h2_conn {
     struct exchange *streams;
     unsigned running;       /* exchanges with workers, closed streams' included */
     struct http_head *head; /* of the header block that is being received; NULL between */
+    struct buf cookie;      /* the crumbs of that block, joined */
     uint64_t head_since_us;
     size_t refused_bytes; /* of the header block that is being received, if its stream was refused */
     struct h2_guard guard;

@@ -59,6 +59,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
     h2->head->field_count = 0;
+    h2->cookie.n = 0;
     h2->head->method = h2->head->target = h2->head->host = STR_NONE;
     x->delivery.stream_id = frame->hd.stream_id;
     h2_stream_link(h2, x);
@@ -79,11 +80,11 @@ static void take_pseudo(struct http_head *head, struct str name, struct str valu
 
 /* Bytes are counted as they are decoded: a small block can name a large list. x: NULL = a refused stream's.
  */
-static int count_header(struct conn *c, struct exchange *x, size_t n)
+static int count_header(struct conn *c, struct exchange *x, size_t n) /* the RFC's 32 included */
 {
     size_t limit = (size_t)h2_settings_of(c)->head_size;
     size_t *bytes = x ? &x->delivery.header_bytes : &c->h2->refused_bytes, before = *bytes;
-    *bytes += n + 32;
+    *bytes += n;
     if (*bytes <= limit) {
         return 0;
     }
@@ -96,15 +97,31 @@ static int count_header(struct conn *c, struct exchange *x, size_t n)
     return *bytes > 2 * limit ? h2_session_kill(c, "a header list far beyond the limit") : 0;
 }
 
+/* Crumbs are one field (RFC 9113, 8.2.3), which h2_stream.c takes when all of it is here. */
+static void add_crumb(struct h2_conn *h2, struct exchange *x, struct str crumb)
+{
+    if (h2->cookie.n > 0) {
+        buf_str(&h2->cookie, STR("; "));
+    }
+    buf_str(&h2->cookie, crumb);
+    x->delivery.too_large |= h2->cookie.failed;
+}
+
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_n,
                      const uint8_t *value, size_t value_n, uint8_t flags, void *ctx)
 {
     struct conn *c = ctx;
     struct exchange *x = stream_of(session, frame->hd.stream_id);
     (void)flags;
-    int bad = count_header(c, x, name_n + value_n);
+    struct str plain = {(const char *)name, name_n};
+    bool crumb = str_eq(plain, STR("cookie"));
+    int bad = count_header(c, x, crumb && c->h2->cookie.n ? value_n + 2 : name_n + value_n + 32);
     if (bad || !x || x->delivery.too_large || frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
         return bad;
+    }
+    if (crumb) {
+        add_crumb(c->h2, x, (struct str){(const char *)value, value_n});
+        return 0;
     }
     struct http_head *head = c->h2->head;
     struct str n = {arena_dup(x->arena, (const char *)name, name_n), name_n};
@@ -222,7 +239,12 @@ static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame
 static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *ctx)
 {
     struct conn *c = ctx;
-    (void)session;
+    bool data = frame->hd.type == NGHTTP2_DATA || frame->hd.type == NGHTTP2_HEADERS;
+    if (data && frame->hd.flags & NGHTTP2_FLAG_END_STREAM &&
+        nghttp2_session_get_stream_remote_close(session, frame->hd.stream_id) == 0) {
+        /* The answer is complete, and the client still sends: it need not (RFC 9113, 8.1). */
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
+    }
     if (frame->hd.type != NGHTTP2_RST_STREAM || frame->rst_stream.error_code == NGHTTP2_NO_ERROR ||
         frame->rst_stream.error_code == NGHTTP2_REFUSED_STREAM || /* paid when it came */
         frame->rst_stream.error_code == NGHTTP2_INTERNAL_ERROR) {

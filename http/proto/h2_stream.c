@@ -325,6 +325,16 @@ static void add_host(struct http_head *head)
     }
 }
 
+static void add_cookie(struct exchange *x, struct http_head *head, const struct buf *cookie)
+{
+    struct str value = {cookie->n ? arena_dup(x->arena, cookie->p, cookie->n) : NULL, cookie->n};
+    if (value.p && head->field_count < HTTP_MAX_FIELDS) {
+        head->fields[head->field_count++] = (struct http_field){STR("cookie"), value};
+    } else if (cookie->n) {
+        x->delivery.too_large = true;
+    }
+}
+
 static void go_on(struct conn *c, struct exchange *x)
 {
     nghttp2_nv nv[1];
@@ -342,6 +352,7 @@ void h2_stream_begin(struct conn *c, struct exchange *x, bool end)
     head->tls = c->tls != NULL;
     pool_count_event(c->loop->front->pool, EVENT_H2_STREAM);
     x->delivery.progress_us = c->loop->now_us;
+    add_cookie(x, head, &c->h2->cookie);
     if (x->delivery.too_large) {
         h2_stream_error(c, x, 431);
         return;

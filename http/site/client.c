@@ -192,18 +192,20 @@ static struct str valid_host(struct str host)
 
 static void note_scheme(struct str scheme, struct client *out)
 {
-    if (str_ieq(scheme, STR("https")) || str_ieq(scheme, STR("wss"))) {
-        out->https = true;
-    } else if (str_ieq(scheme, STR("http")) || str_ieq(scheme, STR("ws"))) {
-        out->https = false;
+    bool https = str_ieq(scheme, STR("https")) || str_ieq(scheme, STR("wss"));
+    if (https || str_ieq(scheme, STR("http")) || str_ieq(scheme, STR("ws"))) {
+        out->https = https;
+        out->scheme_said = true;
     }
 }
 
 /* Walks back over trusted hops; out->address becomes the first that is not trusted, or the last that could be
- * read. Gives the entry that says so, STR_NONE if there is none. */
-static struct str walk(const struct cidr_list *trusted, struct forwarded *list, struct client *out)
+ * read. Gives the entry that says so, STR_NONE if there is none; *steps: how many are behind it. */
+static struct str walk(const struct cidr_list *trusted, struct forwarded *list, struct client *out,
+                       int *steps)
 {
     struct str hop, found = STR_NONE;
+    *steps = 0;
     for (int i = 0; i < MAX_HOPS && forwarded_back(list, &hop); i++) {
         struct sockaddr_storage address;
         struct str text = list->elements ? forwarded_param(hop, STR("for")) : hop;
@@ -212,6 +214,7 @@ static struct str walk(const struct cidr_list *trusted, struct forwarded *list, 
         }
         out->address = address;
         found = hop;
+        *steps = i;
         if (!cidr_list_has(trusted, &address)) {
             break;
         }
@@ -219,26 +222,40 @@ static struct str walk(const struct cidr_list *trusted, struct forwarded *list, 
     return found;
 }
 
-/* The entry that the peer itself has written. */
-static bool nearest(const struct http_head *head, struct str name, struct str *entry)
+/* The entry `steps` before the peer's own, or the first if there are fewer: not every proxy adds to every
+ * list.
+ */
+static bool entry_at(const struct http_head *head, struct str name, int steps, struct str *entry)
 {
     struct forwarded list;
+    bool found = false;
     forwarded_begin(&list, head, name);
-    return forwarded_back(&list, entry);
+    while (steps-- >= 0 && forwarded_back(&list, entry)) {
+        found = true;
+    }
+    return found;
 }
 
+/* The other lists grow with X-Forwarded-For: what the client's own proxy said of it stands at the same place.
+ */
 static void from_x_forwarded(const struct cidr_list *trusted, const struct http_head *head,
                              struct client *out)
 {
     struct forwarded list;
-    struct str last;
+    struct str entry;
+    uint64_t port;
+    int steps;
     forwarded_begin(&list, head, STR("X-Forwarded-For"));
-    walk(trusted, &list, out);
-    if (nearest(head, STR("X-Forwarded-Proto"), &last)) {
-        note_scheme(last, out);
+    walk(trusted, &list, out, &steps);
+    if (entry_at(head, STR("X-Forwarded-Proto"), steps, &entry)) {
+        note_scheme(entry, out);
     }
-    if (nearest(head, STR("X-Forwarded-Host"), &last)) {
-        out->host = valid_host(last);
+    if (entry_at(head, STR("X-Forwarded-Host"), steps, &entry)) {
+        out->host = valid_host(entry);
+    }
+    if (entry_at(head, STR("X-Forwarded-Port"), steps, &entry) && str_to_u64(entry, &port) && port > 0 &&
+        port <= 65535) {
+        out->server_port = (uint16_t)port;
     }
 }
 
@@ -246,8 +263,9 @@ static void from_forwarded(const struct cidr_list *trusted, const struct http_he
                            struct client *out)
 {
     struct forwarded list;
+    int steps;
     forwarded_begin(&list, head, STR("Forwarded"));
-    struct str element = walk(trusted, &list, out);
+    struct str element = walk(trusted, &list, out, &steps);
     element = element.p ? element : last;
     note_scheme(forwarded_param(element, STR("proto")), out);
     out->host = valid_host(forwarded_param(element, STR("host")));
@@ -259,9 +277,11 @@ void client_resolve(const struct cidr_list *trusted, const struct sockaddr_stora
     out->address = *peer;
     out->https = tls;
     out->host = STR_NONE;
+    out->server_port = 0;
+    out->scheme_said = false;
     if (cidr_list_has(trusted, peer)) {
         struct str last;
-        if (!nearest(head, STR("X-Forwarded-For"), &last) && nearest(head, STR("Forwarded"), &last)) {
+        if (!entry_at(head, STR("X-Forwarded-For"), 0, &last) && entry_at(head, STR("Forwarded"), 0, &last)) {
             from_forwarded(trusted, head, last, out);
         } else {
             from_x_forwarded(trusted, head, out);

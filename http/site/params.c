@@ -170,28 +170,42 @@ static struct str host_name(struct str host, struct str *port)
     return (struct str){host.p, end};
 }
 
+/* The port that the client asked: ours, unless a proxy speaks for it. */
+static const char *server_port(struct exchange *x, struct str port)
+{
+    const struct client *client = &x->http.client;
+    if (client->server_port) {
+        return arena_printf(x->arena, "%u", client->server_port);
+    }
+    if (!client->scheme_said && !client->host.p) {
+        return arena_printf(x->arena, "%u", x->delivery.conn->local_port);
+    }
+    return port.n ? arena_dup(x->arena, port.p, port.n) : client->https ? "443" : "80";
+}
+
 static bool client_params(struct exchange *x, const struct http_head *head)
 {
     struct request *r = &x->request;
     struct conn *c = x->delivery.conn;
-    struct str port, host = x->http.client.host.p ? x->http.client.host : head->host;
+    struct str port = STR_NONE, host = x->http.client.host.p ? x->http.client.host : head->host;
     struct str name = host.n ? host_name(host, &port) : str_of(c->local_ip);
-    if (!host.n) {
-        port = STR_NONE;
-    }
-    const char *server_port = x->http.client.https == head->tls ? arena_printf(r->arena, "%u", c->local_port)
-                              : port.n                          ? arena_dup(r->arena, port.p, port.n)
-                              : x->http.client.https            ? "443"
-                                                                : "80";
     r->server_name = arena_dup(r->arena, name.p, name.n);
     r->remote_ip = arena_dup(r->arena, x->http.client.ip, strlen(x->http.client.ip));
     return set_text(r, STR("REMOTE_ADDR"), r->remote_ip) &&
            set_text(r, STR("REMOTE_PORT"), arena_printf(r->arena, "%u", x->http.client.port)) &&
            set_text(r, STR("SERVER_ADDR"), arena_dup(r->arena, c->local_ip, strlen(c->local_ip))) &&
-           set_text(r, STR("SERVER_PORT"), server_port) && set_text(r, STR("SERVER_NAME"), r->server_name) &&
+           set_text(r, STR("SERVER_PORT"), server_port(x, port)) &&
+           set_text(r, STR("SERVER_NAME"), r->server_name) &&
            set_text(r, STR("REQUEST_SCHEME"), x->http.client.https ? "https" : "http") &&
            (!x->http.client.https || set_text(r, STR("HTTPS"), "on")) &&
            (!c->tls || tls_params(c->tls, r) == 0);
+}
+
+/* "http://host?q" has an empty path, which is "/". */
+static const char *request_uri(struct request *r, struct str target)
+{
+    return target.n && target.p[0] == '?' ? arena_printf(r->arena, "/%.*s", (int)target.n, target.p)
+                                          : arena_dup(r->arena, target.p, target.n);
 }
 
 static bool own_params(struct exchange *x, const struct http_head *head, const struct route *route)
@@ -202,7 +216,8 @@ static bool own_params(struct exchange *x, const struct http_head *head, const s
     bool ok =
         set_text(r, STR("GATEWAY_INTERFACE"), "CGI/1.1") && set_text(r, STR("SERVER_SOFTWARE"), "tokiophp") &&
         set_text(r, STR("REDIRECT_STATUS"), "200") && set_text(r, STR("SERVER_PROTOCOL"), protocol) &&
-        set_text(r, STR("REQUEST_METHOD"), r->method) && set_copy(r, STR("REQUEST_URI"), head->target) &&
+        set_text(r, STR("REQUEST_METHOD"), r->method) &&
+        set_text(r, STR("REQUEST_URI"), request_uri(r, head->target)) &&
         set_text(r, STR("QUERY_STRING"), r->query) && set_text(r, STR("DOCUMENT_ROOT"), r->document_root);
     if (ok && !route && x->http.target) { /* a page of the other pool: it knows it by its name */
         return set_text(r, STR("SCRIPT_NAME"), r->uri) && set_text(r, STR("SCRIPT_FILENAME"), r->uri);

@@ -138,8 +138,9 @@ bool h1_parse_target(struct str target, struct http_head *head)
         return false;
     }
     const char *mark = memchr(target.p, '?', target.n);
-    head->path = (struct str){target.p, mark ? (size_t)(mark - target.p) : target.n};
-    head->query = mark ? (struct str){mark + 1, target.n - head->path.n - 1} : STR_NONE;
+    size_t n = mark ? (size_t)(mark - target.p) : target.n;
+    head->path = n > 0 ? (struct str){target.p, n} : STR("/");
+    head->query = mark ? (struct str){mark + 1, target.n - n - 1} : STR_NONE;
     return true;
 }
 
@@ -164,13 +165,7 @@ static bool absolute_form(struct str target, struct http_head *head, struct str 
     if (!h1_parse_host_ok(*host)) {
         return false;
     }
-    if (path == end) {
-        head->target = STR("/");
-    } else if (*path == '?') {
-        return false; /* an empty path with a query: no two servers agree on it */
-    } else {
-        head->target = (struct str){path, (size_t)(end - path)};
-    }
+    head->target = path == end ? STR("/") : (struct str){path, (size_t)(end - path)};
     return true;
 }
 
@@ -329,10 +324,12 @@ static int judge_host(const struct framing *f, struct str absolute_host, struct 
     if (f->hosts && !h1_parse_host_ok(f->host)) {
         return H1_BAD;
     }
-    if (absolute_host.p && f->hosts && !str_ieq(absolute_host, f->host)) {
-        return H1_BAD;
-    }
     head->host = absolute_host.p ? absolute_host : f->host;
+    for (size_t i = 0; absolute_host.p && i < head->field_count; i++) {
+        if (str_ieq(head->fields[i].name, STR("Host"))) {
+            head->fields[i].value = absolute_host; /* RFC 9112, 3.2.2: what it said is ignored */
+        }
+    }
     return 0;
 }
 

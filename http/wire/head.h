@@ -22,7 +22,7 @@ struct http_field {
 
 struct http_head {
     struct str method;
-    struct str target;      /* as received: "/a%20b?x=1" */
+    struct str target;      /* as received: "/a%20b?x=1"; "?x=1" if it was "http://host?x=1" */
     struct str path, query; /* the two parts of it; query without '?', p == NULL when there was no '?' */
     struct str host;        /* Host or :authority, with port as received; validated */
     int proto;              /* 1000, 1001, 2000 */

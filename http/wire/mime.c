@@ -124,6 +124,7 @@ static const struct mime_row rows[] = {
     ROW("sqlite", "application/x-sqlite3"),
     ROW("srt", "application/x-subrip; charset=utf-8"),
     ROW("svg", "image/svg+xml; charset=utf-8"),
+    ROW("svgz", "image/svg+xml; charset=utf-8"),
     ROW("tar", "application/x-tar"),
     ROW("text", "text/plain; charset=utf-8"),
     ROW("tgz", "application/gzip"),

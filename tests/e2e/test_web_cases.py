@@ -1,15 +1,28 @@
 """What a site sees of requests, and its clients of answers: one table of cases (tests/support/web_cases.py), each with
 the right answer, over every protocol, in the pool's own process and through another pool."""
+import gzip
+import json
+import os
 import re
 from base64 import b64encode
 from urllib.parse import quote
 
 from web_cases import ABSENT, VARIABLES, Case, Site, fixture, parametrize
 
+PACKED = gzip.compress(b"<svg/>")
 TEXT = "header('Content-Type: text/plain');"
 # What an application behind a script sees of the path.
 WHERE = f"<?php {TEXT} echo $_SERVER['REQUEST_METHOD'], ' ', $_SERVER['PATH_INFO'] ?? '-', ' ', $_SERVER['REQUEST_URI'];"
 SECRETS = {".env": "SECRET", "sub/.git/config": "SECRET", "file.txt": "a file\n", "style.css": "a {}\n"}
+
+
+
+def make_files(folder):
+    os.makedirs(folder + "/files/dir", mode=0o755)
+    for name in ("plain.txt", "a b.txt", "100%.txt", "x+y.txt", "dir/q?.txt", "caf\u00e9.txt"):
+        with open(f"{folder}/files/{name}", "w") as f:
+            f.write(f"this is {name}")
+
 
 SITES = {
     "plain": Site({
@@ -28,7 +41,14 @@ SITES = {
         "large.php": "<?php header('X-Large: ' . str_repeat('l', (int)$_GET['n'])); echo 'large';",
         "field.php": "<?php header(base64_decode($_GET['f'])); echo 'with it';",
         "file.php": "<?php header($_GET['f'] . ': /etc/passwd'); echo 'instead';",
+        "picture.svgz": PACKED, "cookies.php": f"<?php {TEXT} echo count($_COOKIE), ' ', $_SERVER['HTTP_COOKIE'];",
+        "read.php": f"<?php {TEXT} echo strlen(file_get_contents('php://input'));",
     }),
+    "sent": Site({"sent.php": "<?php header('Set-Cookie: a=1'); header('Set-Cookie: b=2', false); header('Link: <x>'); header('Link: <y>', false);"
+                  " $root = $_GET['h'] == 'X-Sendfile' && $_GET['f'][0] == '/' ? dirname($_SERVER['DOCUMENT_ROOT']) . '/files' : '';"
+                  " header(\"$_GET[h]: $root$_GET[f]\"); echo 'instead';"},
+                 pool="http.sendfile_root = {folder}/files\nhttp.trusted_proxies = 127.0.0.0/8 10.0.0.0/8\n", prepare=make_files),
+    "proxied": Site({"vars.php": VARIABLES}, pool="http.trusted_proxies = 127.0.0.0/8 10.0.0.0/8\n"),
     "front": Site({
         **SECRETS, "index.php": WHERE, "other.php": WHERE, "wiki/page.txt": "a page\n",
     }, pool="http.index = index.php\n", nginx="location / { try_files $uri /index.php$is_args$args; }"),
@@ -51,6 +71,10 @@ def refused(reply):
 
 def no_variable(reply):
     assert not re.search(r"HTTP_X[^_A-Z]|HTTP_X_Y", reply.body.decode()), reply
+
+
+def own_host(reply):
+    assert re.match(r"(?i)t\.example(:\d+)?$", json.loads(reply.body)["HTTP_HOST"]) or "nginx" in str(reply.fields), reply
 
 
 def no_path(reply):
@@ -147,6 +171,55 @@ ANSWERS = [
 ]
 
 
+# A path that a script names: a URL, as nginx takes it, for X-Accel-Redirect; a file's path, or a URL, for X-Sendfile.
+SENT = [Case(f"{header} {path}, {method}", f"/sent.php?h={header}&f={quote(path)}", method, site="sent", status=200,
+             content=b"x" if method in ("POST", "PUT") else None, body=b"" if method == "HEAD" else f"this is {name}",
+             has={"Set-Cookie": ["a=1", "b=2"], "Link": ["<x>", "<y>"], "X-Sendfile": ABSENT, "X-Accel-Redirect": ABSENT})
+        for header in ("X-Accel-Redirect", "X-Sendfile")
+        for path, name, methods in [
+            ("/plain.txt", "plain.txt", ("GET", "HEAD", "POST", "PUT", "DELETE")), ("plain.txt", "plain.txt", ("GET",)),
+            ("/a%20b.txt", "a b.txt", ("GET", "POST")), ("/a b.txt", "a b.txt", ("GET",)), ("/100%25.txt", "100%.txt", ("GET",)),
+            ("/100%.txt", "100%.txt", ("GET",)), ("/x+y.txt", "x+y.txt", ("GET",)), ("/caf%C3%A9.txt", "caf\u00e9.txt", ("GET",)),
+            ("/plain.txt?q=1", "plain.txt", ("GET",)), ("/dir/q%3F.txt?v=2", "dir/q?.txt", ("GET",)), ("/dir/../plain.txt", "plain.txt", ("GET",))]
+        for method in methods]
+SENT += [Case(f"no file {path}", f"/sent.php?h=X-Accel-Redirect&f={quote(path)}", site="sent", status=404, check=no_path)
+         for path in ("/../files.txt", "/%2e%2e/%2e%2e/etc/passwd", "/etc/passwd", "/none", "/dir", "%00")]
+
+CRUMBS = [("cookie", f"c{i}={i}") for i in range(300)]
+ALL = "; ".join(v for _, v in CRUMBS)
+REQUESTS = [
+    Case("300 crumbs", "/cookies.php", fields=CRUMBS, ways=("h2", "h2c"), status=200, body=f"300 {ALL}"),
+    Case("crumbs beyond the limit", "/cookies.php", fields=[("cookie", f"c{i}=" + "x" * 100) for i in range(400)], ways=("h2", "h2c"), status=431),
+    Case("cookies in two fields", "/cookies.php", fields=[("Cookie", "a=1"), ("Cookie", "b=2")], status=200, body="2 a=1; b=2"),
+    *(Case(f"absolute form {form}", raw=f"GET {form} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n", peers=NGINX, status=200,
+           server={"REQUEST_URI": uri}, check=own_host)
+      for form, host, uri in [
+          ("http://t.example/vars.php", "other.example", "/vars.php"), ("http://t.example:80/vars.php?a", "t.example", "/vars.php?a"),
+          ("HTTP://T.example/vars.php", "t.example:{port}", "/vars.php"), ("https://t.example/vars.php", "t.example", "/vars.php")]),
+    Case("absolute form without a path", raw="GET http://t.example?x=1 HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n", status=200,
+         body="GET - /?x=1"),
+    Case("absolute form without a host", raw="GET http:///vars.php HTTP/1.1\r\nHost: b\r\nConnection: close\r\n\r\n", status=400, peers=NGINX),
+    Case("absolute form without Host", raw="GET http://t.example/vars.php HTTP/1.1\r\nConnection: close\r\n\r\n", status=400, peers=NGINX),
+    Case("packed pictures", "/picture.svgz", status=200, body=PACKED, fields=[("Accept-Encoding", "gzip, br")],
+         has={"Content-Type": re.compile("^image/svg\\+xml"), "Content-Encoding": "gzip"}),
+]
+
+HOPS = [("X-Forwarded-For", "203.0.113.7, 10.0.0.2")]
+PROXIES = [
+    Case(f"behind proxies: {name}", "/vars.php", fields=fields, site="proxied", server=server) for name, fields, server in [
+        ("two that add to every list", [*HOPS, ("X-Forwarded-Host", "shop.example, inner:8080"), ("X-Forwarded-Proto", "https, http"),
+                                        ("X-Forwarded-Port", "443, 8080")],
+         {"REMOTE_ADDR": "203.0.113.7", "SERVER_NAME": "shop.example", "SERVER_PORT": "443", "HTTPS": "on", "REQUEST_SCHEME": "https"}),
+        ("a forged list", [("X-Forwarded-For", "6.6.6.6, 203.0.113.7, 10.0.0.2"), ("X-Forwarded-Host", "evil, shop.example, inner")],
+         {"REMOTE_ADDR": "203.0.113.7", "SERVER_NAME": "shop.example"}),
+        ("a port beside https", [("X-Forwarded-Proto", "https"), ("X-Forwarded-Port", "8443")], {"SERVER_PORT": "8443", "HTTPS": "on"}),
+        ("https alone", [("X-Forwarded-Proto", "https")], {"SERVER_PORT": "443", "HTTPS": "on"}),
+        ("http alone", [("X-Forwarded-Proto", "http")], {"SERVER_PORT": "80", "HTTPS": ABSENT}),
+        ("a port in the host", [("X-Forwarded-Host", "shop.example:8444"), ("X-Forwarded-Proto", "https")], {"SERVER_PORT": "8444"}),
+        ("Forwarded", [("Forwarded", "for=203.0.113.7;proto=https;host=shop.example")],
+         {"REMOTE_ADDR": "203.0.113.7", "SERVER_NAME": "shop.example", "SERVER_PORT": "443", "HTTPS": "on"}),
+    ]]
+
 # The log is told of few of a kind: these have a server of their own.
 LOGGED = [Case(name, target, site="logged", ways=("h1",), logged=logged, **want) for name, target, logged, want in [
     ("a status that is none", "/status.php?s=nonsense", "its field Status is no status", {"status": 500}),
@@ -180,4 +253,19 @@ def test_answers(stages, case, way, place):
 
 @parametrize(LOGGED)
 def test_logged(stages, case, way, place):
+    stages.check(case, way, place)
+
+
+@parametrize(SENT)
+def test_sent_files(stages, case, way, place):
+    stages.check(case, way, place)
+
+
+@parametrize(REQUESTS)
+def test_requests(stages, case, way, place):
+    stages.check(case, way, place)
+
+
+@parametrize(PROXIES)
+def test_proxies(stages, case, way, place):
     stages.check(case, way, place)

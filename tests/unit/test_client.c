@@ -86,8 +86,11 @@ static void check(const struct row *row)
     struct sockaddr_storage peer = address(row->peer, 1234);
     struct client client;
     client_resolve(trusted, &peer, false, &head, &client);
-    snprintf(got, sizeof(got), "%s %d %.*s", client.ip, client.https, (int)client.host.n,
-             client.host.n > 0 ? client.host.p : "");
+    int n = snprintf(got, sizeof(got), "%s %d %.*s", client.ip, client.https, (int)client.host.n,
+                     client.host.n > 0 ? client.host.p : "");
+    if (client.server_port) {
+        snprintf(got + n, sizeof(got) - (size_t)n, " port %u", client.server_port);
+    }
     if (strcmp(got, row->expected) != 0) {
         fail_msg("%s from %s: got \"%s\", expected \"%s\"", row->fields, row->peer, got, row->expected);
     }
@@ -120,6 +123,22 @@ static void test_resolve(void **state)
         {"10.0.0.1", "X-Forwarded-Host: a.example/../<x>", "10.0.0.1 0 "},
         {"10.0.0.1", "X-Forwarded-Host: evil, a.example", "10.0.0.1 0 a.example"},
         {"10.0.0.1", "X-Forwarded-For: 1.1.1.1\nForwarded: for=6.6.6.6;proto=https", "1.1.1.1 0 "},
+        /* two proxies that each add to every list, and one that adds to one only */
+        {"10.0.0.1",
+         "X-Forwarded-For: 1.1.1.1, 10.0.0.2\nX-Forwarded-Host: a.example, inner\nX-Forwarded-Proto: https, "
+         "http\nX-Forwarded-Port: 443, 8080",
+         "1.1.1.1 1 a.example port 443"},
+        {"10.0.0.1",
+         "X-Forwarded-For: 6.6.6.6, 1.1.1.1, 10.0.0.2\nX-Forwarded-Host: evil, a.example, inner\n"
+         "X-Forwarded-Proto: http, https, http",
+         "1.1.1.1 1 a.example"},
+        {"10.0.0.1", "X-Forwarded-For: 1.1.1.1, 10.0.0.2\nX-Forwarded-Proto: https\nX-Forwarded-Port: 8443",
+         "1.1.1.1 1  port 8443"},
+        {"10.0.0.1", "X-Forwarded-For: 1.1.1.1\nX-Forwarded-Proto: http\nX-Forwarded-Proto: https",
+         "1.1.1.1 1 "},
+        {"10.0.0.1", "X-Forwarded-Port: 0", "10.0.0.1 0 "},
+        {"10.0.0.1", "X-Forwarded-Port: 70000", "10.0.0.1 0 "},
+        {"8.8.8.8", "X-Forwarded-Port: 443", "8.8.8.8 0 "},
         {"fd00::1", "Forwarded: for=1.1.1.1;proto=https;host=a.example", "1.1.1.1 1 a.example"},
         {"10.0.0.1", "Forwarded: For=\"[2001:db8::1]:4711\" ; Proto=\"https\"", "2001:db8::1 1 "},
         {"10.0.0.1", "Forwarded: for=6.6.6.6;host=evil, for=1.1.1.1;host=a.example, for=10.0.0.2;host=inner",
