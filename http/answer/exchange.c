@@ -10,6 +10,7 @@
 
 #define ARENA_LIMIT (1u << 20) /* heads are bounded; this only says no to a bug */
 #define KEEP_BUFFER 65536      /* a reply buffer up to this size stays with its exchange */
+#define TRIM_US     5000000
 
 static struct exchange *make(struct loop *loop)
 {
@@ -26,6 +27,7 @@ static struct exchange *make(struct loop *loop)
         return NULL;
     }
     x->loop = loop;
+    loop->exchanges++;
     reply_reset(&x->reply);
     return x;
 }
@@ -34,17 +36,36 @@ static struct exchange *take_spare(struct loop *loop)
 {
     if (!loop->spares) {
         loop->spares = atomic_exchange_explicit(&loop->returned, NULL, memory_order_acquire);
-        loop->spare_count = 0;
-        for (struct exchange *x = loop->spares; x; x = x->next) {
-            loop->spare_count++;
-        }
     }
     struct exchange *x = loop->spares;
     if (x) {
         loop->spares = x->next;
-        loop->spare_count--;
     }
     return x;
+}
+
+static void push(_Atomic(struct exchange *) *stack, struct exchange *x)
+{
+    struct exchange *first = atomic_load_explicit(stack, memory_order_relaxed);
+    do {
+        x->next = first;
+    } while (
+        !atomic_compare_exchange_weak_explicit(stack, &first, x, memory_order_release, memory_order_relaxed));
+}
+
+/* A connection whose answer left quietly would keep its exchange until something happens on it. Those that
+ * are idle from then on need none. */
+static void settle_quiet(struct loop *loop)
+{
+    struct exchange *x = atomic_exchange_explicit(&loop->quiet, NULL, memory_order_acquire);
+    while (x) {
+        struct exchange *next = x->next;
+        if (x->delivery.conn) {
+            x->delivery.protocol->quiet(x->delivery.conn, x);
+        }
+        exchange_drop(x);
+        x = next;
+    }
 }
 
 static void destroy(struct exchange *x)
@@ -54,6 +75,7 @@ static void destroy(struct exchange *x)
     buf_free(&x->reply.lines);
     buf_free(&x->reply.held);
     buf_free(&x->reply.packed);
+    x->loop->exchanges--;
     free(x);
 }
 
@@ -62,10 +84,18 @@ struct exchange *exchange_create(struct conn *conn, const struct delivery_protoc
     struct loop *loop = conn->loop;
     struct exchange *x = take_spare(loop);
     if (!x) {
+        settle_quiet(loop);
+        x = take_spare(loop);
+    }
+    if (!x) {
         x = make(loop);
     }
     if (!x) {
         return NULL;
+    }
+    unsigned working = atomic_fetch_add_explicit(&loop->exchanges_working, 1, memory_order_relaxed) + 1;
+    if (working > loop->exchanges_most) {
+        loop->exchanges_most = working;
     }
     x->magic = EXCHANGE_MAGIC;
     x->delivery.conn = conn;
@@ -116,11 +146,8 @@ static void give_back(struct exchange *x)
 {
     struct loop *loop = x->loop;
     clean(x);
-    struct exchange *first = atomic_load_explicit(&loop->returned, memory_order_relaxed);
-    do {
-        x->next = first;
-    } while (!atomic_compare_exchange_weak_explicit(&loop->returned, &first, x, memory_order_release,
-                                                    memory_order_relaxed));
+    atomic_fetch_sub_explicit(&loop->exchanges_working, 1, memory_order_relaxed);
+    push(&loop->returned, x);
 }
 
 void exchange_drop(struct exchange *x)
@@ -131,26 +158,37 @@ void exchange_drop(struct exchange *x)
     }
 }
 
-/* Memory of a busy moment goes back. */
+void exchange_done(struct exchange *x)
+{
+    const struct handover *handover = &x->handover;
+    if (handover->fd >= 0 && atomic_load_explicit(&handover->lend, memory_order_relaxed) == LEND_LOOP) {
+        push(&x->loop->quiet, x);
+    } else {
+        exchange_drop(x);
+    }
+}
+
+/* Memory of a busy moment goes back, when the moment is over: what is freed and made again all the time
+ * leaves holes between the connections that come meanwhile, and they cost more than the spares. */
 static void trim_spares(struct loop *loop)
 {
-    while (loop->spare_count > LOOP_SPARES) {
-        struct exchange *x = take_spare(loop);
+    settle_quiet(loop);
+    if (loop->now_us - loop->trimmed_us < TRIM_US) {
+        return;
+    }
+    unsigned keep = loop->exchanges_most > LOOP_SPARES ? loop->exchanges_most : LOOP_SPARES;
+    struct exchange *x;
+    while (loop->exchanges > keep && (x = take_spare(loop)) != NULL) {
         destroy(x);
     }
-    if (loop->spare_count == 0) {
-        struct exchange *x = take_spare(loop); /* counts what was returned meanwhile */
-        if (x) {
-            x->next = loop->spares;
-            loop->spares = x;
-            loop->spare_count++;
-        }
-    }
+    loop->trimmed_us = loop->now_us;
+    loop->exchanges_most = atomic_load_explicit(&loop->exchanges_working, memory_order_relaxed);
 }
 
 static void free_spares(struct loop *loop)
 {
     struct exchange *x;
+    settle_quiet(loop);
     while ((x = take_spare(loop)) != NULL) {
         destroy(x);
     }

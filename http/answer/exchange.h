@@ -24,8 +24,8 @@
 
 /* The descriptor of a plain HTTP/1 connection is lent to the worker while a script runs, so that it writes
  * the response without waking the loop. Meanwhile the loop neither writes nor closes it. It comes back either
- * quietly (everything is written, nothing else to do: the loop finds out when the next bytes arrive) or with
- * a message in the loop's inbox. */
+ * quietly (everything is written, nothing else to do: the loop finds out when the next bytes arrive, when it
+ * is short of exchanges, or when it sweeps) or with a message in the loop's inbox. */
 enum lend {
     LEND_LOOP,   /* the loop has the descriptor */
     LEND_WORKER, /* the worker has it and gives it back quietly (LEND_LOOP) if it can */
@@ -51,7 +51,7 @@ struct exchange {
     unsigned magic;
     _Atomic int refs;
     struct loop *loop;            /* kept */
-    struct exchange *next;        /* in the loop's spares, or its `returned` stack */
+    struct exchange *next;        /* in the loop's spares, or its stacks */
     struct arena *arena;          /* kept; whose the request is */
     struct request request;       /* the loop's until it is submitted, the worker's afterwards */
     struct submission submission; /* the pool's */
@@ -65,6 +65,7 @@ extern const struct loop_part exchange_loop_part; /* spare ones, of each loop */
 /* Loop. NULL: out of memory. */
 struct exchange *exchange_create(struct conn *conn, const struct delivery_protocol *protocol);
 void exchange_drop(struct exchange *x); /* one reference; any thread */
+void exchange_done(struct exchange *x); /* the worker's, when it is through with the request */
 /* Any thread: wakes a worker that waits for room. */
 void exchange_wake(struct exchange *x);
 

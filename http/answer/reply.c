@@ -301,7 +301,7 @@ void reply_done(struct request *r)
     if (!atomic_load(&x->handover.ended)) {
         reply_finish(r);
     }
-    exchange_drop(x);
+    exchange_done(x);
 }
 
 /* An error in the place of a response whose head has not left. */

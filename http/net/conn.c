@@ -85,7 +85,6 @@ void http_conn_free_dead(struct loop *loop)
             continue;
         }
         c->magic = 0;
-        free((void *)(uintptr_t)c->local_ip);
         free(c);
     }
     loop->dead = kept;
@@ -204,18 +203,16 @@ void http_conn_drain(struct conn *c)
     }
 }
 
-bool http_conn_local(struct conn *c)
+void http_conn_local(struct conn *c)
 {
-    if (c->local_ip) {
-        return true;
+    if (c->local_ip[0]) {
+        return;
     }
     struct sockaddr_storage local = {0};
     socklen_t n = sizeof local;
-    char ip[64] = "-";
+    memcpy(c->local_ip, "-", 2);
     if (getsockname(c->fd, (struct sockaddr *)&local, &n) == 0) {
-        sock_ip(&local, ip, sizeof ip);
+        sock_ip(&local, c->local_ip, sizeof c->local_ip);
         c->local_port = sock_port(&local);
     }
-    c->local_ip = strdup(ip);
-    return c->local_ip != NULL;
 }

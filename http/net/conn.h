@@ -5,6 +5,7 @@
 
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <netinet/in.h>
 #include <stdbool.h>
 #include <sys/socket.h>
 
@@ -93,7 +94,7 @@ struct conn {
     uint64_t tls_us; /* what the handshake took, from when it began */
     uint64_t linger_left;
     const struct listener *listener;
-    const char *local_ip; /* malloc'ed at the first request */
+    char local_ip[INET6_ADDRSTRLEN]; /* from the first request on */
     uint16_t local_port;
     struct sockaddr_storage peer;
 };
@@ -112,7 +113,7 @@ void http_conn_linger(struct conn *c);
 void http_conn_sweep(struct conn *c);
 void http_conn_drain(struct conn *c);
 void http_conn_free_dead(struct loop *loop);
-bool http_conn_local(struct conn *c); /* local_ip and local_port are known afterwards; false: no memory */
+void http_conn_local(struct conn *c); /* local_ip and local_port are known afterwards */
 
 /* -- conn_begin.c -- */
 /* At the limit a client is let go before anything is allocated for it. */

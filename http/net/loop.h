@@ -24,7 +24,7 @@ struct loop_message {
 };
 
 #define LOOP_SCRATCH (96u << 10) /* more than the largest request head, and room to read after it */
-#define LOOP_SPARES  64          /* exchanges kept for reuse */
+#define LOOP_SPARES  64          /* exchanges kept for reuse, however few were needed lately */
 
 struct loop {
     struct http_front *front;
@@ -35,6 +35,8 @@ struct loop {
     struct event *wake_event, *sweep_event;
     _Atomic(struct loop_message *) inbox; /* any thread pushes, the loop takes all */
     _Atomic(struct exchange *) returned;  /* any thread pushes finished exchanges back */
+    _Atomic(struct exchange *) quiet;   /* any thread pushes what it gave back quietly, with its reference */
+    _Atomic unsigned exchanges_working; /* the loop takes, any thread gives back */
     struct loop_message drain_message, stop_message;
     struct metrics_block *counters; /* of what this loop answers by itself */
     struct listen *listens;
@@ -44,7 +46,9 @@ struct loop {
     struct conn *again;         /* have more to do, after everyone else */
     struct upstream *upstreams; /* connections to other processes */
     struct exchange *spares;
-    unsigned spare_count;
+    unsigned exchanges;      /* made and not destroyed: spare, returned, or at work */
+    unsigned exchanges_most; /* at work at once, since `trimmed_us` */
+    uint64_t trimmed_us;
     struct http_head head; /* of the request that is being taken in */
     char *scratch;         /* LOOP_SCRATCH bytes: what was just read, or is about to be written */
     char *scratch_out;     /* the same size, for coalescing output */

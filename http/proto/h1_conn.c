@@ -158,7 +158,19 @@ static void take_news(struct conn *c, struct exchange *x)
     http_conn_pump(c);
 }
 
-const struct delivery_protocol h1_delivery = {.news = take_news};
+static void take_back(struct conn *c, struct exchange *x)
+{
+    if (c->h1.exchange != x || !came_back_quietly(c)) {
+        return;
+    }
+    if (c->h1.keep_alive) {
+        settle(c);
+    } else {
+        loop_again(c->loop, c); /* it ends, which may read */
+    }
+}
+
+const struct delivery_protocol h1_delivery = {.news = take_news, .quiet = take_back};
 
 /* -- time -- */
 

@@ -129,10 +129,7 @@ static enum intake_verdict decide(struct exchange *x, const struct http_head *he
     atomic_fetch_add_explicit(&front->requests, 1, memory_order_relaxed);
     account_begin(x, head);
     x->http.head_only = str_eq(head->method, STR("HEAD"));
-    if (!http_conn_local(x->delivery.conn)) {
-        answer_error(x, 503);
-        return INTAKE_ANSWER;
-    }
+    http_conn_local(x->delivery.conn);
     client_resolve(x->http.site->trusted, &x->delivery.conn->peer, head->tls, head, &x->http.client);
     if (x->http.site->settings->sendfile_root || x->http.site->settings->error_pages_dir) {
         keep_head(x, head);

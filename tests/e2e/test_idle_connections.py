@@ -55,7 +55,7 @@ def still_open(connections):
 
 
 @pytest.mark.seconds(240)
-@pytest.mark.parametrize("kind, wanted, limit_kb", [("plain", 10000, 4), ("tls", 2000, 30)])
+@pytest.mark.parametrize("kind, wanted, limit_kb", [("plain", 10000, 2), ("tls", 2000, 30)])
 def test_idle_connections_cost_little(tokiophp, workdir, capsys, kind, wanted, limit_kb):
     count = descriptors(wanted)
     if count < 500:
