@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/fcgi_wire.h"
 #include "fcgi/exchange.h"
 #include "fcgi/record.h"
 
@@ -92,17 +93,17 @@ static void other_record(struct fcgi_exchange *x, uint8_t type, uint16_t id)
     int fd = x->conn->wait.fd;
     bool sent = true;
 
-    if (!id && type == FCGI_GET_VALUES) {
+    if (!id && type == FCGI_WIRE_GET_VALUES) {
         sent = record_send_values(fd, true);
-    } else if (!id && (type == 0 || type > FCGI_GET_VALUES)) {
+    } else if (!id && (type == 0 || type > FCGI_WIRE_GET_VALUES)) {
         sent = record_send_unknown_type(fd, type);
-    } else if (id == x->id && type == FCGI_ABORT_REQUEST) {
+    } else if (id == x->id && type == FCGI_WIRE_ABORT_REQUEST) {
         b->end = BODY_ABORTED;
         x->aborted = true;
-    } else if (type == FCGI_BEGIN_REQUEST) {
+    } else if (type == FCGI_WIRE_BEGIN_REQUEST) {
         b->end = id == x->id ? BODY_BROKEN : b->end;
         sent = record_send_end(fd, id, FCGI_CANT_MPX_CONN);
-    } else if (id == x->id && type != FCGI_PARAMS && type != FCGI_DATA) {
+    } else if (id == x->id && type != FCGI_WIRE_PARAMS && type != FCGI_WIRE_DATA) {
         b->end = BODY_BROKEN;
     }
     if (!sent) {
@@ -113,19 +114,18 @@ static void other_record(struct fcgi_exchange *x, uint8_t type, uint16_t id)
 static void header_complete(struct fcgi_exchange *x)
 {
     struct fcgi_body *b = &x->body;
-    const unsigned char *h = b->header;
-    uint16_t id = (uint16_t)(h[2] << 8 | h[3]);
+    const struct fcgi_wire_header h = fcgi_wire_get(b->header);
 
     b->header_n = 0;
-    b->content_left = (uint32_t)(h[4] << 8 | h[5]);
-    b->padding_left = h[6];
-    if (h[0] != FCGI_VERSION_1) {
+    b->content_left = h.content;
+    b->padding_left = h.padding;
+    if (h.version != FCGI_WIRE_VERSION) {
         b->end = BODY_BROKEN;
         return;
     }
-    b->ours = h[1] == FCGI_STDIN && id == x->id;
+    b->ours = h.type == FCGI_WIRE_STDIN && h.id == x->id;
     if (!b->ours) {
-        other_record(x, h[1], id);
+        other_record(x, h.type, h.id);
     } else if (!b->content_left) {
         b->end = BODY_WHOLE;
     }
@@ -235,10 +235,12 @@ enum body_end body_skip(struct fcgi_exchange *x)
 
 bool body_visibly_empty(const struct fcgi_exchange *x)
 {
-    const unsigned char *h = x->input + x->input_at;
+    if (buffered(x) < FCGI_WIRE_HEADER_SIZE) {
+        return false;
+    }
+    const struct fcgi_wire_header h = fcgi_wire_get(x->input + x->input_at);
 
-    return buffered(x) >= FCGI_HEADER_LEN && h[0] == FCGI_VERSION_1 && h[1] == FCGI_STDIN && !h[4] && !h[5] &&
-           (h[2] << 8 | h[3]) == x->id;
+    return h.version == FCGI_WIRE_VERSION && h.type == FCGI_WIRE_STDIN && h.content == 0 && h.id == x->id;
 }
 
 /* Steps over the end of a body that was read to its end, or is none: an ABORT_REQUEST can only lie behind it.
@@ -258,7 +260,7 @@ static void pass_end(struct fcgi_exchange *x)
 
 bool body_peer_left(struct fcgi_exchange *x)
 {
-    unsigned char h[FCGI_HEADER_LEN];
+    unsigned char h[FCGI_WIRE_HEADER_SIZE];
     struct pollfd p = {.fd = x->conn->wait.fd};
     const unsigned char *at;
     ssize_t n;
@@ -279,8 +281,10 @@ bool body_peer_left(struct fcgi_exchange *x)
     if (n == 0) { /* it will send nothing more; does it still read? */
         return poll(&p, 1, 0) > 0 && (p.revents & (POLLERR | POLLHUP));
     }
-    if (n >= FCGI_HEADER_LEN && at[1] == FCGI_ABORT_REQUEST && (at[2] << 8 | at[3]) == x->id) {
-        x->aborted = true;
+    if (n >= FCGI_WIRE_HEADER_SIZE) {
+        const struct fcgi_wire_header next = fcgi_wire_get(at);
+
+        x->aborted |= next.type == FCGI_WIRE_ABORT_REQUEST && next.id == x->id;
     }
     return x->aborted;
 }

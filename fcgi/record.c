@@ -2,18 +2,17 @@
  * and waited for with poll(), so that neither a signal nor a slow reader breaks a record. Any thread that
  * owns the connection. */
 #include <errno.h>
-#include <fastcgi.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/fcgi_wire.h"
 #include "fcgi/conn.h"
 #include "fcgi/record.h"
 
-#define RECORD_CONTENT_MAX 65528 /* the largest length that needs no padding */
-#define RECORDS_AT_ONCE    16
+#define RECORDS_AT_ONCE 16
 
 int record_wait_writable(int fd)
 {
@@ -69,24 +68,18 @@ static int send_all(int fd, struct iovec *iov, size_t count)
 int record_write(int fd, uint16_t id, uint8_t type, const char *p, size_t n)
 {
     static char padding[8];
-    FCGI_Header header[RECORDS_AT_ONCE];
+    unsigned char header[RECORDS_AT_ONCE][FCGI_WIRE_HEADER_SIZE];
     struct iovec iov[RECORDS_AT_ONCE * 2 + 1];
 
     while (n) {
         size_t count = 0, pad = 0;
 
         for (size_t i = 0; n && i < RECORDS_AT_ONCE; i++) {
-            size_t content = n < RECORD_CONTENT_MAX ? n : RECORD_CONTENT_MAX;
+            size_t content = n < FCGI_WIRE_CONTENT_MAX ? n : FCGI_WIRE_CONTENT_MAX;
 
-            pad = -content & 7;
-            header[i] = (FCGI_Header){.version = FCGI_VERSION_1,
-                                      .type = type,
-                                      .requestIdB1 = (unsigned char)(id >> 8),
-                                      .requestIdB0 = (unsigned char)id,
-                                      .contentLengthB1 = (unsigned char)(content >> 8),
-                                      .contentLengthB0 = (unsigned char)content,
-                                      .paddingLength = (unsigned char)pad};
-            iov[count++] = (struct iovec){&header[i], sizeof(header[i])};
+            pad = fcgi_wire_padding(content);
+            fcgi_wire_put(header[i], type, id, content, (uint8_t)pad);
+            iov[count++] = (struct iovec){header[i], sizeof(header[i])};
             iov[count++] = (struct iovec){(void *)(uintptr_t)p, content};
             p += content;
             n -= content;
@@ -103,42 +96,34 @@ int record_write(int fd, uint16_t id, uint8_t type, const char *p, size_t n)
 
 bool record_send_values(int fd, bool mpxs_asked)
 {
-    static const unsigned char name[] = "FCGI_MPXS_CONNS";
-    unsigned char record[FCGI_HEADER_LEN + 24] = {FCGI_VERSION_1, FCGI_GET_VALUES_RESULT};
-    size_t n = 0;
+    static const unsigned char none[] = "\x0f\x01"
+                                        "FCGI_MPXS_CONNS"
+                                        "0"; /* one request at a time */
+    unsigned char record[FCGI_WIRE_HEADER_SIZE + 24] = {0};
+    size_t n = mpxs_asked ? sizeof(none) - 1 : 0;
+    uint8_t padding = fcgi_wire_padding(n);
 
-    if (mpxs_asked) { /* one request at a time on a connection */
-        unsigned char *p = record + FCGI_HEADER_LEN;
+    fcgi_wire_put(record, FCGI_WIRE_GET_VALUES_RESULT, 0, n, padding);
+    memcpy(record + FCGI_WIRE_HEADER_SIZE, none, n);
+    return record_send(fd, record, FCGI_WIRE_HEADER_SIZE + n + padding) == 0;
+}
 
-        p[n++] = sizeof(name) - 1;
-        p[n++] = 1;
-        memcpy(p + n, name, sizeof(name) - 1);
-        n += sizeof(name) - 1;
-        p[n++] = '0';
-    }
-    record[5] = (unsigned char)n;
-    record[6] = (unsigned char)(-n & 7);
-    return record_send(fd, record, FCGI_HEADER_LEN + n + record[6]) == 0;
+/* A control record whose body has eight bytes. */
+static bool send_short(int fd, enum fcgi_wire_type type, uint16_t id, const unsigned char body[8])
+{
+    unsigned char record[FCGI_WIRE_HEADER_SIZE + 8];
+
+    fcgi_wire_put(record, type, id, 8, 0);
+    memcpy(record + FCGI_WIRE_HEADER_SIZE, body, 8);
+    return record_send(fd, record, sizeof(record)) == 0;
 }
 
 bool record_send_unknown_type(int fd, uint8_t type)
 {
-    FCGI_UnknownTypeRecord record = {.header = {.version = FCGI_VERSION_1,
-                                                .type = FCGI_UNKNOWN_TYPE,
-                                                .contentLengthB0 = sizeof(record.body)},
-                                     .body = {.type = type}};
-
-    return record_send(fd, &record, sizeof(record)) == 0;
+    return send_short(fd, FCGI_WIRE_UNKNOWN_TYPE, 0, (const unsigned char[8]){type});
 }
 
 bool record_send_end(int fd, uint16_t id, uint8_t protocol_status)
 {
-    FCGI_EndRequestRecord record = {.header = {.version = FCGI_VERSION_1,
-                                               .type = FCGI_END_REQUEST,
-                                               .requestIdB1 = (unsigned char)(id >> 8),
-                                               .requestIdB0 = (unsigned char)id,
-                                               .contentLengthB0 = sizeof(record.body)},
-                                    .body = {.protocolStatus = protocol_status}};
-
-    return record_send(fd, &record, sizeof(record)) == 0;
+    return send_short(fd, FCGI_WIRE_END_REQUEST, id, (const unsigned char[8]){[4] = protocol_status});
 }

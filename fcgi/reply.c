@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/fcgi_wire.h"
 #include "engine/base/log.h"
 #include "engine/base/reason.h"
 #include "fcgi/exchange.h"
@@ -87,7 +88,7 @@ static int put(struct fcgi_exchange *x, FCGX_Stream *stream, uint8_t type, const
 
 static int put_out(struct fcgi_exchange *x, const char *p, size_t n)
 {
-    return put(x, x->fcgx.out, FCGI_STDOUT, p, n);
+    return put(x, x->fcgx.out, FCGI_WIRE_STDOUT, p, n);
 }
 
 /* Has the client left while the script ran? Asked when output leaves anyway, not more often than it matters.
@@ -278,10 +279,10 @@ static void reply_message(struct request *r, const char *text, size_t n)
         return;
     }
     if (x->has_message) {
-        put(x, x->fcgx.err, FCGI_STDERR, "; ", 2);
+        put(x, x->fcgx.err, FCGI_WIRE_STDERR, "; ", 2);
     }
     x->has_message = true;
-    put(x, x->fcgx.err, FCGI_STDERR, text, n);
+    put(x, x->fcgx.err, FCGI_WIRE_STDERR, text, n);
 }
 
 /* END_REQUEST, with what is still buffered. */
@@ -351,17 +352,11 @@ static void send_canned(int fd, uint16_t id, int status)
     int n =
         snprintf(text, sizeof(text), "Status: %d %s\r\nContent-Type: text/plain;charset=UTF-8\r\n\r\n%s\n",
                  status, reason ? reason : "Error", reason ? reason : "Error");
-    FCGI_Header header = {.version = FCGI_VERSION_1,
-                          .type = FCGI_STDOUT,
-                          .requestIdB1 = (unsigned char)(id >> 8),
-                          .requestIdB0 = (unsigned char)id,
-                          .contentLengthB1 = (unsigned char)(n >> 8),
-                          .contentLengthB0 = (unsigned char)n};
-    char record[sizeof(header) + sizeof(text)];
+    unsigned char record[FCGI_WIRE_HEADER_SIZE + sizeof(text)];
 
-    memcpy(record, &header, sizeof(header));
-    memcpy(record + sizeof(header), text, (size_t)n);
-    if (record_send(fd, record, sizeof(header) + (size_t)n) == 0) {
+    fcgi_wire_put(record, FCGI_WIRE_STDOUT, id, (size_t)n, 0);
+    memcpy(record + FCGI_WIRE_HEADER_SIZE, text, (size_t)n);
+    if (record_send(fd, record, FCGI_WIRE_HEADER_SIZE + (size_t)n) == 0) {
         record_send_end(fd, id, FCGI_REQUEST_COMPLETE);
     }
 }

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "engine/base/buf.h"
+#include "engine/base/fcgi_wire.h"
 
 #define FCGI_HEAD_MAX   (1u << 20) /* bytes of BEGIN_REQUEST and PARAMS records of one request */
 #define FCGI_PARAMS_MAX 8192       /* variables of one request */
@@ -38,12 +39,10 @@ struct screen {
     bool begun, keep; /* BEGIN_REQUEST was read; its FCGI_KEEP_CONN */
     uint32_t records; /* seen since the last request: bounds what a peer can send between two */
 
-    unsigned char header[8], header_n; /* of the record being read */
-    uint8_t type;
+    struct fcgi_wire_reader reader;
+    uint8_t type; /* of the record being read */
     uint16_t record_id;
     enum screen_use use;
-    uint32_t content_left, padding_left;
-    bool in_record;
     unsigned char begin[8], begin_n;
 
     enum screen_pair pair;

@@ -50,8 +50,8 @@ int upstream_request_begin(struct upstream *u)
     u->body_sent = false;
     u->out_at = 0;
     upstream_wire_begin(&u->out, u->target->keep_alive);
-    upstream_wire_stream(&u->out, UPSTREAM_PARAMS, pairs.p, pairs.n);
-    upstream_wire_stream(&u->out, UPSTREAM_PARAMS, NULL, 0);
+    upstream_wire_stream(&u->out, FCGI_WIRE_PARAMS, pairs.p, pairs.n);
+    upstream_wire_stream(&u->out, FCGI_WIRE_PARAMS, NULL, 0);
     bool bad = u->out.failed || pairs.failed;
     buf_free(&pairs);
     return bad ? -1 : 0;
@@ -68,7 +68,7 @@ static int add_body(struct upstream *u)
     u->out.n = u->out_at = 0;
     u->body_sent = n == 0;
     u->x->request.body_read += (uint64_t)n;
-    upstream_wire_stream(&u->out, UPSTREAM_STDIN, piece, (size_t)n);
+    upstream_wire_stream(&u->out, FCGI_WIRE_STDIN, piece, (size_t)n);
     return u->out.failed ? -1 : 0;
 }
 

@@ -5,60 +5,41 @@
 
 #include "http/wire/h1_parse.h"
 
-#define VERSION   1
-#define BEGIN     1
-#define RESPONDER 1
-#define KEEP_CONN 1
-#define ID        1 /* one request at a time on a connection */
+#define ID 1 /* one request at a time on a connection */
 
 /* -- out -- */
 
-static void add_header(struct buf *out, int type, size_t content, size_t padding)
+static void add_header(struct buf *out, enum fcgi_wire_type type, size_t content, uint8_t padding)
 {
-    const unsigned char header[8] = {VERSION,
-                                     (unsigned char)type,
-                                     0,
-                                     ID,
-                                     (unsigned char)(content >> 8),
-                                     (unsigned char)content,
-                                     (unsigned char)padding,
-                                     0};
+    unsigned char header[FCGI_WIRE_HEADER_SIZE];
+    fcgi_wire_put(header, type, ID, content, padding);
     buf_add(out, (const char *)header, sizeof header);
 }
 
 void upstream_wire_begin(struct buf *out, bool keep_alive)
 {
-    const char body[8] = {0, RESPONDER, keep_alive ? KEEP_CONN : 0};
-    add_header(out, BEGIN, sizeof body, 0);
+    const char body[8] = {0, FCGI_WIRE_RESPONDER, keep_alive ? FCGI_WIRE_KEEP_CONN : 0};
+    add_header(out, FCGI_WIRE_BEGIN_REQUEST, sizeof body, 0);
     buf_add(out, body, sizeof body);
-}
-
-static void add_length(struct buf *out, size_t n)
-{
-    unsigned char bytes[4] = {(unsigned char)(n >> 24 | 0x80), (unsigned char)(n >> 16),
-                              (unsigned char)(n >> 8), (unsigned char)n};
-    if (n < 128) {
-        buf_add(out, (const char *)bytes + 3, 1);
-    } else {
-        buf_add(out, (const char *)bytes, 4);
-    }
 }
 
 void upstream_wire_param(struct buf *pairs, struct str name, struct str value)
 {
-    add_length(pairs, name.n);
-    add_length(pairs, value.n);
+    unsigned char lengths[8];
+    size_t n = fcgi_wire_put_length(lengths, name.n);
+    n += fcgi_wire_put_length(lengths + n, value.n);
+    buf_add(pairs, (const char *)lengths, n);
     buf_str(pairs, name);
     buf_add(pairs, value.n ? value.p : "", value.n);
 }
 
-void upstream_wire_stream(struct buf *out, enum upstream_type type, const char *p, size_t n)
+void upstream_wire_stream(struct buf *out, enum fcgi_wire_type type, const char *p, size_t n)
 {
     static const char zeros[8];
     size_t at = 0;
     do {
-        size_t take = n - at < UPSTREAM_RECORD ? n - at : UPSTREAM_RECORD;
-        size_t padding = (8 - take % 8) % 8;
+        size_t take = n - at < FCGI_WIRE_CONTENT_MAX ? n - at : FCGI_WIRE_CONTENT_MAX;
+        uint8_t padding = fcgi_wire_padding(take);
         add_header(out, type, take, padding);
         if (take > 0) {
             buf_add(out, p + at, take);
@@ -70,20 +51,6 @@ void upstream_wire_stream(struct buf *out, enum upstream_type type, const char *
 
 /* -- in -- */
 
-static bool take_header(struct upstream_records *r, const char *p, size_t n, size_t *used)
-{
-    while (r->have < sizeof r->header && *used < n) {
-        r->header[r->have++] = (unsigned char)p[(*used)++];
-    }
-    if (r->have < sizeof r->header) {
-        return false;
-    }
-    r->content = (unsigned)r->header[4] << 8 | r->header[5];
-    r->padding = r->header[6];
-    r->end_n = 0;
-    return true;
-}
-
 static void take_end(struct upstream_records *r, struct str data)
 {
     for (size_t i = 0; i < data.n && r->end_n < sizeof r->end; i++) {
@@ -91,44 +58,44 @@ static void take_end(struct upstream_records *r, struct str data)
     }
 }
 
-enum upstream_event upstream_records_next(struct upstream_records *r, const char *p, size_t n, size_t *used,
-                                          struct str *data, int *status)
+/* A step inside a record; UPSTREAM_MORE: nothing to tell of it. */
+static enum upstream_event step(struct upstream_records *r, enum fcgi_wire_step what, struct str *data,
+                                int *status)
 {
-    *used = 0;
-    for (;;) {
-        if (r->have < sizeof r->header && !take_header(r, p, n, used)) {
-            return UPSTREAM_MORE;
+    uint8_t type = r->reader.header.type;
+    switch (what) {
+    case FCGI_WIRE_HEADER:
+        r->end_n = 0;
+        return r->reader.header.version == FCGI_WIRE_VERSION ? UPSTREAM_MORE : UPSTREAM_BAD;
+    case FCGI_WIRE_CONTENT:
+        if (type == FCGI_WIRE_STDOUT || type == FCGI_WIRE_STDERR) {
+            return type == FCGI_WIRE_STDOUT ? UPSTREAM_OUT : UPSTREAM_ERR;
         }
-        int type = r->header[1];
-        if (r->header[0] != VERSION) {
-            return UPSTREAM_BAD;
-        }
-        if (r->content > 0) {
-            size_t take = n - *used < r->content ? n - *used : r->content;
-            if (take == 0) {
-                return UPSTREAM_MORE;
-            }
-            *data = (struct str){p + *used, take};
-            *used += take;
-            r->content -= (unsigned)take;
-            if (type == UPSTREAM_STDOUT || type == UPSTREAM_STDERR) {
-                return type == UPSTREAM_STDOUT ? UPSTREAM_OUT : UPSTREAM_ERR;
-            }
-            take_end(r, *data);
-            continue;
-        }
-        size_t skip = n - *used < r->padding ? n - *used : r->padding;
-        *used += skip;
-        r->padding -= (unsigned)skip;
-        if (r->padding > 0) {
-            return UPSTREAM_MORE;
-        }
-        r->have = 0;
-        if (type == UPSTREAM_END) {
+        take_end(r, *data);
+        return UPSTREAM_MORE;
+    case FCGI_WIRE_END:
+        if (type == FCGI_WIRE_END_REQUEST) {
             *status = r->end_n == sizeof r->end ? r->end[4] : -1;
             return *status < 0 ? UPSTREAM_BAD : UPSTREAM_OVER;
         }
+        return UPSTREAM_MORE;
+    default: return UPSTREAM_MORE;
     }
+}
+
+enum upstream_event upstream_records_next(struct upstream_records *r, const char *p, size_t n, size_t *used,
+                                          struct str *data, int *status)
+{
+    const unsigned char *at = (const unsigned char *)p;
+    enum upstream_event event = UPSTREAM_MORE;
+    enum fcgi_wire_step what;
+    size_t left = n;
+    do {
+        what = fcgi_wire_read(&r->reader, &at, &left, data);
+        event = step(r, what, data, status);
+    } while (event == UPSTREAM_MORE && what != FCGI_WIRE_MORE);
+    *used = n - left;
+    return event;
 }
 
 /* -- a response's head -- */

@@ -4,30 +4,19 @@
 #define HTTP_WIRE_UPSTREAM_WIRE_H
 
 #include "engine/base/buf.h"
+#include "engine/base/fcgi_wire.h"
 #include "engine/engine.h"
 #include "http/wire/wire.h"
-
-#define UPSTREAM_RECORD 65528 /* most bytes that we put into a record: a multiple of eight */
-
-enum upstream_type {
-    UPSTREAM_END = 3,
-    UPSTREAM_PARAMS = 4,
-    UPSTREAM_STDIN = 5,
-    UPSTREAM_STDOUT = 6,
-    UPSTREAM_STDERR = 7
-};
 
 /* -- out -- */
 void upstream_wire_begin(struct buf *out, bool keep_alive);
 void upstream_wire_param(struct buf *pairs, struct str name, struct str value);
 /* A stream's bytes as records; n == 0: the stream's end. */
-void upstream_wire_stream(struct buf *out, enum upstream_type type, const char *p, size_t n);
+void upstream_wire_stream(struct buf *out, enum fcgi_wire_type type, const char *p, size_t n);
 
 /* -- in -- */
 struct upstream_records {
-    unsigned char header[8];
-    unsigned have; /* bytes of it */
-    unsigned content, padding;
+    struct fcgi_wire_reader reader;
     unsigned char end[8]; /* END_REQUEST's body */
     unsigned end_n;
 };

@@ -30,14 +30,14 @@ static void test_stream_is_cut_into_records(void **state)
 {
     (void)state;
     struct buf out = {0};
-    size_t n = 2 * UPSTREAM_RECORD + 3;
+    size_t n = 2 * FCGI_WIRE_CONTENT_MAX + 3;
     char *bytes = malloc(n);
     assert_non_null(bytes);
     memset(bytes, 'b', n);
-    upstream_wire_stream(&out, UPSTREAM_STDIN, bytes, n);
+    upstream_wire_stream(&out, FCGI_WIRE_STDIN, bytes, n);
     assert_int_equal(out.n, 3 * 8 + n + 5); /* the last one padded to eight */
     out.n = 0;
-    upstream_wire_stream(&out, UPSTREAM_STDIN, NULL, 0);
+    upstream_wire_stream(&out, FCGI_WIRE_STDIN, NULL, 0);
     assert_int_equal(out.n, 8);
     assert_memory_equal(out.p, "\1\5\0\1\0\0\0\0", 8);
     free(bytes);
