@@ -164,7 +164,9 @@ void http_conn_accept(struct loop *loop, const struct listener *listener, int fd
                        .idle_since_us = loop->now_us,
                        .writable = true};
     event_assign(&c->event, loop->base, fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, on_event, c);
-    if (!http_conn_admitted(c) || event_add(&c->event, NULL) != 0) {
+    /* Who speaks the PROXY protocol is the balancer, which is nobody's client: it says who is. */
+    bool admitted = loop->front->settings->proxy_protocol || http_conn_admitted(c);
+    if (!admitted || event_add(&c->event, NULL) != 0) {
         if (c->in_limit) {
             conn_limit_leave(loop->front->per_client, &c->peer);
         }

@@ -88,10 +88,6 @@ static bool read_proxy_header(struct conn *c)
         c->proxy_left = (size_t)used;
     }
     if (used > 0 && !local) {
-        if (c->in_limit) {
-            conn_limit_leave(c->loop->front->per_client, &c->peer);
-            c->in_limit = false;
-        }
         c->peer = source;
         if (!http_conn_admitted(c)) {
             http_conn_close(c, "too many connections of this client");

@@ -43,6 +43,29 @@ def test_connections_per_client(tokiophp, root):
     process.wait_for(lambda: accepted(site), what="room for another connection")
 
 
+def test_connections_per_client_behind_a_balancer(tokiophp, root):
+    """Clients are counted, not the balancer that speaks for them."""
+    site = Site(tokiophp, root, "http.connections_per_client = 2\nhttp.proxy_protocol = yes\n", wait=False)
+    process.wait_for(lambda: process.accepts(site.address), what="a server")
+
+    def client(number):
+        s = connect(site.address)
+        s.settimeout(10)
+        try:
+            s.sendall(b"PROXY TCP4 10.0.0.%d 10.0.0.99 1000 80\r\nGET /page.html HTTP/1.1\r\nHost: a\r\n\r\n" % number)
+            return s, s.recv(4096)[:15]
+        except ConnectionError:
+            return s, b""
+
+    waiting = [connect(site.address) for _ in range(5)]  # the balancer, before it says for whom
+    kept = [client(number) for number in (1, 2, 3, 1, 2, 3)]
+    assert [answer for _, answer in kept] == [b"HTTP/1.1 200 OK"] * 6
+    refused = client(1)
+    assert refused[1] == b""
+    for s in [s for s, _ in kept] + [refused[0]] + waiting:
+        s.close()
+
+
 def accepted(site):
     try:
         return site.ask("/page.html").status == 200
