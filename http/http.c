@@ -410,6 +410,14 @@ static void http_tick(struct pool *pool)
     }
 }
 
+static void http_rekey(struct pool *pool, const struct pool_keys *keys)
+{
+    struct http_front *front = front_of(pool);
+    if (front && front->tls) {
+        tls_context_rekey(front->tls, keys);
+    }
+}
+
 const struct frontend http_frontend = {
     .name = "http",
     .pool_table = &http_pool_table,
@@ -422,4 +430,5 @@ const struct frontend http_frontend = {
     .drained = http_drained,
     .stop = http_stop,
     .tick = http_tick,
+    .rekey = http_rekey,
 };

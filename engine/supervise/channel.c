@@ -91,7 +91,7 @@ static bool head_is_good(const struct wire_head *head)
 {
     return head->magic == CHANNEL_MAGIC &&
            ((head->type >= CHANNEL_READY && head->type <= CHANNEL_HAND_OVER) ||
-            (head->type >= CHANNEL_DRAIN && head->type <= CHANNEL_FINISH));
+            (head->type >= CHANNEL_DRAIN && head->type <= CHANNEL_KEYS));
 }
 
 int channel_receive(int fd, struct channel_message *out)

@@ -25,6 +25,7 @@ enum channel_type {
     CHANNEL_WANT_WARM_LIST,
     CHANNEL_ADOPT,  /* as CHANNEL_HAND_OVER */
     CHANNEL_FINISH, /* the whole server ends: nothing will replace what drains */
+    CHANNEL_KEYS,   /* text: the pool's keys (pool_keys.h), the supervisor's next ones */
 };
 
 #define CHANNEL_TEXT_MAX 8192

@@ -17,6 +17,7 @@
 #include "engine/supervise/supervisor.h"
 
 #define VARIABLE      "TOKIOPHP_STATE"
+#define KEYS_WORD     "keys"
 #define COUNTERS_WORD "counters" /* begins lines that need not be understood */
 #define RETRY_S       2
 
@@ -110,6 +111,67 @@ int inherited_counters(const char *pool)
 bool inherited_write_counters(int file, int fd, const char *pool)
 {
     return dprintf(file, COUNTERS_WORD " %d %s\n", fd, pool) > 0;
+}
+
+/* The keys' text, as long as text is. */
+static const char *parse_keys(const char *line, unsigned long long *until, int *from, int *to)
+{
+    int name_at = 0;
+    return sscanf(line, KEYS_WORD " %llu %n%*s%n %n", until, from, to, &name_at) == 1 && name_at > 0
+               ? line + name_at
+               : NULL;
+}
+
+const char *inherited_keys_line(const char *line)
+{
+    unsigned long long until;
+    int from, to;
+    return parse_keys(line, &until, &from, &to);
+}
+
+bool inherited_write_keys(int file, uint64_t until_us, const char *text, const char *pool)
+{
+    return dprintf(file, KEYS_WORD " %llu %s %s\n", (unsigned long long)until_us, text, pool) > 0;
+}
+
+/* Of this pool, or the first that comes (NULL). */
+static char *find_keys(const char *pool, unsigned long long *until)
+{
+    FILE *file = inherited_open();
+    char *line = NULL, *found = NULL;
+    size_t size = 0;
+    int from, to;
+    while (!found && inherited_line(file, &line, &size)) {
+        const char *name = parse_keys(line, until, &from, &to);
+        if (name && (!pool || strcmp(name, pool) == 0)) {
+            found = xstrndup(line + from, (size_t)(to - from));
+        }
+    }
+    if (line) {
+        explicit_bzero(line, size);
+    }
+    free(line);
+    if (file) {
+        fclose(file);
+    }
+    return found;
+}
+
+char *inherited_keys(const char *pool)
+{
+    unsigned long long until;
+    return find_keys(pool, &until);
+}
+
+uint64_t inherited_keys_until(void)
+{
+    unsigned long long until = 0;
+    char *text = find_keys(NULL, &until);
+    if (text) {
+        explicit_bzero(text, strlen(text));
+    }
+    free(text);
+    return until;
 }
 
 /* -- a bad configuration -- */

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 bool inherited(void);       /* did an earlier image leave us processes? */
@@ -19,6 +20,12 @@ const char *inherited_counters_line(const char *line, int *fd);
 bool inherited_write_counters(int file, int fd, const char *pool);
 /* What the pool's metrics counted in, the caller's; -1: nothing. */
 int inherited_counters(const char *pool);
+
+/* A line of a pool's keys: the pool's name, in the line; NULL: another kind of line. */
+const char *inherited_keys_line(const char *line);
+bool inherited_write_keys(int file, uint64_t until_us, const char *text, const char *pool);
+char *inherited_keys(const char *pool); /* the caller's, to be wiped; NULL: none */
+uint64_t inherited_keys_until(void);    /* when they change; 0: there are none */
 
 void inherited_leave(int fd); /* this file is for the next image; -1: nothing is */
 

@@ -129,6 +129,7 @@ static _Noreturn void run_process(struct member *m, const struct generation *g, 
         .board_fd = ends->board_fd,
         .board_size = ends->board_size,
         .lookout = ends->lookout[1],
+        .keys = &m->keys,
         .generation = g->number,
         .standin = g->standin,
         .why = g->seat->last_failure,
@@ -140,6 +141,7 @@ static _Noreturn void run_process(struct member *m, const struct generation *g, 
         .stderr_fd = ends->out[OUTPUT_STDERR][1],
         .drain_ms = (unsigned)(s->drain_us / 1000),
     };
+    members_forget_keys(s, m);
     process_main(&args);
 }
 

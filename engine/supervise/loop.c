@@ -108,6 +108,7 @@ static int wait_ms(const struct supervisor *s)
     uint64_t now = clock_us();
     uint64_t next = sooner(s->notify_us, s->test_pid > 0 ? s->test_deadline_us : 0);
     next = sooner(next, control_next_us(s));
+    next = sooner(next, s->keys_us);
     next = sooner(next, s->report_fd >= 0 ? s->report_latest_us : 0);
     for (const struct child *c = s->children; c; c = c->next) {
         uint64_t from = listen_from_us(c);

@@ -148,6 +148,7 @@ static int prepare(struct member *m)
 
 int members_prepare(struct supervisor *s)
 {
+    members_make_keys(s);
     for (struct member *m = s->members; m; m = m->next) {
         if (prepare(m) != 0 && close_member(m) != 0) {
             return -1;

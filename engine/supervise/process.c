@@ -141,6 +141,9 @@ static int start_frontends(struct process *p, const struct listener *own)
         if (frontends[i]->start && frontends[i]->start(p->pool, own) != 0) {
             return -1;
         }
+        if (frontends[i]->rekey) {
+            frontends[i]->rekey(p->pool, p->args->keys);
+        }
     }
     return 0;
 }

@@ -17,6 +17,7 @@ struct process_args {
     int board_fd;               /* its scoreboard, and how large it is */
     struct scoreboard_size board_size;
     int lookout; /* our end */
+    const struct pool_keys *keys;
     uint32_t generation;
     bool standin;                   /* no PHP: answer 503 */
     const char *why;                /* of a stand-in: what is wrong */

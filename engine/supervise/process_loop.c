@@ -10,6 +10,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/supervise/channel.h"
+#include "engine/supervise/pool_keys.h"
 #include "engine/supervise/process_private.h"
 
 #define TICK_MS          100
@@ -75,11 +76,24 @@ static void adopt(struct process *p, struct channel_message *m)
     }
 }
 
+static void take_keys(struct process *p, struct channel_message *m)
+{
+    struct pool_keys keys;
+    for (size_t i = 0; pool_keys_read(&keys, m->text) && frontends[i]; i++) {
+        if (frontends[i]->rekey) {
+            frontends[i]->rekey(p->pool, &keys);
+        }
+    }
+    explicit_bzero(&keys, sizeof(keys));
+    explicit_bzero(m->text, sizeof(m->text));
+}
+
 static void obey(struct process *p, struct channel_message *m)
 {
     switch (m->type) {
     case CHANNEL_DRAIN: begin_drain(p, m->number > 0 ? (uint64_t)m->number : p->args->drain_ms); break;
     case CHANNEL_FINISH: pool_finish(p->pool); break;
+    case CHANNEL_KEYS: take_keys(p, m); break;
     case CHANNEL_STOP: p->stopping = true; break;
     case CHANNEL_LOGS: replace_logs(p, m); break;
     case CHANNEL_ADOPT: adopt(p, m); break;

@@ -22,6 +22,7 @@ struct member {
     const struct pool_conf *conf;
     char *name;
     struct identity identity;
+    struct pool_keys keys;
     struct pool_view past; /* what its processes that are gone have counted */
     int counters_fd;       /* -1, or the file in which the next image gets them */
     int access_log_fd, slow_log_fd;
@@ -74,6 +75,7 @@ struct supervisor {
     uint64_t started_us;
     uint64_t report_latest_us; /* by then the caller is told that we run, ready or not */
     uint64_t drain_us;
+    uint64_t keys_us; /* when the pools' keys change */
     /* the test of a reload */
     pid_t test_pid;
     int test_fd;
@@ -121,6 +123,11 @@ void child_hear(struct child *child);  /* its channel has something */
 void child_tell(struct child *child, enum channel_type type, int64_t number);
 void child_read(struct child *child, enum output_stream stream);
 void child_reap(struct supervisor *s, pid_t pid, int status);
+
+/* pool_keys.c */
+void members_make_keys(struct supervisor *s); /* those of an earlier image, or new ones */
+void members_rotate_keys(struct supervisor *s, uint64_t now);
+void members_forget_keys(struct supervisor *s, const struct member *but); /* in an engine process */
 
 /* boards.c */
 /* All pools, or one; the caller's. NULL: out of memory. */

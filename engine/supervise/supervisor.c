@@ -187,6 +187,7 @@ static void tick(struct supervisor *s)
             seat_tick(&m->seats[i], now);
         }
     }
+    members_rotate_keys(s, now);
     upgrade_tick(s, now);
     control_tick(s, now);
     report_tick(s, now);

@@ -26,6 +26,7 @@
 #include "engine/supervise/inherited.h"
 #include "engine/supervise/logs.h"
 #include "engine/supervise/notify.h"
+#include "engine/supervise/pool_keys.h"
 #include "engine/supervise/sockets.h"
 #include "engine/supervise/state.h"
 #include "engine/supervise/supervisor.h"
@@ -116,7 +117,7 @@ void upgrade_adopt(struct supervisor *s)
         const char *pool = inherited_counters_line(line, &fd);
         if (pool) {
             drop_counters(s, pool, fd);
-        } else {
+        } else if (!inherited_keys_line(line)) {
             adopt(s, line);
         }
     }
@@ -176,6 +177,15 @@ static bool write_counters(int fd, struct member *m)
     return inherited_write_counters(fd, m->counters_fd, m->name);
 }
 
+static bool write_keys(int fd, const struct supervisor *s, const struct member *m)
+{
+    char text[POOL_KEYS_TEXT];
+    pool_keys_write(&m->keys, text);
+    bool good = inherited_write_keys(fd, s->keys_us, text, m->name);
+    explicit_bzero(text, sizeof(text));
+    return good;
+}
+
 static void drop_written_counters(struct supervisor *s)
 {
     for (struct member *m = s->members; m; m = m->next) {
@@ -193,7 +203,7 @@ static bool write_lines(int fd, struct supervisor *s)
         good = write_child(fd, c);
     }
     for (struct member *m = s->members; m && good; m = m->next) {
-        good = !m->conf || write_counters(fd, m);
+        good = !m->conf || (write_counters(fd, m) && write_keys(fd, s, m));
     }
     return good;
 }

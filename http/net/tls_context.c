@@ -263,12 +263,16 @@ void tls_context_destroy(struct tls_context *context)
 
 void tls_context_tick(struct tls_context *context)
 {
-    tls_tickets_tick(context->tickets);
     for (size_t i = 0; i < context->cert_count; i++) {
         if (context->certs[i].ocsp) {
             tls_ocsp_tick(context->certs[i].ocsp);
         }
     }
+}
+
+void tls_context_rekey(struct tls_context *context, const struct pool_keys *keys)
+{
+    tls_tickets_rekey(context->tickets, keys);
 }
 
 SSL *tls_context_accept(struct tls_context *context, struct tls_conn *t, int fd)

@@ -44,11 +44,11 @@ int tls_clients_make(const struct tls_host *host, struct tls_clients *out, char 
 void tls_clients_clear(struct tls_clients *clients);
 bool tls_clients_apply(const struct tls_clients *clients, SSL *ssl); /* false: out of memory */
 
-/* -- tls_ticket.c: made and ticked by the main thread, used in handshakes by every loop -- */
+/* -- tls_ticket.c: made and given keys by the main thread, used in handshakes by every loop -- */
 struct tls_tickets;
 struct tls_tickets *tls_tickets_create(void);
 void tls_tickets_destroy(struct tls_tickets *tickets); /* wipes the keys */
-void tls_tickets_tick(struct tls_tickets *tickets);    /* a new key when it is time */
+void tls_tickets_rekey(struct tls_tickets *tickets, const struct pool_keys *keys);
 /* Tickets of `ctx` are made and opened with these keys, which must outlive it. */
 void tls_tickets_use(struct tls_tickets *tickets, SSL_CTX *ctx);
 

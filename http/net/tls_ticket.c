@@ -1,5 +1,5 @@
 /* Session tickets: a client that comes back brings its session along, so the server keeps no memory for it.
- * The keys change every few hours; older ones still open the tickets that they made. */
+ * The keys are the pool's, the same in all its processes: a ticket that one made, another opens. */
 #include <openssl/core_names.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
@@ -8,12 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "http/net/tls_private.h"
 
-#define KEYS   3
-#define ROTATE (4 * 3600 * CLOCK_US_PER_SECOND)
+#define IN_USE 1 /* of struct pool_keys */
 
 struct ticket_key {
     unsigned char name[16], cipher[32], mac[32];
@@ -21,29 +19,28 @@ struct ticket_key {
 
 struct tls_tickets {
     pthread_rwlock_t lock;
-    struct ticket_key keys[KEYS]; /* newest first; guarded by lock */
-    uint64_t rotated_us;          /* main thread only */
+    struct ticket_key keys[POOL_KEYS]; /* as in struct pool_keys; guarded by lock */
 };
+_Static_assert(sizeof(struct ticket_key) == POOL_KEY_BYTES, "a pool's key is one of tickets");
 
 static int tickets_index = -1; /* of an SSL_CTX's tickets; main thread, before the loops start */
 
-static void rotate_keys(struct tls_tickets *tickets)
-{
-    memmove(&tickets->keys[1], &tickets->keys[0], sizeof tickets->keys[0] * (KEYS - 1));
-    if (RAND_bytes((unsigned char *)&tickets->keys[0], sizeof tickets->keys[0]) != 1) {
-        log_limited(LEVEL_ERROR, "TLS: no random bytes for a ticket key");
-    }
-    tickets->rotated_us = clock_us();
-}
-
+/* Until the pool's keys come, tickets are this process's alone. */
 struct tls_tickets *tls_tickets_create(void)
 {
     struct tls_tickets *tickets = xcalloc(1, sizeof *tickets);
     pthread_rwlock_init(&tickets->lock, NULL);
-    for (int i = 0; i < KEYS; i++) {
-        rotate_keys(tickets);
+    if (RAND_bytes((unsigned char *)tickets->keys, sizeof tickets->keys) != 1) {
+        log_limited(LEVEL_ERROR, "TLS: no random bytes for a ticket key");
     }
     return tickets;
+}
+
+void tls_tickets_rekey(struct tls_tickets *tickets, const struct pool_keys *keys)
+{
+    pthread_rwlock_wrlock(&tickets->lock);
+    memcpy(tickets->keys, keys->key, sizeof tickets->keys);
+    pthread_rwlock_unlock(&tickets->lock);
 }
 
 void tls_tickets_destroy(struct tls_tickets *tickets)
@@ -51,15 +48,6 @@ void tls_tickets_destroy(struct tls_tickets *tickets)
     pthread_rwlock_destroy(&tickets->lock);
     OPENSSL_cleanse(tickets->keys, sizeof tickets->keys);
     free(tickets);
-}
-
-void tls_tickets_tick(struct tls_tickets *tickets)
-{
-    if (clock_us() - tickets->rotated_us > ROTATE) {
-        pthread_rwlock_wrlock(&tickets->lock);
-        rotate_keys(tickets);
-        pthread_rwlock_unlock(&tickets->lock);
-    }
 }
 
 static int set_mac(EVP_MAC_CTX *mac, const struct ticket_key *key)
@@ -79,18 +67,18 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
 {
     struct tls_tickets *tickets = SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), tickets_index);
     struct ticket_key key;
-    int which = 0;
+    int which = enc ? IN_USE : 0;
     pthread_rwlock_rdlock(&tickets->lock);
     if (!enc) {
-        while (which < KEYS && memcmp(name, tickets->keys[which].name, 16) != 0) {
+        while (which < POOL_KEYS && memcmp(name, tickets->keys[which].name, 16) != 0) {
             which++;
         }
     }
-    if (which < KEYS) {
+    if (which < POOL_KEYS) {
         key = tickets->keys[which];
     }
     pthread_rwlock_unlock(&tickets->lock);
-    if (which == KEYS) {
+    if (which == POOL_KEYS) {
         return 0;
     }
     int ok;
@@ -103,7 +91,7 @@ static int on_ticket(SSL *ssl, unsigned char *name, unsigned char *iv, EVP_CIPHE
     }
     ok = ok && set_mac(mac, &key);
     OPENSSL_cleanse(&key, sizeof key);
-    return ok ? (which > 0 ? 2 : 1) : -1; /* 2: opened, but make a new one */
+    return ok ? (which > IN_USE ? 2 : 1) : -1; /* 2: opened, but make a new one */
 }
 
 void tls_tickets_use(struct tls_tickets *tickets, SSL_CTX *ctx)

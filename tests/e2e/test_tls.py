@@ -1,6 +1,8 @@
 """TLS: protocols, names, tickets, client certificates, and the sentence that a bad certificate gets."""
 import json
 import os
+import signal
+import socket
 import ssl
 import subprocess
 
@@ -8,7 +10,7 @@ import pytest
 
 import process
 from http_raw import Raw, insecure
-from tokiophp import Tokiophp
+from tokiophp import GROUP, IS_ROOT, PROGRAM, USER, Tokiophp
 
 
 def make_cert(folder, name, san="localhost", issuer=None, days="3"):
@@ -112,6 +114,45 @@ def test_tickets(serve, workdir):
         with context.wrap_socket(socket.create_connection(address, timeout=20), server_hostname="localhost",
                                  session=session) as again:
             assert again.session_reused
+
+
+def test_sessions_outlive_processes(tokiophp, workdir):
+    """A ticket opens in every process of its pool, after a swap and after a reload, and in no other pool."""
+    pools, addresses = "", [("127.0.0.1", process.free_port()) for _ in range(2)]
+    cert = make_cert(workdir, "one")
+    user = f"user = {USER}\ngroup = {GROUP}\n" if IS_ROOT else ""
+    for name, address in zip(("one", "two"), addresses):
+        pools += (f"[{name}]\n{user}pm = static\npm.max_children = 2\npm.processes = 2\n{cert}"
+                  f"http.tls_listen = 127.0.0.1:{address[1]}\nhttp.document_root = {workdir}\n")
+    with open(workdir + "/hello.txt", "w") as f:
+        f.write("hello")
+    server = tokiophp(address=addresses[0], config="[global]\nerror_log = {dir}/error.log\ndaemonize = no\n"
+                      "control_socket = {dir}/ctl\n" + pools)
+    server.wait_message("ready to handle connections")
+    context = insecure()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+
+    def connection(address, session=None):
+        """The session, and whether it was resumed."""
+        with socket.create_connection(address, timeout=20) as s, \
+                context.wrap_socket(s, server_hostname="localhost", session=session) as tls:
+            tls.sendall(b"GET /hello.txt HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            assert tls.recv(1000).startswith(b"HTTP/1.1 200")
+            return tls.session, tls.session_reused
+
+    session, resumed = connection(addresses[0])
+    assert not resumed
+    assert all(connection(addresses[0], session)[1] for _ in range(10))
+    assert not connection(addresses[1], session)[1]
+    engines = set(server.family()[1:])
+    subprocess.run([PROGRAM, "ctl", "-s", workdir + "/ctl", "restart", "one"], check=True, stdout=subprocess.DEVNULL)
+    process.wait_for(lambda: len(engines - set(server.family()[1:])) >= 2, 30, "the swap")
+    assert all(connection(addresses[0], session)[1] for _ in range(6))
+    engines = set(server.family()[1:])
+    server.signal(signal.SIGUSR2)
+    process.wait_for(lambda: not engines & set(server.family()[1:]), 60, "the reload")
+    assert all(connection(addresses[0], session)[1] for _ in range(6))
+    assert not connection(addresses[1], session)[1]
 
 
 def test_client_certificates(serve, workdir):
