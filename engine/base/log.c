@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/frame.h"
 #include "engine/base/log_private.h"
 #include "engine/base/write_now.h"
 
@@ -21,6 +22,7 @@ static _Atomic int worker_fd = WORKER_AS_ALL;
 
 _Thread_local log_tap_fn log_tap;
 _Thread_local bool log_as_server;
+_Thread_local struct log_author log_author;
 
 /* -- switches -- */
 
@@ -42,6 +44,11 @@ size_t log_limit(void)
 void log_set_worker_fd(int fd)
 {
     worker_fd = fd;
+}
+
+bool log_workers_are_read(void)
+{
+    return worker_fd >= 0;
 }
 
 bool log_buffering(void)
@@ -92,7 +99,11 @@ static void write_worker_line(enum log_level level, const char *function, int nu
     }
     log_line_vprintf(&line, format, args);
     line.p[line.n++] = '\n';
-    write_waiting(worker_fd, line.p, line.n); /* the supervisor reads, and waits for nobody */
+    if (log_author.worker) {
+        frame_write(worker_fd, line.p, line.n);
+    } else {
+        write_waiting(worker_fd, line.p, line.n); /* the supervisor reads, and waits for nobody */
+    }
     log_line_close(&line);
 }
 

@@ -42,6 +42,15 @@ void log_raw(const char *p, size_t n);
 void log_set_worker_fd(int fd);
 extern _Thread_local bool log_as_server; /* this thread's lines go to the log in any case */
 
+bool log_workers_are_read(void); /* log_set_worker_fd() was given a descriptor: frames may go there */
+/* Who logs on this thread: for frames (frame.h) and JSON lines. Zero: the server. */
+struct log_author {
+    int worker;                        /* its thread's id */
+    const char *request;               /* its request's id, NULL = none */
+    const char *(*find_request)(void); /* the same, found out when it is wanted */
+};
+extern _Thread_local struct log_author log_author;
+
 /* Called with each finished message on the thread that logs (a worker sends it to FCGI_STDERR too); NULL =
  * none. */
 typedef void (*log_tap_fn)(enum log_level level, const char *message, size_t n);

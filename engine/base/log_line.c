@@ -146,5 +146,13 @@ void log_line_json(struct buf *out, enum log_level level, const char *message, s
     buf_json(out, (struct str){message, n});
     buf_text(out, "\",\"ctx\":{\"service\":\"");
     buf_json(out, str_of(service_name));
-    buf_printf(out, "\",\"pid\":%d}}\n", (int)getpid());
+    buf_printf(out, "\",\"pid\":%d", (int)getpid());
+    if (log_author.worker) {
+        const char *request = log_author.find_request ? log_author.find_request() : log_author.request;
+
+        buf_printf(out, ",\"worker\":%d,\"request_id\":\"", log_author.worker);
+        buf_json(out, str_of(request ? request : ""));
+        buf_text(out, "\"");
+    }
+    buf_text(out, "}}\n");
 }

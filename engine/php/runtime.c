@@ -8,7 +8,6 @@
 
 #include <malloc.h>
 #include <stdio.h>
-#include <syslog.h>
 
 #include "TSRM.h"
 #include "ext/standard/info.h"
@@ -16,7 +15,6 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
-#include "engine/base/system_log.h"
 #include "engine/php/backtrace.h"
 #include "engine/php/cgi.h"
 #include "engine/php/env.h"
@@ -29,6 +27,7 @@
 #include "engine/php/paths.h"
 #include "engine/php/run.h"
 #include "engine/php/sapi.h"
+#include "engine/php/std_streams.h"
 #include "engine/php/timeout.h"
 #include "engine/php/vars.h"
 #include "engine/work/executor.h"
@@ -123,11 +122,9 @@ static int start(const struct cli_options *cli, const struct pool_conf *pool)
     timeout_thread_start();
     env_start();
     vars_install();
+    std_streams_start();
     hygiene_install(pool);
     paths_start(interpose_check());
-    if (system_log_fd() < 0) {
-        system_log_open("php", LOG_USER, "/dev/log"); /* for syslog() of scripts */
-    }
     interrupt_before = zend_interrupt_function;
     zend_interrupt_function = on_interrupt;
     cgi_publish_rules();

@@ -4,6 +4,7 @@
 #include "engine/php/system_messages.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,14 +35,23 @@ void system_messages_close(void)
     own.opened = false;
 }
 
+static void connect_once(void)
+{
+    if (system_log_fd() < 0) {
+        system_log_open("php", LOG_USER, "/dev/log");
+    }
+}
+
 void system_messages_write(int priority, const char *format, va_list arguments)
 {
+    static pthread_once_t connected = PTHREAD_ONCE_INIT;
     int saved = errno;
     char *text = NULL;
     struct system_log_sender sender = {.name = own.opened ? own.name : program_invocation_short_name,
                                        .facility = own.opened && own.facility ? own.facility : LOG_USER,
                                        .with_pid = own.opened && (own.options & LOG_PID)};
 
+    pthread_once(&connected, connect_once);
     errno = saved; /* %m */
     int n = vasprintf(&text, format, arguments);
 

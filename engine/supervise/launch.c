@@ -32,7 +32,7 @@ struct child *child_add(struct member *member, struct generation *g, pid_t pid)
     child->lookout = child->board_fd = -1;
     child->started_us = clock_us();
     child->output =
-        output_create(member->name, pid, !member->conf || member->conf->s.decorate_workers_output);
+        output_sources_create(member->name, pid, !member->conf || member->conf->s.decorate_workers_output);
     child->next = member->supervisor->children;
     member->supervisor->children = child;
     g->process = child;
@@ -51,8 +51,9 @@ static void close_fd(int *fd)
 static void close_pipe(struct child *child, enum output_stream stream)
 {
     if (child->pipes[stream] >= 0 && child->output) {
-        if (output_read(child->output, stream, child->pipes[stream], PIPE_ROUNDS)) {
-            output_close(child->output, stream); /* a grandchild may still hold the pipe's other end */
+        if (output_sources_read(child->output, stream, child->pipes[stream], PIPE_ROUNDS)) {
+            output_sources_close(child->output,
+                                 stream); /* a grandchild may still hold the pipe's other end */
         }
     }
     close_fd(&child->pipes[stream]);
@@ -70,7 +71,7 @@ void child_close(struct child *child)
     close_fd(&child->channel);
     close_fd(&child->lookout);
     close_fd(&child->board_fd);
-    output_destroy(child->output);
+    output_sources_destroy(child->output);
     free(child);
 }
 
@@ -355,7 +356,7 @@ void child_hear(struct child *child)
 
 void child_read(struct child *child, enum output_stream stream)
 {
-    if (!child->output || !output_read(child->output, stream, child->pipes[stream], PIPE_ROUNDS)) {
+    if (!child->output || !output_sources_read(child->output, stream, child->pipes[stream], PIPE_ROUNDS)) {
         close_fd(&child->pipes[stream]);
     }
 }

@@ -1,22 +1,20 @@
-/* The output splitter: bytes of a pipe become lines, on the supervisor's thread. A line ends at a newline, at
- * the flush mark that workers send after a request (it may be cut anywhere by a read), when the other stream
- * speaks, at log_limit, and at the end of the pipe. The line buffer is bounded by log_limit.
+/* The output splitter: bytes of one talker (output_sources.c) become lines, on the supervisor's thread. A
+ * line ends at a newline, at the flush mark that workers send after a request (it may be cut anywhere by a
+ * read), when the other stream speaks, at log_limit, and at the end of the pipe. The line buffer is bounded
+ * by log_limit.
  *
  * A mark that began but turns out to be something else is ordinary text. `matched` counts the bytes of a
  * begun mark that have been swallowed so far. */
 #include "engine/supervise/output.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "engine/base/buf.h"
 #include "engine/base/log.h"
 #include "engine/work/worker.h"
 
-#define READ_SIZE     4096
 #define CONTENT_LEAST 64            /* of a line, however long the pool's name */
 #define SAY_FUNCTION  "output_feed" /* at debug level a line names its place: one place, one length */
 #define SAY_LINE      1
@@ -25,6 +23,7 @@ struct output {
     const char *pool;
     pid_t pid;
     bool decorate;
+    const char *request;       /* its id; NULL = nobody's */
     enum output_stream stream; /* whose text is in the line */
     size_t matched[2];         /* by stream */
     struct buf line;
@@ -44,8 +43,21 @@ struct output *output_create(const char *pool, pid_t pid, bool decorate)
     return o;
 }
 
+void output_is_of(struct output *o, const char *request)
+{
+    o->request = request;
+}
+
+bool output_idle(const struct output *o)
+{
+    return o->line.n == 0 && o->matched[OUTPUT_STDOUT] == 0 && o->matched[OUTPUT_STDERR] == 0;
+}
+
 static void say(const struct output *o, char *p, size_t n, const char *suffix)
 {
+    if (o->request) {
+        log_author = (struct log_author){.worker = (int)o->pid, .request = o->request};
+    }
     if (!o->decorate) {
         log_raw(p, n);
     } else if (log_get_level() <= LEVEL_WARNING) {
@@ -55,6 +67,7 @@ static void say(const struct output *o, char *p, size_t n, const char *suffix)
         log_write(LEVEL_WARNING, SAY_FUNCTION, SAY_LINE, "[pool %s] child %d said into %s: \"%.*s\"%s",
                   o->pool, (int)o->pid, stream_names[o->stream], (int)n, p, suffix);
     }
+    log_author = (struct log_author){0};
 }
 
 /* How much text a line may carry so that it is exactly log_limit long, newline included. */
@@ -165,25 +178,4 @@ void output_destroy(struct output *o)
         buf_free(&o->line);
         free(o);
     }
-}
-
-bool output_read(struct output *o, enum output_stream stream, int fd, int rounds)
-{
-    char piece[READ_SIZE];
-    while (rounds-- > 0) {
-        ssize_t n = read(fd, piece, sizeof(piece));
-        if (n > 0) {
-            output_feed(o, stream, piece, (size_t)n);
-        } else if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
-            return true;
-        } else {
-            if (n < 0) {
-                log_sys(LEVEL_ERROR, "unable to read what child %d said into %s", (int)o->pid,
-                        stream_names[stream]);
-            }
-            output_close(o, stream);
-            return false;
-        }
-    }
-    return true;
 }

@@ -19,8 +19,24 @@ void output_feed(struct output *o, enum output_stream stream, const char *p, siz
 void output_close(struct output *o, enum output_stream stream);
 void output_destroy(struct output *o);
 
+/* What comes from now on is of this request; the text is borrowed. */
+void output_is_of(struct output *o, const char *request);
+/* No unfinished line in it. */
+bool output_idle(const struct output *o);
+
+/* -- output_sources.c: one pipe, and everybody who talks into it -- */
+
+/* The workers of an engine process, each with lines of its own (base/frame.h), and for all else the process
+ * itself: C libraries, and programs that inherited the pipe. */
+struct output_sources;
+
+struct output_sources *output_sources_create(const char *pool, pid_t pid, bool decorate);
+void output_sources_feed(struct output_sources *s, enum output_stream stream, const char *p, size_t n);
+void output_sources_close(struct output_sources *s, enum output_stream stream);
+void output_sources_destroy(struct output_sources *s);
+
 /* Reads what is there, at most `rounds` buffers so that one talker cannot hold the supervisor. false: the
- * pipe is at its end (output_close has been called). */
-bool output_read(struct output *o, enum output_stream stream, int fd, int rounds);
+ * pipe is at its end (output_sources_close has been called). */
+bool output_sources_read(struct output_sources *s, enum output_stream stream, int fd, int rounds);
 
 #endif

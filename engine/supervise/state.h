@@ -44,7 +44,7 @@ struct child {
     int board_fd; /* -1: it has none that we can read */
     struct scoreboard_size board_size;
     int pipes[2]; /* its stdout and stderr, by enum output_stream; -1 = none */
-    struct output *output;
+    struct output_sources *output;
     uint64_t started_us;
     struct child *next;
 };

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/frame.h"
 #include "engine/base/log.h"
 #include "engine/base/must.h"
 #include "engine/work/pool_private.h"
@@ -137,6 +138,17 @@ static void request_end(struct worker *w)
     }
 }
 
+/* While the request still has its id. */
+static void end_own_lines(void)
+{
+    for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++) {
+        if (frame_left_open(fd)) {
+            frame_write(fd, WORKER_FLUSH_MARK, WORKER_FLUSH_MARK_SIZE);
+        }
+    }
+}
+
+/* What C libraries have left unfinished. */
 static void end_output_lines(const struct pool *pool)
 {
     if (pool->conf->s.catch_workers_output &&
@@ -167,6 +179,7 @@ void request_run(struct worker *w, struct request *r)
                           memory_order_relaxed);
     note_peak(w);
     w->requests++;
+    end_own_lines();
     request_end(w);
     pool_account(w->pool, w->counters, r);
     end_output_lines(w->pool);

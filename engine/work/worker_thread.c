@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/log.h"
 #include "engine/work/pool_private.h"
 #include "engine/work/request.h"
 
@@ -153,6 +154,16 @@ static void worker_loop(struct worker *w)
     waitset_wake(w->waitset); /* the next one that sleeps must hear of the end, too */
 }
 
+static const char *request_id(void)
+{
+    struct request *r = current_worker ? current_worker->request : NULL;
+
+    if (r) {
+        request_identify_once(r);
+    }
+    return r ? r->trace.id : NULL;
+}
+
 void *worker_thread(void *arg)
 {
     struct worker *w = arg;
@@ -162,6 +173,7 @@ void *worker_thread(void *arg)
     current_worker = w;
     w->tid = (pid_t)syscall(SYS_gettid);
     atomic_store(&w->slot->tid, w->tid);
+    log_author = (struct log_author){.worker = (int)w->tid, .find_request = request_id};
     sigaltstack(&alternate, NULL);
     if (pool->executor->thread_start(w) != 0) {
         atomic_store(&w->life, LIFE_FAILED);

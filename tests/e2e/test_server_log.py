@@ -1,4 +1,5 @@
 """The server log when nobody reads it: requests, workers and the supervisor go on, and what is missing is said."""
+import json
 import os
 import re
 import signal
@@ -7,9 +8,11 @@ import subprocess
 import threading
 import time
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+import fcgi_client
 import process
 from web import Site
 
@@ -176,3 +179,65 @@ def test_a_system_log_that_starts_anew(tokiophp, workdir, system_log):
     talk(site, 1)
     process.wait_for(lambda: system_log.text().count("line xxx") + said(system_log) == 300, what="every line is there or counted")
     assert system_log.text().count("line xxx") >= 200
+
+
+# -- what workers say --------------------------------------------------------------------------------------------------
+
+SAY = """<?php $n = $_GET['n']; $w = fopen('php://stderr', 'w'); $l = fn($c, $size) => "<$n:$c:" . str_repeat(chr(97 + $n % 26), $size) . ":$c:$n>";
+for ($i = 0; $i < 6; $i++) {
+    switch ($i % 3) {
+        case 0: error_log($l($i, $_GET['size'])); break;
+        case 1: fwrite($w, $l($i, $_GET['size']) . "\\n"); break;
+        case 2: file_put_contents('php://stderr', substr($l($i, $_GET['size']), 0, 100)); usleep(2000); fwrite($w, substr($l($i, $_GET['size']), 100) . "\\n"); break;
+    }
+}
+fwrite($w, "unfinished of $n"); echo $_SERVER['TOKIO_REQUEST_ID'];
+"""
+
+
+@pytest.mark.parametrize("size", (10, 5000, 20000))
+def test_lines_of_concurrent_workers_are_whole(tokiophp, workdir, size):
+    """Whatever their length: every one is there, unmixed, in order, and under its worker's number."""
+    with open(f"{workdir}/www/say.php", "w") as f:
+        f.write(SAY.replace("\\\\", "\\"))
+    server = tokiophp(pool="pm.max_children = 8\n", settings="log_limit = 65535\n")
+
+    def ask(n):
+        return fcgi_client.fetch(server.address, f"{workdir}/www/say.php", query=f"n={n}&size={size}").body
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(ask, range(24)))
+    process.wait_for(lambda: server.messages().count("unfinished of") == 24, 15, "all lines")
+    of_worker = {}
+    for worker, text in re.findall(r'child (\d+) said into stderr: "(?:NOTICE: PHP message: )?(.*?)"\n', server.messages()):
+        of_worker.setdefault(worker, []).append(text)
+    assert str(server.engine_pids()[0]) not in of_worker
+    heard = []
+    for lines in of_worker.values():
+        for at in range(0, len(lines), 7):
+            n = int(re.match(r"<(\d+):", lines[at])[1])
+            heard.append(n)
+            assert lines[at:at + 7] == [f"<{n}:{c}:{chr(97 + n % 26) * size}:{c}:{n}>" for c in range(6)] + [f"unfinished of {n}"]
+    assert sorted(heard) == list(range(24))
+
+
+def test_lines_say_whose_they_are(tokiophp, workdir):
+    """As JSON with the worker's and the request's id."""
+    with open(f"{workdir}/www/say.php", "w") as f:
+        f.write(SAY.replace("\\\\", "\\"))
+    server = tokiophp(settings="log_format = json\nlog_limit = 4096\n")
+    ids = [fcgi_client.fetch(server.address, f"{workdir}/www/say.php", query=f"n={n}&size=10").body.decode() for n in range(3)]
+    process.wait_for(lambda: server.messages().count("unfinished of") == 3, 15, "all lines")
+    for n, request in enumerate(ids):
+        lines = [json.loads(line)["ctx"] for line in server.messages().splitlines() if f"<{n}:" in line or f"unfinished of {n}" in line]
+        assert len(lines) == 7 and {line["request_id"] for line in lines} == {request}
+        assert all(line["worker"] > 0 for line in lines)
+
+
+def test_a_stream_of_the_log_is_passed_to_programs(tokiophp, workdir):
+    with open(f"{workdir}/www/pass.php", "w") as f:
+        f.write("<?php $p = proc_open('echo by the program >&2', [2 => fopen('php://stderr', 'w')], $q); echo proc_close($p);"
+                "$p = proc_open('echo by path >&2', [2 => ['file', 'php://stderr', 'w']], $q); echo proc_close($p);")
+    server = tokiophp()
+    assert fcgi_client.fetch(server.address, f"{workdir}/www/pass.php").body == b"00"
+    for text in ("by the program", "by path"):
+        server.wait_message(f'said into stderr: "{text}"')

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include "engine/base/frame.h"
 #include "engine/base/log.h"
 #include "engine/supervise/output.h"
 #include "tests/support/log_pipe.h"
@@ -207,18 +208,18 @@ static void quiet_levels_hide_decorated_lines_only(void **state)
 static void reads_a_pipe_to_its_end(void **state)
 {
     int pipe_fds[2];
-    struct output *o = output_create("www", 42, false);
+    struct output_sources *o = output_sources_create("www", 42, false);
     (void)state;
     assert_int_equal(pipe2(pipe_fds, O_NONBLOCK | O_CLOEXEC), 0);
-    assert_true(output_read(o, OUTPUT_STDERR, pipe_fds[0], 4)); /* nothing yet */
+    assert_true(output_sources_read(o, OUTPUT_STDERR, pipe_fds[0], 4)); /* nothing yet */
     assert_int_equal(write(pipe_fds[1], "one\nhalf", 8), 8);
-    assert_true(output_read(o, OUTPUT_STDERR, pipe_fds[0], 4));
+    assert_true(output_sources_read(o, OUTPUT_STDERR, pipe_fds[0], 4));
     assert_string_equal(log_pipe_read(), "one\n");
     close(pipe_fds[1]);
-    assert_false(output_read(o, OUTPUT_STDERR, pipe_fds[0], 4));
+    assert_false(output_sources_read(o, OUTPUT_STDERR, pipe_fds[0], 4));
     assert_string_equal(log_pipe_read(), "half\n");
     close(pipe_fds[0]);
-    output_destroy(o);
+    output_sources_destroy(o);
 }
 
 /* One who talks without a pause gets a turn, not the whole day. */
@@ -227,7 +228,7 @@ static void a_turn_is_bounded(void **state)
     int pipe_fds[2];
     char noise[60000];
     size_t lines = 0;
-    struct output *o = output_create("www", 42, false);
+    struct output_sources *o = output_sources_create("www", 42, false);
     (void)state;
     assert_int_equal(pipe2(pipe_fds, O_NONBLOCK | O_CLOEXEC), 0);
     memset(noise, '\n', sizeof(noise));
@@ -235,14 +236,112 @@ static void a_turn_is_bounded(void **state)
         memset(noise + i, 'n', 99);
     }
     assert_int_equal(write(pipe_fds[1], noise, sizeof(noise)), sizeof(noise));
-    assert_true(output_read(o, OUTPUT_STDERR, pipe_fds[0], 2));
+    assert_true(output_sources_read(o, OUTPUT_STDERR, pipe_fds[0], 2));
     for (const char *c = log_pipe_read(); *c; c++) {
         lines += *c == '\n';
     }
     assert_in_range(lines, 2 * 4096 / 100 - 1, 2 * 4096 / 100 + 1);
-    output_destroy(o);
+    output_sources_destroy(o);
     close(pipe_fds[0]);
     close(pipe_fds[1]);
+}
+
+static size_t frame_of(char *out, int worker, const char *request, const char *text, size_t n)
+{
+    struct frame_head head = {.mark = FRAME_MARK, .worker = worker, .n = (uint16_t)n};
+
+    snprintf(head.request, sizeof head.request, "%s", request);
+    memcpy(out, &head, sizeof head);
+    memcpy(out + sizeof head, text, n);
+    return sizeof head + n;
+}
+
+static size_t frame(char *out, int worker, const char *request, const char *text)
+{
+    return frame_of(out, worker, request, text, strlen(text));
+}
+
+/* Two workers and a program talk into one pipe: each line is whole and has its speaker, however it is cut. */
+static void sources_do_not_mix(void **state)
+{
+    char in[1024];
+    size_t n = 0;
+
+    (void)state;
+    n += frame(in + n, 7, "r7", "one of ");
+    n += frame(in + n, 8, "r8", "one of ");
+    memcpy(in + n, "of a prog\0ram\n", 14);
+    n += 14;
+    n += frame(in + n, 7, "r7", "seven\ntwo");
+    n += frame(in + n, 8, "r8", "eight\n");
+    memcpy(in + n, "\0fscx\n", 6);
+    n += 6;
+    n += frame_of(in + n, 7, "r9", MARK, 6);
+    memcpy(in + n, "end\n", 4);
+    n += 4;
+    n += frame(in + n, 8, "r8", "last");
+    for (size_t cut = 0; cut <= n; cut++) {
+        struct output_sources *o = output_sources_create("www", 42, true);
+
+        output_sources_feed(o, OUTPUT_STDERR, in, cut);
+        output_sources_feed(o, OUTPUT_STDERR, in + cut, n - cut);
+        output_sources_close(o, OUTPUT_STDERR);
+        output_sources_destroy(o);
+        assert_string_equal(log_pipe_read(),
+                            "WARNING: [pool www] child 42 said into stderr: \"of a prog ram\"\n"
+                            "WARNING: [pool www] child 7 said into stderr: \"one of seven\"\n"
+                            "WARNING: [pool www] child 8 said into stderr: \"one of eight\"\n"
+                            "WARNING: [pool www] child 42 said into stderr: \" fscx\"\n"
+                            "WARNING: [pool www] child 7 said into stderr: \"two\"\n"
+                            "WARNING: [pool www] child 42 said into stderr: \"end\"\n"
+                            "WARNING: [pool www] child 8 said into stderr: \"last\", pipe is closed\n");
+    }
+}
+
+/* Heads of no sense, and more workers than are remembered, cost lines at most. */
+static void odd_frames(void **state)
+{
+    struct output_sources *o = output_sources_create("www", 42, false);
+    struct frame_head head = {.mark = FRAME_MARK, .worker = -1, .n = 65535};
+    char in[256];
+
+    (void)state;
+    memset(head.request, 'x', sizeof head.request);
+    output_sources_feed(o, OUTPUT_STDERR, (const char *)&head, sizeof head);
+    output_sources_feed(o, OUTPUT_STDERR, "after\n", 6);
+    assert_string_equal(log_pipe_read(), "after\n");
+    for (int worker = 0; worker < 1000; worker++) {
+        output_sources_feed(o, OUTPUT_STDERR, in, frame(in, worker, "", "x"));
+    }
+    log_pipe_read();
+    output_sources_feed(o, OUTPUT_STDERR, in, frame(in, 3, "", "y\n"));
+    assert_string_equal(log_pipe_read(), "xy\n");
+    output_sources_close(o, OUTPUT_STDERR);
+    output_sources_destroy(o);
+    log_pipe_read();
+}
+
+/* What a worker writes arrives as it was, in frames of at most PIPE_BUF bytes. */
+static void long_text_in_frames(void **state)
+{
+    struct output_sources *o = output_sources_create("www", 42, false);
+    int ends[2];
+    char text[20001], *at = text;
+
+    (void)state;
+    assert_int_equal(pipe2(ends, O_NONBLOCK | O_CLOEXEC), 0);
+    for (int i = 0; i < 20000; i++) {
+        *at++ = (char)(i % 100 == 99 ? '\n' : 'a' + i % 26);
+    }
+    *at = '\0';
+    log_author = (struct log_author){.worker = 9, .request = "id"};
+    frame_write(ends[1], text, 20000);
+    log_author = (struct log_author){0};
+    assert_true(output_sources_read(o, OUTPUT_STDERR, ends[0], 100));
+    assert_string_equal(log_pipe_read(), text);
+    output_sources_destroy(o);
+    close(ends[0]);
+    close(ends[1]);
 }
 
 int main(void)
@@ -253,6 +352,8 @@ int main(void)
         TEST(streams_do_not_mix),          TEST(long_lines_wrap),
         TEST(wrapped_text_keeps_the_mark), TEST(quiet_levels_hide_decorated_lines_only),
         TEST(reads_a_pipe_to_its_end),     TEST(a_turn_is_bounded),
+        TEST(sources_do_not_mix),          TEST(odd_frames),
+        TEST(long_text_in_frames),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
