@@ -6,6 +6,9 @@
  * masked in the thread's function table and unmasked afterwards. */
 #include "engine/php/ini.h"
 
+#include <pwd.h>
+#include <unistd.h>
+
 #include "php_ini.h"
 #include "php_ini_builder.h"
 #include "zend_exceptions.h"
@@ -32,12 +35,33 @@ struct masked_function {
 
 /* -- at start -- */
 
+static const struct pool_conf *pool_of_process; /* set before PHP starts */
+
 static void set_default(HashTable *configuration, const char *name, const char *value)
 {
     zval text;
 
     ZVAL_NEW_STR(&text, zend_string_init(value, strlen(value), 1));
     zend_hash_str_update(configuration, name, strlen(name), &text);
+}
+
+/* Whom OPcache preloads as where nobody says, since the cache is this pool's alone. By name: OPcache looks up
+ * nothing else. */
+static void default_preload_user(HashTable *configuration)
+{
+    const char *user = pool_of_process ? pool_of_process->s.user : NULL;
+
+    if (geteuid() != 0 || !user || !*user) {
+        return;
+    }
+    if (user[strspn(user, "0123456789")] == '\0') {
+        const struct passwd *pw = getpwuid((uid_t)strtoul(user, NULL, 10));
+
+        user = pw ? pw->pw_name : NULL;
+    }
+    if (user) {
+        set_default(configuration, "opcache.preload_user", user);
+    }
 }
 
 /* Roomy, because a cache that fills up costs a new process; php.ini overrules all of it. */
@@ -47,6 +71,7 @@ void ini_defaults(HashTable *configuration)
     set_default(configuration, "opcache.interned_strings_buffer", "32");
     set_default(configuration, "opcache.max_accelerated_files", "32531");
     set_default(configuration, "opcache.jit", "disable");
+    default_preload_user(configuration);
 }
 
 /* Settings that PHP reads only while it starts: php-fpm ignores them in a pool; here a pool has its own PHP.
@@ -205,8 +230,6 @@ static void disable_late(const char *name, size_t n, void *ctx)
         free(copy);
     }
 }
-
-static const struct pool_conf *pool_of_process; /* set before PHP starts */
 
 static void each_value(const char *key, void (*fn)(const char *value))
 {

@@ -25,7 +25,7 @@ static bool is_lock_file(const char *link)
     return strncmp(link, "/memfd:opcache_lock", 19) == 0 || strstr(link, "/.ZendSem.") != NULL;
 }
 
-/* Without /proc (a chroot): the one empty file that has no name and knows of seals. */
+/* Without /proc: the one empty file that has no name and knows of seals. */
 static int guess_lock_file(void)
 {
     struct stat st;
@@ -136,9 +136,13 @@ void opcache_guard_stop(void)
     }
 }
 
-bool opcache_guard_start(void)
+void opcache_find(void)
 {
     lock_fd = find_lock_file();
+}
+
+bool opcache_guard_start(void)
+{
     return lock_fd < 0 || start_guard();
 }
 

@@ -1,7 +1,7 @@
 /* libphp's life in one engine process.
  *
- * Main thread: start (module start-up, which must run on the thread that also ends it), check, warm, stop.
- * Worker threads: one TSRM entry each, made in thread_start and kept until the thread ends; in normal
+ * Main thread: load (load.c; module start-up must run on the thread that also ends it), start, check, warm,
+ * stop. Worker threads: one TSRM entry each, made in thread_start and kept until the thread ends; in normal
  * operation threads do not end, because that is where extensions crash. */
 #include "engine/php/runtime.h"
 #include "engine/php/thread.h"
@@ -18,11 +18,10 @@
 #include "engine/php/backtrace.h"
 #include "engine/php/cgi.h"
 #include "engine/php/env.h"
-#include "engine/php/functions.h"
 #include "engine/php/hygiene.h"
 #include "engine/php/ini.h"
 #include "engine/php/interpose.h"
-#include "engine/php/module.h"
+#include "engine/php/load.h"
 #include "engine/php/opcache.h"
 #include "engine/php/paths.h"
 #include "engine/php/run.h"
@@ -43,42 +42,6 @@ static _Atomic unsigned threads_alive;       /* workers between thread_start and
 static void (*interrupt_before)(zend_execute_data *frame);
 
 /* -- process -- */
-
-static void choose_php_ini(const struct cli_options *cli)
-{
-    if (!cli) {
-        return;
-    }
-    sapi_table.php_ini_ignore = cli->no_php_ini;
-    sapi_table.php_ini_path_override = cli->php_ini ? strdup(cli->php_ini) : NULL;
-    sapi_table.executable_location = cli->argv ? cli->argv[0] : NULL;
-}
-
-/* Up to and including php_module_startup(). */
-static int start_module(const struct cli_options *cli, const struct pool_conf *pool)
-{
-    hygiene_before_php();
-    if (!php_tsrm_startup_ex(pool ? (int)(pool->s.max_children > 4096 ? 4096 : pool->s.max_children + 2)
-                                  : 1)) {
-        log_alert("PHP's thread manager could not start");
-        return -1;
-    }
-    ZEND_TSRMLS_CACHE_UPDATE();
-    zend_signal_startup();
-    choose_php_ini(cli);
-    sapi_startup(&sapi_table);
-    sapi_table.ini_entries = ini_startup_entries(cli, pool);
-    ini_set_pool(pool);
-    cgi_module_entry.functions = functions_table();
-    if (php_module_startup(&sapi_table, &cgi_module_entry) == FAILURE) {
-        log_alert("PHP could not start; see the messages above");
-        return -1;
-    }
-    if (cli && cli->extended_info) {
-        CG(compiler_options) |= ZEND_COMPILE_EXTENDED_INFO;
-    }
-    return 0;
-}
 
 /* PHP would say 500, which only replaces a 200. */
 static void answer_with(int status)
@@ -113,9 +76,8 @@ static void on_interrupt(zend_execute_data *frame)
 
 static int start(const struct cli_options *cli, const struct pool_conf *pool)
 {
-    if (start_module(cli, pool) < 0) {
-        return -1;
-    }
+    (void)cli; /* load's */
+    load_settle();
     pool_started = pool;
     ini_ban_late();
     ini_apply_pool(pool, true);
@@ -231,6 +193,7 @@ static size_t memory_peak(struct worker *w)
 
 const struct executor php_executor = {
     .name = "php",
+    .load = load_php,
     .start = start,
     .stop = stop,
     .thread_start = thread_start,
@@ -301,7 +264,7 @@ int php_info_main(const struct cli_options *cli, char what)
 {
     sapi_table.phpinfo_as_text = 1;
     sapi_prints = true;
-    if (start_module(cli, NULL) < 0) {
+    if (load_php(cli, NULL) < 0) {
         return 70;
     }
     bool done = run_aside(print_info, &what);

@@ -314,5 +314,4 @@ sapi_module_struct sapi_table = {
     .register_server_variables = vars_register_server,
     .log_message = log_message,
     .get_request_time = get_request_time,
-    .ini_defaults = ini_defaults,
 };

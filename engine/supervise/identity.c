@@ -267,6 +267,13 @@ int identity_become(const struct pool_conf *pool, const struct identity *id, boo
     return 0;
 }
 
+void identity_forget_supervisor(void)
+{
+    for (size_t n = 0; n < sizeof(supervisor_only) / sizeof(supervisor_only[0]); n++) {
+        unsetenv(supervisor_only[n]);
+    }
+}
+
 /* $NAME as a value means our own variable of that name: read before the environment is cleared. php-fpm
  * applies env[] last line first, so of two equal keys the first line wins; walking forward and keeping what
  * is there does the same. */
@@ -287,9 +294,6 @@ void identity_environment(const struct pool_conf *pool, const struct identity *i
     }
     if (pool->s.clear_env) {
         clearenv();
-    }
-    for (size_t n = 0; n < sizeof(supervisor_only) / sizeof(supervisor_only[0]); n++) {
-        unsetenv(supervisor_only[n]);
     }
     i = 0;
     for (const struct setting_pair *p = pool->s.env; p; p = p->next, i++) {

@@ -1,6 +1,6 @@
 /* Who an engine process is: user, group, supplementary groups, root directory, limits, environment. Resolved
  * on the supervisor's thread (names need the system's databases, which a chroot hides), applied in the engine
- * process before anything else runs. */
+ * process before anything of the user's runs. */
 #ifndef ENGINE_SUPERVISE_IDENTITY_H
 #define ENGINE_SUPERVISE_IDENTITY_H
 
@@ -22,6 +22,8 @@ struct identity {
 int identity_resolve(const struct pool_conf *pool, bool allow_root, bool starting, struct identity *out);
 void identity_free(struct identity *id);
 
+/* Engine process. What of the environment is addressed to the supervisor is gone. */
+void identity_forget_supervisor(void);
 /* Engine process. 0 or -1 (reported). */
 void identity_limits(const struct pool_conf *pool);
 /* standin: runs no script, so it can do without its working directory. */

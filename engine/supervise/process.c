@@ -1,5 +1,7 @@
 /* The engine process's main thread: start-up in the order that isolation needs (foreign descriptors closed,
- * limits, user, environment, then PHP), then the control loop (process_loop.c), and the end.
+ * PHP loaded with the supervisor's rights and environment, then limits, root, user and the pool's
+ * environment, and only then what can run the user's code), then the control loop (process_loop.c), and the
+ * end.
  *
  * Everything here runs on that one thread. The process always ends by _exit: destructors of libraries have
  * nothing to do that a kernel would not do better, and lost threads may still be running. */
@@ -20,6 +22,7 @@
 #include "engine/supervise/descriptors.h"
 #include "engine/supervise/lookout.h"
 #include "engine/supervise/process_private.h"
+#include "engine/supervise/startup_output.h"
 #include "engine/supervise/supervisor.h"
 #include "engine/supervise/title.h"
 #include "engine/work/crash.h"
@@ -111,9 +114,12 @@ static void forget_others(const struct process_args *args)
     }
 }
 
-static int settle(struct process *p, struct listener **own)
+/* What of the supervisor's is none of ours goes; what it has of ours takes its place. */
+static const char *arrange(struct process *p, struct listener **own)
 {
     const struct process_args *args = p->args;
+    char title[160];
+
     forget_others(args);
     *own = own_listeners(args);
     move_up(*own);
@@ -121,31 +127,13 @@ static int settle(struct process *p, struct listener **own)
     p->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (p->wake_fd < 0 || arrange_output(args) != 0) {
         log_sys(LEVEL_ERROR, "[pool %s] child failed to initialize", args->pool->name);
-        return -1;
+        return "out of descriptors";
     }
     process_signals_take(p->wake_fd);
-    char title[160];
     snprintf(title, sizeof(title), "pool %s", args->pool->name);
     title_set(args->cli->as_php_fpm ? "php-fpm" : "tokiophp", title);
-    identity_limits(args->pool);
-    if (identity_become(args->pool, args->identity, args->standin) != 0) {
-        return -1;
-    }
-    identity_environment(args->pool, args->identity);
-    return 0;
-}
-
-static int start_frontends(struct process *p, const struct listener *own)
-{
-    for (size_t i = 0; frontends[i]; i++) {
-        if (frontends[i]->start && frontends[i]->start(p->pool, own) != 0) {
-            return -1;
-        }
-        if (frontends[i]->rekey) {
-            frontends[i]->rekey(p->pool, p->args->keys);
-        }
-    }
-    return 0;
+    identity_forget_supervisor();
+    return NULL;
 }
 
 static const struct executor *choose_executor(const struct process_args *args)
@@ -159,6 +147,47 @@ static const struct executor *choose_executor(const struct process_args *args)
 #else
     return pool->s.engine == ENGINE_STUB ? &stub_executor : NULL;
 #endif
+}
+
+/* With the rights, the root and the environment of the supervisor. */
+static const char *load(struct process *p)
+{
+    p->executor = choose_executor(p->args);
+    if (!p->executor) {
+        return "this build has no PHP: only engine = stub runs";
+    }
+    if (!p->executor->load) {
+        return NULL;
+    }
+    startup_output_begin(p->args->pool->name);
+    int rc = p->executor->load(p->args->cli, p->args->pool);
+    startup_output_end();
+    return rc == 0 ? NULL : "PHP did not start";
+}
+
+static const char *become(struct process *p)
+{
+    const struct process_args *args = p->args;
+
+    identity_limits(args->pool);
+    if (identity_become(args->pool, args->identity, args->standin) != 0) {
+        return "it could not become the pool's user, or enter its directories";
+    }
+    identity_environment(args->pool, args->identity);
+    return NULL;
+}
+
+static int start_frontends(struct process *p, const struct listener *own)
+{
+    for (size_t i = 0; frontends[i]; i++) {
+        if (frontends[i]->start && frontends[i]->start(p->pool, own) != 0) {
+            return -1;
+        }
+        if (frontends[i]->rekey) {
+            frontends[i]->rekey(p->pool, p->args->keys);
+        }
+    }
+    return 0;
 }
 
 /* Our own pool counts as what we have, once for each engine process that it has: one that we replace goes as
@@ -206,10 +235,6 @@ static const char *start(struct process *p, const struct listener *own)
 {
     const struct process_args *args = p->args;
     standin_reason = args->why;
-    p->executor = choose_executor(args);
-    if (!p->executor) {
-        return "this build has no PHP: only engine = stub runs";
-    }
     if (p->executor->start(args->cli, args->pool) != 0) {
         return "the executor did not start";
     }
@@ -255,18 +280,28 @@ static void end(struct process *p)
     }
 }
 
+static const char *begin(struct process *p)
+{
+    struct listener *own = NULL;
+    const char *failure = arrange(p, &own);
+    if (!failure) {
+        failure = load(p);
+    }
+    if (!failure) {
+        failure = become(p);
+    }
+    if (!failure) {
+        crash_report_init(p->args->channel);
+        process_loop_open(p);
+        failure = start(p, own);
+    }
+    return failure;
+}
+
 _Noreturn void process_main(const struct process_args *args)
 {
     struct process p = {.args = args, .wake_fd = -1};
-    struct listener *own = NULL;
-    if (settle(&p, &own) != 0) {
-        channel_send(args->channel, CHANNEL_FAILED, 0,
-                     "it could not become the pool's user, or enter its directories", NULL, 0);
-        _exit(EXIT_SOFTWARE);
-    }
-    crash_report_init(args->channel);
-    process_loop_open(&p);
-    const char *failure = start(&p, own);
+    const char *failure = begin(&p);
     if (failure) {
         channel_send(args->channel, CHANNEL_FAILED, 0, failure, NULL, 0);
         log_error("[pool %s] child failed to initialize", args->pool->name);

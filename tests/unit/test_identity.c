@@ -182,6 +182,7 @@ static int clear_environment(void)
         setenv(ours[i], "x", 1);
     }
     setenv("GIVEN", "from outside", 1);
+    identity_forget_supervisor();
     identity_environment(&conf, &id);
     for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
         if (!is(ours[i], NULL)) {
