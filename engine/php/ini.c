@@ -1,9 +1,8 @@
-/* Ini settings beyond php.ini: the pool's, of one request, of a host, of a directory.
+/* Ini settings beyond php.ini: the pool's, of a host, of a directory. Those of one request: ini_request.c.
  *
  * Every thread has its own table of ini entries. The pool's settings become part of it when the thread
- * starts; what one request changes (PHP_VALUE, PHP_ADMIN_VALUE, .user.ini, ini_set) goes through PHP's own
- * list of modified entries, which its request shutdown undoes. Functions that a single request disables are
- * masked in the thread's function table and unmasked afterwards. */
+ * starts; what .user.ini and ini_set() change goes through PHP's own list of modified entries, which its
+ * request shutdown undoes. */
 #include "engine/php/ini.h"
 
 #include <pwd.h>
@@ -11,12 +10,11 @@
 
 #include "php_ini.h"
 #include "php_ini_builder.h"
-#include "zend_exceptions.h"
-#include "zend_ini_scanner.h"
 
 #include "engine/base/buf.h"
 #include "engine/base/log.h"
 #include "engine/php/cgi.h"
+#include "engine/php/ini_request.h"
 #include "engine/php/override.h"
 
 #define USER_INI_DIRECTORIES 4096 /* cached .user.ini results per thread, then the cache starts anew */
@@ -24,13 +22,6 @@
 struct user_ini {
     time_t expires;
     HashTable entries;
-};
-
-struct masked_function {
-    struct masked_function *next;
-    zend_string *name;
-    zend_function *real;
-    zend_internal_function stand_in;
 };
 
 /* -- at start -- */
@@ -110,8 +101,10 @@ char *ini_startup_entries(const struct cli_options *cli, const struct pool_conf 
         add_startup_pairs(&out, pool->s.php_value);
         add_startup_pairs(&out, pool->s.php_admin_value);
     }
-    /* OPcache would kill whoever holds its lock, which is our guard, when a restart waits too long. */
+    /* OPcache would kill whoever holds its lock, which is our guard, when a restart waits too long. What it
+     * protects between two writes, another thread is writing to. */
     php_ini_builder_unquoted(&out, ZEND_STRL("opcache.force_restart_timeout"), ZEND_STRL("0"));
+    php_ini_builder_unquoted(&out, ZEND_STRL("opcache.protect_memory"), ZEND_STRL("0"));
     return php_ini_builder_finish(&out);
 }
 
@@ -189,7 +182,7 @@ void ini_apply_pool(const struct pool_conf *pool, bool report)
     zend_end_try();
 }
 
-static void each_word(const char *list, void (*fn)(const char *word, size_t n, void *ctx), void *ctx)
+void ini_each_word(const char *list, void (*fn)(const char *word, size_t n, void *ctx), void *ctx)
 {
     for (const char *at = list; *at;) {
         size_t n = strcspn(at, " ,");
@@ -199,14 +192,6 @@ static void each_word(const char *list, void (*fn)(const char *word, size_t n, v
         }
         at += n + (at[n] != '\0');
     }
-}
-
-static ZEND_FUNCTION(masked)
-{
-    const zend_string *name = EX(func)->common.function_name;
-
-    (void)return_value;
-    zend_throw_error(NULL, "Call to undefined function %s()", ZSTR_VAL(name));
 }
 
 static void disable_class(const char *name, size_t n, void *ctx)
@@ -226,7 +211,7 @@ static void disable_late(const char *name, size_t n, void *ctx)
 
     (void)ctx;
     if (copy) {
-        override_function(copy, zif_masked, NULL);
+        override_function(copy, zif_ini_no_function, NULL);
         free(copy);
     }
 }
@@ -247,12 +232,12 @@ static void each_value(const char *key, void (*fn)(const char *value))
 
 static void disable_classes(const char *list)
 {
-    each_word(list, disable_class, NULL);
+    ini_each_word(list, disable_class, NULL);
 }
 
 static void disable_late_functions(const char *list)
 {
-    each_word(list, disable_late, NULL);
+    ini_each_word(list, disable_late, NULL);
 }
 
 void ini_set_pool(const struct pool_conf *pool)
@@ -269,107 +254,6 @@ void ini_ban_late(void)
 {
     each_value("disable_classes", disable_classes);
     each_value("disable_functions", disable_late_functions);
-}
-
-/* -- of one request -- */
-
-static void mask_function(const char *word, size_t n, void *ctx)
-{
-    struct php_thread *t = ctx;
-    zend_string *name = zend_string_init(word, n, 0);
-    zend_string *lower = zend_string_tolower(name);
-    zval *place = zend_hash_find(CG(function_table), lower);
-    zend_function *real = place ? Z_PTR_P(place) : NULL;
-    struct masked_function *m = real && real->type == ZEND_INTERNAL_FUNCTION ? malloc(sizeof *m) : NULL;
-
-    if (m) {
-        m->real = real;
-        m->stand_in = real->internal_function;
-        m->stand_in.handler = zif_masked;
-        m->name = zend_string_init(ZSTR_VAL(lower), ZSTR_LEN(lower), 1);
-        m->next = t->masked;
-        t->masked = m;
-        Z_PTR_P(place) = &m->stand_in;
-    }
-    zend_string_release(lower);
-    zend_string_release(name);
-}
-
-void ini_request_end(struct php_thread *t)
-{
-    while (t->masked) {
-        struct masked_function *m = t->masked;
-        zval *place = zend_hash_find(CG(function_table), m->name);
-
-        if (place) {
-            Z_PTR_P(place) = m->real;
-        }
-        t->masked = m->next;
-        zend_string_release_ex(m->name, 1);
-        free(m);
-    }
-}
-
-static bool set_for_request(const char *name, const char *value, bool admin)
-{
-    if (strcmp(name, "extension") == 0 || strcmp(name, "disable_classes") == 0) {
-        return false; /* the process's, not a request's */
-    }
-    zend_string *key = zend_string_init(name, strlen(name), 0);
-    zend_string *text = zend_string_init(value, strlen(value), 0);
-    bool known = zend_hash_exists(EG(ini_directives), key);
-
-    if (known) {
-        zend_alter_ini_entry_ex(key, text, admin ? ZEND_INI_SYSTEM : ZEND_INI_USER, ZEND_INI_STAGE_ACTIVATE,
-                                true);
-        if (strcmp(name, "disable_functions") == 0 && php_thread) {
-            each_word(value, mask_function, php_thread);
-        }
-    }
-    zend_string_release(key);
-    zend_string_release(text);
-    return known;
-}
-
-#define REFUSED(...) log_error("Passing INI directive through FastCGI: " __VA_ARGS__)
-
-static void on_entry(zval *name, zval *value, zval *index, int kind, void *admin)
-{
-    (void)index;
-    if (!name) {
-        return;
-    }
-    if (kind != ZEND_INI_PARSER_ENTRY) {
-        REFUSED("only classic entries are allowed");
-    } else if (Z_TYPE_P(name) != IS_STRING || Z_STRLEN_P(name) == 0) {
-        REFUSED("empty key");
-    } else if (!value || Z_TYPE_P(value) != IS_STRING) {
-        REFUSED("empty value for key '%s'", Z_STRVAL_P(name));
-    } else if (!set_for_request(Z_STRVAL_P(name), Z_STRVAL_P(value), *(bool *)admin)) {
-        REFUSED("unable to set '%s'", Z_STRVAL_P(name));
-    }
-}
-
-static void apply_text(const char *text, bool admin)
-{
-    size_t n = strlen(text);
-    char *line_ended = emalloc(n + 2 + ZEND_MMAP_AHEAD);
-
-    memcpy(line_ended, text, n);
-    memset(line_ended + n, 0, 2 + ZEND_MMAP_AHEAD);
-    line_ended[n] = '\n';
-    zend_parse_ini_string(line_ended, true, ZEND_INI_SCANNER_NORMAL, on_entry, &admin);
-    efree(line_ended);
-}
-
-void ini_apply_request(const struct request *r)
-{
-    if (r->php_value) {
-        apply_text(r->php_value, false);
-    }
-    if (r->php_admin_value) {
-        apply_text(r->php_admin_value, true);
-    }
 }
 
 /* -- of a host and of a directory -- */

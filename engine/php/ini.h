@@ -1,5 +1,4 @@
-/* Ini settings beyond php.ini: the pool's, of one request (PHP_VALUE, PHP_ADMIN_VALUE), of a host, of a
- * directory. */
+/* Ini settings beyond php.ini: the pool's, of a host, of a directory. */
 #ifndef ENGINE_PHP_INI_H
 #define ENGINE_PHP_INI_H
 
@@ -17,9 +16,7 @@ void ini_apply_pool(const struct pool_conf *pool, bool report);
 void ini_set_pool(const struct pool_conf *pool);
 void ini_ban_functions(void);
 void ini_ban_late(void);
-/* Before request startup. Undone by ini_request_end and PHP's own shutdown. */
-void ini_apply_request(const struct request *r);
-void ini_request_end(struct php_thread *t); /* after request shutdown */
+void ini_each_word(const char *list, void (*fn)(const char *word, size_t n, void *ctx), void *ctx);
 /* sapi_module.activate: per host, per directory, .user.ini. */
 void ini_activate(const struct request *r);
 void ini_user_cache_init(HashTable *cache);

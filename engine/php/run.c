@@ -17,7 +17,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/php/cgi.h"
-#include "engine/php/ini.h"
+#include "engine/php/ini_request.h"
 #include "engine/php/opcache.h"
 #include "engine/php/paths.h"
 #include "engine/php/sapi.h"
@@ -65,7 +65,8 @@ static void show_user(const struct php_thread *t, struct request *r)
     }
 }
 
-static void begin(struct php_thread *t, struct request *r)
+/* false: its settings ended the request. */
+static bool begin(struct php_thread *t, struct request *r)
 {
     t->request = r;
     EG(exit_status) = 0;
@@ -78,14 +79,13 @@ static void begin(struct php_thread *t, struct request *r)
     {
         fill_request_info(r);
         show_user(t, r);
-        if (r->php_value || r->php_admin_value) {
-            sapi_tap_log(true);
-            ini_apply_request(r);
-        }
     }
     zend_end_try();
     sapi_tap_log(true);
+    bool good = !(r->php_value || r->php_admin_value) || ini_apply_request(t, r);
+
     timeout_begin_input(t);
+    return good;
 }
 
 /* -- what a request can be -- */
@@ -357,15 +357,16 @@ static void answer_broken_start(struct request *r)
 
 void run_request(struct php_thread *t, struct request *r)
 {
-    volatile bool started = false;
+    volatile bool started = false, good = begin(t, r);
 
-    begin(t, r);
     zend_first_try
     {
         started = php_request_startup() == SUCCESS;
         r->times.php_started = clock_us();
-        if (started) {
+        if (started && good) {
             run_what_it_is(t);
+        } else if (started) {
+            SG(sapi_headers).http_response_code = 500;
         }
     }
     zend_end_try();

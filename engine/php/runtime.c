@@ -20,6 +20,7 @@
 #include "engine/php/env.h"
 #include "engine/php/hygiene.h"
 #include "engine/php/ini.h"
+#include "engine/php/ini_request.h"
 #include "engine/php/interpose.h"
 #include "engine/php/load.h"
 #include "engine/php/opcache.h"
@@ -128,6 +129,7 @@ static int thread_start(struct worker *w)
     hygiene_thread_start(t);
     timeout_thread_start();
     ini_apply_pool(pool_started, false);
+    ini_keep_process_entries();
     cgi_publish_rules();
     return 0;
 }

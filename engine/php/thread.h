@@ -24,7 +24,8 @@
 
 ZEND_TSRMLS_CACHE_EXTERN()
 
-/* Something that was changed in the shared function table for one request, and must be put back. */
+/* What was changed in this thread's tables for one request, and is put back (ini_request.c). */
+struct request_setting;
 struct masked_function;
 struct armed; /* timeout.c */
 
@@ -47,9 +48,10 @@ struct php_thread {
     size_t memory_peak;         /* of the request that ran last */
 
     HashTable *environment; /* putenv() of this request: name => value, or null = unset; NULL = nothing */
-    struct masked_function *masked; /* disable_functions given for one request */
-    void *locale;                   /* setlocale() of this request: a locale_t */
-    sigset_t signals;               /* the thread's own mask */
+    struct request_setting *settings; /* PHP_VALUE and PHP_ADMIN_VALUE of this request */
+    struct masked_function *masked;   /* functions that these disable */
+    void *locale;                     /* setlocale() of this request: a locale_t */
+    sigset_t signals;                 /* the thread's own mask */
 };
 
 /* This thread's, NULL where no PHP runs. */

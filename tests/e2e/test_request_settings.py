@@ -1,0 +1,164 @@
+"""PHP_VALUE and PHP_ADMIN_VALUE of a request: what php-fpm makes of them in a fresh worker, in one that has served many
+requests, beside others."""
+import threading
+
+import pytest
+
+import tokiophp as server_module
+from both import PHP_FPM
+from fcgi_client import Connection, fetch
+from process import wait_for
+from side_by_side import SideBySide
+
+pytestmark = pytest.mark.skipif(not PHP_FPM or server_module.is_stand_in(), reason="no php-fpm to compare with")
+FRESH = "pm.max_requests = 1"  # php-fpm keeps a value for good, and believes that an error is one of a script
+
+SCRIPTS = {
+    "session.php": """<?php error_reporting(E_ALL); ini_set('html_errors', 0);
+echo json_encode([ini_get('session.save_handler'), ini_get('session.serialize_handler')]);
+try { var_dump(session_start()); $_SESSION['a'] = 1; var_dump(session_encode(), session_write_close()); }
+catch (Throwable $e) { echo get_class($e), $e->getMessage(); }""",
+    "restore.php": """<?php $out = [ini_get('precision'), ini_set('precision', '5'), ini_get('precision')]; ini_restore('precision');
+$out[] = ini_get('precision'); $out[] = ini_get_all(null, true)['precision']; $out[] = ini_set('memory_limit', '99M'); $out[] = ini_get('memory_limit');
+echo json_encode($out);""",
+    "all.php": "<?php $x = ini_get_all(null, false); foreach (['precision', 'memory_limit', 'date.timezone', 'open_basedir', 'include_path', "
+               "'session.save_handler', 'error_log', 'mbstring.language', 'default_charset', 'disable_functions', 'assert.exception', "
+               "'zend.assertions', 'opcache.enable', 'auto_prepend_file', 'output_buffering'] as $k) { $y[$k] = $x[$k] ?? null; } echo json_encode($y);",
+    "missing.php": """<?php $all = get_defined_functions()['internal'];
+echo json_encode([function_exists('exec'), is_callable('exec'), in_array('exec', $all), function_exists('strrev'), in_array('strrev', $all),
+  is_callable('EXEC'), function_exists('\\\\exec')]);
+try { echo exec('echo ran'); } catch (Error $e) { echo get_class($e), $e->getMessage(); }
+try { echo call_user_func('exec', 'echo ran'); } catch (Error $e) { echo get_class($e), $e->getMessage(); }
+try { new ReflectionFunction('exec'); echo 'reflected'; } catch (Exception $e) { echo get_class($e), $e->getMessage(); }
+try { $f = 'exec'; echo $f('echo ran'); } catch (Error $e) { echo get_class($e), $e->getMessage(); }
+try { echo strrev('abc'); } catch (Error $e) { echo get_class($e), $e->getMessage(); }
+foreach ($all as $name) { if ($name === '' || $name[0] === "\\0") echo 'strange name'; }""",
+    "own.php": "<?php if (!function_exists('exec')) { function exec($x) { return \"mine $x\"; } } echo exec('echo ran');",
+    "calls.php": "<?php echo exec('echo ran'), function_exists('exec') ? 'is' : 'is not';",
+}
+CASES = [
+    {"PHP_VALUE": "session.save_handler=redis_is_not_here"},
+    {"PHP_VALUE": "session.serialize_handler=unknown"},
+    {"PHP_VALUE": "session.serialize_handler=php_serialize\nprecision=7"},
+    {"PHP_ADMIN_VALUE": "session.save_handler=not_there\nsession.serialize_handler=neither"},
+    {"PHP_VALUE": "session.gc_divisor=0\nsession.sid_length=1\nsession.name=\nsession.use_trans_sid=1"},
+    {"PHP_VALUE": "date.timezone=Nowhere/Atall\nmbstring.language=klingon\nmbstring.internal_encoding=no-such"},
+    {"PHP_VALUE": "memory_limit=1\npcre.backtrack_limit=x\nassert.exception=0"},
+    {"PHP_VALUE": "mbstring.http_output=what\niconv.internal_encoding=what\nopcache.enable=1"},
+    {"PHP_VALUE": "opcache.enable=0"},
+    {"PHP_VALUE": "open_basedir=/nowhere_at_all_but_here"},
+    {"PHP_VALUE": "precision = 3"},
+    {"PHP_ADMIN_VALUE": "precision = 4\nmemory_limit=66M"},
+    {"PHP_VALUE": "precision = 3", "PHP_ADMIN_VALUE": "precision = 4"},
+    {"PHP_VALUE": "precision[] = 3\n[section]\nno.such = 1\n= 4\nprecision = \nprecision = ${HOME}"},
+    {"PHP_VALUE": "precision = 3\n; comment\nprecision = 6 ; more\nuser_ini.filename = x\nerror_log = /dev/null"},
+    {"PHP_VALUE": "precision = \"3"},
+    {"PHP_ADMIN_VALUE": "disable_functions=exec"},
+    {"PHP_ADMIN_VALUE": "disable_functions = \"exec, strrev,,not_there system\""},
+    {"PHP_VALUE": "disable_functions = exec"},
+    {},
+]
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    from workdirs import make_workdir, remove_workdir
+    folder = make_workdir()
+    php = "php_value[session.save_path] = {dir}/tmp\nphp_value[html_errors] = 0\nphp_value[display_errors] = 1"
+    with SideBySide(folder, pool=php, theirs=FRESH) as programs:
+        programs.paths = {name: programs.script(name, text) for name, text in SCRIPTS.items()}
+        yield programs
+    remove_workdir(folder)
+
+
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_same_as_a_fresh_worker(both, case):
+    """In one worker of ours, over and over: no case leaves anything to the next."""
+    for name, path in both.paths.items():
+        theirs, ours = both.ask(path, **CASES[case])
+        if theirs[0] is None:  # the worker ended: the client of a web server sees 502
+            assert ours[0] == 500, (name, ours)
+        else:
+            assert ours == theirs, name
+
+
+def test_nothing_stays(both):
+    """Every case, then a plain request: it is the plain request of a fresh worker, and the worker lives."""
+    plain = both.ask(both.paths["all.php"])
+    assert plain[0] == plain[1]
+    with Connection(both.ours.address, 30) as c:
+        for _ in range(3):
+            for case in CASES:
+                for path in both.paths.values():
+                    c.request(script=path, keep=True, **case)
+                got = c.request(script=both.paths["all.php"], keep=True)
+                assert (got.status, got.body.decode()) == plain[1], case
+    assert "heap" not in both.ours.messages() and "crash" not in both.ours.messages()
+
+
+def test_error_belongs_to_its_request(both):
+    """save_handler=user ends php-fpm's worker; here it is that request's answer and line in the log."""
+    case = {"PHP_VALUE": "session.save_handler=user"}
+    theirs, ours = both.ask(both.paths["all.php"], **case)
+    assert theirs[0] in (None, 500) and ours[0] == 500
+    for program in both.programs:
+        wait_for(lambda: 'Session save handler "user" cannot be set by ini_set()' in program.messages(), 10, "the error's line")
+    assert fetch(both.ours.address, both.paths["calls.php"]).body == b"ranis"
+
+
+def test_functions_beside_others(workdir, tokiophp):
+    """A function that one request disables is there for all others at the same time, and back afterwards."""
+    path = workdir + "/www/calls.php"
+    with open(path, "w") as f:
+        f.write("<?php usleep(2000); echo function_exists('exec') ? 'is' : 'is not'; try { echo exec('echo ran'); } catch (Error $e) { echo $e->getMessage(); }")
+    server = tokiophp(pool="pm.max_children = 4")
+    wrong = []
+
+    def ask(case, expected):
+        with Connection(server.address, 60) as c:
+            for _ in range(60):
+                body = c.request(script=path, keep=True, **case).body.decode()
+                if body != expected:
+                    wrong.append(body)
+    threads = [threading.Thread(target=ask, args=a) for a in (
+        ({}, "isran"), ({}, "isran"), ({"PHP_ADMIN_VALUE": "disable_functions=exec"}, "is notCall to undefined function exec()"),
+        ({"PHP_ADMIN_VALUE": "disable_functions=exec"}, "is notCall to undefined function exec()"))]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert wrong == []
+
+
+def test_disabled_with_opcache(workdir, tokiophp):
+    """Code that OPcache has compiled with a function in it does not fall over its absence; nor does preloaded code."""
+    import os
+    path = workdir + "/www/cached.php"
+    with open(path, "w") as f:
+        f.write("<?php try { echo exec('echo ran'), function_exists('exec'); } catch (Error $e) { echo $e->getMessage(); }")
+    os.utime(path, (1, 1))
+    with open(workdir + "/preload.php", "w") as f:
+        f.write("<?php function preloaded() { try { return exec('echo ran'); } catch (Error $e) { return $e->getMessage(); } }")
+    with open(workdir + "/www/preloaded.php", "w") as f:
+        f.write("<?php echo preloaded();")
+    case = {"PHP_ADMIN_VALUE": "disable_functions=exec"}
+    for preload in ("", "php_admin_value[opcache.preload] = {dir}/preload.php\n"):
+        server = tokiophp(pool="pm.max_children = 1", php=preload)
+        for _ in range(4):
+            assert fetch(server.address, path).body == b"ran1"
+            assert fetch(server.address, path, **case).body == b"Call to undefined function exec()"
+            if preload:
+                assert fetch(server.address, workdir + "/www/preloaded.php").body == b"ran"
+                assert fetch(server.address, workdir + "/www/preloaded.php", **case).body == b"Call to undefined function exec()"
+        server.stop()
+
+
+@pytest.mark.parametrize("name", ["opcache.protect_memory", "opcache.force_restart_timeout", "syslog.ident", "syslog.facility"])
+def test_settings_of_the_process(workdir, tokiophp, name):
+    """They cannot come from one request: it is warned, and nobody sees anything of it."""
+    server = tokiophp(pool="pm.max_children = 2")
+    for _ in range(3):
+        assert fetch(server.address, workdir + "/www/hello.php", PHP_ADMIN_VALUE=name + "=1").body == b"hello"
+        assert fetch(server.address, workdir + "/www/hello.php").body == b"hello"
+    server.wait_message(f"WARNING: .*{name} acts on every request of this server process")
+    assert "crash" not in server.messages()
