@@ -5,7 +5,12 @@
  * in here would pull the memory from under running scripts. Hence the guard: a tiny child holds that lock for
  * as long as this process lives, and nothing is ever restarted; what would have been a restart asks for a new
  * generation instead, with fresh memory. How full the memory is, is read by a worker now and then at the end
- * of a request, through opcache_get_status(). The control thread acts on it. */
+ * of a request, through opcache_get_status(). The control thread acts on it.
+ *
+ * A new generation helps where memory is wasted (by former versions of scripts) or keys are (by former
+ * spellings of paths). Where the code itself is too much it would be as full at once, so none is asked for:
+ * the cache is closed, since a full one crashes threads (zend_accel_load_script), and new scripts run
+ * uncached. Strings beyond their buffer are merely not shared. */
 #include "zend_exceptions.h"
 
 #include "engine/base/clock.h"
@@ -14,34 +19,51 @@
 #include "engine/php/override.h"
 #include "engine/work/pool.h"
 
-#define SAMPLE_EVERY_US (2 * CLOCK_US_PER_SECOND)
+#define SAMPLE_EVERY_US (CLOCK_US_PER_SECOND / 4)
+#define SAMPLE_CLOSE_US (CLOCK_US_PER_SECOND / 50) /* while it may be full soon */
+#define CLOSE_PERCENT   50
 #define LOUD_PERCENT    80
-#define SWAP_PERCENT    90
-#define GROWTH_PERCENT  5 /* a new generation that is as full from the start would not help */
+#define FULL_PERCENT    90
+#define WASTE_PERCENT   5 /* of the memory: opcache.max_wasted_percentage's default */
+#define KEYS_LIFE_US    (600 * CLOCK_US_PER_SECOND) /* keys that fill up sooner are those of the code */
 
 static const char *const part_names[PARTS] = {"memory (opcache.memory_consumption)",
                                               "interned strings (opcache.interned_strings_buffer)",
                                               "hash keys (opcache.max_accelerated_files)"};
-static const char *const swap_reasons[PARTS] = {"OPcache's memory is nearly full",
-                                                "OPcache's interned strings are nearly full",
-                                                "OPcache's table of scripts is nearly full"};
 
-static _Atomic int percent[PARTS];       /* written by the worker that samples, read by the control thread */
-static _Atomic int percent_first[PARTS]; /* the first sample of this process, -1 = none yet */
-static _Atomic uint64_t sampled_at_us;   /* claimed by compare and swap */
-static bool told[PARTS];                 /* control thread */
+static _Atomic int percent[PARTS];     /* written by the worker that samples, read by the control thread */
+static _Atomic int wasted_percent;     /* likewise */
+static _Atomic bool grows = true;      /* likewise: more than the time before */
+static _Atomic bool closed;            /* likewise: what is not in the cache now does not get in */
+static _Atomic uint64_t sampled_at_us; /* claimed by compare and swap */
+static uint64_t started_us;            /* constant after opcache_start */
+static bool told_closed;               /* control thread, as the next */
+static bool told[PARTS];               /* control thread */
 
-static zend_function *status_function, *compile_function; /* constant after opcache_start */
+static _Atomic bool restart_wanted; /* OPcache is off for the rest of this process's life */
+static zif_handler reset_of_php;    /* constant after opcache_start, as the next */
+static zend_function *status_function, *compile_function, *reset_function;
+
+enum { RESET = 2 }; /* ACCEL_RESTART_USER of ZendAccelerator.h, which is not installed */
+
+static void ask_for_swap(int reason)
+{
+    if (!php_thread || !php_thread->request) {
+        return;
+    }
+    if (reason == RESET) {
+        pool_request_renewal(php_thread->request->pool, "opcache_reset() was called");
+    } else {
+        pool_request_swap(php_thread->request->pool,
+                          reason == 0 ? "OPcache is full" : "OPcache's table of scripts is full");
+    }
+}
 
 /* OPcache asks for a restart: it switches itself off until one happens, which is never in this process. */
 static void on_restart_wanted(int reason)
 {
-    static const char *const why[] = {"OPcache is full", "OPcache's table of scripts is full",
-                                      "opcache_reset() was called"};
-
-    if (php_thread && php_thread->request) {
-        pool_request_swap(php_thread->request->pool, why[reason >= 0 && reason < 3 ? reason : 2]);
-    }
+    restart_wanted = true;
+    ask_for_swap(reason);
 }
 
 static bool may_use_api(void)
@@ -52,26 +74,31 @@ static bool may_use_api(void)
     return !allowed || !*allowed || (script && strncmp(script, allowed, strlen(allowed)) == 0);
 }
 
+/* OPcache's own function marks the memory for a restart, and from then on every request that begins runs
+ * without it, until the successor serves. What is in there is listed first: afterwards nobody is told. A
+ * second reset before that is a success as well, as it is where the first one has been carried out already,
+ * and what starts at this moment may have compiled what was there before it. */
 static PHP_FUNCTION(opcache_reset_by_swap)
 {
-    ZEND_PARSE_PARAMETERS_NONE();
-    if (!may_use_api()) {
-        zend_error(E_WARNING, "Zend OPcache API is restricted by \"restrict_api\" configuration directive");
-        RETURN_FALSE;
+    bool again = restart_wanted && INI_BOOL("opcache.enable") && may_use_api();
+
+    if (!again && opcache_can_tell() && may_use_api() && !EG(exception)) {
+        opcache_keep_list();
     }
-    if (!php_thread || !php_thread->request) {
-        RETURN_FALSE;
+    reset_of_php(INTERNAL_FUNCTION_PARAM_PASSTHRU);
+    if (again && Z_TYPE_P(return_value) == IS_FALSE && !EG(exception)) {
+        ask_for_swap(RESET);
+        RETURN_TRUE;
     }
-    pool_request_swap(php_thread->request->pool, "opcache_reset() was called");
-    RETURN_TRUE;
 }
 
 void opcache_start(void)
 {
-    opcache_begin_anew();
+    started_us = clock_us();
     status_function = zend_hash_str_find_ptr(CG(function_table), ZEND_STRL("opcache_get_status"));
+    reset_function = zend_hash_str_find_ptr(CG(function_table), ZEND_STRL("opcache_reset"));
     compile_function = zend_hash_str_find_ptr(CG(function_table), ZEND_STRL("opcache_compile_file"));
-    override_function("opcache_reset", zif_opcache_reset_by_swap, NULL);
+    override_function("opcache_reset", zif_opcache_reset_by_swap, &reset_of_php);
     zend_accel_schedule_restart_hook = on_restart_wanted;
     if (!opcache_guard_start()) {
         log_warning(
@@ -133,6 +160,15 @@ void opcache_compile(const char *path, size_t n)
     zval_ptr_dtor(&argument);
 }
 
+void opcache_reset(void)
+{
+    zval result;
+
+    ZVAL_NULL(&result);
+    zend_call_known_function(reset_function, NULL, NULL, &result, 0, NULL, NULL);
+    zval_ptr_dtor(&result);
+}
+
 void opcache_measure(void)
 {
     zval status;
@@ -150,12 +186,12 @@ void opcache_measure(void)
             percent_of(number_of(numbers, "num_cached_keys"), number_of(numbers, "max_cached_keys")),
     };
 
+    grows = now[PART_MEMORY] > percent[PART_MEMORY] || now[PART_KEYS] > percent[PART_KEYS];
     for (int i = 0; i < PARTS; i++) {
-        int none = -1;
-
         percent[i] = now[i];
-        atomic_compare_exchange_strong(&percent_first[i], &none, now[i]);
     }
+    wasted_percent = percent_of(number_of(memory, "wasted_memory"), whole);
+    closed = now[PART_MEMORY] >= FULL_PERCENT || now[PART_KEYS] >= FULL_PERCENT;
     zval_ptr_dtor(&status);
 }
 
@@ -164,10 +200,21 @@ int opcache_percent(enum opcache_part part)
     return percent[part];
 }
 
-void opcache_begin_anew(void)
+/* A script that is larger than this is compiled without being stored; what is stored already is found first.
+ * What ini_get() says stays. */
+void opcache_begin(struct php_thread *t)
 {
-    for (int i = 0; i < PARTS; i++) {
-        percent_first[i] = -1;
+    bool now = atomic_load_explicit(&closed, memory_order_relaxed);
+    zend_ini_entry *entry;
+
+    if (now == t->opcache_closed) {
+        return;
+    }
+    t->opcache_closed = now;
+    entry = zend_hash_str_find_ptr(EG(ini_directives), ZEND_STRL("opcache.max_file_size"));
+    if (entry && entry->on_modify) {
+        entry->on_modify(entry, now ? ZSTR_CHAR('1') : entry->value, entry->mh_arg1, entry->mh_arg2,
+                         entry->mh_arg3, ZEND_INI_STAGE_ACTIVATE);
     }
 }
 
@@ -181,11 +228,22 @@ bool opcache_can_compile(void)
     return opcache_can_tell() && compile_function;
 }
 
+/* While it fills up, each request is looked at, so that it is closed before it is full. */
+static uint64_t sample_every_us(void)
+{
+    int most = percent[PART_MEMORY] > percent[PART_KEYS] ? percent[PART_MEMORY] : percent[PART_KEYS];
+
+    if (most >= FULL_PERCENT) {
+        return SAMPLE_EVERY_US;
+    }
+    return grows ? 0 : most >= CLOSE_PERCENT ? SAMPLE_CLOSE_US : SAMPLE_EVERY_US;
+}
+
 void opcache_sample(struct php_thread *t)
 {
     uint64_t now = clock_coarse_us(), last = atomic_load_explicit(&sampled_at_us, memory_order_relaxed);
 
-    if (!opcache_can_tell() || now - last < SAMPLE_EVERY_US) {
+    if (!opcache_can_tell() || now - last < sample_every_us()) {
         return;
     }
     if (!atomic_compare_exchange_strong(&sampled_at_us, &last, now) || !may_use_api() || EG(exception)) {
@@ -193,6 +251,18 @@ void opcache_sample(struct php_thread *t)
     }
     opcache_measure();
     pool_scoreboard(t->request->pool)->numbers->opcache_used_percent = (uint32_t)percent[PART_MEMORY];
+}
+
+/* Would a new generation be less full? */
+static const char *reason_for_swap(void)
+{
+    if (percent[PART_MEMORY] >= FULL_PERCENT && wasted_percent >= WASTE_PERCENT) {
+        return "OPcache's memory is nearly full";
+    }
+    if (percent[PART_KEYS] >= FULL_PERCENT && clock_us() - started_us >= KEYS_LIFE_US) {
+        return "OPcache's table of scripts is nearly full";
+    }
+    return NULL;
 }
 
 bool opcache_check(const char **why)
@@ -203,10 +273,16 @@ bool opcache_check(const char **why)
             log_warning("OPcache: %d%% of its %s are used; consider raising it", percent[i], part_names[i]);
             told[i] = true;
         }
-        if (percent[i] >= SWAP_PERCENT && percent[i] >= percent_first[i] + GROWTH_PERCENT) {
-            *why = swap_reasons[i];
-            return true;
-        }
+    }
+    const char *reason = reason_for_swap();
+
+    if (reason) {
+        *why = reason;
+        return true;
+    }
+    if (closed && !told_closed) {
+        log_warning("OPcache is full: scripts that are not in it are compiled at each request");
+        told_closed = true;
     }
     return false;
 }

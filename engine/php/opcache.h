@@ -8,9 +8,11 @@
 void opcache_find(void);  /* main thread, after module startup, before the root directory changes */
 void opcache_start(void); /* main thread, after module startup, before any thread */
 void opcache_stop(void);  /* same thread */
+void opcache_begin(struct php_thread *t);  /* worker, before each request */
 void opcache_sample(struct php_thread *t); /* worker, inside a request, now and then: how full is it */
 bool opcache_check(const char **why);      /* control thread */
 void opcache_warm(const char *list, size_t n, unsigned budget_ms); /* main thread, before workers */
+void opcache_forget(void);                                         /* main thread */
 size_t opcache_warm_list(char *out, size_t size);                  /* a registered thread without a request */
 
 #endif

@@ -16,10 +16,14 @@ enum opcache_part { PART_MEMORY, PART_STRINGS, PART_KEYS, PARTS };
 bool opcache_can_tell(void);                      /* guarded, and opcache_get_status() is there; any time */
 bool opcache_can_compile(void);                   /* the same of opcache_compile_file() */
 void opcache_compile(const char *path, size_t n); /* what goes wrong is dropped */
+void opcache_reset(void);                         /* marks it for a restart: nothing in it is used any more */
 void opcache_status(bool with_scripts, zval *status);
 const HashTable *opcache_part_of(const zval *status, const char *name); /* NULL: not there */
 void opcache_measure(void);
 int opcache_percent(enum opcache_part part); /* used, as measured last; any thread */
-void opcache_begin_anew(void);               /* the next measure counts as this process's first */
+
+/* -- opcache_warm.c -- */
+void opcache_keep_list(
+    void); /* a worker, inside a request: for opcache_warm_list(), which then can tell nothing */
 
 #endif

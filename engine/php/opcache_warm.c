@@ -1,4 +1,6 @@
 /* What this process's OPcache holds, for the next generation, and what the one before us held. */
+#include <pthread.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -9,6 +11,7 @@
 
 #define WARM_PERCENT    70 /* how far the old generation's scripts may fill the new one */
 #define WARM_LOOK_EVERY 64 /* scripts */
+#define KEPT_MAX        (1u << 20)
 
 struct warming {
     const char *list;
@@ -74,7 +77,6 @@ void opcache_warm(const char *list, size_t n, unsigned budget_ms)
     }
     log_debug("OPcache: %u scripts compiled in %u ms, %d%% of the memory used", w.compiled,
               (unsigned)((clock_us() - began) / 1000), opcache_percent(PART_MEMORY));
-    opcache_begin_anew();
 }
 
 struct listing {
@@ -106,12 +108,86 @@ static void list_scripts(void *context)
     zval_ptr_dtor(&status);
 }
 
+/* opcache.restrict_api is meant for scripts, not for the server: its value counts as the script. */
+static void run_unrestricted(void (*body)(void *ctx), void *ctx)
+{
+    const char *allowed = INI_STR("opcache.restrict_api");
+    char *path = estrdup(allowed ? allowed : "");
+
+    SG(request_info).path_translated = *path ? path : NULL;
+    body(ctx);
+    SG(request_info).path_translated = NULL;
+    efree(path);
+}
+
+static void list_unrestricted(void *context)
+{
+    run_unrestricted(list_scripts, context);
+}
+
+/* What an opcache_reset() found, since nobody is told afterwards. */
+static pthread_mutex_t kept_lock = PTHREAD_MUTEX_INITIALIZER;
+static char *kept; /* kept_lock guards it, and its length */
+static size_t kept_n;
+
+void opcache_keep_list(void)
+{
+    struct listing l = {.out = malloc(KEPT_MAX), .size = KEPT_MAX};
+
+    if (!l.out) {
+        return;
+    }
+    zend_set_memory_limit(SIZE_MAX); /* the list is ours, not the script's */
+    list_scripts(&l);
+    zend_set_memory_limit((size_t)PG(memory_limit));
+    if (l.n > 0) {
+        pthread_mutex_lock(&kept_lock);
+        free(kept);
+        kept = realloc(l.out, l.n);
+        kept_n = kept ? l.n : 0;
+        pthread_mutex_unlock(&kept_lock);
+    } else {
+        free(l.out);
+    }
+}
+
+static size_t copy_kept(char *out, size_t size)
+{
+    size_t n = 0;
+
+    pthread_mutex_lock(&kept_lock);
+    if (kept && kept_n <= size) {
+        memcpy(out, kept, kept_n);
+        n = kept_n;
+    }
+    pthread_mutex_unlock(&kept_lock);
+    return n;
+}
+
 size_t opcache_warm_list(char *out, size_t size)
 {
     struct listing l = {.out = out, .size = size};
 
     if (opcache_can_tell()) {
-        run_aside(list_scripts, &l);
+        run_aside(list_unrestricted, &l);
     }
-    return l.n;
+    return l.n > 0 ? l.n : copy_kept(out, size);
+}
+
+static void reset(void *context)
+{
+    (void)context;
+    opcache_reset();
+}
+
+static void reset_unrestricted(void *context)
+{
+    run_unrestricted(reset, context);
+}
+
+void opcache_forget(void)
+{
+    if (opcache_can_tell()) {
+        run_aside(reset_unrestricted, NULL);
+    }
 }

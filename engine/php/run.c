@@ -84,6 +84,7 @@ static bool begin(struct php_thread *t, struct request *r)
     sapi_tap_log(true);
     bool good = !(r->php_value || r->php_admin_value) || ini_apply_request(t, r);
 
+    opcache_begin(t);
     timeout_begin_input(t);
     return good;
 }

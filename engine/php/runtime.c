@@ -207,6 +207,7 @@ const struct executor php_executor = {
     .memory_peak = memory_peak,
     .check = opcache_check,
     .warm = opcache_warm,
+    .forget = opcache_forget,
     .warm_list = opcache_warm_list,
 };
 

@@ -43,6 +43,7 @@ struct php_thread {
 
     struct armed *deadline; /* this thread's, timeout.c */
 
+    bool opcache_closed;        /* this thread stores nothing new in OPcache */
     int body_fd;                /* REQUEST_BODY_FILE, -1 = not open */
     struct rusage usage_before; /* when the request began, if the access log shows processor time */
     size_t memory_peak;         /* of the request that ran last */

@@ -91,7 +91,7 @@ static bool head_is_good(const struct wire_head *head)
 {
     return head->magic == CHANNEL_MAGIC &&
            ((head->type >= CHANNEL_READY && head->type <= CHANNEL_HAND_OVER) ||
-            (head->type >= CHANNEL_DRAIN && head->type <= CHANNEL_KEYS));
+            (head->type >= CHANNEL_DRAIN && head->type <= CHANNEL_FORGET));
 }
 
 int channel_receive(int fd, struct channel_message *out)
@@ -130,4 +130,11 @@ int channel_receive(int fd, struct channel_message *out)
         out->text[out->text_n] = '\0';
         return 1;
     }
+}
+
+bool channel_next_is(int fd, enum channel_type type)
+{
+    struct wire_head head;
+    ssize_t n = recv(fd, &head, sizeof(head), MSG_DONTWAIT | MSG_PEEK);
+    return n == (ssize_t)sizeof(head) && head_is_good(&head) && head.type == (uint32_t)type;
 }

@@ -5,6 +5,7 @@
 #ifndef ENGINE_SUPERVISE_CHANNEL_H
 #define ENGINE_SUPERVISE_CHANNEL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -13,7 +14,7 @@ enum channel_type {
     /* engine process -> supervisor */
     CHANNEL_READY = 1, /* PHP is up, scripts are warm, workers wait */
     CHANNEL_FAILED,    /* text: why it could not start; it exits next */
-    CHANNEL_SWAP,      /* text: why it should be replaced; number: 1 if something in it crashed */
+    CHANNEL_SWAP,      /* text: why it should be replaced; number: enum swap_kind of generation.h */
     CHANNEL_CRASH,     /* text: the crash report */
     CHANNEL_WARM_LIST, /* descriptor of a memfd: paths of cached scripts, one a line */
     CHANNEL_DRAINING,  /* the order was heard, by every thread that takes new work */
@@ -26,6 +27,7 @@ enum channel_type {
     CHANNEL_ADOPT,  /* as CHANNEL_HAND_OVER */
     CHANNEL_FINISH, /* the whole server ends: nothing will replace what drains */
     CHANNEL_KEYS,   /* text: the pool's keys (pool_keys.h), the supervisor's next ones */
+    CHANNEL_FORGET, /* what it has cached is out of date: use no more of it */
 };
 
 #define CHANNEL_TEXT_MAX 8192
@@ -44,6 +46,7 @@ int channel_pair(int fds[2]); /* close-on-exec, non-blocking; 0 or -1 */
 int channel_send(int fd, enum channel_type type, int64_t number, const char *text, const int *fds,
                  int fd_count);
 int channel_receive(int fd, struct channel_message *out); /* 1 message, 0 none now, -1 closed or broken */
+bool channel_next_is(int fd, enum channel_type type);     /* without receiving it */
 void channel_close_fds(struct channel_message *message);  /* for a receiver that wants none of them */
 
 #endif

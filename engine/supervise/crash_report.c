@@ -17,6 +17,7 @@
 #include "engine/base/log.h"
 #include "engine/base/str.h"
 #include "engine/supervise/channel.h"
+#include "engine/supervise/generation.h"
 #include "engine/work/crash.h"
 #include "engine/work/pool.h"
 
@@ -114,7 +115,7 @@ static void on_crash(struct pool *pool, const struct worker *w)
 /* On the crashed thread, in its handler: whatever happens to this process now, a replacement comes. */
 static void on_alarm(void)
 {
-    channel_send(channel_fd, CHANNEL_SWAP, 1, "a worker crashed", NULL, 0);
+    channel_send(channel_fd, CHANNEL_SWAP, SWAP_DAMAGED, "a worker crashed", NULL, 0);
 }
 
 void crash_report_init(int channel)

@@ -28,6 +28,8 @@ const struct generation_limits generation_default_limits = {
     .warm_us = CLOCK_US_PER_SECOND,
     .damaged_us = CLOCK_US_PER_SECOND / 10,
     .swap_gap_us = CLOCK_US_PER_SECOND,
+    .again_us = 20 * CLOCK_US_PER_SECOND,
+    .again_max_us = 600 * CLOCK_US_PER_SECOND,
     .max_draining = 2,
     .burst = 30,
     .refill_us = 2 * CLOCK_US_PER_SECOND,
@@ -220,7 +222,8 @@ static void try_swap(struct seat *seat, uint64_t now)
         launch(seat, -1, now);
         return;
     }
-    if (now < seat->swap_after_us || count_state(seat, GENERATION_DRAINING) >= seat->limits.max_draining) {
+    if (now < seat->swap_after_us || now < seat->state_after_us ||
+        count_state(seat, GENERATION_DRAINING) >= seat->limits.max_draining) {
         return;
     }
     log_notice("[pool %s] engine process %d (generation %u) is being replaced: %s", seat->name, (int)old->pid,
@@ -230,24 +233,71 @@ static void try_swap(struct seat *seat, uint64_t now)
     seat->hooks->ask_warm_list(old);
 }
 
-/* A swap while one is under way is remembered and done after it: what starts now may already be older than
- * what the caller wants to see replaced. */
-void seat_swap(struct seat *seat, const char *why, uint64_t now)
+static void wish(struct seat *seat, const char *why, uint64_t after_us, uint64_t now)
 {
     if (seat->role == SEAT_SERVES) {
         snprintf(seat->swap_reason, sizeof(seat->swap_reason), "%s", why);
         seat->swap_wanted = true;
+        seat->state_after_us = after_us;
         try_swap(seat, now);
     }
 }
 
-/* Any replacement that is under way is newer than a process's own reason. */
-void seat_asked(struct generation *g, const char *why, bool damaged, uint64_t now)
+/* A swap while one is under way is remembered and done after it: what starts now may already be older than
+ * what the caller wants to see replaced. */
+void seat_swap(struct seat *seat, const char *why, uint64_t now)
+{
+    wish(seat, why, 0, now);
+}
+
+/* What a new process meets again at once, a newer one would meet as well: it waits. 0 = it need not. */
+static uint64_t met_again_until(const struct generation *g, const char *why, uint64_t now)
 {
     struct seat *seat = g->seat;
-    g->damaged = g->damaged || damaged;
-    if (g->state == GENERATION_READY && !in_state(seat, GENERATION_STARTING) && seat->warm_until_us == 0) {
+    const struct generation_limits *limits = &seat->limits;
+    bool again = strcmp(seat->state_met, why) == 0 && now - g->ready_us < limits->again_us;
+    snprintf(seat->state_met, sizeof(seat->state_met), "%s", why);
+    if (!again) {
+        seat->again_us = 0;
+        return 0;
+    }
+    if (seat->again_us == 0) {
+        log_warning("[pool %s] its new engine processes meet the same at once, so the next swaps wait: %s",
+                    seat->name, why);
+    }
+    seat->again_us = seat->again_us ? 2 * seat->again_us : limits->again_us;
+    if (seat->again_us > limits->again_max_us) {
+        seat->again_us = limits->again_max_us;
+    }
+    return now + seat->again_us;
+}
+
+/* One that starts may have read already what its predecessor has just been told to forget: it is told as
+ * well, and its successor follows. */
+static void renew(struct generation *g, const char *why, uint64_t now)
+{
+    struct seat *seat = g->seat;
+    struct generation *starting = in_state(seat, GENERATION_STARTING);
+    if (starting && !starting->standin && !starting->stale) {
+        starting->stale = true;
+        seat->hooks->forget_cache(starting);
+    }
+    if (seat->warm_until_us == 0) {
         seat_swap(seat, why, now);
+    }
+}
+
+/* Any replacement that is under way is newer than a process's own reason, but for a renewal. */
+void seat_asked(struct generation *g, const char *why, enum swap_kind kind, uint64_t now)
+{
+    struct seat *seat = g->seat;
+    g->damaged = g->damaged || kind == SWAP_DAMAGED;
+    if (kind == SWAP_RENEWAL) {
+        renew(g, why, now);
+    } else if (g->state == GENERATION_READY && !in_state(seat, GENERATION_STARTING) &&
+               seat->warm_until_us == 0) {
+        uint64_t after_us = kind == SWAP_STATE ? met_again_until(g, why, now) : 0;
+        wish(seat, why, after_us, now);
     }
 }
 
@@ -477,7 +527,7 @@ uint64_t seat_next_us(const struct seat *seat)
         next = sooner(next, seat->start_at_us);
         if (seat->swap_wanted && next == 0 &&
             count_state(seat, GENERATION_DRAINING) < seat->limits.max_draining) {
-            next = seat->swap_after_us;
+            next = seat->swap_after_us > seat->state_after_us ? seat->swap_after_us : seat->state_after_us;
         }
     }
     for (const struct generation *g = seat->generations; g; g = g->next) {

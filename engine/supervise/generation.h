@@ -22,6 +22,14 @@
 enum generation_state { GENERATION_STARTING, GENERATION_READY, GENERATION_DRAINING, GENERATION_GONE };
 const char *generation_state_name(enum generation_state state);
 
+/* What kind of reason a process has for its wish to be replaced. Numbers travel between two versions. */
+enum swap_kind {
+    SWAP_STATE,   /* something is full or used up, perhaps for its successor as well */
+    SWAP_DAMAGED, /* something crashed in it */
+    SWAP_PLANNED, /* its life was to be this long */
+    SWAP_RENEWAL, /* it was told to forget, and what starts already may hold the same */
+};
+
 struct seat;
 
 /* One engine process of a seat. */
@@ -32,6 +40,7 @@ struct generation {
     uint64_t deadline_us; /* STARTING: must be ready; DRAINING: is killed; 0 = none */
     bool killed;          /* by us: its end is no news */
     bool damaged;         /* something crashed in it */
+    bool stale;           /* it has been told that what it cached while it started is out of date */
     bool adopted;         /* started by an earlier image: our scoreboards do not know its workers */
     bool standin;         /* without PHP: answers that nothing serves this pool at the moment */
     uint64_t drain_us;    /* DRAINING: how long it may take once it has confirmed the order; 0 = it has */
@@ -47,6 +56,7 @@ struct generation_hooks {
     /* Starts g's process: fills pid and process, takes warm_fd over (-1 = none). 0, or -1 (reported). */
     int (*launch)(struct seat *seat, struct generation *g, int warm_fd);
     void (*ask_warm_list)(struct generation *g);
+    void (*forget_cache)(struct generation *g);
     void (*drain)(struct generation *g, unsigned ms);
     void (*stop)(struct generation *g);
     void (*kill)(struct generation *g);
@@ -63,6 +73,8 @@ struct generation_limits {
     uint64_t warm_us;      /* for the warm list to arrive */
     uint64_t damaged_us;   /* the same, from a process in which something crashed */
     uint64_t swap_gap_us;  /* between two swaps of a seat */
+    uint64_t again_us;     /* a state that a process meets sooner than this, and its predecessor met ... */
+    uint64_t again_max_us; /* ... is waited on: this long at first, twice as long each time, up to this */
     unsigned max_draining; /* old ones that may still be draining when the next swap begins */
     unsigned burst;        /* restarts after deaths that happen at once ... */
     uint64_t refill_us;    /* ... and how long one of them takes to come back */
@@ -90,11 +102,14 @@ struct seat {
     uint32_t last_number;
     bool swap_wanted;
     char swap_reason[256];
-    uint64_t warm_until_us; /* waiting for the old one's warm list; 0 = not */
-    uint64_t swap_after_us; /* the next swap is not before this */
-    uint64_t start_at_us;   /* the next launch is not before this; 0 = none is due */
-    unsigned failures;      /* starts that failed in a row */
-    unsigned tokens;        /* restarts left of the burst */
+    char state_met[256]; /* what the last process that asked because of a state (SWAP_STATE) gave as reason */
+    uint64_t again_us;   /* how long that was waited on; 0 = it is not met again and again */
+    uint64_t state_after_us; /* until when, while nothing else is the reason */
+    uint64_t warm_until_us;  /* waiting for the old one's warm list; 0 = not */
+    uint64_t swap_after_us;  /* the next swap is not before this */
+    uint64_t start_at_us;    /* the next launch is not before this; 0 = none is due */
+    unsigned failures;       /* starts that failed in a row */
+    unsigned tokens;         /* restarts left of the burst */
     uint64_t refilled_us;
     bool crash_loop;
     uint64_t standin_after_us; /* the next stand-in is not before this */
@@ -115,8 +130,8 @@ struct generation *seat_adopt(struct seat *seat, uint32_t number, enum generatio
 /* Events. */
 void seat_start(struct seat *seat, uint64_t now); /* the first generation, or a new one beside adopted ones */
 void seat_swap(struct seat *seat, const char *why, uint64_t now);
-/* A process wants to be replaced; damaged: because something crashed in it. */
-void seat_asked(struct generation *g, const char *why, bool damaged, uint64_t now);
+/* A process wants to be replaced. */
+void seat_asked(struct generation *g, const char *why, enum swap_kind kind, uint64_t now);
 void seat_heard(struct generation *g, uint64_t now); /* it drains */
 void seat_warm_list(struct seat *seat, const struct generation *from, int warm_fd,
                     uint64_t now); /* takes fd */

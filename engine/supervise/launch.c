@@ -208,6 +208,11 @@ static void send_simple(struct generation *g, enum channel_type type, int64_t nu
     child_tell(g->process, type, number);
 }
 
+static void hook_forget_cache(struct generation *g)
+{
+    send_simple(g, CHANNEL_FORGET, 0);
+}
+
 static void hook_ask_warm_list(struct generation *g)
 {
     send_simple(g, CHANNEL_WANT_WARM_LIST, 0);
@@ -262,6 +267,7 @@ static bool hook_others_serve(const struct seat *seat)
 const struct generation_hooks launch_hooks = {
     .launch = hook_launch,
     .ask_warm_list = hook_ask_warm_list,
+    .forget_cache = hook_forget_cache,
     .drain = hook_drain,
     .stop = hook_stop,
     .kill = hook_kill,
@@ -316,7 +322,7 @@ static void obey(struct child *child, struct channel_message *m)
     case CHANNEL_READY: seat_ready(g, now); break;
     case CHANNEL_DRAINING: seat_heard(g, now); break;
     case CHANNEL_FAILED: seat_failed(g, one_line(m)); break;
-    case CHANNEL_SWAP: seat_asked(g, one_line(m), m->number != 0, now); break;
+    case CHANNEL_SWAP: seat_asked(g, one_line(m), (enum swap_kind)m->number, now); break;
     case CHANNEL_HAND_OVER: pass_on(g, m); break;
     case CHANNEL_CRASH:
         report_crash(child->member->supervisor, child->member, child->pid, m->text);

@@ -252,6 +252,7 @@ static const char *start(struct process *p, const struct listener *own)
         return "a front end did not start";
     }
     warm_list_use(p);
+    process_loop_forget(p);
     if (pool_start(p->pool) != 0) {
         return "the workers did not start";
     }

@@ -10,6 +10,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/supervise/channel.h"
+#include "engine/supervise/generation.h"
 #include "engine/supervise/pool_keys.h"
 #include "engine/supervise/process_private.h"
 
@@ -88,6 +89,13 @@ static void take_keys(struct process *p, struct channel_message *m)
     explicit_bzero(m->text, sizeof(m->text));
 }
 
+static void forget(struct process *p)
+{
+    if (p->executor->forget) {
+        p->executor->forget();
+    }
+}
+
 static void obey(struct process *p, struct channel_message *m)
 {
     switch (m->type) {
@@ -98,6 +106,7 @@ static void obey(struct process *p, struct channel_message *m)
     case CHANNEL_LOGS: replace_logs(p, m); break;
     case CHANNEL_ADOPT: adopt(p, m); break;
     case CHANNEL_WANT_WARM_LIST: warm_list_send(p); break;
+    case CHANNEL_FORGET: forget(p); break;
     default: break;
     }
     channel_close_fds(m);
@@ -120,6 +129,15 @@ static void hear_supervisor(struct process *p)
     }
 }
 
+void process_loop_forget(struct process *p)
+{
+    static struct channel_message message;
+    while (channel_next_is(p->args->channel, CHANNEL_FORGET) &&
+           channel_receive(p->args->channel, &message) > 0) {
+        obey(p, &message);
+    }
+}
+
 static void hear_signals(struct process *p)
 {
     struct process_signals found = process_signals_look();
@@ -134,8 +152,14 @@ static void hear_signals(struct process *p)
 static void tell_swap(struct process *p)
 {
     const char *why = p->draining ? NULL : pool_swap_reason(p->pool);
-    if (why && why != p->swap_said && channel_send(p->args->channel, CHANNEL_SWAP, 0, why, NULL, 0) == 0) {
+    uint32_t renewals = pool_renewals(p->pool);
+    int kind = renewals != p->renewals_said    ? SWAP_RENEWAL
+               : pool_swap_is_planned(p->pool) ? SWAP_PLANNED
+                                               : SWAP_STATE;
+    if (why && (why != p->swap_said || kind == SWAP_RENEWAL) &&
+        channel_send(p->args->channel, CHANNEL_SWAP, kind, why, NULL, 0) == 0) {
         p->swap_said = why;
+        p->renewals_said = renewals;
     }
 }
 

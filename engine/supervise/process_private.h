@@ -19,6 +19,7 @@ struct process {
     uint64_t interrupt_us; /* when what still runs is told to end */
     uint64_t second_us;    /* next once-a-second work */
     const char *swap_said; /* the reason that the supervisor has been told */
+    uint32_t renewals_said;
 };
 
 /* -- process_signals.c -- */
@@ -33,6 +34,8 @@ struct process_signals process_signals_look(void);
 /* -- process_loop.c -- */
 /* From now on idle connections of a drain can be handed over. Before the workers start. */
 void process_loop_open(struct process *p);
+/* Before the workers start: what the supervisor said meanwhile of what has been compiled ahead. */
+void process_loop_forget(struct process *p);
 /* Until the process is to end: told to stop, drained, or orphaned for too long. */
 void process_loop(struct process *p);
 /* Nothing runs and nothing is owed. Asks the front ends, which act on it. */

@@ -49,6 +49,8 @@ struct executor {
     /* Main thread before workers start: compile the scripts that an older generation had cached. List: paths,
      * each ended by '\n'. May be NULL. */
     void (*warm)(const char *list, size_t n, unsigned budget_ms);
+    /* Same threads as check, may be NULL: what is cached is out of date, and is used no more. */
+    void (*forget)(void);
     size_t (*warm_list)(char *out, size_t size); /* any worker-registered or main thread; bytes written */
 };
 

@@ -480,3 +480,20 @@ void pool_request_swap(struct pool *pool, const char *why)
         pool_wake_control(pool);
     }
 }
+
+void pool_request_renewal(struct pool *pool, const char *why)
+{
+    pool_request_swap(pool, why);
+    atomic_fetch_add(&pool->renewals, 1);
+    pool_wake_control(pool);
+}
+
+bool pool_swap_is_planned(const struct pool *pool)
+{
+    return pool->swap_planned;
+}
+
+uint32_t pool_renewals(struct pool *pool)
+{
+    return atomic_load(&pool->renewals);
+}

@@ -40,6 +40,11 @@ void pool_destroy(struct pool *pool);
 const char *pool_swap_reason(struct pool *pool);
 /* From any thread (opcache_reset, ...): ask for a swap. why must be static. */
 void pool_request_swap(struct pool *pool, const char *why);
+/* The same, and a successor that starts already may hold what this process was told to forget. */
+void pool_request_renewal(struct pool *pool, const char *why);
+uint32_t pool_renewals(struct pool *pool); /* how often */
+/* Control thread: the reason is a plan (pm.max_requests), which the successor is to meet again. */
+bool pool_swap_is_planned(const struct pool *pool);
 
 /* process.max: how many workers all pools together may have. running: how many there are now, over all engine
  * processes; NULL = this pool's own. Before pool_start; without it there is no such limit. */

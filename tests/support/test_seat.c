@@ -43,6 +43,11 @@ static void on_ask(struct generation *g)
     note("ask", g);
 }
 
+static void on_forget_cache(struct generation *g)
+{
+    note("stale", g);
+}
+
 static void on_drain(struct generation *g, unsigned ms)
 {
     char verb[32];
@@ -78,6 +83,7 @@ static bool on_others(const struct seat *s)
 
 static const struct generation_hooks hooks = {.launch = on_launch,
                                               .ask_warm_list = on_ask,
+                                              .forget_cache = on_forget_cache,
                                               .drain = on_drain,
                                               .stop = on_stop,
                                               .kill = on_kill,
@@ -93,6 +99,8 @@ static const struct generation_limits limits = {
     .warm_us = 1 * SECOND,
     .damaged_us = SECOND / 10,
     .swap_gap_us = 1 * SECOND,
+    .again_us = 20 * SECOND,
+    .again_max_us = 60 * SECOND,
     .max_draining = 2,
     .burst = 3,
     .refill_us = 2 * SECOND,

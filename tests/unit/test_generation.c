@@ -58,7 +58,7 @@ static void damaged_one_is_asked_shortly(void **state)
 {
     (void)state;
     test_serve_first();
-    seat_asked(test_generation(1), "a worker crashed", true, test_now);
+    seat_asked(test_generation(1), "a worker crashed", SWAP_DAMAGED, test_now);
     assert_string_equal(test_happened(), "ask 1");
     test_pass(SECOND / 10);
     assert_string_equal(test_happened(), "launch 2");
@@ -96,14 +96,78 @@ static void own_wish_is_not_owed_twice(void **state)
     (void)state;
     test_serve_first();
     seat_swap(&test_seat, "reload", test_now);
-    seat_asked(test_generation(1), "memory", false, test_now);
+    seat_asked(test_generation(1), "memory", SWAP_STATE, test_now);
     test_pass(SECOND);
-    seat_asked(test_generation(1), "memory", false, test_now);
+    seat_asked(test_generation(1), "memory", SWAP_STATE, test_now);
     seat_ready(test_generation(2), test_now);
     assert_string_equal(test_happened(), "ask 1, launch 2, drain(30000) 1");
-    seat_asked(test_generation(1), "memory", false, test_now); /* it drains: nothing more to wish for */
+    seat_asked(test_generation(1), "memory", SWAP_STATE, test_now); /* it drains: nothing more to wish for */
     assert_string_equal(test_happened(), "");
     assert_true(seat_settled(&test_seat));
+}
+
+/* What starts may have read already what the old one was told to forget: it is told, and another one follows.
+ */
+static void renewal_starts_anew(void **state)
+{
+    (void)state;
+    test_serve_first();
+    seat_asked(test_generation(1), "reset", SWAP_RENEWAL, test_now);
+    assert_string_equal(test_happened(), "ask 1");
+    seat_asked(test_generation(1), "reset", SWAP_RENEWAL, test_now); /* nothing has been read yet */
+    assert_string_equal(test_happened(), "");
+    test_pass(SECOND);
+    assert_string_equal(test_happened(), "launch 2");
+    seat_asked(test_generation(1), "reset", SWAP_RENEWAL, test_now);
+    seat_asked(test_generation(1), "reset", SWAP_RENEWAL, test_now);
+    assert_string_equal(test_happened(), "stale 2");
+    seat_ready(test_generation(2), test_now);
+    assert_string_equal(test_happened(), "drain(30000) 1, ask 2");
+    seat_asked(test_generation(1), "reset", SWAP_RENEWAL, test_now); /* a last request of the old one */
+    assert_string_equal(test_happened(), "");
+    test_pass(SECOND);
+    assert_string_equal(test_happened(), "launch 3");
+    seat_ready(test_generation(3), test_now);
+    assert_string_equal(test_happened(), "drain(30000) 2");
+    assert_true(seat_settled(&test_seat));
+}
+
+static void swap_to(uint32_t number)
+{
+    test_pass(SECOND);
+    seat_ready(test_generation(number), test_now);
+    seat_exited(test_generation(number - 1), "with code 0", test_now);
+    test_happened();
+}
+
+/* A state that every new process meets is waited on, longer each time; other reasons are not. */
+static void state_met_again_waits(void **state)
+{
+    (void)state;
+    test_serve_first();
+    seat_asked(test_generation(1), "full", SWAP_STATE, test_now);
+    swap_to(2);
+    test_pass(3 * SECOND);
+    seat_asked(test_generation(2), "full", SWAP_STATE, test_now);
+    test_run_until(test_now + 19 * SECOND);
+    assert_string_equal(test_happened(), "");
+    test_run_until(test_now + 2 * SECOND);
+    assert_string_equal(test_happened(), "ask 2, launch 3");
+    swap_to(3);
+    test_pass(3 * SECOND);
+    seat_asked(test_generation(3), "full", SWAP_STATE, test_now);
+    test_run_until(test_now + 30 * SECOND);
+    assert_string_equal(test_happened(), "");
+    seat_swap(&test_seat, "reload", test_now);
+    assert_string_equal(test_happened(), "ask 3");
+    swap_to(4);
+    test_pass(3 * SECOND);
+    seat_asked(test_generation(4), "planned", SWAP_PLANNED, test_now);
+    assert_string_equal(test_happened(), "ask 4");
+    swap_to(5);
+    test_pass(21 * SECOND);
+    seat_asked(test_generation(5), "full", SWAP_STATE, test_now);
+    assert_string_equal(test_happened(), "ask 5");
 }
 
 static void old_ones_do_not_pile_up(void **state)
@@ -307,7 +371,7 @@ static void fading_seat_starts_nothing(void **state)
     (void)state;
     struct generation *g = seat_adopt(&test_seat, 5, GENERATION_READY, 42, 0, test_now);
     seat_fade(&test_seat);
-    seat_asked(g, "a worker crashed", true, test_now);
+    seat_asked(g, "a worker crashed", SWAP_DAMAGED, test_now);
     seat_swap(&test_seat, "opcache_reset() was called", test_now);
     seat_start(&test_seat, test_now);
     test_run_until(test_now + 30 * SECOND);
@@ -346,6 +410,8 @@ int main(void)
         TEST(damaged_one_is_asked_shortly),
         TEST(swaps_are_one_at_a_time),
         TEST(own_wish_is_not_owed_twice),
+        TEST(renewal_starts_anew),
+        TEST(state_met_again_waits),
         TEST(old_ones_do_not_pile_up),
         TEST(drain_has_its_time_once_confirmed),
         TEST(deaf_one_is_not_waited_for),

@@ -1,0 +1,139 @@
+"""OPcache in an engine process: what a reset does to what is served from then on, and what a full cache leads to."""
+import os
+import re
+import time
+
+import pytest
+
+import tokiophp as server_module
+from both import PHP_FPM
+from fcgi_client import Connection, fetch
+from side_by_side import SideBySide
+
+pytestmark = pytest.mark.skipif(server_module.is_stand_in(), reason="it is compared where php-fpm does it")
+RESET = "<?php var_dump(opcache_reset());"
+STATUS = "<?php $s = opcache_get_status(false); echo json_encode($s ? [$s['opcache_enabled'], $s['restart_pending'] ?? null] : $s);"
+INI = "zend_extension = opcache\n"
+
+
+def put(path, text, age=100):
+    """Old enough for OPcache to store it."""
+    with open(path + ".new", "w") as f:
+        f.write(text)
+    os.utime(path + ".new", (time.time() - age,) * 2)
+    os.rename(path + ".new", path)
+    return path
+
+
+def opcache_lines():
+    """php-fpm of a distribution has OPcache as a module."""
+    return INI if PHP_FPM and "OPcache" not in os.popen(f"{PHP_FPM} -n -m 2>/dev/null").read() else ""
+
+
+@pytest.mark.skipif(not PHP_FPM, reason="no php-fpm to compare with")
+def test_nothing_old_after_a_reset(workdir):
+    """Timestamps are not looked at: after opcache_reset() has said true, not one answer is the old code's."""
+    version, reset = workdir + "/www/version.php", put(workdir + "/www/reset.php", RESET)
+    ini = opcache_lines() + "opcache.validate_timestamps = 0\nopcache.file_update_protection = 0\n"
+    with SideBySide(workdir, pool="pm.max_children = 2", php_ini=ini) as both:
+        for program in both.programs:
+            with Connection(program.address, 30) as c:
+                for n in range(12):
+                    put(version, f"<?php echo {n};")
+                    assert c.request(script=reset, keep=True).body == b"bool(true)\n", program.command
+                    for _ in range(5 + 20 * (n % 3)):
+                        assert c.request(script=version, keep=True).body == str(n).encode(), program.command
+                        time.sleep(0.01 if n > 8 else 0)
+
+
+def test_reset_while_the_successor_starts(workdir, tokiophp):
+    """What starts at that moment has compiled the code that was to be forgotten: it does not serve."""
+    version, reset = workdir + "/www/version.php", put(workdir + "/www/reset.php", RESET)
+    put(version, "<?php echo 'old';")
+    server = tokiophp(pool="pm.max_children = 1", php="php_admin_value[opcache.validate_timestamps] = 0\n")
+    fetch(server.address, version)
+    deadline = time.monotonic() + 8
+    n = 0
+    with Connection(server.address, 30) as c:
+        while time.monotonic() < deadline:
+            n += 1
+            put(version, f"<?php echo {n};")
+            assert c.request(script=reset, keep=True).body == b"bool(true)\n"
+            for _ in range(n % 7 * 4):
+                time.sleep(0.03)
+                assert c.request(script=version, keep=True).body == str(n).encode()
+    messages = server.messages()
+    assert len(re.findall("is being replaced: opcache_reset", messages)) >= 2
+    assert "could not start" not in messages and "crash" not in messages
+
+
+@pytest.mark.skipif(not PHP_FPM, reason="no php-fpm to compare with")
+@pytest.mark.parametrize("how", ["opcache.enable = 0", "opcache.file_cache = {dir}/tmp\nopcache.file_cache_only = 1"])
+def test_reset_of_nothing(workdir, how):
+    """False, and nobody is replaced."""
+    reset = put(workdir + "/www/reset.php", RESET)
+    with SideBySide(workdir, php_ini=opcache_lines() + how) as both:
+        for _ in range(3):
+            theirs, ours = both.ask(reset)
+            assert theirs == ours == (200, "bool(false)\n")
+        time.sleep(1.5)
+        assert "replaced" not in both.ours.messages()
+
+
+def test_reset_may_be_restricted(workdir, tokiophp):
+    reset, inner = put(workdir + "/www/reset.php", RESET), workdir + "/www/inner"
+    os.mkdir(inner)
+    server = tokiophp(php=f"php_admin_value[opcache.restrict_api] = {inner}\nphp_value[display_errors] = 0\n")
+    assert fetch(server.address, reset).body == b"bool(false)\n"
+    assert fetch(server.address, put(inner + "/reset.php", RESET)).body == b"bool(true)\n"
+    assert fetch(server.address, reset).body == b"bool(false)\n"
+
+
+def classes(folder, count, size):
+    """Scripts that fill the cache: each with a class of its own and strings that nothing else has."""
+    os.makedirs(folder, exist_ok=True)
+    for i in range(count):
+        body = "".join(f"public $p{i}_{j} = 'text number {j} of script {i}'; function f{i}_{j}($a{i}_{j}) {{ return $a{i}_{j} + {j}; }}\n"
+                       for j in range(size))
+        put(f"{folder}/c{i}.php", f"<?php class C{i} {{ {body} }} echo 'c{i}';")
+    return [f"{folder}/c{i}.php" for i in range(count)]
+
+
+def swaps(server, seconds, paths):
+    end = time.monotonic() + seconds
+    with Connection(server.address, 30) as c:
+        while time.monotonic() < end:
+            for path in paths:
+                got = c.request(script=path, keep=True)
+                assert (got.status, got.body) == (200, os.path.basename(path)[:-4].encode())
+    return re.findall(r"is being replaced: (.*)", server.messages())
+
+
+@pytest.mark.parametrize("what", ["strings", "memory"])
+def test_code_that_does_not_fit(workdir, tokiophp, what):
+    """More code than the cache has room for: everything is served, nobody is replaced without end, and it is said once."""
+    settings = {"strings": "php_admin_value[opcache.interned_strings_buffer] = 1\nphp_admin_value[opcache.memory_consumption] = 128\n",
+                "memory": "php_admin_value[opcache.memory_consumption] = 8\nphp_admin_value[opcache.interned_strings_buffer] = 1\n"}[what]
+    paths = classes(workdir + "/www/code", 60, 240)
+    server = tokiophp(pool="pm.max_children = 2", php=settings)
+    assert swaps(server, 6, paths) == []
+    messages = server.messages()
+    part = {"strings": r"interned strings \(opcache.interned_strings_buffer\)", "memory": r"memory \(opcache.memory_consumption\)"}[what]
+    assert len(re.findall(r"OPcache: \d+% of its " + part + " are used", messages)) == 1
+    assert len(re.findall("OPcache is full: ", messages)) == (what == "memory")
+    used = fetch(server.address, put(workdir + "/www/used.php", "<?php $m = opcache_get_status(false)['memory_usage']; "
+                                     "echo round(100 * $m['used_memory'] / ($m['used_memory'] + $m['free_memory'] + $m['wasted_memory']));")).body
+    assert int(used) < 98 or what == "strings"
+
+
+def test_waste_is_replaced(workdir, tokiophp):
+    """Former versions of scripts fill the memory: a new engine process has room again."""
+    paths = classes(workdir + "/www/code", 20, 100)
+    server = tokiophp(pool="pm.max_children = 2", php="php_admin_value[opcache.memory_consumption] = 12\n"
+                      "php_admin_value[opcache.interned_strings_buffer] = 2\nphp_admin_value[opcache.revalidate_freq] = 0\n")
+    for age in range(99, 20, -1):
+        for path in paths:
+            os.utime(path, (time.time() - age,) * 2)
+        if swaps(server, 0.3, paths):
+            break
+    assert "is being replaced: OPcache" in server.messages()
