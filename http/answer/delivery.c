@@ -4,9 +4,11 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "engine/base/log.h"
 #include "engine/base/must.h"
 #include "http/answer/exchange.h"
 #include "http/answer/reply_message.h"
+#include "http/answer/steps.h"
 #include "http/net/conn.h"
 
 #define QUEUE_LOW (64u << 10) /* a waiting worker goes on when less than this is unsent */
@@ -97,6 +99,7 @@ void delivery_unqueue(struct exchange *x, size_t n)
 
 void delivery_leave(struct exchange *x)
 {
+    log_debug("http: the client leaves a request in %s", exchange_step_name(exchange_step(x)));
     x->delivery.conn = NULL;
     delivery_abort(x);
     exchange_drop(x);

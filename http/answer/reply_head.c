@@ -151,11 +151,12 @@ static void take_file(struct exchange *x, const struct header_line *line)
     bool accel = name_is(line, STR("X-Accel-Redirect")); /* a URL first, X-Sendfile a path */
     const char *root = settings_of(x)->sendfile_root;
     struct str path = keep(x, line_value(line));
-    const char *(*const ways[2])(struct exchange *, const char *, struct str, bool) = {
-        accel ? find_decoded : find_literal, accel ? find_literal : find_decoded};
-    const char *found = path.p ? ways[0](x, root, path, accel) : NULL;
-    if (!found && path.p) {
-        found = ways[1](x, root, path, accel);
+    const char *found = NULL;
+    if (path.p) {
+        found = accel ? find_decoded(x, root, path, accel) : find_literal(x, root, path, accel);
+    }
+    if (path.p && !found) {
+        found = accel ? find_literal(x, root, path, accel) : find_decoded(x, root, path, accel);
     }
     x->reply.file = found ? found : ""; /* not found */
 }
