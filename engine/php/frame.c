@@ -2,12 +2,27 @@
  * internal function of PHP, and its arguments are there to be read. */
 #include "engine/php/frame.h"
 
-zval *frame_argument(const char *function, uint32_t n)
+/* NULL = the script itself runs, or none. */
+static zend_execute_data *internal_frame(void)
 {
     zend_execute_data *frame = php_thread && php_thread->request ? EG(current_execute_data) : NULL;
 
-    if (!frame || !frame->func || frame->func->type != ZEND_INTERNAL_FUNCTION ||
-        ZEND_CALL_NUM_ARGS(frame) < n) {
+    return frame && frame->func && frame->func->type == ZEND_INTERNAL_FUNCTION ? frame : NULL;
+}
+
+bool frame_is_of(const char *extension)
+{
+    const zend_execute_data *frame = internal_frame();
+    const zend_module_entry *module = frame ? frame->func->internal_function.module : NULL;
+
+    return module && strcmp(module->name, extension) == 0;
+}
+
+zval *frame_argument(const char *function, uint32_t n)
+{
+    zend_execute_data *frame = internal_frame();
+
+    if (!frame || ZEND_CALL_NUM_ARGS(frame) < n) {
         return NULL;
     }
     if (function &&

@@ -8,4 +8,7 @@
  * far. function: its name, for one that is no method; NULL = whichever. Worker's thread; NULL on others. */
 zval *frame_argument(const char *function, uint32_t n);
 
+/* Whether that function belongs to this extension. */
+bool frame_is_of(const char *extension);
+
 #endif

@@ -21,6 +21,7 @@
 #include <utime.h>
 
 #include "engine/php/env.h"
+#include "engine/php/frame.h"
 #include "engine/php/opcache_lock.h"
 #include "engine/php/paths.h"
 #include "engine/php/program.h"
@@ -236,9 +237,13 @@ int virtual_rename(const char *from, const char *to)
     PLACED(to, -1, placed_from ? rename(placed_from, at) : -1);
 }
 
+/* ext/gd only asks whether there is a result, for what may be a name to look for in GDFONTPATH; without
+ * threads it does not ask. */
 char *virtual_realpath(const char *path, char *out)
 {
-    return paths_canonical(path, out);
+    char *found = paths_canonical(path, out);
+
+    return found || !frame_is_of("gd") ? found : (char *)(uintptr_t)path;
 }
 
 char *tsrm_realpath(const char *path, char *out)

@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/php/thread.h"
+#include "engine/php/frame.h"
 
 #define NAMES_MAX 1000 /* beyond, requests share libintl's own */
 
@@ -101,11 +101,7 @@ static _Thread_local struct {
 
 bool translations_are_scripts(void)
 {
-    const zend_execute_data *frame = php_thread && php_thread->request ? EG(current_execute_data) : NULL;
-
-    return !asks_libintl && frame && frame->func && frame->func->type == ZEND_INTERNAL_FUNCTION &&
-           frame->func->internal_function.module &&
-           strcmp(frame->func->internal_function.module->name, "gettext") == 0;
+    return !asks_libintl && frame_is_of("gettext");
 }
 
 static const char *current_domain(void)

@@ -1,118 +1,93 @@
-"""A server without a file: the variables that containers set, tried with -t and for real."""
-import os
-import subprocess
+"""putenv() is seen by PHP's own readers of the environment and by C libraries, of that request only, as in php-fpm."""
+import glob
+import re
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-import process
-from http_raw import Raw, insecure
-from test_tls import make_cert
-from tokiophp import PROGRAM, is_stand_in
+from both import WHY_NOT, Both
+from workdirs import make_workdir, remove_workdir
 
-pytestmark = pytest.mark.skipif(is_stand_in(), reason="tokiophp's own words")
+pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=str(WHY_NOT))
 
 
-def clean_environment(**more):
-    return {"PATH": os.environ["PATH"], **more}
+@pytest.fixture(scope="module")
+def both():
+    folder = make_workdir()
+    servers = Both(folder, "env[FROM_POOL] = of the pool\n", children=8, temp=False)
+    yield servers
+    servers.stop()
+    remove_workdir(folder)
 
 
-def try_out(folder, *args, **env):
-    """(exit code, what it says) of a test of the configuration, begun in `folder`."""
-    done = subprocess.run([PROGRAM, *args, "-t"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                          timeout=30, env=clean_environment(**env), cwd=folder)
-    return done.returncode, done.stdout.decode()
+class Proxy:
+    """Answers one line for whatever it is asked, and keeps the first line of each request."""
+
+    def __init__(self):
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.port, self.heard = self.socket.getsockname()[1], []
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            try:
+                c, _ = self.socket.accept()
+            except OSError:
+                return
+            with c:
+                c.settimeout(5)
+                head = c.recv(4096)
+                self.heard.append(head.split(b"\r\n")[0].decode())
+                c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nproxy")
 
 
-@pytest.mark.parametrize("env", [
-    {"PHP_WORKERS": "8", "INDEX_FILE": "index.php"}, {"QUEUE_CAPACITY": "10"}, {"INTERNAL_ADDR": "0.0.0.0:9090"},
-    {"ACCESS_LOG": "1"}, {"STATIC_CACHE_TTL": "1w"}, {"REQUEST_TIMEOUT": "off"}, {"DRAIN_TIMEOUT_SECS": "60"},
-    {"RATE_LIMIT": "100", "RATE_WINDOW": "60"}, {"USE_STUB": "1"}, {"USE_EXT": "1"}], ids=lambda env: "+".join(env))
-def test_any_variable_of_the_server_is_enough(tmp_path, env):
-    code, text = try_out(tmp_path, **env)
-    assert code == 0 and "configuration file (none) test is successful" in text, text
-    assert ("USE_EXT has no effect" in text) == ("USE_EXT" in env)
+@pytest.fixture(scope="module")
+def proxy():
+    p = Proxy()
+    yield p
+    p.socket.close()
 
 
-@pytest.mark.parametrize("env", [{"LOG_LEVEL": "debug"}, {"PROFILE": "1"}, {"RUST_LOG": "info"}], ids=lambda env: "+".join(env))
-def test_a_variable_of_many_programs_starts_no_server(tmp_path, env):
-    code, text = try_out(tmp_path, "-p", str(tmp_path), **env)
-    assert code == 78 and "tokiophp serve DIR" in text, text
+FONTS = next((f.rsplit("/", 1) for f in sorted(glob.glob("/usr/share/fonts/truetype/**/*.ttf", recursive=True))), None)
+READERS = {
+    "sys_get_temp_dir": "putenv('TMPDIR=/usr/'); echo sys_get_temp_dir();",
+    "temp again": "echo sys_get_temp_dir(); putenv('TMPDIR=/usr'); echo sys_get_temp_dir();",
+    "tempnam": "putenv('TMPDIR=' . __DIR__); echo dirname($f = tempnam('/nonexistent-folder', 'x')); unlink($f);",
+    "tmpfile": "putenv('TMPDIR=' . __DIR__); echo dirname(stream_get_meta_data(tmpfile())['uri']);",
+    "curl proxy": "putenv('http_proxy=http://127.0.0.1:PORT'); putenv('no_proxy'); $c = curl_init('http://never.example/x'); curl_setopt_array($c, [CURLOPT_RETURNTRANSFER => true, CURLOPT_TIMEOUT => 5]); echo curl_exec($c), curl_error($c);",
+    "curl without proxy": "putenv('http_proxy=http://127.0.0.1:PORT'); putenv('no_proxy=127.0.0.1'); $c = curl_init('http://127.0.0.1:1/x'); curl_setopt_array($c, [CURLOPT_RETURNTRANSFER => true, CURLOPT_TIMEOUT => 5]); echo json_encode(curl_exec($c)), curl_errno($c);",
+    "curl all_proxy": "putenv('ALL_PROXY=http://127.0.0.1:PORT'); $c = curl_init('http://never.example/y'); curl_setopt_array($c, [CURLOPT_RETURNTRANSFER => true, CURLOPT_TIMEOUT => 5]); echo curl_exec($c), curl_error($c);",
+    "libpq": "putenv('PGHOST=' . __DIR__); putenv('PGPORT=7777'); putenv('PGCONNECT_TIMEOUT=2'); echo @pg_connect('dbname=x') ? 'connected' : error_get_last()['message'];",
+    "PDO and libpq": "putenv('PGHOST=' . __DIR__); putenv('PGPORT=7778'); try { new PDO('pgsql:dbname=x', 'u', 'p'); } catch (PDOException $e) { echo $e->getMessage(); }",
+    "fonts of GD": f"putenv('GDFONTPATH={FONTS[0] if FONTS else ''}'); $i = imagecreatetruecolor(99, 99); echo json_encode(@imagettftext($i, 10, 0, 5, 50, 1, '{FONTS[1][:-4] if FONTS else 'none'}', 'x') !== false);",
+    "set, changed, taken away": "putenv('A=1'); echo getenv('A'); putenv('A=2'); echo getenv('A'), shell_exec('echo $A'); putenv('A'); var_dump(getenv('A')); echo shell_exec('echo [$A]'); putenv('FROM_POOL'); var_dump(getenv('FROM_POOL')); echo shell_exec('echo [$FROM_POOL]');",
+    "all of it": "putenv('A=1'); putenv('FROM_POOL=mine'); $e = getenv(); echo $e['A'], $e['FROM_POOL'];",
+    "locale": "putenv('LC_ALL=C.UTF-8'); echo setlocale(LC_CTYPE, ''); putenv('LC_ALL=xx_XX'); var_dump(setlocale(LC_CTYPE, ''));",
+    "a program's": "putenv('TZ=Asia/Tokyo'); echo shell_exec('date +%Z');",
+}
 
 
-@pytest.mark.parametrize("level", ["critical", "emergency", "crit", "emerg", "fatal", "info", "warn", "trace"])
-def test_levels_of_other_loggers(tmp_path, level):
-    code, text = try_out(tmp_path, PHP_WORKERS="2", LOG_LEVEL=level)
-    assert code == 0 and "ignored" not in text, text
+@pytest.mark.parametrize("reader", READERS)
+def test_readers_of_the_environment(both, proxy, reader):
+    script = f"env-{re.sub(r'[^a-z]+', '-', reader)}.php"
+    both.write(script, "<?php " + READERS[reader].replace("PORT", str(proxy.port)))
+    theirs = both.say("theirs", script)
+    if re.search("Call to undefined function|could not find driver", theirs):
+        pytest.skip("this php-fpm has not the extension")
+    assert both.say("ours", script) == theirs
+    if reader in ("curl proxy", "curl all_proxy"):
+        assert theirs == "proxy"
 
 
-@pytest.mark.parametrize("name,value", [("LOG_LEVEL", "verbose"), ("PROFILE", "production"), ("RUST_LOG", "tokio_php=loud"),
-                                        ("EXECUTOR", "7")])
-def test_a_strange_value_of_a_shared_variable_is_a_warning(tmp_path, name, value):
-    code, text = try_out(tmp_path, PHP_WORKERS="2", **{name: value})
-    assert code == 0, text
-    assert f'WARNING: environment variable {name} = "{value.rpartition("=")[2]}" is ignored' in text, text
-
-
-def test_a_strange_value_of_an_own_variable_is_an_error(tmp_path):
-    code, text = try_out(tmp_path, PHP_WORKERS="many")
-    assert code == 78 and 'environment variable PHP_WORKERS = "many": expected a number' in text, text
-
-
-@pytest.mark.parametrize("text,shown", [("tokio_php=debug", True), ("debug", True), ("hyper=debug", False),
-                                        ("hyper=debug,tokio_php=warn", False), ("warn,tokio_php=debug", True)])
-def test_rust_log_sets_the_level(tmp_path, text, shown):
-    code, out = try_out(tmp_path, "-t", PHP_WORKERS="2", RUST_LOG=text)
-    assert code == 0
-    assert ("log_level = DEBUG" in out) == shown, out
-
-
-@pytest.fixture
-def root(workdir):
-    with open(workdir + "/www/shop.php", "w") as f:
-        f.write("<?php echo $_SERVER['HTTPS'] ?? 'plain', ' ', $_SERVER['REQUEST_URI'];")
-    return workdir + "/www"
-
-
-@pytest.mark.parametrize("how", ["environment", "serve"])
-def test_a_certificate_and_one_address_speak_tls(workdir, root, how):
-    """Passwords went over the wire in clear."""
-    make_cert(workdir, "one")
-    address = ("127.0.0.1", process.free_port())
-    text, cert = f"127.0.0.1:{address[1]}", {"PROFILE": "1", "TLS_CERT": f"{workdir}/one.pem", "TLS_KEY": f"{workdir}/one.key"}
-    if how == "environment":
-        command, env = [PROGRAM], clean_environment(LISTEN_ADDR=text, DOCUMENT_ROOT=root, PHP_WORKERS="2", **cert)
-    else:
-        command, env = [PROGRAM, "serve", root, "--listen", text, "--workers", "2"], clean_environment(**cert)
-    server = process.Program(command, workdir, "serve.log", env=env)
-    try:
-        server.wait_accepting(address)
-        with Raw(address, tls=insecure()) as raw:
-            reply = raw.send("GET /shop.php HTTP/1.1\r\nHost: localhost\r\nX-Profile: 1\r\n\r\n").reply()
-        assert (reply.status, reply.body) == (200, b"on /shop.php")
-        assert reply.get("X-Profile-TLS-Protocol") == "TLSv1_3"
-        assert f"https://localhost:{address[1]}/" in server.log()
-    finally:
-        server.stop()
-
-
-@pytest.mark.parametrize("listen", ["127.0.0.1:8080", "127.0.0.1:8080, 127.0.0.1:8081"])
-def test_a_certificate_that_no_address_uses_is_an_error(workdir, listen):
-    settings = make_cert(workdir, "one")
-    path = f"{workdir}/x.ini"
-    with open(path, "w") as f:
-        f.write(f"[www]\nuser = nobody\nhttp.listen = {listen}\nhttp.document_root = {workdir}/www\n{settings}")
-    code, text = try_out(workdir, "-y", path)
-    assert code == 78 and "http.tls_cert" in text and "http.tls_listen" in text, text
-    with open(path, "a") as f:
-        f.write("http.tls_listen = 127.0.0.1:8443\n")
-    assert try_out(workdir, "-y", path)[0] == 0
-
-
-def test_a_certificate_for_a_name_on_anothers_tls_address(workdir):
-    settings = make_cert(workdir, "one")
-    path = f"{workdir}/x.ini"
-    pool = f"user = nobody\nhttp.document_root = {workdir}/www\n{settings}"
-    with open(path, "w") as f:
-        f.write(f"[www]\nhttp.tls_listen = 127.0.0.1:8443\n{pool}[shop]\nhttp.server_name = shop.test\n{pool}")
-    code, text = try_out(workdir, "-y", path)
-    assert code == 0, text
+def test_of_that_request_only(both, proxy):
+    """Eight requests at once, each with another value; then one that has set nothing."""
+    both.write("each.php", "<?php $n = $_GET['n']; $d = __DIR__ . \"/t$n\"; @mkdir($d); putenv(\"TMPDIR=$d\"); putenv(\"PGHOST=$d\"); usleep(50000);"
+                           "$f = @tempnam('/nonexistent-folder', 'x'); $ok = dirname($f) === $d; unlink($f); @pg_connect('dbname=x connect_timeout=1');"
+                           "echo $ok && str_contains(error_get_last()['message'], \"t$n/\") && sys_get_temp_dir() === $d ? $n : error_get_last()['message'];")
+    both.write("none.php", "<?php echo sys_get_temp_dir(), json_encode([getenv('TMPDIR'), getenv('PGHOST')]);")
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(3):
+            assert list(pool.map(lambda n: both.say("ours", "each.php", query=f"n={n}"), range(16))) == [str(n) for n in range(16)]
+    assert {both.say("ours", "none.php") for _ in range(8)} == {"/tmp[false,false]"}

@@ -36,7 +36,7 @@ pm.max_children = {children}
 catch_workers_output = yes
 php_value[display_errors] = 1
 php_value[html_errors] = 0
-php_admin_value[sys_temp_dir] = {dir}/tmp
+{temp}
 php_admin_value[upload_tmp_dir] = {dir}/tmp
 {more}
 """
@@ -45,7 +45,7 @@ php_admin_value[upload_tmp_dir] = {dir}/tmp
 class Both:
     """names: "theirs", "ours". Each runs its scripts in a folder of its own, www-NAME, in which it may write."""
 
-    def __init__(self, directory, pool="", children=8, env=None):
+    def __init__(self, directory, pool="", children=8, env=None, temp=True):
         self.directory, self.programs = directory, {}
         for name, program in (("theirs", PHP_FPM), ("ours", server_module.PROGRAM)):
             root = self.root(name)
@@ -55,6 +55,7 @@ class Both:
             user = f"user = {server_module.USER}\ngroup = {server_module.GROUP}" if server_module.IS_ROOT else ""
             with open(path, "w") as f:
                 f.write(CONFIG.format(dir=directory, name=name, user=user, children=children,
+                                      temp="php_admin_value[sys_temp_dir] = {}/tmp".format(directory) if temp else "",
                                       more=pool.replace("{root}", root)))
             self.programs[name] = Program([program, "-F", "-y", path], directory, f"{name}.log", env=env)
         for name, program in self.programs.items():
