@@ -72,19 +72,26 @@ static void take_descriptors(struct msghdr *message, struct channel_message *out
             memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
             if (out->fd_count < CHANNEL_FDS_MAX) {
                 out->fds[out->fd_count++] = fd;
-            } else {
-                close(fd);
             }
         }
     }
 }
 
-void channel_close_fds(struct channel_message *message)
+void channel_dispose_fds(struct channel_message *message, void (*dispose)(int fd))
 {
     for (int i = 0; i < message->fd_count; i++) {
-        close(message->fds[i]);
+        if (dispose) {
+            dispose(message->fds[i]);
+        } else {
+            close(message->fds[i]);
+        }
     }
     message->fd_count = 0;
+}
+
+void channel_close_fds(struct channel_message *message)
+{
+    channel_dispose_fds(message, NULL);
 }
 
 static bool head_is_good(const struct wire_head *head)
@@ -94,7 +101,7 @@ static bool head_is_good(const struct wire_head *head)
             (head->type >= CHANNEL_DRAIN && head->type <= CHANNEL_FORGET));
 }
 
-int channel_receive(int fd, struct channel_message *out)
+int channel_receive(int fd, struct channel_message *out, void (*dispose)(int fd))
 {
     for (;;) {
         struct wire_head head;
@@ -121,7 +128,7 @@ int channel_receive(int fd, struct channel_message *out)
         take_descriptors(&message, out);
         if ((size_t)n < sizeof(head) || (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 ||
             !head_is_good(&head)) {
-            channel_close_fds(out);
+            channel_dispose_fds(out, dispose);
             continue;
         }
         out->type = (enum channel_type)head.type;

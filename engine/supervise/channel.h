@@ -31,7 +31,7 @@ enum channel_type {
 };
 
 #define CHANNEL_TEXT_MAX 8192
-#define CHANNEL_FDS_MAX  8
+#define CHANNEL_FDS_MAX  253 /* what the kernel lets a packet carry: it must not have to close any itself */
 
 struct channel_message {
     enum channel_type type;
@@ -45,8 +45,11 @@ struct channel_message {
 int channel_pair(int fds[2]); /* close-on-exec, non-blocking; 0 or -1 */
 int channel_send(int fd, enum channel_type type, int64_t number, const char *text, const int *fds,
                  int fd_count);
-int channel_receive(int fd, struct channel_message *out); /* 1 message, 0 none now, -1 closed or broken */
-bool channel_next_is(int fd, enum channel_type type);     /* without receiving it */
-void channel_close_fds(struct channel_message *message);  /* for a receiver that wants none of them */
+/* 1 message, 0 none now, -1 closed or broken. dispose: takes the descriptors of packets that are no messages;
+ * NULL = close(2), for a peer that is trusted not to send what cannot be closed at once. */
+int channel_receive(int fd, struct channel_message *out, void (*dispose)(int fd));
+void channel_dispose_fds(struct channel_message *message, void (*dispose)(int fd));
+void channel_close_fds(struct channel_message *message); /* for a receiver that wants none of them */
+bool channel_next_is(int fd, enum channel_type type);    /* without receiving it */
 
 #endif

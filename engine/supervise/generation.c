@@ -309,15 +309,13 @@ void seat_heard(struct generation *g, uint64_t now)
     }
 }
 
-void seat_warm_list(struct seat *seat, const struct generation *from, int warm_fd, uint64_t now)
+bool seat_warm_list(struct seat *seat, const struct generation *from, int warm_fd, uint64_t now)
 {
     if (seat->warm_until_us == 0 || from != seat_serving(seat) || seat->role != SEAT_SERVES) {
-        if (warm_fd >= 0) {
-            close(warm_fd);
-        }
-        return;
+        return false;
     }
     launch(seat, warm_fd, now);
+    return true;
 }
 
 static void leave_crash_loop(struct seat *seat)

@@ -133,8 +133,8 @@ void seat_swap(struct seat *seat, const char *why, uint64_t now);
 /* A process wants to be replaced. */
 void seat_asked(struct generation *g, const char *why, enum swap_kind kind, uint64_t now);
 void seat_heard(struct generation *g, uint64_t now); /* it drains */
-void seat_warm_list(struct seat *seat, const struct generation *from, int warm_fd,
-                    uint64_t now); /* takes fd */
+/* The answer to ask_warm_list. True: the descriptor (-1 = no list) is taken. */
+bool seat_warm_list(struct seat *seat, const struct generation *from, int warm_fd, uint64_t now);
 void seat_ready(struct generation *g, uint64_t now);
 void seat_failed(struct generation *g, const char *why); /* its process says why; the exit follows */
 void seat_exited(struct generation *g, const char *how, uint64_t now);

@@ -14,6 +14,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/supervise/channel.h"
+#include "engine/supervise/closer.h"
 #include "engine/supervise/lookout.h"
 #include "engine/supervise/process.h"
 #include "engine/supervise/state.h"
@@ -161,7 +162,7 @@ static int hook_launch(struct seat *seat, struct generation *g, int warm_fd)
         log_sys(LEVEL_ERROR, "[pool %s] no engine process could be made", m->name);
     }
     close_ends(&ends, 1);
-    close_fd(&warm_fd);
+    closer_drop(warm_fd);
     if (pid < 0) {
         close_ends(&ends, 0);
         close_fd(&ends.board_fd);
@@ -330,24 +331,23 @@ static void obey(struct child *child, struct channel_message *m)
             report_fault(child->member->supervisor);
         }
         break;
-    case CHANNEL_WARM_LIST: {
-        int fd = m->fd_count > 0 ? m->fds[0] : -1;
-        if (fd >= 0) {
+    case CHANNEL_WARM_LIST:
+        if (m->fd_count == 0) {
+            seat_warm_list(g->seat, g, -1, now);
+        } else if (seat_warm_list(g->seat, g, m->fds[0], now)) {
             m->fds[0] = m->fds[--m->fd_count];
         }
-        seat_warm_list(g->seat, g, fd, now);
         break;
-    }
     default: break;
     }
-    channel_close_fds(m);
+    channel_dispose_fds(m, closer_drop);
 }
 
 static void hear(struct child *child, int rounds)
 {
     static struct channel_message message; /* one thread; too large for a comfortable stack */
     int rc = 0;
-    for (int i = 0; i < rounds && (rc = channel_receive(child->channel, &message)) > 0; i++) {
+    for (int i = 0; i < rounds && (rc = channel_receive(child->channel, &message, closer_drop)) > 0; i++) {
         obey(child, &message);
     }
     if (rc < 0) {

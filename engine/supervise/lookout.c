@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 #include "engine/base/clock.h"
+#include "engine/supervise/channel.h"
+#include "engine/supervise/closer.h"
 
 #define MAGIC     0x746b6c6fu
 #define ANSWER_MS 700 /* longer than a reload needs to execute the supervisor anew */
@@ -36,11 +38,21 @@ int lookout_pair(int fds[2])
 
 /* -- supervisor -- */
 
-/* Without a place for descriptors: the kernel drops what a process sends along. */
+/* A question carries no descriptors; what a process sends along all the same is not for us to wait for. */
 int lookout_hear(int fd, struct lookout_question *out)
 {
+    static union {
+        struct cmsghdr align;
+        char space[CMSG_SPACE(sizeof(int) * CHANNEL_FDS_MAX)];
+    } carried; /* one thread */
+
     for (;;) {
-        ssize_t n = recv(fd, out, sizeof(*out), MSG_DONTWAIT | MSG_TRUNC);
+        struct iovec part = {out, sizeof(*out)};
+        struct msghdr message = {.msg_iov = &part,
+                                 .msg_iovlen = 1,
+                                 .msg_control = carried.space,
+                                 .msg_controllen = sizeof(carried.space)};
+        ssize_t n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC);
 
         if (n < 0 && errno == EINTR) {
             continue;
@@ -51,6 +63,7 @@ int lookout_hear(int fd, struct lookout_question *out)
         if (n <= 0) {
             return -1;
         }
+        closer_drop_carried(&message);
         if (n == (ssize_t)sizeof(*out) && out->magic == MAGIC) {
             out->layout[sizeof(out->layout) - 1] = '\0';
             return 1;

@@ -116,7 +116,7 @@ static void hear_supervisor(struct process *p)
 {
     static struct channel_message message; /* the one control thread's; too large for a comfortable stack */
     int rc;
-    while ((rc = channel_receive(p->args->channel, &message)) > 0) {
+    while ((rc = channel_receive(p->args->channel, &message, NULL)) > 0) {
         obey(p, &message);
     }
     if (rc < 0 && !p->orphan) {
@@ -133,7 +133,7 @@ void process_loop_forget(struct process *p)
 {
     static struct channel_message message;
     while (channel_next_is(p->args->channel, CHANNEL_FORGET) &&
-           channel_receive(p->args->channel, &message) > 0) {
+           channel_receive(p->args->channel, &message, NULL) > 0) {
         obey(p, &message);
     }
 }

@@ -19,12 +19,12 @@ void warm_list_use(struct process *p)
         return;
     }
     if (p->executor->warm && fstat(fd, &st) == 0 && st.st_size > 0 && st.st_size <= (off_t)LIST_MAX) {
-        size_t n = (size_t)st.st_size;
-        char *list = mmap(NULL, n, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (list != MAP_FAILED) {
-            p->executor->warm(list, n, BUDGET_MS);
-            munmap(list, n);
+        char *list = malloc((size_t)st.st_size);
+        ssize_t n = list ? pread(fd, list, (size_t)st.st_size, 0) : -1; /* a copy: it may be cut meanwhile */
+        if (n > 0) {
+            p->executor->warm(list, (size_t)n, BUDGET_MS);
         }
+        free(list);
     }
     close(fd);
 }

@@ -1,8 +1,11 @@
 """The border of a pool: nothing that one of its processes can write reaches the supervisor or another pool."""
+import ctypes
 import os
 import random
 import re
 import signal
+import socket
+import struct
 import subprocess
 import threading
 import time
@@ -240,3 +243,65 @@ def test_while_php_starts_nothing_secret_of_other_pools_is_there(tokiophp, workd
     memory = memory_of(shop[0])
     assert SECRETS["env[DB_PASSWORD]"].encode() in memory and (secret in memory or secret[::-1] in memory)
     assert not any(line in memory for line in pem)
+
+
+def lingering_sockets(count):
+    """Whose last close(2) waits for a peer that does not read: for an hour, if it may."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    made = []
+    for _ in range(count):
+        s = socket.create_connection(listener.getsockname())
+        peer = listener.accept()[0]
+        s.setblocking(False)
+        try:
+            while True:
+                s.send(b"x" * 65536)
+        except BlockingIOError:
+            pass
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 3600))
+        made.append((s, peer))
+    listener.close()
+    return made
+
+
+def stolen_sockets(pid):
+    """The engine process's ends of its channel and its lookout, as an intruder in it has them."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    pidfd, ends = os.pidfd_open(pid), []
+    for fd in map(int, os.listdir(f"/proc/{pid}/fd")):
+        if os.readlink(f"/proc/{pid}/fd/{fd}").startswith("socket:"):
+            copy = libc.syscall(438, pidfd, fd, 0)  # pidfd_getfd
+            s = socket.socket(fileno=copy) if copy >= 0 else None
+            if s and s.family == socket.AF_UNIX and s.type == socket.SOCK_SEQPACKET:
+                ends.append(s)
+    os.close(pidfd)
+    return ends
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="reaches into other users' processes")
+def test_descriptors_that_cannot_be_closed(server):
+    """Nobody but their sender waits for them: in packets that are messages, that are none, and that are questions."""
+    sent = lingering_sockets(5)
+    ends = stolen_sockets(engines(server, "bad")[0])
+    assert len(ends) == 2
+    magic, hand_over, warm_list = 0x746b6368, 7, 5
+    os.kill(server.pid, signal.SIGSTOP)  # so that ours are not the last ones
+    for (s, _), kind in zip(sent, (hand_over, warm_list, 99)):
+        for end in ends:
+            socket.send_fds(end, [struct.pack("<IIq", magic, kind, 0) + b"fcgi"], [s.fileno()])
+    for (s, _), end in zip(sent[3:5], ends):
+        socket.send_fds(end, [b"nonsense"], [s.fileno()])
+    for s, _ in sent:
+        s.close()
+    for end in ends:
+        end.close()
+    os.kill(server.pid, signal.SIGCONT)
+    for _ in range(10):
+        began = time.monotonic()
+        assert ctl(server, "status")[0] == 0
+        assert hello(server) == (200, b"hello")
+        assert time.monotonic() - began < 10
+    ctl(server, "restart", "good")
+    process.wait_for(lambda: "generation=2" in ctl(server, "status")[1], 30, "a new process of the neighbour")
+    for _, peer in sent:
+        peer.close()

@@ -55,24 +55,24 @@ static void assert_same_file(int a, int b)
 static void messages_arrive_whole_and_in_order(void **state)
 {
     (void)state;
-    assert_int_equal(channel_receive(ends[0], &message), 0);
+    assert_int_equal(channel_receive(ends[0], &message, NULL), 0);
     assert_int_equal(channel_send(ends[1], CHANNEL_READY, 0, NULL, NULL, 0), 0);
     assert_int_equal(channel_send(ends[1], CHANNEL_SWAP, -5, "because", NULL, 0), 0);
     assert_int_equal(channel_send(ends[1], CHANNEL_FAILED, INT64_MAX, "", NULL, 0), 0);
-    assert_int_equal(channel_receive(ends[0], &message), 1);
+    assert_int_equal(channel_receive(ends[0], &message, NULL), 1);
     assert_int_equal(message.type, CHANNEL_READY);
     assert_int_equal(message.text_n, 0);
     assert_string_equal(message.text, "");
-    assert_int_equal(channel_receive(ends[0], &message), 1);
+    assert_int_equal(channel_receive(ends[0], &message, NULL), 1);
     assert_int_equal(message.type, CHANNEL_SWAP);
     assert_int_equal(message.number, -5);
     assert_string_equal(message.text, "because");
     assert_int_equal(message.text_n, 7);
     assert_int_equal(message.fd_count, 0);
-    assert_int_equal(channel_receive(ends[0], &message), 1);
+    assert_int_equal(channel_receive(ends[0], &message, NULL), 1);
     assert_true(message.number == INT64_MAX);
     assert_string_equal(message.text, "");
-    assert_int_equal(channel_receive(ends[0], &message), 0);
+    assert_int_equal(channel_receive(ends[0], &message, NULL), 0);
 }
 
 static void ends_are_private(void **state)
@@ -91,7 +91,7 @@ static void long_text_is_cut(void **state)
     memset(text, 'x', CHANNEL_TEXT_MAX * 2);
     text[CHANNEL_TEXT_MAX * 2 - 1] = '\0';
     assert_int_equal(channel_send(ends[1], CHANNEL_CRASH, 11, text, NULL, 0), 0);
-    assert_int_equal(channel_receive(ends[0], &message), 1);
+    assert_int_equal(channel_receive(ends[0], &message, NULL), 1);
     assert_int_equal(message.text_n, CHANNEL_TEXT_MAX - 1);
     assert_int_equal(strlen(message.text), CHANNEL_TEXT_MAX - 1);
     free(text);
@@ -107,7 +107,7 @@ static void descriptors_come_along(void **state)
     }
     before = open_count();
     assert_int_equal(channel_send(ends[1], CHANNEL_LOGS, 7, "logs", fds, CHANNEL_FDS_MAX), 0);
-    assert_int_equal(channel_receive(ends[0], &message), 1);
+    assert_int_equal(channel_receive(ends[0], &message, NULL), 1);
     assert_int_equal(message.fd_count, CHANNEL_FDS_MAX);
     for (int i = 0; i < CHANNEL_FDS_MAX; i++) {
         assert_same_file(fds[i], message.fds[i]);
@@ -129,9 +129,9 @@ static void closed_peer_is_told(void **state)
     (void)state;
     assert_int_equal(channel_send(ends[1], CHANNEL_DRAINING, 0, NULL, NULL, 0), 0);
     close(ends[1]);
-    assert_int_equal(channel_receive(ends[0], &message), 1); /* last words first */
+    assert_int_equal(channel_receive(ends[0], &message, NULL), 1); /* last words first */
     assert_int_equal(message.type, CHANNEL_DRAINING);
-    assert_int_equal(channel_receive(ends[0], &message), -1);
+    assert_int_equal(channel_receive(ends[0], &message, NULL), -1);
     assert_int_equal(channel_send(ends[0], CHANNEL_DRAIN, 1, NULL, NULL, 0), -1); /* and no SIGPIPE */
     ends[1] = dup(ends[0]);
 }
@@ -146,7 +146,7 @@ static void full_socket_says_no(void **state)
     }
     assert_in_range(sent, 1, 99999);
     assert_int_equal(errno, EAGAIN);
-    while (channel_receive(ends[0], &message) == 1) {
+    while (channel_receive(ends[0], &message, NULL) == 1) {
         assert_int_equal(message.number, got);
         got++;
     }
@@ -173,7 +173,7 @@ static void make_good(void)
     assert_int_equal(channel_send(peer[0], CHANNEL_SWAP, 1, "good", NULL, 0), 0);
     assert_int_equal(recv(peer[1], &packet, sizeof(packet), 0), 16 + 4);
     assert_int_equal(send(peer[1], &packet, 16 + 4, 0), 16 + 4);
-    assert_int_equal(channel_receive(peer[0], &m), 1); /* so this is how a packet looks */
+    assert_int_equal(channel_receive(peer[0], &m, NULL), 1); /* so this is how a packet looks */
     close(peer[0]);
     close(peer[1]);
 }
@@ -187,9 +187,9 @@ static void assert_only_the_good_one(void)
 {
     make_good();
     send_packet(16 + 4);
-    assert_int_equal(channel_receive(ends[0], &message), 1);
+    assert_int_equal(channel_receive(ends[0], &message, NULL), 1);
     assert_string_equal(message.text, "good");
-    assert_int_equal(channel_receive(ends[0], &message), 0);
+    assert_int_equal(channel_receive(ends[0], &message, NULL), 0);
 }
 
 static void nonsense_is_skipped(void **state)
@@ -221,7 +221,7 @@ static void text_needs_no_end(void **state)
     make_good();
     memset(packet.text, 'x', sizeof(packet.text));
     send_packet(16 + CHANNEL_TEXT_MAX - 1);
-    assert_int_equal(channel_receive(ends[0], &message), 1);
+    assert_int_equal(channel_receive(ends[0], &message, NULL), 1);
     assert_int_equal(strlen(message.text), CHANNEL_TEXT_MAX - 1);
 }
 

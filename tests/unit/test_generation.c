@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include "tests/support/test_seat.h"
 
@@ -25,7 +26,7 @@ static void swap_goes_round(void **state)
     seat_swap(&test_seat, "test", test_now);
     assert_string_equal(test_happened(), "ask 1");
     assert_false(seat_settled(&test_seat));
-    seat_warm_list(&test_seat, test_generation(1), some_file(), test_now);
+    assert_true(seat_warm_list(&test_seat, test_generation(1), some_file(), test_now));
     assert_string_equal(test_happened(), "launch warm 2");
     assert_ptr_equal(seat_serving(&test_seat), test_generation(1)); /* until the new one is ready */
     seat_ready(test_generation(2), test_now);
@@ -49,8 +50,8 @@ static void cold_without_a_list(void **state)
     test_pass(SECOND / 2);
     assert_string_equal(test_happened(), "launch 2");
     int late = some_file();
-    seat_warm_list(&test_seat, test_generation(1), late, test_now); /* too late: closed, nothing else */
-    assert_int_equal(fcntl(late, F_GETFD), -1);
+    assert_false(seat_warm_list(&test_seat, test_generation(1), late, test_now)); /* too late: not taken */
+    assert_int_equal(close(late), 0);
     assert_string_equal(test_happened(), "");
 }
 
@@ -336,7 +337,7 @@ static void adopted_one_serves_until_ready(void **state)
     assert_null(seat_find(&test_seat, 43));
     seat_start(&test_seat, test_now);
     assert_string_equal(test_happened(), "ask 7");
-    seat_warm_list(&test_seat, g, some_file(), test_now);
+    assert_true(seat_warm_list(&test_seat, g, some_file(), test_now));
     assert_string_equal(test_happened(), "launch warm 8");
     seat_ready(test_generation(8), test_now);
     assert_string_equal(test_happened(), "drain(30000) 7");
