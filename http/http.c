@@ -295,6 +295,7 @@ static int start(struct pool *pool, const struct listener *listeners)
     struct http_front *front = xcalloc(1, sizeof *front);
     front->frontend = &http_frontend;
     front->loop_parts = loop_parts;
+    front->reply_io = &reply_io;
     front->h1 = &h1_protocol;
     front->h2 = &h2_protocol;
     front->pool = pool;

@@ -104,12 +104,3 @@ void delivery_leave(struct exchange *x)
     delivery_abort(x);
     exchange_drop(x);
 }
-
-void delivery_clear(struct delivery *d)
-{
-    if (d->answer && d->answer->release) {
-        d->answer->release(d->answer->held);
-    }
-    chunk_clear(&d->out);
-    *d = (struct delivery){0};
-}

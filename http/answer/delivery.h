@@ -68,7 +68,5 @@ void delivery_resume(struct exchange *x);
 /* What a worker posted has arrived: loop_message.run of reply_message.c's messages, and of its last one. */
 void delivery_take(struct loop *loop, struct loop_message *message);
 void delivery_take_end(struct loop *loop, struct loop_message *end_message);
-/* The exchange is over. */
-void delivery_clear(struct delivery *d);
 
 #endif

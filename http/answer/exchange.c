@@ -105,7 +105,7 @@ struct exchange *exchange_create(struct conn *conn, const struct delivery_protoc
     x->http.site = loop->front->main_site;
     x->delivery.began_us = x->delivery.progress_us = loop->now_us;
     atomic_store_explicit(&x->refs, 1, memory_order_relaxed);
-    request_init(&x->request, loop->front->pool, &reply_io, x, x->arena);
+    request_init(&x->request, loop->front->pool, loop->front->reply_io, x, x->arena);
     return x;
 }
 
@@ -119,11 +119,20 @@ static void tidy(struct buf *b)
     b->failed = false;
 }
 
+static void clear_delivery(struct delivery *d)
+{
+    if (d->answer && d->answer->release) {
+        d->answer->release(d->answer->held);
+    }
+    chunk_clear(&d->out);
+    *d = (struct delivery){0};
+}
+
 /* Everything but what the next request can use. */
 static void clean(struct exchange *x)
 {
     struct handover *handover = &x->handover;
-    delivery_clear(&x->delivery);
+    clear_delivery(&x->delivery);
     http_body_free(&x->http.body);
     if (x->reply.compressor) {
         compressor_destroy(x->reply.compressor);

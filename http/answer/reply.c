@@ -288,13 +288,6 @@ static void reply_finish(struct request *r)
     give_back(x, everything && !bad && !reply->close);
 }
 
-void reply_reset(struct reply *reply)
-{
-    reply->lines.n = reply->held.n = reply->packed.n = 0;
-    memset(&reply->state, 0, sizeof *reply - offsetof(struct reply, state));
-    reply->length = -1;
-}
-
 void reply_done(struct request *r)
 {
     struct exchange *x = exchange_of_request(r);

@@ -12,7 +12,9 @@
 #define HTTP_ANSWER_REPLY_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "engine/base/buf.h"
 #include "engine/engine.h"
@@ -51,7 +53,12 @@ struct reply {
 };
 
 /* Another answer begins: all is forgotten but the memory of the buffers. */
-void reply_reset(struct reply *reply);
+static inline void reply_reset(struct reply *reply)
+{
+    reply->lines.n = reply->held.n = reply->packed.n = 0;
+    memset(&reply->state, 0, sizeof *reply - offsetof(struct reply, state));
+    reply->length = -1;
+}
 
 /* The functions that PHP answers through. */
 extern const struct request_io reply_io;

@@ -28,6 +28,7 @@ struct http_front {
     /* -- handed down by http.c -- */
     const struct frontend *frontend;
     const struct loop_part *const *loop_parts; /* in the order in which they are called; NULL at the end */
+    const struct request_io *reply_io;         /* how PHP answers a request of ours */
     const struct conn_protocol *h1, *h2;       /* h2: what TLS clients may choose */
     /* -- of the process -- */
     struct pool *pool;
