@@ -339,17 +339,30 @@ static bool names_file(const char *pairs, const char *path)
     return false;
 }
 
+static bool is_file(const char *file, const char *path)
+{
+    return file && strcmp(file, path) == 0;
+}
+
+/* Its own, and those of the hosts that others have on its listeners. */
 static bool needs_file(const char *path, const void *ctx)
 {
-    const struct http_settings *s = ctx;
-    return (s->tls_cert && strcmp(s->tls_cert, path) == 0) || (s->tls_key && strcmp(s->tls_key, path) == 0) ||
-           names_file(s->tls_certs, path);
+    const struct pool_conf *owner = ctx;
+    for (const struct pool_conf *pool = http_settings_of(owner)->config->pools; pool; pool = pool->next) {
+        const struct http_settings *s = http_settings_of(pool);
+        if ((pool == owner || claims_on(pool, owner)) &&
+            (is_file(s->tls_cert, path) || is_file(s->tls_key, path) || is_file(s->tls_client_ca, path) ||
+             names_file(s->tls_certs, path))) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* Whoever can read this process's memory finds no other pool's keys, and no keys where there is no TLS. */
 static void http_forget(const struct pool_conf *pool)
 {
-    pem_forget(wants_tls(pool) ? needs_file : NULL, http_settings_of(pool));
+    pem_forget(wants_tls(pool) ? needs_file : NULL, pool);
 }
 
 /* -- the end -- */
