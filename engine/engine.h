@@ -208,6 +208,7 @@ struct request {
     const char *error_message; /* logged and sent as message(), or NULL */
     int error_level;           /* enum log_level of error_message */
     bool keep_alive;           /* fcgi: FCGI_KEEP_CONN; informative */
+    bool head_counts;          /* HEAD: the body is made as for GET, and the front end only counts it */
 
     /* -- kept by the engine while it runs; worker's thread unless said -- */
     pthread_mutex_t io_lock; /* held inside each io function; abandon takes it with trylock */

@@ -90,17 +90,19 @@ static int take_params(struct request *r, char **envp)
     return 0;
 }
 
-/* FastCGI has no interim answers. http/upstream/upstream_request.c says with this variable, which is no
- * script's business, that it takes them. */
-static int take_hint_offer(struct fcgi_exchange *x)
+/* FastCGI has no interim answers, and HEAD no body that could be counted. http/upstream/upstream_request.c
+ * says with these variables, which are no script's business, that it takes both. */
+static int take_offers(struct fcgi_exchange *x)
 {
-    static const struct str name = {"TOKIO_INTERIM", 13};
+    static const struct str interim = {"TOKIO_INTERIM", 13}, counts = {"TOKIO_HEAD", 10};
+    struct request *r = &x->request;
 
     if (x->conn->kind != FCGI_INTERNAL) {
         return 0;
     }
-    x->may_hint = params_get(&x->request, name) != NULL;
-    return params_set(&x->request, name, NULL);
+    x->may_hint = params_get(r, interim) != NULL;
+    r->head_counts = params_get(r, counts) != NULL;
+    return params_set(r, interim, NULL) < 0 ? -1 : params_set(r, counts, NULL);
 }
 
 int intake_request(struct fcgi_exchange *x)
@@ -114,7 +116,7 @@ int intake_request(struct fcgi_exchange *x)
     r->proto = 1000; /* what php-fpm tells PHP whatever the client speaks: redirects of POST stay 302 */
     r->keep_alive = x->keep;
     r->remote_ip = arena_dup(x->arena, c->ip, strlen(c->ip));
-    if (!r->remote_ip || take_params(r, x->fcgx.envp) < 0 || take_hint_offer(x) < 0) {
+    if (!r->remote_ip || take_params(r, x->fcgx.envp) < 0 || take_offers(x) < 0) {
         return -1;
     }
     r->content_length = intake_length(params_get(r, STR("CONTENT_LENGTH")));

@@ -287,6 +287,9 @@ static int activate(void)
 {
     struct request *r = current_request();
 
+    if (r && r->head_counts) {
+        SG(request_info).headers_only = 0;
+    }
     if (r && SG(request_info).path_translated) {
         ini_activate(r);
     }

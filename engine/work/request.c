@@ -172,7 +172,7 @@ int request_write(struct request *r, const char *p, size_t n)
     int result = r->io->write(r, p, n);
 
     if (result == 0) {
-        r->body_sent += n;
+        r->body_sent += r->head_counts ? 0 : n;
     }
     return io_end(r, result);
 }

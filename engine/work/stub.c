@@ -38,7 +38,7 @@ static void answer_with(struct request *r, struct response_head head, struct str
 {
     char sink[16384];
 
-    head.no_body = r->method && str_eq(str_of(r->method), STR("HEAD"));
+    head.no_body = r->method && str_eq(str_of(r->method), STR("HEAD")) && !r->head_counts;
     while (r->content_length != 0 && request_read_body(r, sink, sizeof(sink)) > 0) {
     }
     request_send_head(r, &head);

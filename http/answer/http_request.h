@@ -23,6 +23,7 @@ struct http_request {
     bool h2;
     bool keep_alive;                /* h1: the client's wish */
     enum coding coding;             /* that the client accepts best */
+    unsigned tag_codings;           /* bits of codings whose tags it has (If-None-Match); 1: of none */
     bool profile;                   /* the client asked for X-Profile fields */
     uint64_t tls_us;                /* of its connection's handshake, if it did */
     const struct http_site *site;   /* whose files, pages and settings */

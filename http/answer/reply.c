@@ -76,7 +76,7 @@ static int begin_stream(struct exchange *x, const char *p, size_t n)
     struct buf top = {0};
     x->reply.stream_since_us = clock_coarse_us();
     reply_head_coding(x, x->reply.length);
-    int bad = reply_head_parts(x, x->reply.compressor ? -1 : x->reply.length, &parts, &top);
+    int bad = reply_head_parts(x, x->reply.coded ? -1 : x->reply.length, &parts, &top);
     x->reply.state = REPLY_STREAM;
     if (!bad && x->reply.held.n) {
         bad = put_body(x, &parts, x->reply.held.p, x->reply.held.n, n ? COMPRESS_MORE : COMPRESS_FLUSH);
@@ -107,6 +107,9 @@ static int reply_write(struct request *r, const char *p, size_t n)
     struct reply *reply = &x->reply;
     if (reply_is_gone(x) || reply->cut) {
         return -1;
+    }
+    if (reply->no_body) {
+        reply->sent += n; /* of a HEAD: what a GET would have got */
     }
     if (reply->file || reply->refused || (reply->no_body && !reply->streaming) || n == 0) {
         return 0;
@@ -194,6 +197,18 @@ static void fill_error(struct exchange *x)
     }
 }
 
+/* The size of the body as the script made it; -1: HEAD, and nobody has counted, or GET would have streamed.
+ */
+static int64_t size_of(const struct exchange *x)
+{
+    const struct reply *reply = &x->reply;
+    if (!reply->no_body) {
+        return (int64_t)reply->held.n;
+    }
+    bool counted = x->request.head_counts && wire_has_body(reply->status) && reply->sent <= HOLD_MAX;
+    return reply->length >= 0 || !counted ? reply->length : (int64_t)reply->sent;
+}
+
 /* A response that was held back to its end: one piece, with its length. 0, -1, or SHORT. */
 static int complete_held(struct exchange *x, struct reply_parts *parts, struct buf *top)
 {
@@ -201,16 +216,18 @@ static int complete_held(struct exchange *x, struct reply_parts *parts, struct b
     struct reply *reply = &x->reply;
     const char *p = x->reply.held.p;
     size_t n = x->reply.held.n;
-    int64_t length = reply->length;
-    bool is_short = !reply->no_body && length > (int64_t)n;
+    int64_t length = size_of(x);
+    bool is_short = !reply->no_body && reply->length > length;
     if (!is_short) {
-        reply_head_coding(x, reply->no_body ? length : (int64_t)n);
+        reply_head_coding(x, length);
     }
     if (encode(x, &p, &n, COMPRESS_END) != 0) {
         return -1;
     }
-    if (!reply->no_body && !is_short) {
-        length = (int64_t)n;
+    if (!reply->no_body) {
+        length = is_short ? reply->length : (int64_t)n;
+    } else if (reply->coded) {
+        length = -1;
     }
     if (reply_head_parts(x, length, parts, top) != 0) {
         return -1;

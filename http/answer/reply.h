@@ -43,6 +43,7 @@ struct reply {
     int64_t length;    /* Content-Length that PHP gave, -1 = none: a promise, whatever the wire says */
     uint64_t sent;     /* body bytes that left, before framing and compression */
     bool refused;      /* the head could not be passed on: an error of ours is in the answer's place */
+    bool coded;        /* the body leaves in another coding than the script's; of a HEAD: it would */
     bool chunked, no_body, streaming, has_coding, no_transform, has_vary, has_date, has_server,
         has_request_id, has_traceparent;
     bool close;            /* the connection can't be used again; read by the loop after the end */

@@ -6,6 +6,7 @@
 
 #include "engine/base/log.h"
 #include "http/answer/account.h"
+#include "http/content/entity_tag.h"
 #include "http/wire/h1_parse.h"
 #include "http/wire/path.h"
 #include "http/wire/wire.h"
@@ -284,22 +285,41 @@ void reply_head_coding(struct exchange *x, int64_t size)
     if (!reply->has_vary) {
         buf_str(&x->reply.lines, STR("Vary: Accept-Encoding\r\n"));
     }
-    if (x->http.coding == CODING_IDENTITY || reply->no_body) {
+    if (x->http.coding == CODING_IDENTITY || (reply->no_body && !x->http.head_only)) {
         return;
     }
-    reply->compressor = compressor_create(x->http.coding, compress_level(settings_of(x), x->http.coding));
-    if (reply->compressor) {
+    if (!reply->no_body) {
+        reply->compressor = compressor_create(x->http.coding, compress_level(settings_of(x), x->http.coding));
+    }
+    reply->coded = reply->no_body || reply->compressor;
+    if (reply->coded) {
         buf_printf(&x->reply.lines, "Content-Encoding: %s\r\n", compress_name(x->http.coding));
     }
+}
+
+/* Whose tag the script's is: of the coding that leaves; in a 304 of the one that the client has. */
+static enum coding tag_coding(const struct exchange *x)
+{
+    unsigned has = x->http.tag_codings;
+    if (x->reply.coded || (x->reply.status == 304 && has & 1u << x->http.coding)) {
+        return x->http.coding;
+    }
+    for (int coding = CODING_IDENTITY + 1; x->reply.status == 304 && !(has & 1) && coding < CODING_COUNT;
+         coding++) {
+        if (has & 1u << coding) {
+            return (enum coding)coding;
+        }
+    }
+    return CODING_IDENTITY;
 }
 
 static void add_etag(struct exchange *x)
 {
     struct str etag = x->reply.etag;
     if (etag.p) {
-        /* The compressed bytes are another representation: only a weak comparison may call them equal. */
-        bool weaken = x->reply.compressor && !str_starts(etag, STR("W/"));
-        buf_printf(&x->reply.lines, "ETag: %s%.*s\r\n", weaken ? "W/" : "", (int)etag.n, etag.p);
+        buf_str(&x->reply.lines, STR("ETag: "));
+        entity_tag_mark(&x->reply.lines, etag, tag_coding(x));
+        buf_str(&x->reply.lines, STR("\r\n"));
     }
 }
 

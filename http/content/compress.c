@@ -15,7 +15,6 @@ static const struct codec *const codecs[] = {
     [CODING_BROTLI] = &brotli_codec,
     [CODING_ZSTD] = &zstd_codec,
 };
-#define CODING_COUNT (sizeof(codecs) / sizeof(codecs[0]))
 
 const char *compress_name(enum coding coding)
 {

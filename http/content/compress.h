@@ -9,6 +9,7 @@
 struct http_settings;
 
 enum coding { CODING_IDENTITY, CODING_GZIP, CODING_BROTLI, CODING_ZSTD };
+#define CODING_COUNT 4
 
 /* The best coding that the client accepts; accept: Accept-Encoding's value, STR_NONE if absent. */
 enum coding compress_negotiate(const struct http_settings *settings, struct str accept);

@@ -53,6 +53,7 @@ static enum intake_verdict take_script(struct exchange *x, const struct http_hea
     x->http.coding = CODING_IDENTITY;
     r->proto = head->proto;
     r->keep_alive = x->http.keep_alive;
+    r->head_counts = x->http.head_only && (!x->http.target || x->http.target->ours);
     if (!r->method || !r->uri || !r->query || !http_params_fill(x, head, route)) {
         answer_error(x, 503);
         return INTAKE_ANSWER;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "http/answer/exchange.h"
+#include "http/content/entity_tag.h"
 #include "http/net/conn.h"
 #include "http/net/tls.h"
 #include "http/site/route.h"
@@ -135,8 +136,22 @@ static bool joined(struct request *r, struct str name, struct str value)
     return false;
 }
 
-static bool field_params(struct request *r, const struct http_head *head)
+/* What the script is told of a field. */
+static struct str value_for(struct exchange *x, const struct http_field *field)
 {
+    unsigned codings;
+    bool none_match = str_ieq(field->name, STR("If-None-Match"));
+    if (!x->http.site->settings->compression || (!none_match && !str_ieq(field->name, STR("If-Match")))) {
+        return field->value;
+    }
+    struct str value = entity_tag_unmark(x->arena, field->value, &codings);
+    x->http.tag_codings |= none_match ? codings : 0;
+    return value.p ? value : field->value;
+}
+
+static bool field_params(struct exchange *x, const struct http_head *head)
+{
+    struct request *r = &x->request;
     for (size_t i = 0; i < head->field_count; i++) {
         const struct http_field *field = &head->fields[i];
         if (is_hidden(field->name)) {
@@ -146,10 +161,8 @@ static bool field_params(struct request *r, const struct http_head *head)
         if (!name.p) {
             return false;
         }
-        if (joined(r, name, field->value)) {
-            continue;
-        }
-        if (!set_copy(r, name, field->value)) {
+        struct str value = value_for(x, field);
+        if (!joined(r, name, value) && !set_copy(r, name, value)) {
             return false;
         }
     }
@@ -262,6 +275,6 @@ bool http_params_fill(struct exchange *x, const struct http_head *head, const st
     struct request *r = &x->request;
     r->param_size = head->field_count + OWN_PARAMS;
     r->params = arena_alloc(r->arena, r->param_size * sizeof *r->params);
-    return r->params && field_params(r, head) && own_params(x, head, route) && client_params(x, head) &&
+    return r->params && field_params(x, head) && own_params(x, head, route) && client_params(x, head) &&
            content_params(r, head);
 }

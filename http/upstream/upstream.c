@@ -158,7 +158,9 @@ void upstream_pause(evutil_socket_t fd, short what, void *upstream)
     (void)fd;
     (void)what;
     u->unflushed = false;
-    relay_flush(u->x);
+    if (!u->x->request.head_counts || u->x->reply.streaming) { /* else its end says how long it would be */
+        relay_flush(u->x);
+    }
 }
 
 static void resume_request(struct exchange *x)

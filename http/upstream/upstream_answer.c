@@ -52,7 +52,7 @@ static int pass_head(struct upstream *u, const char *p, size_t n)
 
 static int pass_body(struct upstream *u, const char *p, size_t n)
 {
-    u->x->request.body_sent += n;
+    u->x->request.body_sent += u->x->request.head_counts ? 0 : n;
     u->unflushed = true;
     return n ? relay_write(u->x, p, n) : 0;
 }

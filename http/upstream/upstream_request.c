@@ -21,6 +21,9 @@ static void add_own(struct buf *pairs, const struct upstream *u)
     if (u->target->ours && r->proto >= 1001) {
         upstream_wire_param(pairs, STR("TOKIO_INTERIM"), STR("1"));
     }
+    if (r->head_counts) {
+        upstream_wire_param(pairs, STR("TOKIO_HEAD"), STR("1"));
+    }
 }
 
 static bool is_left_out(const struct param *p)

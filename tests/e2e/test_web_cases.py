@@ -16,6 +16,17 @@ WHERE = f"<?php {TEXT} echo $_SERVER['REQUEST_METHOD'], ' ', $_SERVER['PATH_INFO
 SECRETS = {".env": "SECRET", "sub/.git/config": "SECRET", "file.txt": "a file\n", "style.css": "a {}\n"}
 
 
+# A resource with a tag, as a CalDAV server or a REST interface has it.
+TAGS = {
+    "tag.php": f"<?php {TEXT} header('ETag: \"209a\"'); $is = fn($f) => in_array('\"209a\"', array_map('trim', explode(',', $_SERVER[$f] ?? '')));"
+               " if (isset($_SERVER['HTTP_IF_MATCH']) && !$is('HTTP_IF_MATCH')) { http_response_code(412); exit('other'); }"
+               " if ($is('HTTP_IF_NONE_MATCH')) { http_response_code(304); exit; }"
+               " if ($_SERVER['REQUEST_METHOD'] == 'PUT') { header('ETag: \"209b\"'); http_response_code(204); exit; }"
+               " echo str_repeat('t', (int)($_GET['n'] ?? 5000));",
+    "weak.php": f"<?php {TEXT} header('ETag: W/\"209a\"'); echo str_repeat('t', 5000);",
+    "seen.php": VARIABLES,
+}
+
 
 def make_files(folder):
     os.makedirs(folder + "/files/dir", mode=0o755)
@@ -44,6 +55,7 @@ SITES = {
         "picture.svgz": PACKED, "cookies.php": f"<?php {TEXT} echo count($_COOKIE), ' ', $_SERVER['HTTP_COOKIE'];",
         "read.php": f"<?php {TEXT} echo strlen(file_get_contents('php://input'));",
     }),
+    "tags": Site(TAGS), "no tags": Site(TAGS, pool="http.compression = no\n"),
     "sent": Site({"sent.php": "<?php header('Set-Cookie: a=1'); header('Set-Cookie: b=2', false); header('Link: <x>'); header('Link: <y>', false);"
                   " $root = $_GET['h'] == 'X-Sendfile' && $_GET['f'][0] == '/' ? dirname($_SERVER['DOCUMENT_ROOT']) . '/files' : '';"
                   " header(\"$_GET[h]: $root$_GET[f]\"); echo 'instead';"},
@@ -204,6 +216,44 @@ REQUESTS = [
          has={"Content-Type": re.compile("^image/svg\\+xml"), "Content-Encoding": "gzip"}),
 ]
 
+CODINGS = ("gzip", "br", "zstd")
+
+
+def tagged(name, path="/tag.php", coding=None, method="GET", fields=(), content=None, site="tags", **want):
+    return Case(name, path, method, fields=[*fields, *([("Accept-Encoding", coding)] if coding else [])], content=content, site=site, **want)
+
+
+ETAGS = [
+    tagged("plain", status=200, has={"ETag": '"209a"', "Content-Encoding": ABSENT, "Content-Length": "5000"}),
+    tagged("HEAD, plain", method="HEAD", status=200, has={"ETag": '"209a"', "Content-Encoding": ABSENT, "Content-Length": "5000"}),
+    tagged("HEAD of a small one", "/tag.php?n=100", "gzip", "HEAD", status=200,
+           has={"ETag": '"209a"', "Content-Encoding": ABSENT, "Content-Length": "100"}),
+    tagged("HEAD of nothing", "/tag.php?n=0", None, "HEAD", status=200, has={"Content-Length": "0"}),
+    tagged("HEAD of a large one", "/tag.php?n=100000", None, "HEAD", status=200, has={"Content-Length": ABSENT}),
+    tagged("a small one", "/tag.php?n=100", "gzip", status=200, has={"ETag": '"209a"', "Content-Encoding": ABSENT}),
+    tagged("a weak one stays", "/weak.php", "gzip", status=200, has={"ETag": 'W/"209a"', "Content-Encoding": "gzip"}),
+    tagged("no compression, no mark", site="no tags", coding="gzip", status=200, has={"ETag": '"209a"'}),
+    tagged("no compression, none is taken off", "/seen.php", site="no tags", fields=[("If-None-Match", '"209a-gzip"')],
+           server={"HTTP_IF_NONE_MATCH": '"209a-gzip"'}),
+    tagged("no mark that the client has", coding="gzip", fields=[("If-None-Match", '"209a"')], status=304, has={"ETag": '"209a"'}),
+    tagged("another tag", coding="gzip", fields=[("If-None-Match", '"209b-gzip"')], status=200, has={"ETag": '"209a-gzip"'}),
+    tagged("a list", "/seen.php", fields=[("If-Match", '"x", "209a-br","y-gzip" , W/"z-zstd"'), ("If-None-Match", "*")],
+           server={"HTTP_IF_MATCH": '"x", "209a","y" , W/"z"', "HTTP_IF_NONE_MATCH": "*"}),
+    tagged("what is no list", "/seen.php", fields=[("If-Match", '"a-gzip'), ("If-None-Match", "a-gzip")],
+           server={"HTTP_IF_MATCH": '"a-gzip', "HTTP_IF_NONE_MATCH": "a-gzip"}),
+    *(case for coding in CODINGS for case in (
+        tagged(f"{coding}", coding=coding, status=200, has={"ETag": f'"209a-{coding}"', "Content-Encoding": coding}),
+        tagged(f"HEAD, {coding}", coding=coding, method="HEAD", status=200,
+               has={"ETag": f'"209a-{coding}"', "Content-Encoding": coding, "Content-Length": ABSENT}),
+        tagged(f"the client has {coding}", coding=coding, fields=[("If-None-Match", f'"209a-{coding}"')], status=304,
+               has={"ETag": f'"209a-{coding}"'}),
+        tagged(f"the client has {coding} and takes none", fields=[("If-None-Match", f'"209a-{coding}"')], status=304,
+               has={"ETag": f'"209a-{coding}"'}),
+        tagged(f"optimistic locking, {coding}", coding=coding, method="PUT", fields=[("If-Match", f'"209a-{coding}"')], content=b"new", status=204,
+               has={"ETag": '"209b"'}),
+        tagged(f"another one was faster, {coding}", coding=coding, method="PUT", fields=[("If-Match", f'"2099-{coding}"')], content=b"new", status=412))),
+]
+
 HOPS = [("X-Forwarded-For", "203.0.113.7, 10.0.0.2")]
 PROXIES = [
     Case(f"behind proxies: {name}", "/vars.php", fields=fields, site="proxied", server=server) for name, fields, server in [
@@ -268,4 +318,9 @@ def test_requests(stages, case, way, place):
 
 @parametrize(PROXIES)
 def test_proxies(stages, case, way, place):
+    stages.check(case, way, place)
+
+
+@parametrize(ETAGS)
+def test_tags(stages, case, way, place):
     stages.check(case, way, place)
