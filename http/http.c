@@ -11,6 +11,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/must.h"
+#include "http/answer/body.h"
 #include "http/answer/exchange.h"
 #include "http/content/compress_pool.h"
 #include "http/http.h"
@@ -233,6 +234,7 @@ static int make_parts(struct http_front *front)
 {
     const struct http_settings *s = front->settings;
     char error[512] = "";
+    http_body_limits((uint64_t)s->body_memory, (uint64_t)s->body_files);
     front->compressors = compress_pool_create(2 * (unsigned)loop_count(s)); /* as many as CPUs */
     if (!front->compressors) {
         return complain(front->conf, "out of memory");

@@ -61,6 +61,13 @@ static const struct setting_row rows[] = {
         .min = 0, .max = 64),
     ROW(SITE, "body_buffer", SIZE, body_buffer, "1M", "a larger request body goes to a temporary file",
         .min = 0, .max = 1 << 30),
+    ROW(LISTENER, "body_memory", SIZE, body_memory, "64M",
+        "memory of all request bodies in an engine process together; what comes beyond it goes to temporary "
+        "files",
+        .min = 0, .max = 1LL << 40),
+    ROW(LISTENER, "body_files", SIZE, body_files, "4G",
+        "the same of their temporary files; beyond it requests are refused with 503 and Retry-After",
+        .min = 0, .max = 1LL << 50),
     ROW(SITE, "max_body_size", SIZE, max_body_size, "64M", "a larger request body is refused with 413",
         .min = 0, .max = 1LL << 40),
     ROW(LISTENER, "header_timeout", TIME, header_timeout, "5s",

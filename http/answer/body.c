@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +12,26 @@
 
 #include "engine/base/log.h"
 #include "engine/base/write_now.h"
+
+static uint64_t memory_limit_all = UINT64_MAX,
+                file_limit_all = UINT64_MAX; /* constant once there are loops */
+static _Atomic uint64_t memory_all, files_all;
+
+void http_body_limits(uint64_t memory, uint64_t files)
+{
+    memory_limit_all = memory;
+    file_limit_all = files;
+}
+
+/* Takes n bytes of what all bodies may have together; false: there is not so much left. */
+static bool take(_Atomic uint64_t *all, uint64_t limit, uint64_t n)
+{
+    if (atomic_fetch_add(all, n) + n > limit) {
+        atomic_fetch_sub(all, n);
+        return false;
+    }
+    return true;
+}
 
 void http_body_init(struct body *b)
 {
@@ -50,26 +72,55 @@ static int write_file(int fd, const char *p, size_t n)
     return -1;
 }
 
-static int grow(struct body *b, size_t need, int64_t expected, size_t memory_limit)
+/* Into the file, which counts what it has. */
+static int add_to_file(struct body *b, const char *p, size_t n)
 {
-    if (need <= b->size) {
-        return 0;
+    if (!take(&files_all, file_limit_all, n)) {
+        log_limited(LEVEL_WARNING, "http: request bodies have all of http.body_files");
+        errno = EDQUOT;
+        return -1;
     }
+    b->filed += n;
+    return write_file(b->fd, p, n);
+}
+
+/* How large the memory becomes so that `need` bytes fit. */
+static size_t next_size(const struct body *b, size_t need, int64_t expected, size_t memory_limit)
+{
     size_t size = b->size ? b->size * 2 : 4096;
     if (expected > 0 && (uint64_t)expected <= memory_limit && b->size == 0) {
         /* What is announced may never come: reserve at once only what is usual. */
         size = (size_t)expected < 65536 ? (size_t)expected : 65536;
     }
-    if (size < need) {
-        size = need;
+    return size < need ? need : size;
+}
+
+/* 1: the bodies of this process have no more memory. */
+static int grow(struct body *b, size_t need, int64_t expected, size_t memory_limit)
+{
+    if (need <= b->size) {
+        return 0;
+    }
+    size_t size = next_size(b, need, expected, memory_limit);
+    if (!take(&memory_all, memory_limit_all, size - b->size)) {
+        return 1;
     }
     char *p = realloc(b->p, size);
     if (!p) {
+        atomic_fetch_sub(&memory_all, size - b->size);
         return -1;
     }
     b->p = p;
     b->size = size;
     return 0;
+}
+
+static void free_memory(struct body *b)
+{
+    free(b->p);
+    atomic_fetch_sub(&memory_all, b->size);
+    b->p = NULL;
+    b->n = b->size = 0;
 }
 
 static int move_to_file(struct body *b)
@@ -78,24 +129,20 @@ static int move_to_file(struct body *b)
     if (b->fd < 0) {
         return -1;
     }
-    int bad = write_file(b->fd, b->p, b->n);
-    free(b->p);
-    b->p = NULL;
-    b->n = b->size = 0;
+    int bad = b->n > 0 ? add_to_file(b, b->p, b->n) : 0;
+    free_memory(b);
     return bad;
 }
 
 int http_body_add(struct body *b, const char *p, size_t n, int64_t expected, size_t memory_limit)
 {
-    if (b->fd < 0 && b->n + n > memory_limit && move_to_file(b) != 0) {
+    int rc = b->fd >= 0 ? 1 : b->n + n > memory_limit ? 1 : grow(b, b->n + n, expected, memory_limit);
+    if (rc < 0 || (rc > 0 && b->fd < 0 && move_to_file(b) != 0)) {
         return -1;
     }
     b->total += n;
     if (b->fd >= 0) {
-        return write_file(b->fd, p, n);
-    }
-    if (grow(b, b->n + n, expected, memory_limit) != 0) {
-        return -1;
+        return add_to_file(b, p, n);
     }
     if (n > 0) {
         memcpy(b->p + b->n, p, n);
@@ -128,9 +175,10 @@ ssize_t http_body_read(struct body *b, char *out, size_t n)
 
 void http_body_free(struct body *b)
 {
-    free(b->p);
+    free_memory(b);
     if (b->fd >= 0) {
         close(b->fd);
+        atomic_fetch_sub(&files_all, b->filed);
     }
     http_body_init(b);
 }

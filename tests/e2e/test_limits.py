@@ -43,6 +43,42 @@ def test_connections_per_client(tokiophp, root):
     process.wait_for(lambda: accepted(site), what="room for another connection")
 
 
+def test_bodies_together(tokiophp, root):
+    """Of many uploads that never end none takes more than its part: memory, then files, then a polite refusal."""
+    site = Site(tokiophp, root, "http.body_memory = 256K\nhttp.body_files = 2M\nhttp.body_buffer = 1M\n")
+    engine, body = site.server.engine_pids()[0], b"x" * 100_000
+
+    def begin():
+        s = connect(site.address)
+        s.settimeout(20)
+        s.sendall(b"POST /size.php HTTP/1.1\r\nHost: a\r\nContent-Length: 100001\r\n\r\n" + body)
+        return s
+
+    def in_files():
+        size = 0
+        for fd in os.listdir(f"/proc/{engine}/fd"):
+            try:
+                link = os.readlink(f"/proc/{engine}/fd/{fd}")
+                size += os.stat(f"/proc/{engine}/fd/{fd}").st_size if "(deleted)" in link and "memfd:" not in link else 0
+            except OSError:
+                continue
+        return size
+
+    held = [begin() for _ in range(20)]
+    process.wait_for(lambda: in_files() >= 1_700_000, 20, "bodies in files")
+    refused = [begin() for _ in range(5)]
+    answers = b"".join(s.recv(4096) for s in refused[-2:])
+    assert answers.count(b" 503 ") == 2 and answers.count(b"Retry-After: ") == 2
+    assert in_files() <= 2 << 20
+    assert site.ask("/hello.php").text == "hello"  # what brings no body is served
+    for s in held[:10]:
+        s.sendall(b"y")
+        assert s.recv(4096).endswith(b"100001")
+    process.wait_for(lambda: site.ask("/size.php", "POST", body).text == "100000", 10, "room again")
+    for s in held + refused:
+        s.close()
+
+
 def test_connections_per_client_behind_a_balancer(tokiophp, root):
     """Clients are counted, not the balancer that speaks for them."""
     site = Site(tokiophp, root, "http.connections_per_client = 2\nhttp.proxy_protocol = yes\n", wait=False)
