@@ -182,7 +182,7 @@ static bool is_changed(const char *setting)
 }
 
 /* Bytes of the request's own settings; *count grows by how many there are. */
-static size_t own_size(const HashTable *own, size_t *count)
+static size_t own_size(HashTable *own, size_t *count)
 {
     zend_string *name;
     zval *value;
@@ -199,7 +199,7 @@ static size_t own_size(const HashTable *own, size_t *count)
     return size;
 }
 
-static void append_own(const HashTable *own, char **vector, char *text)
+static void append_own(HashTable *own, char **vector, char *text)
 {
     zend_string *name;
     zval *value;
@@ -208,9 +208,9 @@ static void append_own(const HashTable *own, char **vector, char *text)
     {
         if (name && Z_TYPE_P(value) != IS_NULL) {
             *vector++ = text;
-            text = zend_mempcpy(text, ZSTR_VAL(name), ZSTR_LEN(name));
+            text = mempcpy(text, ZSTR_VAL(name), ZSTR_LEN(name));
             *text++ = '=';
-            text = zend_mempcpy(text, Z_STRVAL_P(value), Z_STRLEN_P(value) + 1);
+            text = mempcpy(text, Z_STRVAL_P(value), Z_STRLEN_P(value) + 1);
         }
     }
     ZEND_HASH_FOREACH_END();
@@ -218,7 +218,7 @@ static void append_own(const HashTable *own, char **vector, char *text)
 
 char **env_vector(void)
 {
-    const HashTable *own = php_thread ? php_thread->environment : NULL;
+    HashTable *own = php_thread ? php_thread->environment : NULL;
     size_t count = 1, kept = 0;
 
     if (!own) {

@@ -278,18 +278,24 @@ static PHP_FUNCTION(fpm_get_status)
 
 /* -- tables -- */
 
+/* clang-format off */
 static const zend_function_entry table[] = {
     PHP_FE(fastcgi_finish_request, arginfo_none_bool)
-        ZEND_RAW_FENTRY("tokio_finish_request", zif_fastcgi_finish_request, arginfo_none_bool, 0, NULL,
-                        NULL) PHP_FE(apache_request_headers, arginfo_none_array)
-            ZEND_RAW_FENTRY("getallheaders", zif_apache_request_headers, arginfo_none_array, 0, NULL, NULL)
-                PHP_FE(apache_response_headers, arginfo_none_array) PHP_FE(
-                    fpm_get_status, arginfo_none_array_or_false) PHP_FE(tokio_request_id, arginfo_none_string)
-                    PHP_FE(tokio_worker_id, arginfo_none_int) PHP_FE(tokio_server_info, arginfo_none_array)
-                        PHP_FE(tokio_request_heartbeat, arginfo_tokio_request_heartbeat)
-                            PHP_FE(tokio_send_headers, arginfo_tokio_send_headers)
-                                PHP_FE(tokio_stream_flush, arginfo_none_bool)
-                                    PHP_FE(tokio_is_streaming, arginfo_none_bool) PHP_FE_END};
+    PHP_FALIAS(tokio_finish_request, fastcgi_finish_request, arginfo_none_bool)
+    PHP_FE(apache_request_headers, arginfo_none_array)
+    PHP_FALIAS(getallheaders, apache_request_headers, arginfo_none_array)
+    PHP_FE(apache_response_headers, arginfo_none_array)
+    PHP_FE(fpm_get_status, arginfo_none_array_or_false)
+    PHP_FE(tokio_request_id, arginfo_none_string)
+    PHP_FE(tokio_worker_id, arginfo_none_int)
+    PHP_FE(tokio_server_info, arginfo_none_array)
+    PHP_FE(tokio_request_heartbeat, arginfo_tokio_request_heartbeat)
+    PHP_FE(tokio_send_headers, arginfo_tokio_send_headers)
+    PHP_FE(tokio_stream_flush, arginfo_none_bool)
+    PHP_FE(tokio_is_streaming, arginfo_none_bool)
+    PHP_FE_END
+};
+/* clang-format on */
 
 const zend_function_entry *functions_table(void)
 {

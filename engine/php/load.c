@@ -70,10 +70,13 @@ int load_php(const struct cli_options *cli, const struct pool_conf *pool)
                                                        : (int)pool->s.max_children + 2;
 
     hygiene_before_php();
-    if (!php_tsrm_startup_ex(threads)) {
+    /* php_tsrm_startup_ex(), which PHP 8.2 lacks */
+    if (!tsrm_startup(threads, 1, 0, NULL)) {
         log_alert("PHP's thread manager could not start");
         return -1;
     }
+    php_reserve_tsrm_memory();
+    (void)ts_resource(0);
     ZEND_TSRMLS_CACHE_UPDATE();
     zend_signal_startup();
     choose_php_ini(cli);

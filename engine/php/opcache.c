@@ -11,6 +11,7 @@
  * spellings of paths). Where the code itself is too much it would be as full at once, so none is asked for:
  * the cache is closed, since a full one crashes threads (zend_accel_load_script), and new scripts run
  * uncached. Strings beyond their buffer are merely not shared. */
+#include "php.h"
 #include "zend_exceptions.h"
 
 #include "engine/base/clock.h"
@@ -86,6 +87,11 @@ static PHP_FUNCTION(opcache_reset_by_swap)
         opcache_keep_list();
     }
     reset_of_php(INTERNAL_FUNCTION_PARAM_PASSTHRU);
+#if PHP_VERSION_ID < 80400 /* no hook tells of it */
+    if (Z_TYPE_P(return_value) == IS_TRUE) {
+        on_restart_wanted(RESET);
+    }
+#endif
     if (again && Z_TYPE_P(return_value) == IS_FALSE && !EG(exception)) {
         ask_for_swap(RESET);
         RETURN_TRUE;
@@ -99,7 +105,9 @@ void opcache_start(void)
     reset_function = zend_hash_str_find_ptr(CG(function_table), ZEND_STRL("opcache_reset"));
     compile_function = zend_hash_str_find_ptr(CG(function_table), ZEND_STRL("opcache_compile_file"));
     override_function("opcache_reset", zif_opcache_reset_by_swap, &reset_of_php);
+#if PHP_VERSION_ID >= 80400
     zend_accel_schedule_restart_hook = on_restart_wanted;
+#endif
     if (!opcache_guard_start()) {
         log_warning(
             "OPcache's guard process could not be started: an opcache_reset() may crash this process");
@@ -120,7 +128,7 @@ static zend_long number_of(const HashTable *table, const char *name)
     return value ? zval_get_long((zval *)(uintptr_t)value) : 0;
 }
 
-const HashTable *opcache_part_of(const zval *status, const char *name)
+HashTable *opcache_part_of(const zval *status, const char *name)
 {
     const zval *part =
         Z_TYPE_P(status) == IS_ARRAY ? zend_hash_str_find(Z_ARRVAL_P(status), name, strlen(name)) : NULL;
@@ -192,6 +200,15 @@ void opcache_measure(void)
     }
     wasted_percent = percent_of(number_of(memory, "wasted_memory"), whole);
     closed = now[PART_MEMORY] >= FULL_PERCENT || now[PART_KEYS] >= FULL_PERCENT;
+#if PHP_VERSION_ID < 80400 /* there is no hook that would have told */
+    const zval *pending = Z_TYPE(status) == IS_ARRAY
+                              ? zend_hash_str_find(Z_ARRVAL(status), ZEND_STRL("restart_pending"))
+                              : NULL;
+
+    if (!restart_wanted && pending && Z_TYPE_P(pending) == IS_TRUE) {
+        on_restart_wanted(0);
+    }
+#endif
     zval_ptr_dtor(&status);
 }
 

@@ -18,7 +18,7 @@ bool opcache_can_compile(void);                   /* the same of opcache_compile
 void opcache_compile(const char *path, size_t n); /* what goes wrong is dropped */
 void opcache_reset(void);                         /* marks it for a restart: nothing in it is used any more */
 void opcache_status(bool with_scripts, zval *status);
-const HashTable *opcache_part_of(const zval *status, const char *name); /* NULL: not there */
+HashTable *opcache_part_of(const zval *status, const char *name); /* NULL: not there */
 void opcache_measure(void);
 int opcache_percent(enum opcache_part part); /* used, as measured last; any thread */
 

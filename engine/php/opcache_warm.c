@@ -91,7 +91,7 @@ static void list_scripts(void *context)
     zval status, *script;
 
     opcache_status(true, &status);
-    const HashTable *scripts = opcache_part_of(&status, "scripts");
+    HashTable *scripts = opcache_part_of(&status, "scripts");
 
     if (scripts) {
         ZEND_HASH_FOREACH_STR_KEY_VAL(scripts, path, script)

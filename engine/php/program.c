@@ -41,9 +41,9 @@ extern char **environ;
 struct start {
     const struct program_order *order;
     char *const *envp;
-    const char *directory;   /* NULL = where the thread is */
-    const char *path;        /* to search for the file */
-    const HashTable *passed; /* its numbers are the descriptors that a script passes; NULL = none */
+    const char *directory; /* NULL = where the thread is */
+    const char *path;      /* to search for the file */
+    HashTable *passed;     /* its numbers are the descriptors that a script passes; NULL = none */
     int error;
 };
 
@@ -149,7 +149,7 @@ static bool act(const struct program_action *a)
 }
 
 /* A pipe's end that already has the number wanted needs no action, says proc_open(). */
-static void pass(const HashTable *passed)
+static void pass(HashTable *passed)
 {
     zend_ulong number;
 
@@ -298,7 +298,7 @@ static int child_main(void *context)
 /* -- the caller -- */
 
 /* What a running proc_open() was told. */
-static const HashTable *descriptors_of_script(void)
+static HashTable *descriptors_of_script(void)
 {
     const zval *list = frame_argument("proc_open", 2);
 

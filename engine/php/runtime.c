@@ -253,11 +253,21 @@ static void print_modules(void)
     php_printf("\n");
 }
 
+static void print_version(void)
+{
+#if PHP_VERSION_ID >= 80400
+    php_print_version(&sapi_module);
+#else
+    php_printf("PHP %s (%s) (built: %s %s) (ZTS)\nCopyright (c) The PHP Group\n%s", PHP_VERSION,
+               sapi_module.name, __DATE__, __TIME__, get_zend_version());
+#endif
+}
+
 static void print_info(void *what)
 {
     switch (*(char *)what) {
     case 'm': print_modules(); break;
-    case 'v': php_print_version(&sapi_module); break;
+    case 'v': print_version(); break;
     default: php_print_info(0xFFFFFFFF); break;
     }
     php_output_end_all();
