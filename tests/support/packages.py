@@ -64,7 +64,7 @@ def application(name, target):
                 path = os.path.join(folder, entry)
                 if os.path.islink(path):
                     places.move_link(path)
-                elif entry.endswith(".php"):
+                elif entry in files and entry.endswith(".php"):
                     places.move_names(path)
         subprocess.run(["chmod", "-R", "a+rwX", top], check=True)
     return tree
