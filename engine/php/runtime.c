@@ -161,7 +161,7 @@ static void interrupt(struct worker *w, enum interrupt_reason reason)
         return;
     }
     if (reason == INTERRUPT_PHP_TIME) {
-        timeout_interrupt(t, reason);
+        timeout_interrupt(t);
         return;
     }
     t->interrupt = (int)reason + 1;

@@ -4,7 +4,8 @@
  * costs eleven system calls). Here EG(timeout_seconds) stays 0, so PHP arms nothing; the ini entries'
  * handlers are replaced and the worker's deadline is set instead. As in php-fpm the limit counts the
  * processor time of the request, not waiting: when the wall clock has reached it, the control thread looks at
- * the thread's processor clock and, if there is time left, moves the deadline.
+ * the thread's processor clock and, if there is time left, moves the deadline. A script that has not heard of
+ * its end (a C function runs) gets hard_timeout more of it, and is then given up, as php-fpm's child is.
  *
  * Handlers run on the thread whose table changes; timeout_interrupt on the control thread, with the worker's
  * lock held. */
@@ -15,6 +16,7 @@
 #include "php_ini.h"
 
 #include "engine/base/clock.h"
+#include "engine/base/log.h"
 
 static _Thread_local zend_long execution_limit; /* this thread's max_execution_time, seconds; 0 = none */
 static _Thread_local zend_long input_limit;     /* max_input_time; -1 = as max_execution_time */
@@ -24,6 +26,8 @@ static _Thread_local zend_long input_limit;     /* max_input_time; -1 = as max_e
 struct armed {
     _Atomic int64_t seconds;
     _Atomic uint64_t cpu_before_us; /* processor time of the thread when the limit began to count */
+    _Atomic bool told;              /* the limit has been reached, and the script been told */
+    uint64_t told_cpu_us;           /* ... with this much processor time used */
 };
 static _Thread_local struct armed armed;
 /* Reading the processor clock is a system call, so its last value is kept for a second: the time since then
@@ -61,6 +65,7 @@ static void arm(struct php_thread *t, zend_long seconds, bool exactly)
         }
         return;
     }
+    armed.told = false;
     armed.cpu_before_us = cpu_now_about(exactly);
     armed.seconds = seconds;
     worker_set_php_time(t->worker, seconds);
@@ -91,31 +96,49 @@ void timeout_end(struct php_thread *t)
     zend_atomic_bool_store_ex(&EG(timed_out), false);
 }
 
-void timeout_interrupt(struct php_thread *t, enum interrupt_reason reason)
+static void look_again(struct worker *w, uint64_t left_us)
+{
+    w->php_time_at_us = clock_us() + (left_us < 10000 ? 10000 : left_us);
+}
+
+/* PHP's own end of time: the virtual machine sees the flags at the next jump or call. */
+static void tell(struct php_thread *t, struct armed *a, uint64_t cpu)
+{
+    t->core->connection_status |= PHP_CONNECTION_TIMEOUT;
+    t->executor->timeout_seconds = a->seconds;
+    zend_atomic_bool_store_ex(&t->executor->timed_out, true);
+    zend_atomic_bool_store_ex(&t->executor->vm_interrupt, true);
+    a->told = true;
+    a->told_cpu_us = cpu;
+}
+
+void timeout_interrupt(struct php_thread *t)
 {
     struct armed *a = t->deadline;
     struct worker *w = t->worker;
     clockid_t clock;
 
-    (void)reason;
-    if (!a || a->seconds <= 0) {
+    if (!a || a->seconds <= 0 || pthread_getcpuclockid(w->thread, &clock) != 0) {
         return;
     }
-    if (pthread_getcpuclockid(w->thread, &clock) == 0) {
-        uint64_t used = cpu_us(clock) - a->cpu_before_us, limit = (uint64_t)a->seconds * CLOCK_US_PER_SECOND;
+    uint64_t cpu = cpu_us(clock), from = a->told ? a->told_cpu_us : a->cpu_before_us;
+    zend_long hard = t->executor->hard_timeout;
+    uint64_t limit = (uint64_t)(a->told ? hard : a->seconds) * CLOCK_US_PER_SECOND;
 
-        if ((int64_t)used < (int64_t)limit) {
-            int64_t left = (int64_t)limit - (int64_t)used;
-
-            w->php_time_at_us = clock_us() + (uint64_t)(left < 10000 ? 10000 : left);
-            return;
-        }
+    if (a->told && (hard <= 0 || !zend_atomic_bool_load_ex(&t->executor->timed_out))) {
+        return; /* it has heard */
     }
-    /* PHP's own end of time: the virtual machine sees the flags at the next jump or call. */
-    t->core->connection_status |= PHP_CONNECTION_TIMEOUT;
-    t->executor->timeout_seconds = a->seconds;
-    zend_atomic_bool_store_ex(&t->executor->timed_out, true);
-    zend_atomic_bool_store_ex(&t->executor->vm_interrupt, true);
+    if ((int64_t)(cpu - from) < (int64_t)limit) {
+        look_again(w, limit - (cpu - from));
+    } else if (a->told) {
+        log_error("Maximum execution time of " ZEND_LONG_FMT "+" ZEND_LONG_FMT
+                  " seconds exceeded (terminated)",
+                  (zend_long)a->seconds, hard);
+        w->php_time_is_over = true;
+    } else {
+        tell(t, a, cpu);
+        look_again(w, hard > 0 ? (uint64_t)hard * CLOCK_US_PER_SECOND : 0);
+    }
 }
 
 /* -- ini entries -- */

@@ -215,6 +215,12 @@ static void check_php_time(struct pool *pool, struct worker *w, uint64_t now)
         w->php_time_at_us = 0;
         pool->executor->interrupt(w, INTERRUPT_PHP_TIME);
     }
+    if (w->php_time_is_over && w->interrupt_stage == STAGE_NONE) {
+        log_request(w, now, "does not end at max_execution_time", "terminating");
+        metrics_count(pool->board, TOTAL_TIMEOUTS, 1);
+        write_off(pool, w, now);
+    }
+    w->php_time_is_over = false;
 }
 
 void deadline_check(struct pool *pool, struct worker *w, uint64_t now)

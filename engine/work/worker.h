@@ -17,9 +17,11 @@
  * newline is a line. The supervisor reads it (supervise/output.c); php-fpm's mark, its NUL included. */
 #define WORKER_FLUSH_MARK      "\0fscf"
 #define WORKER_FLUSH_MARK_SIZE 6
-#define WORKER_STACK_BYTES     (8u << 20) /* virtual; PHP derives its own stack limit from it */
-#define WORKER_GUARD_BYTES     (64u << 10)
-#define WORKER_ALT_BYTES       (64u << 10)
+/* Virtual; PHP derives its own stack limit from it. Frames of a PHP with threads are larger, and it is to go
+ * as deep as one without threads goes in the usual 8 MiB. */
+#define WORKER_STACK_BYTES (16u << 20)
+#define WORKER_GUARD_BYTES (64u << 10)
+#define WORKER_ALT_BYTES   (64u << 10)
 
 /* Breaks blocking system calls (handler without SA_RESTART). Not SIGRTMIN: PHP's own timers use it. */
 #define WORKER_SIGNAL_INTERRUPT (SIGRTMIN + 2)
@@ -70,6 +72,7 @@ struct worker {
     uint64_t terminate_at_us; /* lock; 0 = none. request_terminate_timeout, moved by the heartbeat */
     uint64_t slow_at_us;      /* lock; 0 = none or already traced */
     uint64_t php_time_at_us;  /* lock; 0 = none. max_execution_time and max_input_time */
+    bool php_time_is_over;    /* lock. The executor gives the script up: hard_timeout */
     int interrupt_stage;     /* lock; 0 none, 1 asked, 2 signalled: how far the terminate deadline has gone */
     uint64_t interrupted_us; /* lock */
     _Atomic bool lost;       /* set by the control thread or the crash handler: never used again */

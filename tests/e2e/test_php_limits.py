@@ -1,0 +1,70 @@
+"""How long and how deep a script gets, beside php-fpm: hard_timeout, and the stack of C."""
+import json
+import time
+
+import pytest
+
+import tokiophp as server_module
+from both import PHP_FPM
+from fcgi_client import fetch
+from process import wait_for
+from side_by_side import SideBySide
+
+pytestmark = pytest.mark.skipif(not PHP_FPM or server_module.is_stand_in(), reason="no php-fpm to compare with")
+LONG = "<?php set_time_limit(1); $a = str_repeat('ab', 30000); $b = str_repeat('ba', 30000); echo levenshtein($a, $b), 'not reached';"
+DEEP = """<?php $max = 0; $f = function ($n) use (&$f, &$max) { $max = $n; return array_map($f, [$n + 1]); };
+try { $f(0); } catch (Error $e) { $out[] = [preg_replace('/\\d+/', 'N', $e->getMessage()), $max]; }
+class A { function __get($x) { global $max; $max++; return (new A)->{'a'}; } } $max = 0;
+try { (new A)->x; } catch (Error $e) { $out[] = [preg_replace('/\\d+/', 'N', $e->getMessage()), $max]; }
+echo json_encode($out);"""
+CHAIN = "<?php $c = null; for ($i = 0; $i < $_GET['n']; $i++) { $c = function () use ($c) {}; } $c = null; echo 'freed';"
+
+
+def test_hard_timeout(workdir):
+    """A C function that does not end: after max_execution_time and hard_timeout of processor time its client is answered,
+    and the others never wait for it."""
+    with SideBySide(workdir, pool="pm.max_children = 2") as pair:
+        path, hello = pair.script("long.php", LONG), workdir + "/www/hello.php"
+        began = time.monotonic()
+        theirs, ours = pair.ask(path)
+        took = time.monotonic() - began
+        assert theirs[0] is None and ours[0] == 500 and "not reached" not in ours[1]
+        assert took < 60, "php-fpm's child and ours each have 3 s of processor time"
+        for program in pair.programs:
+            wait_for(lambda: "Maximum execution time of 1+2 seconds exceeded (terminated)" in program.messages(), 10, "the line")
+        wait_for(lambda: "is written off" in pair.ours.messages(), 10, "the worker's end")
+        for _ in range(4):
+            assert fetch(pair.ours.address, hello).body == b"hello"
+
+
+def test_no_hard_timeout(workdir):
+    """0: waited for as long as it takes. A script that hears of its end has it as before."""
+    with SideBySide(workdir, php_ini="hard_timeout = 0\nhtml_errors = 0\n") as pair:
+        path = pair.script("some.php", "<?php set_time_limit(1); $a = str_repeat('ab', 12000); for ($i = 0; $i < 1000; $i++) { levenshtein($a, $a); }")
+        theirs, ours = pair.ask(path)
+        assert "Maximum execution time of 1 second exceeded" in ours[1] and theirs == ours
+        assert "terminated" not in pair.ours.messages()
+
+
+def test_shutdown_functions_are_not_hard(workdir):
+    """The limit was heard; what runs afterwards has its own time."""
+    text = """<?php register_shutdown_function(function () { $t = microtime(true); while (microtime(true) - $t < 3.5) { } echo ' shutdown'; });
+set_time_limit(1); while (true) { }"""
+    with SideBySide(workdir, php_ini="hard_timeout = 1\nhtml_errors = 0\n") as pair:
+        theirs, ours = pair.ask(pair.script("shutdown.php", text))
+        assert ours[1].endswith(" shutdown") and ours == theirs
+
+
+def test_as_deep_as_php_fpm(workdir):
+    with SideBySide(workdir, php_ini="memory_limit = 2G\n") as pair:
+        path = pair.script("deep.php", DEEP)
+        theirs, ours = pair.ask(path)
+        assert ours[0] == 200
+        ours = json.loads(ours[1])
+        if theirs[0] == 200:  # PHP below 8.3 has no such limit, and crashes
+            for their, our in zip(json.loads(theirs[1]), ours):
+                assert our[0] == their[0] and our[1] >= their[1]
+        chain = pair.script("chain.php", CHAIN)
+        for n in (60000, 100000):
+            theirs, ours = pair.ask(chain, query=f"n={n}")
+            assert theirs[0] is None or ours == theirs == (200, "freed"), n
