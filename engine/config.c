@@ -157,6 +157,9 @@ static const char *value_for(const struct setting_row *row, const struct ini_ent
 {
     bool was_word = settings_bool(e->raw) >= 0;
 
+    if (row->as_php_fpm && (row->type != SETTING_TIME || strcasecmp(e->raw, "off") != 0)) {
+        return e->value;
+    }
     return was_word && (is_number(row) || row->type == SETTING_WORD) ? e->raw : e->value;
 }
 
@@ -234,9 +237,10 @@ static void set_entry(struct loading *l, const struct ini_entry *e, const struct
     const struct setting_row *target = unflag(row, &value);
 
     if (!target) {
-        report_value(l, e, "expected yes or no");
+        report_value(l, e, as_php_fpm(l) ? "invalid boolean value" : "expected yes or no");
     } else if (settings_set(target, in, e->key, value, e->file, e->line, error, sizeof error) < 0) {
-        report_value(l, e, error);
+        const char *refusal = as_php_fpm(l) ? settings_refusal(target, value) : NULL;
+        report_value(l, e, refusal ? refusal : error);
     } else {
         warn_ignored(row, e);
     }

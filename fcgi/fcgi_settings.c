@@ -33,7 +33,7 @@ static int check_mode(const char *value, char *error, size_t error_size)
 static const struct setting_row rows[] = {
     {ROW("listen", SETTING_STRING, listen), .reachable = true,
      .help = "FastCGI address: ip:port, [ipv6]:port, port, or the path of a unix socket"},
-    {ROW("listen.backlog", SETTING_INT, backlog), .initial = "-1",
+    {ROW("listen.backlog", SETTING_INT, backlog), .as_php_fpm = true, .initial = "-1",
      .help = "connections that may wait to be accepted; -1 = the kernel's maximum"},
 #ifdef HAVE_ACL
     {ROW("listen.acl_users", SETTING_STRING, acl_users),

@@ -126,7 +126,8 @@ static int begin_section(struct source *s)
     char *end = strchr(s->text, ']');
 
     if (!end || (end[1 + strspn(end + 1, " \t")] && end[1 + strspn(end + 1, " \t")] != ';')) {
-        problem(r, 0, s->path, s->line, "Unknown INI syntax");
+        problem(r, 0, s->path, s->line,
+                end ? "Unknown INI syntax" : "syntax error, unexpected end of file, expecting ']'");
         return -1;
     }
     struct str name = str_trim((struct str){s->text + 1, (size_t)(end - s->text - 1)});
@@ -149,7 +150,10 @@ static int begin_entry(struct source *s, char *out, int size)
     char *equals = strchr(s->text, '=');
 
     if (!equals || equals == s->text) {
-        problem(s->reading, 0, s->path, s->line, "Unknown INI syntax");
+        problem(s->reading, 0, s->path, s->line, "%s",
+                equals                 ? "syntax error, unexpected '='"
+                : strchr(s->text, '[') ? "syntax error, unexpected END_OF_LINE, expecting '='"
+                                       : "value is NULL for a ZEND_INI_PARSER_ENTRY");
         return -1;
     }
     struct str name = str_trim((struct str){s->text, (size_t)(equals - s->text)});

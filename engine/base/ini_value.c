@@ -42,6 +42,18 @@ static const struct constant constants[] = {
     {"E_DEPRECATED", "8192"},
     {"E_USER_DEPRECATED", "16384"},
     {"E_ALL", "30719"},
+    {"PHP_OS", "Linux"},
+    {"PHP_OS_FAMILY", "Linux"},
+    {"PHP_EOL", "\n"},
+    {"PHP_INT_MAX", "9223372036854775807"},
+    {"PHP_INT_MIN", "-9223372036854775808"},
+    {"PHP_INT_SIZE", "8"},
+    {"PHP_SAPI", "fpm-fcgi"},
+    {"DIRECTORY_SEPARATOR", "/"},
+    {"PATH_SEPARATOR", ":"},
+#ifdef PHP_RUNTIME_VERSION
+    {"PHP_VERSION", PHP_RUNTIME_VERSION},
+#endif
 };
 static const struct constant words[] = {
     {"true", "1"}, {"on", "1"}, {"yes", "1"}, {"false", ""},
@@ -107,7 +119,10 @@ static int double_quoted(struct scanner *s, struct buf *out)
         }
     }
     if (!*s->p) {
-        return fail(s, "syntax error, the quote %s is not closed", "\"");
+        return fail(s,
+                    "syntax error, unexpected end of file, expecting TC_DOLLAR_CURLY or TC_QUOTED_STRING or "
+                    "'%s'",
+                    "\"");
     }
     s->p++;
     return 0;
@@ -118,7 +133,7 @@ static int single_quoted(struct scanner *s, struct buf *out)
     const char *end = strchr(s->p + 1, '\'');
 
     if (!end) {
-        return fail(s, "syntax error, the quote %s is not closed", "'");
+        return fail(s, "syntax error, unexpected end of file%s", "");
     }
     buf_add(out, s->p + 1, (size_t)(end - s->p - 1));
     s->p = end + 1;
@@ -142,7 +157,7 @@ static const char *find_constant(const char *text, size_t n)
 
 static bool ends_bare(const char *p)
 {
-    return !*p || strchr(";\"'" OPERATORS "{}", *p) || (p[0] == '$' && p[1] == '{');
+    return !*p || strchr(";\"'=" OPERATORS, *p) || (p[0] == '$' && p[1] == '{');
 }
 
 /* Bare text up to something special; blanks in front of the end of the value are not part of it. alone: it is
@@ -177,8 +192,8 @@ static int pieces(struct scanner *s, struct buf *out)
 
     skip_blanks(s);
     while (*s->p && *s->p != ';' && !strchr(OPERATORS, *s->p)) {
-        if (*s->p == '{' || *s->p == '}') {
-            return fail(s, "syntax error, unexpected '%s'", *s->p == '{' ? "{" : "}");
+        if (*s->p == '=') {
+            return fail(s, "syntax error, unexpected '%s'", "=");
         }
         if (*s->p == '"' || *s->p == '\'') {
             if ((*s->p == '"' ? double_quoted(s, out) : single_quoted(s, out)) < 0) {

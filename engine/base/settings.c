@@ -97,6 +97,42 @@ static bool signed_number(const char *text, int64_t *out)
     return true;
 }
 
+static int64_t bounded(const struct setting_row *row, int64_t value)
+{
+    return row->min != row->max && value < row->min ? row->min : value;
+}
+
+/* fpm_conf_set_integer() */
+static bool number_of_php_fpm(const struct setting_row *row, const char *text, int64_t *out)
+{
+    const char *digits = text + (*text == '-');
+
+    if (digits[strspn(digits, "0123456789")]) {
+        return false;
+    }
+    *out = bounded(row, strtoll(text, NULL, 10));
+    return true;
+}
+
+/* fpm_conf_set_time() */
+static bool time_of_php_fpm(const char *text, int64_t *out)
+{
+    size_t n = strlen(text);
+    char unit = n > 0 ? text[n - 1] : '\0';
+    int64_t factor = unit == 'm'                                   ? 60
+                     : unit == 'h'                                 ? 3600
+                     : unit == 'd'                                 ? 86400
+                     : unit == 's' || (unit >= '0' && unit <= '9') ? 1
+                                                                   : 0;
+    int64_t number = strtoll(text, NULL, 10);
+
+    if (factor == 0 || __builtin_mul_overflow(number, factor, out)) {
+        return false;
+    }
+    *out = *out < 0 ? 0 : *out;
+    return true;
+}
+
 static bool octal_number(const char *text, int64_t *out)
 {
     if (!*text || strspn(text, "01234567") != strlen(text) || strlen(text) > 6) {
@@ -118,10 +154,10 @@ static bool parse_number(const struct setting_row *row, const char *text, int64_
             *out = 0;
             return true;
         }
-        return with_unit(time_units, text, out);
+        return row->as_php_fpm ? time_of_php_fpm(text, out) : with_unit(time_units, text, out);
     case SETTING_SIZE: return with_unit(size_units, text, out);
     case SETTING_OCTAL: return octal_number(text, out);
-    default: return signed_number(text, out);
+    default: return row->as_php_fpm ? number_of_php_fpm(row, text, out) : signed_number(text, out);
     }
 }
 
@@ -191,6 +227,19 @@ static int not_expected(const struct setting_row *row, char *error, size_t error
 
     snprintf(error, error_size, "expected %s", settings_expected(row, expected, sizeof expected));
     return -1;
+}
+
+const char *settings_refusal(const struct setting_row *row, const char *value)
+{
+    if (row->refusal || !row->as_php_fpm || row->check) {
+        return row->refusal;
+    }
+    switch (row->type) {
+    case SETTING_BOOL: return "invalid boolean value";
+    case SETTING_INT: return "is not a valid number (greater or equal than zero)";
+    case SETTING_TIME: return *value ? "unknown suffix used in time value" : "invalid time value";
+    default: return NULL;
+    }
 }
 
 /* -- one value -- */

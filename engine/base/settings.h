@@ -55,6 +55,10 @@ struct setting_row {
      * alone starts no server. */
     bool environment_shared;
     bool secret; /* masked in /config and dumps */
+    /* A key of php-fpm's that is a number, a time or a yes: read and refused as fpm_conf.c does it, which
+     * takes what stands in front of a unit for a number (atoi); what is below min is min. */
+    bool as_php_fpm;
+    const char *refusal; /* php-fpm's sentence for a value that is none; NULL = ours */
     /* Further check: 0, or -1 with "expected ..." in error. May be NULL. */
     int (*check)(const char *value, char *error, size_t error_size);
     /* Accepted for php-fpm's sake but without effect here: the warning says why. NULL = it has effect. */
@@ -80,6 +84,8 @@ void settings_apply_defaults(const struct setting_table *table, void *out);
  * rows. */
 int settings_set(const struct setting_row *row, void *out, const char *key, const char *value,
                  const char *file, int line, char *error, size_t error_size);
+/* What php-fpm says of a value that settings_set() has refused, or NULL where it says nothing of its own. */
+const char *settings_refusal(const struct setting_row *row, const char *value);
 /* The value as text, as a dump prints it ("undefined" for an unset string); returns out. */
 const char *settings_text(const struct setting_row *row, const void *in, char *out, size_t size);
 const struct setting_row *settings_find(const struct setting_table *table, const char *name);

@@ -31,6 +31,12 @@ static const zval *changed(const char *name, size_t n)
     return t && t->environment ? zend_hash_str_find(t->environment, name, n) : NULL;
 }
 
+/* PHP leaves other names out of its arrays (valid_environment_name()); getenv() with the name finds them. */
+static bool is_for_arrays(const zend_string *name)
+{
+    return strcspn(ZSTR_VAL(name), " .[") == ZSTR_LEN(name);
+}
+
 void env_import(HashTable *out)
 {
     const struct php_thread *t = php_thread;
@@ -38,8 +44,10 @@ void env_import(HashTable *out)
     zval *value, copy;
 
     for (size_t i = 0; i < snapshot_count; i++) {
-        ZVAL_INTERNED_STR(&copy, snapshot[i].value);
-        zend_symtable_update(out, snapshot[i].name, &copy);
+        if (is_for_arrays(snapshot[i].name)) {
+            ZVAL_INTERNED_STR(&copy, snapshot[i].value);
+            zend_symtable_update(out, snapshot[i].name, &copy);
+        }
     }
     if (!t || !t->environment) {
         return;
@@ -48,7 +56,7 @@ void env_import(HashTable *out)
     {
         if (Z_TYPE_P(value) == IS_NULL) {
             zend_symtable_del(out, name);
-        } else {
+        } else if (is_for_arrays(name)) {
             Z_ADDREF_P(value);
             zend_symtable_update(out, name, value);
         }

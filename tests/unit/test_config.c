@@ -158,8 +158,8 @@ static const struct {
 } bad_as_php_fpm[] = {
     {"", "ERROR: No pool defined. at least one pool section must be specified in config file"},
     {"nonsense = 1\n", "ERROR: [%s:1] unknown entry 'nonsense'"},
-    {"[www]\npm = x\n",
-     "ERROR: [%s:2] unable to parse value for entry 'pm': expected static, dynamic or ondemand"},
+    {"[www]\npm = x\n", "ERROR: [%s:2] unable to parse value for entry 'pm': invalid process manager "
+                        "(static, dynamic or ondemand)"},
     {"[www]\nx[y] = 1\n", "ERROR: [%s:2] unknown directive 'x'"},
     {"[www]\npm[y] = 1\n", "ERROR: [%s:2] unknown directive 'pm'"},
     {"[www]\nenv = 1\n", "ERROR: [%s:2] unknown entry 'env'"},
@@ -170,8 +170,8 @@ static const struct {
      "ERROR: [%s:2] Keys provided to field 'access.suppress_path' are ignored"},
     {"[www]\naccess.suppress_path[] = x\n",
      "ERROR: [%s:2] Values provided to field 'access.suppress_path' must begin with '/'"},
-    {"[www]\nphp_flag[a] = x\n", "ERROR: [%s:2] error while parsing 'php_flag[a]' : expected yes or no"},
-    {"[www\n", "ERROR: [%s:1] Unknown INI syntax"},
+    {"[www]\nphp_flag[a] = x\n", "ERROR: [%s:2] error while parsing 'php_flag[a]' : invalid boolean value"},
+    {"[www\n", "ERROR: [%s:1] syntax error, unexpected end of file, expecting ']'"},
     {"log_limit = 64\n" POOL, "ERROR: log_limit must be greater than 512"},
     {"process.max = -1\n" POOL, "ERROR: process_max can't be negative"},
     {"process.priority = 21\n" POOL, "ERROR: process.priority must be included into [-19,20]"},
