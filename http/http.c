@@ -15,8 +15,10 @@
 #include "http/answer/exchange.h"
 #include "http/content/compress_pool.h"
 #include "http/http.h"
+#include "http/net/conn.h"
 #include "http/net/front.h"
 #include "http/net/limits.h"
+#include "http/net/listen.h"
 #include "http/net/loop.h"
 #include "http/net/pem.h"
 #include "http/net/tls.h"
@@ -284,7 +286,8 @@ static int start_loops(struct http_front *front)
     return 0;
 }
 
-static const struct loop_part *const loop_parts[] = {&upstream_loop_part, &exchange_loop_part, NULL};
+static const struct loop_part *const loop_parts[] = {&listen_loop_part, &conn_loop_part, &upstream_loop_part,
+                                                     &exchange_loop_part, NULL};
 
 static int start(struct pool *pool, const struct listener *listeners)
 {

@@ -28,8 +28,9 @@ static void choose_php_ini(const struct cli_options *cli)
     sapi_table.executable_location = cli->argv ? cli->argv[0] : NULL;
 }
 
-/* -- messages with root's rights ----
- * php.ini's error_log often lies where the pool's user may write, and scripts of that user can make this
+/* -- messages with root's rights -- */
+
+/* php.ini's error_log often lies where the pool's user may write, and scripts of that user can make this
  * start happen again: a link in the place of that file would let them choose what root appends to. So what
  * PHP has to say meanwhile goes to the server's log. */
 

@@ -17,78 +17,7 @@
 #define LINGER_US    2000000
 #define LINGER_BYTES (1u << 20)
 
-/* -- the end -- */
-
-static void unlink_conn(struct conn *c)
-{
-    if (c->prev) {
-        c->prev->next = c->next;
-    } else {
-        c->loop->conns = c->next;
-    }
-    if (c->next) {
-        c->next->prev = c->prev;
-    }
-    c->prev = NULL;
-    c->next = c->loop->dead;
-    c->loop->dead = c;
-}
-
-void http_conn_close(struct conn *c, const char *why)
-{
-    if (c->state == CONN_CLOSED) {
-        return;
-    }
-    if (c->protocol && c->protocol->lent(c)) {
-        /* The worker notices, and its hand-back message ends the connection for good. */
-        if (!c->closing) {
-            c->closing = true;
-            shutdown(c->fd, SHUT_RDWR);
-            c->protocol->leave(c);
-        }
-        if (c->protocol->lent(c)) {
-            return;
-        }
-    }
-    log_debug("http: connection %d closed: %s", c->fd, why);
-    c->state = CONN_CLOSED;
-    if (c->protocol) {
-        c->protocol->leave(c);
-    }
-    event_del(&c->event);
-    if (c->tls) {
-        tls_shutdown(c->tls);
-        tls_conn_destroy(c->tls);
-    }
-    close(c->fd);
-    c->fd = -1;
-    if (c->in_limit) {
-        conn_limit_leave(c->loop->front->per_client, &c->peer);
-    }
-    chunk_clear(&c->out);
-    free(c->in);
-    c->in = NULL;
-    unlink_conn(c);
-    atomic_fetch_sub_explicit(&c->loop->front->connections, 1, memory_order_relaxed);
-    pool_count_connection(c->loop->front->pool, -1);
-}
-
-void http_conn_free_dead(struct loop *loop)
-{
-    struct conn *kept = NULL;
-    while (loop->dead) {
-        struct conn *c = loop->dead;
-        loop->dead = c->next;
-        if (c->in_again) { /* run_again() still holds it; the next pass frees it */
-            c->next = kept;
-            kept = c;
-            continue;
-        }
-        c->magic = 0;
-        free(c);
-    }
-    loop->dead = kept;
-}
+/* -- the polite end -- */
 
 void http_conn_linger(struct conn *c)
 {
@@ -185,7 +114,7 @@ void http_conn_accept(struct loop *loop, const struct listener *listener, int fd
     http_conn_begin(c);
 }
 
-void http_conn_sweep(struct conn *c)
+static void sweep_conn(struct conn *c)
 {
     uint64_t now = c->loop->now_us;
     if (c->state == CONN_OPEN && !c->closing) {
@@ -198,7 +127,7 @@ void http_conn_sweep(struct conn *c)
     }
 }
 
-void http_conn_drain(struct conn *c)
+static void drain_conn(struct conn *c)
 {
     if (c->state == CONN_OPEN && !c->closing) {
         c->protocol->drain(c);
@@ -218,3 +147,49 @@ void http_conn_local(struct conn *c)
         c->local_port = sock_port(&local);
     }
 }
+
+/* -- all of a loop -- */
+
+static void for_each(struct loop *loop, void (*fn)(struct conn *c))
+{
+    for (struct conn *c = loop->conns, *next; c; c = next) {
+        next = c->next;
+        fn(c);
+    }
+}
+
+static void turn(struct loop *loop)
+{
+    struct conn *list = loop->again;
+    loop->again = NULL;
+    while (list) {
+        struct conn *c = list;
+        list = c->next_again;
+        c->in_again = false;
+        http_conn_resume(c);
+    }
+    http_conn_free_dead(loop);
+}
+
+static void sweep(struct loop *loop)
+{
+    for_each(loop, sweep_conn);
+}
+
+static void drain(struct loop *loop)
+{
+    for_each(loop, drain_conn);
+}
+
+static void close_conn(struct conn *c)
+{
+    http_conn_close(c, "the process ends");
+}
+
+static void close_all(struct loop *loop)
+{
+    for_each(loop, close_conn);
+    http_conn_free_dead(loop);
+}
+
+const struct loop_part conn_loop_part = {.turn = turn, .sweep = sweep, .drain = drain, .close = close_all};

@@ -105,15 +105,16 @@ struct conn {
 void http_conn_accept(struct loop *loop, const struct listener *listener, int fd,
                       const struct sockaddr_storage *peer);
 void http_conn_become(struct conn *c, const struct conn_protocol *protocol);
-void http_conn_resume(struct conn *c); /* goes on with whatever there is to do */
-/* The one way a connection ends; why is for the debug log. Deferred while a worker has the descriptor. */
-void http_conn_close(struct conn *c, const char *why);
+void http_conn_resume(struct conn *c);        /* goes on with whatever there is to do */
+extern const struct loop_part conn_loop_part; /* all connections of a loop */
 /* Ends it politely: sends FIN, and takes what still comes for a moment. c->out is empty. */
 void http_conn_linger(struct conn *c);
-void http_conn_sweep(struct conn *c);
-void http_conn_drain(struct conn *c);
-void http_conn_free_dead(struct loop *loop);
 void http_conn_local(struct conn *c); /* local_ip and local_port are known afterwards */
+
+/* -- conn_end.c -- */
+/* The one way a connection ends; why is for the debug log. Deferred while a worker has the descriptor. */
+void http_conn_close(struct conn *c, const char *why);
+void http_conn_free_dead(struct loop *loop); /* nobody holds one of this pass any more */
 
 /* -- conn_begin.c -- */
 /* At the limit a client is let go before anything is allocated for it. */

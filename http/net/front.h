@@ -18,10 +18,13 @@ struct http_site;
 struct loop;
 struct sites;
 
-/* What a room above keeps in each loop, called by the loop's clockwork on its thread. */
+/* What hangs on each loop and is driven by its clockwork, on its thread. Any of these may be NULL. */
 struct loop_part {
+    int (*open)(struct loop *loop);   /* the loop is made, before its thread; 0 or -1 */
+    void (*turn)(struct loop *loop);  /* at the end of a pass in which messages came or time was looked at */
     void (*sweep)(struct loop *loop); /* four times a second */
-    void (*close)(struct loop *loop); /* the loop ends, and its connections are gone */
+    void (*drain)(struct loop *loop); /* the process ends soon: no new work */
+    void (*close)(struct loop *loop); /* the loop ends; parts before this one in the list are closed */
 };
 
 struct http_front {

@@ -82,7 +82,7 @@ static void on_listener(evutil_socket_t fd, short what, void *ctx)
     http_conn_free_dead(loop);
 }
 
-int http_listen_open(struct loop *loop)
+static int open_listeners(struct loop *loop)
 {
     for (const struct listener *listener = loop->front->listeners; listener; listener = listener->next) {
         if (listener->frontend != loop->front->frontend || listener->pool != loop->front->conf ||
@@ -107,7 +107,7 @@ int http_listen_open(struct loop *loop)
     return 0;
 }
 
-void http_listen_close(struct loop *loop)
+static void close_listeners(struct loop *loop)
 {
     while (loop->listens) {
         struct listen *l = loop->listens;
@@ -119,7 +119,7 @@ void http_listen_close(struct loop *loop)
     }
 }
 
-void http_listen_sweep(struct loop *loop)
+static void sweep(struct loop *loop)
 {
     for (struct listen *l = loop->listens; l; l = l->next) {
         if (l->paused && loop->now_us >= l->resume_us) {
@@ -127,3 +127,6 @@ void http_listen_sweep(struct loop *loop)
         }
     }
 }
+
+const struct loop_part listen_loop_part = {
+    .open = open_listeners, .sweep = sweep, .drain = close_listeners, .close = close_listeners};

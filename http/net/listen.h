@@ -1,11 +1,9 @@
-/* A loop's view of the listening sockets. Loop thread, but for open. */
+/* The listeners of a loop. */
 #ifndef HTTP_NET_LISTEN_H
 #define HTTP_NET_LISTEN_H
 
-struct loop;
+#include "http/net/front.h"
 
-int http_listen_open(struct loop *loop);   /* 0 or -1 */
-void http_listen_close(struct loop *loop); /* the descriptors stay the supervisor's */
-void http_listen_sweep(struct loop *loop); /* resumes what was paused */
+extern const struct loop_part listen_loop_part;
 
 #endif

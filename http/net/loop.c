@@ -14,7 +14,6 @@
 #include "engine/base/must.h"
 #include "engine/base/thread.h"
 #include "http/net/conn.h"
-#include "http/net/listen.h"
 
 #define SWEEP_MS 250
 #define LATE_US  (1 * CLOCK_US_PER_SECOND)
@@ -74,17 +73,13 @@ void loop_again(struct loop *loop, struct conn *conn)
     loop->again = conn;
 }
 
-static void run_again(struct loop *loop)
-{
-    struct conn *list = loop->again;
-    loop->again = NULL;
-    while (list) {
-        struct conn *c = list;
-        list = c->next_again;
-        c->in_again = false;
-        http_conn_resume(c);
+/* Calls this function of every part that has it, in the order of the list. */
+#define EACH_PART(loop, function)                                                                            \
+    for (const struct loop_part *const *part = (loop)->front->loop_parts; *part; part++) {                   \
+        if ((*part)->function) {                                                                             \
+            (*part)->function(loop);                                                                         \
+        }                                                                                                    \
     }
-}
 
 static void on_wake(evutil_socket_t fd, short what, void *ctx)
 {
@@ -97,8 +92,7 @@ static void on_wake(evutil_socket_t fd, short what, void *ctx)
     loop->in_inbox = true;
     run_inbox(loop);
     loop->in_inbox = false;
-    run_again(loop);
-    http_conn_free_dead(loop);
+    EACH_PART(loop, turn)
 }
 
 /* This thread got no processor for a while, or its machine stood still. What clients sent meanwhile is heard
@@ -121,16 +115,8 @@ static void on_sweep(evutil_socket_t fd, short what, void *ctx)
     if (is_late(loop)) {
         return;
     }
-    for (struct conn *c = loop->conns; c;) {
-        struct conn *next = c->next;
-        http_conn_sweep(c);
-        c = next;
-    }
-    for (const struct loop_part *const *part = loop->front->loop_parts; *part; part++) {
-        (*part)->sweep(loop);
-    }
-    http_listen_sweep(loop);
-    http_conn_free_dead(loop);
+    EACH_PART(loop, sweep)
+    EACH_PART(loop, turn)
 }
 
 /* -- life -- */
@@ -138,12 +124,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *ctx)
 static void run_drain(struct loop *loop, struct loop_message *self)
 {
     (void)self;
-    http_listen_close(loop);
-    for (struct conn *c = loop->conns; c;) {
-        struct conn *next = c->next;
-        http_conn_drain(c);
-        c = next;
-    }
+    EACH_PART(loop, drain)
     atomic_fetch_add(&loop->front->loops_draining, 1);
 }
 
@@ -157,6 +138,16 @@ void loop_drain(struct loop *loop)
 {
     loop->drain_message.run = run_drain;
     loop_post(loop, &loop->drain_message);
+}
+
+static int open_parts(struct loop *loop)
+{
+    for (const struct loop_part *const *part = loop->front->loop_parts; *part; part++) {
+        if ((*part)->open && (*part)->open(loop) != 0) {
+            return -1;
+        }
+    }
+    return 0;
 }
 
 struct loop *loop_create(struct http_front *front, int id)
@@ -179,7 +170,7 @@ struct loop *loop_create(struct http_front *front, int id)
     struct timeval period = {0, SWEEP_MS * 1000};
     if (!loop->scratch || !loop->scratch_out || !loop->wake_event || !loop->sweep_event ||
         event_add(loop->wake_event, NULL) != 0 || event_add(loop->sweep_event, &period) != 0 ||
-        http_listen_open(loop) != 0) {
+        open_parts(loop) != 0) {
         log_alert("cannot make an event loop: %s", strerror(errno));
         loop_destroy(loop);
         return NULL;
@@ -215,15 +206,10 @@ void loop_destroy(struct loop *loop)
     if (loop->base) {
         run_inbox(loop); /* what workers posted last; none of them runs any more */
     }
-    http_listen_close(loop);
-    for (struct conn *c = loop->conns; c;) {
-        struct conn *next = c->next;
-        http_conn_close(c, "the process ends");
-        c = next;
-    }
-    http_conn_free_dead(loop);
     for (const struct loop_part *const *part = loop->front->loop_parts; *part; part++) {
-        (*part)->close(loop);
+        if ((*part)->close) {
+            (*part)->close(loop);
+        }
         run_inbox(loop);
     }
     if (loop->wake_event) {

@@ -188,7 +188,7 @@ def test_directories_of_concurrent_requests(both):
         assert list(pool.map(lambda n: both.say("ours", "walk.php", query=f"n={n}"), range(12))) == [str(n) for n in range(12)]
 
 
-# -- where a container forbids unshare(2) ----------------------------------------------------------------------------
+# -- where a container forbids unshare(2) --
 
 
 def forbid_unshare():

@@ -181,7 +181,7 @@ def test_a_system_log_that_starts_anew(tokiophp, workdir, system_log):
     assert system_log.text().count("line xxx") >= 200
 
 
-# -- what workers say --------------------------------------------------------------------------------------------------
+# -- what workers say --
 
 SAY = """<?php $n = $_GET['n']; $w = fopen('php://stderr', 'w'); $l = fn($c, $size) => "<$n:$c:" . str_repeat(chr(97 + $n % 26), $size) . ":$c:$n>";
 for ($i = 0; $i < 6; $i++) {
