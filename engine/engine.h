@@ -160,13 +160,20 @@ struct request_io {
      * functions above: touch nothing but shut the descriptor down. The worker and the request are never used
      * again. */
     void (*abandon)(struct request *r, int status, bool locked);
+    /* Worker, after the request has run; control thread, after abandon: is it known what the client got?
+     * True: status and body_sent say it, and the engine accounts for the request. False: the front end calls
+     * pool_account() when it is; nobody else touches the request from now on but its submission's done. NULL:
+     * what was given to the functions above is taken to have arrived. */
+    bool (*settled)(struct request *r);
 };
 
 enum request_page { PAGE_SCRIPT, PAGE_PING, PAGE_STATUS, PAGE_ERROR };
 
 /* Times of one request in clock_us(); 0 = not reached. */
 struct request_times {
-    uint64_t accepted, queued, started, php_started, script_done, finished;
+    uint64_t accepted, queued, started, php_started, script_done;
+    uint64_t finished; /* the response */
+    uint64_t ended;    /* the worker's part, PHP's shutdown included */
 };
 
 /* Who the request is in logs and traces (engine/telemetry/trace.h). id[0] == 0: not made yet. */
@@ -217,7 +224,8 @@ struct request {
     bool finished;
     int status;         /* of the response; for logs */
     uint64_t body_read; /* bytes of the request body that were read */
-    uint64_t body_sent; /* bytes of the response body given to the front end */
+    uint64_t
+        body_sent; /* bytes of the response body given to the front end, or what left of them (settled) */
     struct request_times times;
     struct worker *worker;
     struct request_trace trace; /* made by the front end, or when PHP asks for it */

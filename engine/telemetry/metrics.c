@@ -94,7 +94,7 @@ void metrics_add_request(struct metrics_block *block, const struct request *r, u
                 [HISTOGRAM_QUEUE] = between(t->queued, t->started),
                 [HISTOGRAM_PHP_START] = between(t->started, t->php_started),
                 [HISTOGRAM_SCRIPT] = between(t->php_started, t->script_done),
-                [HISTOGRAM_PHP_SHUTDOWN] = between(t->script_done, ended_us),
+                [HISTOGRAM_PHP_SHUTDOWN] = between(t->script_done, t->ended ? t->ended : ended_us),
             },
     };
     if (block) {

@@ -275,7 +275,10 @@ bool deadline_abandon(struct worker *w, bool insist)
     if (!r->head_sent) {
         r->status = w->abandon_status;
     }
-    pool_account(w->pool, w->pool->counters, r);
+    /* Unlocked, it is over for us at least. */
+    if (!locked || !r->io->settled || r->io->settled(r)) {
+        pool_account(w->pool, w->pool->counters, r);
+    }
     if (locked) {
         pthread_mutex_unlock(&r->io_lock);
     }

@@ -168,7 +168,7 @@ void request_run(struct worker *w, struct request *r)
     if (!r->finished) {
         request_finish(r);
     }
-    uint64_t now = clock_us();
+    uint64_t now = r->times.ended = clock_us();
 
     atomic_store_explicit(&w->slot->duration_us,
                           now - atomic_load_explicit(&w->slot->accepted_us, memory_order_relaxed),
@@ -181,7 +181,9 @@ void request_run(struct worker *w, struct request *r)
     w->requests++;
     end_own_lines();
     request_end(w);
-    pool_account(w->pool, w->counters, r);
+    if (!r->io->settled || r->io->settled(r)) {
+        pool_account(w->pool, w->counters, r);
+    }
     end_output_lines(w->pool);
     memory_note(w->pool, now);
 }

@@ -168,12 +168,9 @@ void account_answer(struct exchange *x, bool bare)
         answer_fields(x);
     }
     if (x->delivery.submitted) {
-        return; /* the worker's, which counts it */
+        return; /* counted when both halves are over */
     }
-    bool body = !x->delivery.answer->no_body && !x->http.head_only;
     x->delivery.answered = true;
-    r->status = x->delivery.answer->status;
-    r->body_sent = body ? x->delivery.answer->body_n : 0;
     if (!r->times.accepted) {
         r->times.accepted = clock_us();
     }
@@ -226,9 +223,63 @@ void account_lines(struct exchange *x, struct buf *lines)
 
 /* -- the end -- */
 
+/* Both halves are over: what the client got. A response whose head has not left is none: 499 says that its
+ * client did not wait for it, 400 that the request never came to its end. */
+static void settle(struct exchange *x)
+{
+    struct request *r = &x->request;
+    const struct reply *reply = &x->reply;
+    const struct delivery *d = &x->delivery;
+    uint64_t wire = reply->written + d->wire, head = reply->interim_n + reply->head_n;
+    wire -= d->refused < wire ? d->refused : wire;
+    uint64_t sent = wire > head ? wire - head : 0;
+    uint64_t body = reply->body_n;
+    bool head_left = x->http.h2 ? d->head_out : wire > reply->interim_n;
+    if (d->answer) {
+        body = d->answer->no_body || x->http.head_only ? 0 : d->answer->body_n;
+        r->status = d->answer->status;
+    } else if (reply->status) {
+        r->status = reply->status;
+    }
+    if (!d->whole && !head_left) {
+        r->status = d->submitted ? 499 : 400;
+        body = 0;
+    }
+    r->body_sent = d->whole || sent > body ? body : sent; /* framing counts for nothing */
+    r->times.finished = d->left_us;
+}
+
+void account_left(struct exchange *x, bool whole)
+{
+    x->delivery.whole = whole;
+    x->delivery.left_us = clock_us();
+    if (!x->delivery.submitted) {
+        x->delivery.answered |= x->request.method != NULL; /* or is it a body that broke off? */
+    } else if (!x->http.target && atomic_exchange(&x->handover.fate, FATE_LOOP) == FATE_WORKER) {
+        settle(x);
+        pool_account(x->request.pool, x->loop->counters, &x->request);
+    }
+}
+
+bool account_settled(struct request *r)
+{
+    struct exchange *x = exchange_of_request(r);
+    if (x->reply.delivered) {
+        r->status = x->reply.status;
+        r->body_sent = x->reply.body_n;
+        return true;
+    }
+    if (atomic_exchange(&x->handover.fate, FATE_WORKER) == FATE_OPEN) {
+        return false;
+    }
+    settle(x);
+    return true;
+}
+
 void account_over(struct exchange *x)
 {
     if (x->delivery.answered) {
+        settle(x);
         pool_account(x->request.pool, x->loop->counters, &x->request);
     }
 }

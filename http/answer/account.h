@@ -14,6 +14,10 @@ void account_head(struct exchange *x, const struct http_head *head);
 void account_answer(struct exchange *x, bool bare); /* bare: an answer that nothing can be added to */
 /* The same for a script's response: lines for its head. */
 void account_lines(struct exchange *x, struct buf *lines);
+/* Loop: its half is over; nothing more of the answer will leave. whole: all of it has. */
+void account_left(struct exchange *x, bool whole);
+/* request_io's. */
+bool account_settled(struct request *r);
 /* The last reference to an exchange goes. */
 void account_over(struct exchange *x);
 /* What could not be read as a request was answered. */

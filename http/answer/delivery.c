@@ -6,6 +6,7 @@
 
 #include "engine/base/log.h"
 #include "engine/base/must.h"
+#include "http/answer/account.h"
 #include "http/answer/exchange.h"
 #include "http/answer/reply_message.h"
 #include "http/answer/steps.h"
@@ -102,5 +103,6 @@ void delivery_leave(struct exchange *x)
     log_debug("http: the client leaves a request in %s", exchange_step_name(exchange_step(x)));
     x->delivery.conn = NULL;
     delivery_abort(x);
+    account_left(x, false);
     exchange_drop(x);
 }

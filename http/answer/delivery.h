@@ -42,7 +42,11 @@ struct delivery {
     bool out_end;                             /* the worker's half is over: nothing more will come */
     bool out_cut;                             /* the response broke off */
     bool submitted;
-    bool answered;                       /* by the loop itself, which counts it at its end */
+    bool answered;    /* by the loop itself, which counts it at its end */
+    bool whole;       /* the client has got all of it; known with FATE_LOOP, as is what follows */
+    uint64_t wire;    /* bytes that the loop put on the wire (h2: of the body) */
+    uint64_t refused; /* bytes, the worker's too, that the client's end did not take */
+    uint64_t left_us;
     bool body_done, too_large, unwanted; /* the request's body: all here; more than allowed; not read */
     size_t header_bytes;
     uint64_t began_us, progress_us;

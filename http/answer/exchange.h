@@ -33,6 +33,10 @@ enum lend {
     LEND_POSTED, /* it is on its way back with a message */
 };
 
+/* What became of the answer is known when both halves are over, the worker's and the loop's. Each says so
+ * once; the last one has the request counted (account.c). */
+enum fate { FATE_OPEN, FATE_WORKER, FATE_LOOP };
+
 /* Between the worker's reply and the loop's delivery. */
 struct handover {
     sem_t space; /* a worker that waits for room sleeps on it; kept from one request to the next */
@@ -45,6 +49,7 @@ struct handover {
     _Atomic bool waiting;            /* a worker sleeps on `space` */
     struct loop_message end_message; /* the worker's half is over; posted at most once */
     _Atomic bool ended;              /* whoever sets it posts end_message, or gives back quietly */
+    _Atomic int fate;                /* enum fate: whose half is over */
 };
 
 struct exchange {

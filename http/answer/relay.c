@@ -124,7 +124,6 @@ static void forget(struct compress_task *task)
 /* The answer is over; it is counted when the last reference goes. */
 static void let_go(struct exchange *x)
 {
-    x->request.status = x->reply.status ? x->reply.status : 499; /* 499: the client left */
     x->delivery.answered = true;
     exchange_drop(x);
 }

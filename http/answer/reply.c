@@ -12,6 +12,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "http/answer/account.h"
 #include "http/answer/reply_head.h"
 #include "http/answer/reply_message.h"
 #include "http/content/error_pages.h"
@@ -47,8 +48,11 @@ static int encode(struct exchange *x, const char **p, size_t *n, enum compress_m
         int bad = compressor_run(reply->compressor, *p, *n, mode, &x->reply.packed);
         *p = x->reply.packed.p;
         *n = x->reply.packed.n;
-        return bad || x->reply.packed.failed ? -1 : 0;
+        if (bad || x->reply.packed.failed) {
+            return -1;
+        }
     }
+    reply->body_n += *n;
     return 0;
 }
 
@@ -163,6 +167,7 @@ static void give_back(struct exchange *x, bool quietly)
         x->handover.returned_us = clock_coarse_us();
         int was = LEND_WORKER;
         if (quietly && atomic_compare_exchange_strong(&x->handover.lend, &was, LEND_LOOP)) {
+            x->reply.delivered = true;
             return;
         }
         atomic_store(&x->handover.lend, LEND_POSTED);
@@ -367,4 +372,5 @@ const struct request_io reply_io = {
     .flush = reply_flush,
     .finish = reply_finish,
     .abandon = reply_abandon,
+    .settled = account_settled,
 };

@@ -42,8 +42,12 @@ struct reply {
     unsigned security; /* bits of the security headers that the response lacks */
     int64_t length;    /* Content-Length that PHP gave, -1 = none: a promise, whatever the wire says */
     uint64_t sent;     /* body bytes that left, before framing and compression */
-    bool refused;      /* the head could not be passed on: an error of ours is in the answer's place */
-    bool coded;        /* the body leaves in another coding than the script's; of a HEAD: it would */
+    uint64_t body_n;   /* the same after compression */
+    uint64_t written;  /* bytes that the worker itself put on the wire */
+    uint64_t head_n, interim_n; /* of them, or of the loop's: the head; what came before it */
+    bool delivered;             /* all of it, and the loop had nothing to say to that */
+    bool refused; /* the head could not be passed on: an error of ours is in the answer's place */
+    bool coded;   /* the body leaves in another coding than the script's; of a HEAD: it would */
     bool chunked, no_body, streaming, has_coding, no_transform, has_vary, has_date, has_server,
         has_request_id, has_traceparent;
     bool close;            /* the connection can't be used again; read by the loop after the end */

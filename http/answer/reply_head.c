@@ -388,6 +388,7 @@ int reply_head_parts(struct exchange *x, int64_t length, struct reply_parts *par
     if (x->reply.lines.failed || top->failed) {
         return -1;
     }
+    x->reply.head_n = top->n + x->reply.lines.n;
     reply_parts_add(parts, top->p, top->n);
     reply_parts_add(parts, x->reply.lines.p, x->reply.lines.n);
     return 0;
@@ -416,6 +417,7 @@ int reply_head_interim(struct request *r, const struct response_head *head)
         buf_str(&text, STR("\r\n"));
     }
     struct reply_parts parts = {0};
+    x->reply.interim_n += x->http.h2 ? 0 : text.n;
     reply_parts_add(&parts, text.p, text.n);
     int bad = text.failed  ? 0
               : x->http.h2 ? reply_parts_post(x, &parts, head->status)

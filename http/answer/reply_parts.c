@@ -75,6 +75,7 @@ int reply_parts_write_now(struct exchange *x, struct reply_parts *parts)
         if (done < 0) {
             return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1;
         }
+        x->reply.written += (size_t)done;
         skip_sent(parts, (size_t)done);
     }
     return 0;

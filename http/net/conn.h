@@ -35,6 +35,9 @@ struct conn_protocol {
     bool (*idle)(const struct conn *c); /* nothing would be lost but time, if it closed now */
     /* May input be read now? */
     bool (*wants)(struct conn *c);
+    /* Is the rest of something still to come? Then its end is looked for at once: a reset that comes together
+     * with bytes is no edge of its own. */
+    bool (*expects)(const struct conn *c);
     /* n bytes, not taken before; the number taken. What is left is given again with more. */
     size_t (*input)(struct conn *c, const char *p, size_t n);
     void (*eof)(struct conn *c); /* the client will send no more */
@@ -63,6 +66,7 @@ struct h1_conn {
     uint64_t body_left;
     uint64_t body_since_us, body_read;
     uint32_t requests;
+    uint64_t sent_before; /* conn's `sent` when the request began */
 };
 
 struct conn {
@@ -82,6 +86,7 @@ struct conn {
     size_t in_n;
     bool untried; /* `in` has not been offered since the protocol last changed its mind */
     bool readable, writable, eof, peer_closing;
+    bool reset;    /* the client's end refuses what comes; the socket says so only once */
     bool closing;  /* to be closed as soon as the worker gives the descriptor back */
     bool in_limit; /* counted in front->per_client */
     bool tls_wanted;
@@ -93,6 +98,7 @@ struct conn {
     uint64_t accepted_us, idle_since_us;
     uint64_t tls_us; /* what the handshake took, from when it began */
     uint64_t linger_left;
+    uint64_t sent; /* bytes of `out` that left */
     const struct listener *listener;
     char local_ip[INET6_ADDRSTRLEN]; /* from the first request on */
     uint16_t local_port;
@@ -129,6 +135,10 @@ void http_conn_pump(struct conn *c);
 bool http_conn_silent(const struct conn *c);
 
 /* -- conn_out.c -- */
+/* Does the client's end refuse what comes? One that has only said all it has to say still gets its answer. */
+bool http_conn_is_reset(struct conn *c);
+/* If so: how many of the bytes that were sent it never took. */
+uint64_t http_conn_unacknowledged(const struct conn *c);
 /* Sends c->out as far as it goes. 0, or -1: the connection was closed. */
 int http_conn_send(struct conn *c);
 /* Writes n bytes as far as they go: the number, 0 = none now, -1 = broken. */

@@ -109,6 +109,7 @@ static bool pump_once(struct conn *c)
     if (c->state == CONN_CLOSED) {
         return false;
     }
+    c->readable |= c->state == CONN_OPEN && c->protocol->expects(c);
     keep_rest(c, scratch + used, n - used);
     c->untried = c->in_n > 0 && !wants_input(c);
     return c->state != CONN_CLOSED;

@@ -1,5 +1,7 @@
 /* Bytes out of a connection: from memory and files, plain or through TLS. */
 #include <errno.h>
+#include <linux/tcp.h> /* the C library's own knows fewer numbers */
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
@@ -105,6 +107,25 @@ static ssize_t send_file(struct conn *c)
     return done;
 }
 
+bool http_conn_is_reset(struct conn *c)
+{
+    int error = 0;
+    socklen_t n = sizeof error;
+    c->reset |= getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &n) == 0 && error;
+    return c->reset;
+}
+
+uint64_t http_conn_unacknowledged(const struct conn *c)
+{
+    struct tcp_info info = {0};
+    socklen_t n = sizeof info;
+    if (getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &n) != 0 ||
+        info.tcpi_bytes_sent < info.tcpi_bytes_retrans + info.tcpi_bytes_acked) {
+        return 0;
+    }
+    return info.tcpi_bytes_sent - info.tcpi_bytes_retrans - info.tcpi_bytes_acked;
+}
+
 int http_conn_send(struct conn *c)
 {
     unsigned turns = 0;
@@ -116,6 +137,7 @@ int http_conn_send(struct conn *c)
         }
         if (done > 0) {
             c->progress_us = c->loop->now_us;
+            c->sent += (uint64_t)done;
             chunk_taken(&c->out, (size_t)done);
         }
         if (++turns >= TURN_SENDS && c->out.first && c->writable) {

@@ -76,6 +76,7 @@ void h1_answer_send(struct conn *c, struct exchange *x)
         http_conn_close(c, "out of memory");
         return;
     }
+    x->reply.head_n = head.n;
     buf_free(&head);
     if (!x->delivery.answer->no_body && !x->http.head_only && wire_has_body(x->delivery.answer->status)) {
         add_pieces(c, x);

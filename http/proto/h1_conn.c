@@ -5,17 +5,24 @@
 #include <sys/socket.h>
 
 #include "engine/base/must.h"
+#include "http/answer/account.h"
 #include "http/answer/answer.h"
 #include "http/proto/h1_private.h"
 
 #define DRAIN_GRACE (1 * CLOCK_US_PER_SECOND)
 
+/* The answer is on its way completely. Whether a client that closed its end has left or only been silent
+ * shows when bytes come to it. */
 static void drop_exchange(struct conn *c)
 {
     struct exchange *x = c->h1.exchange;
     c->h1.exchange = NULL;
     if (x) {
+        bool refused = c->peer_closing && http_conn_is_reset(c);
         x->delivery.conn = NULL;
+        x->delivery.wire = c->sent - c->h1.sent_before;
+        x->delivery.refused = refused ? http_conn_unacknowledged(c) : 0;
+        account_left(x, !refused);
         exchange_drop(x);
     }
 }
@@ -40,6 +47,11 @@ static void next_request(struct conn *c)
 static bool h1_wants(struct conn *c)
 {
     return c->h1.state == H1_HEAD || c->h1.state == H1_BODY;
+}
+
+static bool h1_expects(const struct conn *c)
+{
+    return c->h1.in_head || c->h1.state == H1_BODY;
 }
 
 static size_t h1_input(struct conn *c, const char *p, size_t n)
@@ -86,14 +98,6 @@ static void settle(struct conn *c)
     c->idle_since_us = returned;
 }
 
-/* A client that has only said all it has to say still gets its answer. */
-static bool is_reset(const struct conn *c)
-{
-    int error = 0;
-    socklen_t n = sizeof error;
-    return getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &error, &n) == 0 && error;
-}
-
 /* Something happened on a connection while its request is with the workers. One look at `lend` decides,
  * because it changes under us: either the worker still has the descriptor, and tells us when it is done, or
  * it is ours and what happened is seen to now. Two looks could each see the half that asks for nothing. */
@@ -102,12 +106,12 @@ static void look_after_run(struct conn *c)
     struct exchange *x = c->h1.exchange;
     int was = LEND_WORKER;
     if (x->handover.fd < 0 || x->delivery.out_end) {
-        if (c->peer_closing && is_reset(c)) {
+        if (c->peer_closing && http_conn_is_reset(c)) {
             http_conn_close(c, "reset by the client");
         }
     } else if (!atomic_compare_exchange_strong(&x->handover.lend, &was, LEND_NOTIFY) && was == LEND_LOOP) {
         settle(c);
-    } else if (is_reset(c)) {
+    } else if (http_conn_is_reset(c)) {
         delivery_abort(x);
     }
 }
@@ -272,6 +276,7 @@ static void h1_leave(struct conn *c)
     }
     chunk_clear(&c->out); /* it may borrow from the exchange */
     c->h1.exchange = NULL;
+    x->delivery.wire = c->sent - c->h1.sent_before;
     delivery_leave(x);
 }
 
@@ -294,6 +299,7 @@ const struct conn_protocol h1_protocol = {
     .start = h1_start,
     .idle = h1_idle,
     .wants = h1_wants,
+    .expects = h1_expects,
     .input = h1_input,
     .eof = h1_eof,
     .output = h1_output,

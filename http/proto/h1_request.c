@@ -35,6 +35,7 @@ static bool try_upgrade(struct conn *c, struct exchange *x, const struct h1_fact
     c->h1.exchange = NULL;
     if (h2_conn_upgrade(c, x, facts->h2_settings) != 0) {
         c->h1.exchange = x;
+        c->h1.sent_before = c->sent;
         return false;
     }
     return true;
@@ -102,6 +103,7 @@ static void begin_request(struct conn *c, const struct h1_facts *facts, size_t m
         if (chunk_copy(&c->out, go_on, sizeof go_on - 1) != 0) {
             http_conn_close(c, "out of memory");
         }
+        x->reply.interim_n += sizeof go_on - 1;
     }
 }
 

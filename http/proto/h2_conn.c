@@ -194,6 +194,11 @@ static bool h2_wants(struct conn *c)
     return !c->h2->killed && !c->h2->unsent; /* who does not read our frames may not send more */
 }
 
+static bool h2_expects(const struct conn *c)
+{
+    return c->h2->streams != NULL;
+}
+
 static size_t h2_input(struct conn *c, const char *p, size_t n)
 {
     ssize_t used = nghttp2_session_mem_recv(c->h2->session, (const uint8_t *)p, n);
@@ -208,8 +213,17 @@ static size_t h2_input(struct conn *c, const char *p, size_t n)
 }
 
 /* Requests that are not complete now never will be; the others are answered, it may still read. */
+/* A client that has closed its end may still read. One that has left shows so when bytes come to it. */
 static void h2_eof(struct conn *c)
 {
+    if (http_conn_is_reset(c)) {
+        http_conn_close(c, "reset by the client");
+        return;
+    }
+    if (!c->h2->ended) {
+        c->h2->ended = true;
+        nghttp2_submit_ping(c->h2->session, NGHTTP2_FLAG_NONE, NULL);
+    }
     for (struct exchange *x = c->h2->streams; x; x = x->delivery.stream_next) {
         if (!x->delivery.body_done && !x->delivery.unwanted) {
             h2_stream_reset(c, x, NGHTTP2_CANCEL);
@@ -349,6 +363,7 @@ const struct conn_protocol h2_protocol = {
     .start = h2_start,
     .idle = h2_idle,
     .wants = h2_wants,
+    .expects = h2_expects,
     .input = h2_input,
     .eof = h2_eof,
     .output = h2_output,

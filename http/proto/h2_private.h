@@ -22,6 +22,7 @@ struct h2_conn {
     char *unsent; /* frames that the socket did not take yet */
     size_t unsent_at, unsent_n;
     const char *killed; /* why the connection ends at once, NULL = it does not */
+    bool ended;         /* the client's end */
     bool settings_seen, noticed, went_away;
     size_t early; /* bytes sent before the client's SETTINGS */
     uint64_t notice_us;

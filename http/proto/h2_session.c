@@ -215,7 +215,9 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
         return 0;
     }
     x->delivery.stream_closed = true;
-    if (code == NGHTTP2_NO_ERROR && x->delivery.out_end && !x->delivery.out_cut) {
+    x->delivery.whole = code == NGHTTP2_NO_ERROR && x->delivery.head_out && x->delivery.out_end &&
+                        !x->delivery.out_cut && x->delivery.out.n == 0;
+    if (x->delivery.whole) {
         h2_guard_answered(&c->h2->guard);
     }
     if (x->delivery.running) {

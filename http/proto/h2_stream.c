@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "engine/base/clock.h"
+#include "http/answer/account.h"
 #include "http/answer/answer.h"
 #include "http/proto/h2_conn.h"
 #include "http/proto/h2_private.h"
@@ -50,6 +51,7 @@ void h2_stream_finish(struct conn *c, struct exchange *x)
 {
     h2_stream_unlink(c, x);
     x->delivery.conn = NULL;
+    account_left(x, x->delivery.whole);
     exchange_drop(x);
 }
 
@@ -82,6 +84,7 @@ static ssize_t read_response(nghttp2_session *session, int32_t id, uint8_t *buf,
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
     chunk_taken(&x->delivery.out, (size_t)got);
+    x->delivery.wire += (uint64_t)got;
     x->delivery.progress_us = c->loop->now_us;
     h2_guard_sent(&c->h2->guard, (size_t)got, x->delivery.out.n == 0);
     if (x->delivery.out.n == 0 && complete && !x->delivery.out_cut) {

@@ -386,4 +386,4 @@ def fixture(sites):
     return stages
 
 
-__all__ = ["ABSENT", "PLACES", "VARIABLES", "WAYS", "Case", "Site", "fixture", "parametrize"]
+__all__ = ["ABSENT", "PLACES", "VARIABLES", "WAYS", "Case", "Site", "fixture", "parametrize", "pool_section", "read_h1"]
