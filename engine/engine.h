@@ -329,7 +329,8 @@ enum pool_event {
 void pool_count_event(struct pool *pool, enum pool_event event);
 void pool_count_events(struct pool *pool, enum pool_event event, uint64_t count);
 void pool_count_connection(struct pool *pool, int change); /* +1: a client has connected, -1: it is gone */
-void pool_count_accepted(struct pool *pool);    /* "accepted conn": one a request, as php-fpm counts */
+void pool_count_accepted(
+    struct pool *pool); /* "accepted conn": one a request, as php-fpm counts; pool_submit() does */
 void pool_count_reading(struct worker *worker); /* this worker's state: Reading headers */
 
 /* -- pages about the whole server, for a listener of its own -- */

@@ -55,6 +55,7 @@ enum submit_result pool_submit(struct pool *pool, struct submission *s)
         metrics_count(pool->board, TOTAL_REJECTED, 1);
         return SUBMIT_FULL;
     }
+    pool_count_accepted(pool);
     waitset_wake(pool->waitset);
     if (pool->ondemand && waitset_sleeping(pool->waitset) == 0) {
         pool_wake_control(pool); /* what is queued does not show in the wait set */

@@ -1,4 +1,5 @@
 """Counters through a reload: the metrics go on, exactly; php-fpm's status page begins anew."""
+import json
 import os
 import shutil
 import signal
@@ -9,6 +10,7 @@ import pytest
 
 import process
 import tokiophp as program
+import web
 from test_internal import Inside, parser
 
 HELLO = "<?php echo 'hello';"
@@ -55,6 +57,18 @@ def reload(server, number=2, seconds=30):
 
 def old_ones_gone(server, before):
     process.wait_for(lambda: not set(before) & set(server.family()[1:]), 30, "the old generation's end")
+
+
+def test_accepted(tokiophp, root):
+    """A pool that serves HTTP counts its requests like one that is asked over FastCGI: each of PHP's, and its own pages."""
+    with open(os.path.join(root, "status.php"), "w") as f:
+        f.write("<?php echo fpm_get_status()['accepted-conn'];")
+    site = web.Site(tokiophp, root, "pm.status_path = /status\n")
+    for _ in range(3):
+        assert site.ask("/hello.php").text == "hello"
+    assert json.loads(site.ask("/status?json").text)["accepted conn"] == 4
+    assert site.ask("/status.php").text == "5"
+    assert "accepted conn:        6\n" in site.ask("/status").text
 
 
 def settled(inside):
