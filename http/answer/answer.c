@@ -46,10 +46,37 @@ void answer_error(struct exchange *x, int status)
     }
     if (status == 503) {
         add_field(answer, STR("Retry-After"), STR("1"));
-    } else if (status == 405) {
-        const char *methods = x->http.site->settings->methods;
-        add_field(answer, STR("Allow"), str_of(methods ? methods : "GET, HEAD, POST"));
     }
+}
+
+/* The list for Allow: what http.methods lets through, of a file only what reads. */
+static struct str allowed(struct exchange *x, bool file)
+{
+    const char *set = x->http.site->settings->methods;
+    struct str rest = str_of(set && *set ? set : "GET HEAD POST PUT PATCH DELETE OPTIONS");
+    char *text = arena_alloc(x->arena, 2 * rest.n + 1), *at = text;
+    for (size_t i = 0, end; text && i < rest.n; i = end + 1) {
+        end = i + strcspn(rest.p + i, " ,\t");
+        struct str method = {rest.p + i, end - i};
+        bool reads = str_eq(method, STR("GET")) || str_eq(method, STR("HEAD"));
+        if (method.n && (reads || !file)) {
+            at = mempcpy(at, ", ", at > text ? 2 : 0);
+            at = mempcpy(at, method.p, method.n);
+        }
+    }
+    return text ? (struct str){text, (size_t)(at - text)} : STR_NONE;
+}
+
+void answer_method(struct exchange *x, bool file)
+{
+    answer_error(x, 405);
+    add_field(x->delivery.answer, STR("Allow"), allowed(x, file));
+}
+
+void answer_options(struct exchange *x)
+{
+    answer_error(x, 204);
+    add_field(x->delivery.answer, STR("Allow"), allowed(x, false));
 }
 
 void answer_seal(struct exchange *x)

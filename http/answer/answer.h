@@ -14,6 +14,10 @@ struct rate_verdict;
  * 503. */
 struct http_answer *answer_new(struct exchange *x);
 void answer_error(struct exchange *x, int status);
+/* 405, with the methods that there are for a file, or for a script. */
+void answer_method(struct exchange *x, bool file);
+/* What OPTIONS asks of the whole server: 204. */
+void answer_options(struct exchange *x);
 void answer_redirect(struct exchange *x, int status, struct str location); /* borrows location */
 void answer_limited(struct exchange *x, const struct rate_verdict *v);     /* 429; counted */
 /* answer_file.c: the file that a script named (x->reply.file), under the script's own head (x->reply.lines).

@@ -339,11 +339,6 @@ void static_answer(struct static_files *s, const struct http_head *head, struct 
 {
     memset(out, 0, sizeof(*out));
     out->no_body = str_eq(head->method, STR("HEAD"));
-    if (said == NULL && !out->no_body && !str_eq(head->method, STR("GET"))) {
-        no_body(out, 405);
-        add(out, STR("Allow"), STR("GET, HEAD"));
-        return;
-    }
     struct file *file = file_cache_get(s->cache, path, clock_coarse_us());
     if (file == NULL) {
         int status = errno == EACCES || errno == EPERM || errno == ELOOP     ? 403

@@ -23,14 +23,15 @@ struct static_said {
     bool varies;           /* its Vary names Accept-Encoding */
 };
 
-/* Fills out (also 304, 405, 412, 416, and 403 or 404 when the file can't be had meanwhile). If a compressed
+/* Fills out (also 304, 412, 416, and 403 or 404 when the file can't be had meanwhile). If a compressed
  * form has to be made first, the identity form is answered and a helper thread makes the compressed one for
  * the next request. The fields leave out Content-Length (body_n says it), Date and Server. Answers of 400 and
  * above have no body: error_pages.h gives them one. A field's text lives until release. A descriptor among
  * the pieces is shared with other answers: read it by offset only (sendfile with an offset, pread). The file
  * may have become shorter since: when it ends before n bytes, cut the connection (h1) or reset the stream
- * (h2), because the length has been announced. said: NULL = nobody but us has anything to say of it; else any
- * method is answered, and how long the answer may be kept, and by whom, is left to the script. */
+ * (h2), because the length has been announced. said: NULL = nobody but us has anything to say of it, and the
+ * method is GET or HEAD; else it is any, and how long the answer may be kept, and by whom, is left to the
+ * script. */
 void static_answer(struct static_files *s, const struct http_head *head, struct str file,
                    const struct static_said *said, struct arena *arena, struct http_answer *out);
 

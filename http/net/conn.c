@@ -14,8 +14,12 @@
 #include "http/net/limits.h"
 #include "http/net/tls.h"
 
-#define LINGER_US    2000000
-#define LINGER_BYTES (1u << 20)
+/* After an answer that came before all of the request: a client that is still sending reads it when it has
+ * sent, or when it looks up; a reset would take it away. */
+#define LINGER_US       (30 * CLOCK_US_PER_SECOND)
+#define LINGER_QUIET_US (5 * CLOCK_US_PER_SECOND) /* nothing came for so long: it has stopped */
+#define LINGER_DRAIN_US (1 * CLOCK_US_PER_SECOND)
+#define LINGER_BYTES    (1ull << 30)
 
 /* -- the polite end -- */
 
@@ -33,6 +37,7 @@ void http_conn_linger(struct conn *c)
     c->state = CONN_LINGER;
     c->linger_left = LINGER_BYTES;
     c->deadline_us = c->loop->now_us + LINGER_US;
+    c->progress_us = c->loop->now_us;
     http_conn_pump(c);
 }
 
@@ -119,6 +124,8 @@ static void sweep_conn(struct conn *c)
     uint64_t now = c->loop->now_us;
     if (c->state == CONN_OPEN && !c->closing) {
         c->protocol->sweep(c);
+    } else if (c->state == CONN_LINGER && now - c->progress_us > LINGER_QUIET_US) {
+        http_conn_close(c, "done, and the client is silent");
     } else if (c->deadline_us && now >= c->deadline_us && c->state != CONN_CLOSED) {
         if (c->state != CONN_LINGER) {
             atomic_fetch_add_explicit(&c->loop->front->timeouts, 1, memory_order_relaxed);
@@ -131,6 +138,8 @@ static void drain_conn(struct conn *c)
 {
     if (c->state == CONN_OPEN && !c->closing) {
         c->protocol->drain(c);
+    } else if (c->state == CONN_LINGER && c->deadline_us > c->loop->now_us + LINGER_DRAIN_US) {
+        c->deadline_us = c->loop->now_us + LINGER_DRAIN_US;
     }
 }
 

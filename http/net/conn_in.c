@@ -52,7 +52,11 @@ static void keep_rest(struct conn *c, const char *p, size_t n)
 
 static void drop_input(struct conn *c)
 {
-    while (c->readable) {
+    for (unsigned turns = 0; c->readable; turns++) {
+        if (turns >= TURN_READS) {
+            loop_again(c->loop, c);
+            return;
+        }
         ssize_t got = read_some(c, c->loop->scratch, LOOP_SCRATCH);
         if (got == -1) {
             c->readable = false;
@@ -63,6 +67,7 @@ static void drop_input(struct conn *c)
             return;
         }
         c->linger_left -= (uint64_t)got;
+        c->progress_us = c->loop->now_us;
     }
 }
 

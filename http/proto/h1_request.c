@@ -115,7 +115,8 @@ static size_t take_head(struct conn *c, const char *p, size_t n)
         if (p[0] == '\r' && (n == 1 || p[1] == '\n')) {
             return n == 1 ? 0 : 2; /* an empty line before a request (RFC 9112, 2.2) */
         }
-        if (h1->requests == 0 && !c->plain_on_tls &&
+        /* On a port for TLS the handshake says which protocol it is. */
+        if (h1->requests == 0 && !c->tls && !c->plain_on_tls &&
             memcmp(p, h2_preface, n < H2_PREFACE_N ? n : H2_PREFACE_N) == 0) {
             if (n < H2_PREFACE_N) {
                 return 0;

@@ -67,24 +67,27 @@ static enum intake_verdict take_script(struct exchange *x, const struct http_hea
 
 /* -- the decision -- */
 
-static bool method_allowed(const struct http_settings *settings, struct str method)
+static bool is_listed(const char *list, struct str method)
 {
-    struct str rest = str_of(settings->methods), piece;
-    if (!rest.n) {
-        return true;
-    }
-    for (size_t i = 0; i <= rest.n;) {
-        size_t end = i;
-        while (end < rest.n && rest.p[end] != ' ' && rest.p[end] != ',') {
-            end++;
-        }
-        piece = (struct str){rest.p + i, end - i};
-        if (piece.n && str_eq(piece, method)) {
+    struct str rest = str_of(list);
+    for (size_t i = 0, end; i < rest.n; i = end + 1) {
+        end = i + strcspn(rest.p + i, " ,\t");
+        if (end > i && str_eq((struct str){rest.p + i, end - i}, method)) {
             return true;
         }
-        i = end + 1;
     }
     return false;
+}
+
+/* Files can only be read; scripts hear of every method that is not a proxy's business. */
+static bool method_allowed(const struct exchange *x, struct str method, bool file)
+{
+    const char *methods = x->http.site->settings->methods;
+    if (methods && *methods && !is_listed(methods, method)) {
+        return false;
+    }
+    return file ? str_eq(method, STR("GET")) || str_eq(method, STR("HEAD"))
+                : !str_eq(method, STR("CONNECT")) && !str_eq(method, STR("TRACE"));
 }
 
 static bool is_page(const char *path, struct str requested)
@@ -99,6 +102,10 @@ static enum intake_verdict by_route(struct exchange *x, const struct http_head *
         route_assume(x->http.site->router, head, x->arena, &route);
     } else {
         route_resolve(x->http.site->router, head, x->arena, &route);
+    }
+    if (!method_allowed(x, head->method, route.kind == ROUTE_FILE)) {
+        answer_method(x, route.kind == ROUTE_FILE);
+        return INTAKE_ANSWER;
     }
     switch (route.kind) {
     case ROUTE_SCRIPT: return take_script(x, head, &route);
@@ -139,11 +146,6 @@ static enum intake_verdict decide(struct exchange *x, const struct http_head *he
         answer_error(x, 421);
         return INTAKE_ANSWER;
     }
-    if (!method_allowed(x->http.site->settings, head->method) || str_eq(head->method, STR("CONNECT")) ||
-        str_eq(head->method, STR("TRACE"))) {
-        answer_error(x, 405);
-        return INTAKE_ANSWER;
-    }
     if (x->http.site->rate) {
         struct rate_verdict v = rate_limit_take(x->http.site->rate, &x->http.client.address, x->loop->now_us);
         if (!v.allowed) {
@@ -156,7 +158,7 @@ static enum intake_verdict decide(struct exchange *x, const struct http_head *he
         return take_script(x, head, NULL);
     }
     if (str_eq(head->path, STR("*"))) {
-        answer_error(x, 204);
+        answer_options(x);
         return INTAKE_ANSWER;
     }
     return by_route(x, head, choice.foreign);

@@ -208,10 +208,10 @@ static int request_line(struct str line, struct http_head *head, struct str *abs
         version.p[5] > '9' || version.p[7] < '0' || version.p[7] > '9') {
         return H1_BAD;
     }
-    if (version.p[5] != '1' || version.p[7] > '1') {
+    if (version.p[5] != '1') {
         return H1_VERSION;
     }
-    head->proto = version.p[7] == '1' ? 1001 : 1000;
+    head->proto = version.p[7] >= '1' ? 1001 : 1000; /* 1.2 is answered as the 1.1 that it contains */
     return request_target(target, head, absolute_host);
 }
 
@@ -390,17 +390,22 @@ int h1_parse_head(const char *p, size_t n, struct http_head *head, struct h1_fac
 
 static bool size_byte(struct h1_chunks *c, char byte)
 {
-    int digit = hex_digit(byte);
+    int digit = c->blank ? -1 : hex_digit(byte);
     if (digit >= 0) {
         c->left = c->left << 4 | (uint64_t)digit;
-        return ++c->digits <= CHUNK_DIGITS_MAX;
+        c->digit = true;
+        c->digits += c->left > 0; /* zeros in front say nothing */
+        return c->digits <= CHUNK_DIGITS_MAX && (c->left > 0 || ++c->overhead <= CHUNK_OVERHEAD_MAX);
     }
-    if (c->digits == 0) {
+    if (!c->digit) {
         return false;
     }
     if (byte == ';') {
         c->state = CHUNK_EXTENSION;
-    } else if (byte == '\r') {
+    } else if (byte == ' ' || byte == '\t') { /* before an extension only */
+        c->blank = true;
+        return ++c->overhead <= CHUNK_OVERHEAD_MAX;
+    } else if (byte == '\r' && !c->blank) {
         c->state = CHUNK_SIZE_LF;
     } else {
         return false;
@@ -445,6 +450,7 @@ static bool framing_byte(struct h1_chunks *c, char byte)
     case CHUNK_DATA_LF:
         c->state = CHUNK_SIZE;
         c->digits = 0;
+        c->digit = c->blank = false;
         c->left = 0;
         return byte == '\n';
     case CHUNK_TRAILER_START:

@@ -67,7 +67,8 @@ enum h1_chunk_state {
 struct h1_chunks { /* zero to begin with */
     enum h1_chunk_state state;
     uint64_t left;     /* of the chunk's data */
-    uint32_t digits;   /* of the size that is being read */
+    uint32_t digits;   /* of the size that is being read, from the first on that is not zero */
+    bool digit, blank; /* the size has begun; it is over, and an extension has to come */
     uint32_t overhead; /* bytes of extensions and trailers so far; bounded for the whole body */
     uint32_t trailers;
 };

@@ -160,7 +160,7 @@ static const struct {
     {"GET / http/1.1\r\nHost: a\r\n\r\n", H1_BAD},
     {"GET / HTTP/1.10\r\nHost: a\r\n\r\n", H1_BAD},
     {"GET / HTTP/2.0\r\nHost: a\r\n\r\n", H1_VERSION},
-    {"GET / HTTP/1.2\r\nHost: a\r\n\r\n", H1_VERSION},
+    {"GET / HTTP/0.9\r\nHost: a\r\n\r\n", H1_VERSION},
     {OK_LINE "Expect: something\r\nContent-Length: 1\r\n\r\n", H1_EXPECTATION},
     {"\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", H1_BAD}, /* the connection skips it, the parser does not */
 };
@@ -294,7 +294,9 @@ static const char *unchunk(const char *text, size_t n, size_t step, size_t *rest
     return NULL;
 }
 
-#define CHUNKED "5\r\nhello\r\n1;a=\"b\"\r\n \r\n00A\r\n0123456789\r\n0\r\nX-Trailer: v\r\nY:\r\n\r\n"
+#define CHUNKED                                                                                              \
+    "5\r\nhello\r\n1 \t;a=\"b\"\r\n \r\n00000000000000000000A\r\n0123456789\r\n000\r\nX-Trailer: "           \
+    "v\r\nY:\r\n\r\n"
 
 static void test_chunks(void **state)
 {
@@ -322,7 +324,10 @@ static const char *const bad_chunks[] = {
     "5\r\nhelloX\r\n",
     "5\r\nhello\n",
     "5\r\nhello0\r\n\r\n",
-    "0000000000000005\r\nhello\r\n",
+    "5 5\r\nhello\r\n",
+    "5\t\r\nhello\r\n",
+    " ;\r\n",
+    "1000000000000005\r\nhello\r\n",
     "ffffffffffffffff\r\nhello\r\n",
     "5;a\nb\r\nhello\r\n",
     "5;a\001\r\nhello\r\n",
@@ -363,15 +368,38 @@ static void test_chunk_overhead(void **state)
     assert_int_equal(h1_chunks_next(&c, text, sizeof text, &used, &data), H1_CHUNK_BAD);
 }
 
+/* A later version of the same protocol is this protocol; zeros in front of a size are bounded like all that
+ * is no data. */
+static void test_later_versions(void **state)
+{
+    static const char text[] = "GET / HTTP/1.9\r\nHost: a\r\n\r\n";
+    (void)state;
+    assert_int_equal(h1_parse_head(text, sizeof text - 1, &head, &facts), 0);
+    assert_int_equal(head.proto, 1001);
+    assert_true(facts.keep_alive);
+}
+
+static void test_endless_zeros(void **state)
+{
+    static char zeros[20000];
+    struct h1_chunks c = {0};
+    struct str data;
+    size_t used;
+    (void)state;
+    memset(zeros, '0', sizeof zeros);
+    assert_int_equal(h1_chunks_next(&c, zeros, sizeof zeros, &used, &data), H1_CHUNK_BAD);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden),     cmocka_unit_test(test_versions_and_keep_alive),
-        cmocka_unit_test(test_targets),    cmocka_unit_test(test_upgrade),
-        cmocka_unit_test(test_refused),    cmocka_unit_test(test_hosts),
-        cmocka_unit_test(test_limits),     cmocka_unit_test(test_every_split),
-        cmocka_unit_test(test_every_bit),  cmocka_unit_test(test_chunks),
-        cmocka_unit_test(test_bad_chunks), cmocka_unit_test(test_chunk_overhead),
+        cmocka_unit_test(test_golden),         cmocka_unit_test(test_versions_and_keep_alive),
+        cmocka_unit_test(test_targets),        cmocka_unit_test(test_upgrade),
+        cmocka_unit_test(test_refused),        cmocka_unit_test(test_hosts),
+        cmocka_unit_test(test_limits),         cmocka_unit_test(test_every_split),
+        cmocka_unit_test(test_every_bit),      cmocka_unit_test(test_chunks),
+        cmocka_unit_test(test_later_versions), cmocka_unit_test(test_endless_zeros),
+        cmocka_unit_test(test_bad_chunks),     cmocka_unit_test(test_chunk_overhead),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
