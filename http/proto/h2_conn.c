@@ -26,6 +26,7 @@ static struct h2_conn *h2_create(struct conn *c)
         free(h2);
         return NULL;
     }
+    h2->frames.left = H2_PREFACE_BYTES;
     h2_guard_init(&h2->guard, c->loop->now_us);
     c->h2 = h2; /* nghttp2 may call back at once */
     return h2;
@@ -84,6 +85,7 @@ int h2_conn_upgrade(struct conn *c, struct exchange *x, struct str settings)
     x->http.h2 = true;
     x->delivery.protocol = &h2_delivery;
     x->delivery.stream_id = 1;
+    h2->last_id = 1;
     x->delivery.body_done = true;
     h2_stream_link(h2, x);
     become_h2(c);
@@ -112,6 +114,9 @@ static size_t gather_frames(struct conn *c)
             break;
         }
         memcpy(c->loop->scratch_out + n, p, (size_t)got);
+        if (!c->h2->announced) {
+            h2_session_announce(c, c->loop->scratch_out + n, (size_t)got);
+        }
         n += (size_t)got;
         c->h2->early += c->h2->settings_seen ? 0 : (size_t)got;
     }
@@ -199,7 +204,8 @@ static bool h2_expects(const struct conn *c)
     return c->h2->streams != NULL;
 }
 
-static size_t h2_input(struct conn *c, const char *p, size_t n)
+/* False: the connection ends. */
+static bool take_frames(struct conn *c, const char *p, size_t n)
 {
     ssize_t used = nghttp2_session_mem_recv(c->h2->session, (const uint8_t *)p, n);
     if (used == NGHTTP2_ERR_FLOODED) {
@@ -207,6 +213,19 @@ static size_t h2_input(struct conn *c, const char *p, size_t n)
     } else if (used < 0 && !c->h2->killed) {
         c->h2->killed = nghttp2_strerror((int)used);
         nghttp2_session_terminate_session(c->h2->session, NGHTTP2_PROTOCOL_ERROR);
+    }
+    return used >= 0;
+}
+
+static size_t h2_input(struct conn *c, const char *p, size_t n)
+{
+    int32_t id = -1;
+    for (size_t at = 0; at < n;) {
+        size_t piece = h2_frames_next_data(&c->h2->frames, p + at, n - at, &id);
+        if (!take_frames(c, p + at, piece) || (id >= 0 && h2_session_check(c, id) != 0)) {
+            break;
+        }
+        at += piece;
     }
     h2_output(c);
     return n;

@@ -8,14 +8,22 @@
 
 #include "http/answer/exchange.h"
 #include "http/net/conn.h"
+#include "http/wire/h2_frames.h"
 #include "http/wire/h2_guard.h"
 
 struct h2_conn {
     nghttp2_session *session;
     struct exchange *streams;
-    unsigned running;       /* exchanges with workers, closed streams' included */
-    struct http_head *head; /* of the header block that is being received; NULL between */
-    struct buf cookie;      /* the crumbs of that block, joined */
+    unsigned open;        /* streams */
+    unsigned running;     /* exchanges with workers, closed streams' included */
+    int32_t last_id;      /* the highest that the client has opened */
+    int32_t reset_id;     /* the highest that we have reset: frames of it, and of lower ones, may be late */
+    int32_t skipped_from; /* ids that it can't open any more: of the last time that it left some out */
+    int32_t skipped_to;
+    bool announced;          /* our SETTINGS have left */
+    struct h2_frames frames; /* of the client's bytes */
+    struct http_head *head;  /* of the header block that is being received; NULL between */
+    struct buf cookie;       /* the crumbs of that block, joined */
     uint64_t head_since_us;
     size_t refused_bytes; /* of the header block that is being received, if its stream was refused */
     struct h2_guard guard;
@@ -39,6 +47,10 @@ int h2_session_create(struct conn *c, nghttp2_session **session);  /* 0 or -1 */
 int h2_session_settings(struct conn *c, nghttp2_session *session); /* queues ours; 0 or -1 */
 /* The connection is not worth going on with: its budget is used up. NGHTTP2_ERR_CALLBACK_FAILURE. */
 int h2_session_kill(struct conn *c, const char *why);
+/* A DATA or HEADERS frame of this stream comes. 0, or the connection's end: it may not. */
+int h2_session_check(struct conn *c, int32_t id);
+/* Our first frame on its way out, in place: how many streams a client may open. */
+void h2_session_announce(struct conn *c, char *frame, size_t n);
 /* 0, or the connection's end. */
 int h2_session_pay(struct conn *c, enum h2_cost cost, const char *what);
 

@@ -26,6 +26,16 @@ int h2_session_kill(struct conn *c, const char *why)
     return NGHTTP2_ERR_CALLBACK_FAILURE;
 }
 
+/* The client breaks the protocol in a way that nghttp2 lets pass. */
+static int fail(struct conn *c, uint32_t code, const char *why)
+{
+    if (!c->h2->killed) {
+        c->h2->killed = why;
+        nghttp2_session_terminate_session(c->h2->session, code);
+    }
+    return NGHTTP2_ERR_CALLBACK_FAILURE;
+}
+
 int h2_session_pay(struct conn *c, enum h2_cost cost, const char *what)
 {
     return h2_guard_pay(&c->h2->guard, cost, c->loop->now_us) ? 0 : h2_session_kill(c, what);
@@ -47,7 +57,13 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     if (frame->headers.cat != NGHTTP2_HCAT_REQUEST) {
         return 0;
     }
-    if (h2->running >= (unsigned)h2_settings_of(c)->h2_max_streams) {
+    if (frame->hd.stream_id > h2->last_id + 2) {
+        h2->skipped_from = h2->last_id > 0 ? h2->last_id + 2 : 1;
+        h2->skipped_to = frame->hd.stream_id - 2;
+    }
+    h2->last_id = frame->hd.stream_id;
+    unsigned most = (unsigned)h2_settings_of(c)->h2_max_streams;
+    if (h2->running >= most || h2->open >= most) {
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_REFUSED_STREAM);
         return h2_session_pay(c, H2_COST_REFUSED, "more streams than were announced");
     }
@@ -157,12 +173,31 @@ static int pay_for_frame(struct conn *c, const nghttp2_frame *frame)
     }
 }
 
+/* RFC 9113, 5.1: what comes behind a stream's end is an error of the connection, unless we have reset the
+ * stream and the client could not know. nghttp2 has forgotten closed streams and ignores such frames. */
+int h2_session_check(struct conn *c, int32_t id)
+{
+    const struct h2_conn *h2 = c->h2;
+    if (id % 2 == 0 || id > h2->last_id || nghttp2_session_find_stream(h2->session, id)) {
+        return 0;
+    }
+    if (id >= h2->skipped_from && id <= h2->skipped_to) {
+        return fail(c, NGHTTP2_PROTOCOL_ERROR, "a stream is opened behind a later one");
+    }
+    return id <= h2->reset_id ? 0 : fail(c, NGHTTP2_STREAM_CLOSED, "a frame of a closed stream");
+}
+
 /* nghttp2 ignores PRIORITY frames, and tells of them only here. */
 static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *ctx)
 {
     (void)session;
-    return hd->type == NGHTTP2_PRIORITY ? h2_session_pay(ctx, H2_COST_PRIORITY, "a flood of PRIORITY frames")
-                                        : 0;
+    switch (hd->type) {
+    case NGHTTP2_HEADERS: return h2_session_check(ctx, hd->stream_id);
+    case NGHTTP2_PRIORITY:
+        return hd->stream_id == 0 ? fail(ctx, NGHTTP2_PROTOCOL_ERROR, "PRIORITY of no stream")
+                                  : h2_session_pay(ctx, H2_COST_PRIORITY, "a flood of PRIORITY frames");
+    default: return 0;
+    }
 }
 
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *ctx)
@@ -215,6 +250,7 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
         return 0;
     }
     x->delivery.stream_closed = true;
+    c->h2->open--;
     x->delivery.whole = code == NGHTTP2_NO_ERROR && x->delivery.head_out && x->delivery.out_end &&
                         !x->delivery.out_cut && x->delivery.out.n == 0;
     if (x->delivery.whole) {
@@ -246,6 +282,9 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *c
         nghttp2_session_get_stream_remote_close(session, frame->hd.stream_id) == 0) {
         /* The answer is complete, and the client still sends: it need not (RFC 9113, 8.1). */
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
+    }
+    if (frame->hd.type == NGHTTP2_RST_STREAM && frame->hd.stream_id > c->h2->reset_id) {
+        c->h2->reset_id = frame->hd.stream_id;
     }
     if (frame->hd.type != NGHTTP2_RST_STREAM || frame->rst_stream.error_code == NGHTTP2_NO_ERROR ||
         frame->rst_stream.error_code == NGHTTP2_REFUSED_STREAM || /* paid when it came */
@@ -298,7 +337,7 @@ int h2_session_settings(struct conn *c, nghttp2_session *session)
 {
     const struct http_settings *s = h2_settings_of(c);
     nghttp2_settings_entry entries[] = {
-        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, (uint32_t)s->h2_max_streams},
+        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, (uint32_t)s->h2_max_streams + H2_BUDGET},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, (uint32_t)s->head_size},
         {NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1},
@@ -307,4 +346,20 @@ int h2_session_settings(struct conn *c, nghttp2_session *session)
                    nghttp2_session_set_local_window_size(session, NGHTTP2_FLAG_NONE, 0, CONN_WINDOW) != 0
                ? -1
                : 0;
+}
+
+/* nghttp2 ends the connection of a client that opens more streams than it was told to; we refuse the stream
+ * (RFC 9113, 5.1.2). So nghttp2 believes that more are allowed, as many as the budget has for refusals. */
+void h2_session_announce(struct conn *c, char *frame, size_t n)
+{
+    enum { HEAD = 9, ENTRY = 6 };
+    uint32_t most = (uint32_t)h2_settings_of(c)->h2_max_streams;
+    c->h2->announced = true;
+    for (size_t at = HEAD; frame[3] == NGHTTP2_SETTINGS && at + ENTRY <= n; at += ENTRY) {
+        if (frame[at] == 0 && frame[at + 1] == NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS) {
+            for (int i = 0; i < 4; i++) {
+                frame[at + 2 + (size_t)i] = (char)(most >> (24 - 8 * i));
+            }
+        }
+    }
 }

@@ -27,6 +27,7 @@ void h2_stream_link(struct h2_conn *h2, struct exchange *x)
         h2->streams->delivery.stream_prev = x;
     }
     h2->streams = x;
+    h2->open++;
 }
 
 void h2_stream_unlink(struct conn *c, struct exchange *x)

@@ -8,7 +8,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, StreamEnded
 
-from h2_client import ENHANCE_YOUR_CALM, PROTOCOL_ERROR, REFUSED, Client, frame
+from h2_client import ENHANCE_YOUR_CALM, FRAME_SIZE_ERROR, PROTOCOL_ERROR, REFUSED, STREAM_CLOSED, Client, frame
 from http_raw import Raw
 from process import wait_for
 from web import Site
@@ -228,6 +228,85 @@ def test_connection_errors(address, data):
     with Client(address) as client:
         client.raw.send(data)
         assert client.to_the_end() != 0
+    others_are_served(address)
+
+
+HEAD = b"\x82\x84\x86\x41\x01a"  # GET / of host a
+POST = b"\x83" + HEAD[1:]
+
+
+@pytest.mark.parametrize("code, steps", [
+    (STREAM_CLOSED, [frame(1, 5, 1, HEAD) + frame(0, 0, 1, b"x")]),
+    (STREAM_CLOSED, [frame(1, 5, 1, HEAD) + frame(1, 5, 1, HEAD)]),
+    (STREAM_CLOSED, [frame(1, 5, 1, HEAD), frame(0, 1, 1, b"x")]),
+    (STREAM_CLOSED, [frame(1, 5, 1, HEAD), frame(1, 5, 1, HEAD)]),
+    (STREAM_CLOSED, [frame(1, 4, 1, POST) + frame(3, 0, 1, b"\0\0\0\x08") + frame(0, 1, 1, b"x")]),
+    (STREAM_CLOSED, [frame(1, 4, 1, POST) + frame(3, 0, 1, b"\0\0\0\x08") + frame(1, 5, 1, HEAD)]),
+    (PROTOCOL_ERROR, [frame(1, 5, 5, HEAD) + frame(1, 5, 3, HEAD)]),
+    (PROTOCOL_ERROR, [frame(1, 5, 3, HEAD) + frame(1, 5, 1, HEAD)]),
+    (PROTOCOL_ERROR, [frame(2, 0, 0, b"\0\0\0\1\x10")]),
+    (FRAME_SIZE_ERROR, [frame(2, 0, 1, b"\0\0\0\1")]),
+], ids=str)
+def test_frames_out_of_place(address, code, steps):
+    """As nghttpd answers them: what comes behind a stream's end ends the connection."""
+    with Client(address) as client:
+        for step in steps:
+            client.raw.send(step)
+            time.sleep(0.1)
+        while (head := client.raw.file.read(9)) and head[3] != 7:
+            client.raw.file.read(int.from_bytes(head[:3], "big"))
+        assert head and int.from_bytes(client.raw.file.read(8)[4:], "big") == code
+    others_are_served(address)
+
+
+@pytest.mark.parametrize("step", [
+    frame(8, 0, 1, b"\0\0\0\1"), frame(3, 0, 1, b"\0\0\0\x08"), frame(2, 0, 1, b"\0\0\0\3\x10"), frame(2, 0, 9, b"\0\0\0\1\x10"),
+], ids=lambda s: s.hex())
+def test_late_frames(address, step):
+    """What may come late, from a client that has not heard of a stream's end."""
+    with Client(address) as client:
+        assert client.get() == (200, b"hello")
+        client.raw.send(step)
+        assert client.get() == (200, b"hello")
+
+
+def test_body_of_a_stream_that_was_reset(address):
+    """It was on its way when we reset the stream; the connection goes on."""
+    with Client(address) as client:
+        stream = client.request("/echo.php", "POST", end=False, fields=[("content-length", "3")])
+        client.h2.send_data(stream, b"too much")
+        client.flush()
+        client.finish(stream)
+        assert stream in client.reset
+        client.raw.send(frame(0, 0, stream, b"more") + frame(0, 1, stream, b"more"))
+        assert client.get() == (200, b"hello")
+
+
+def test_more_streams_than_announced(address):
+    """RFC 9113, 5.1.2: the streams that are too many are refused, not the connection."""
+    with Client(address) as client:
+        client.step()
+        most = client.h2.remote_settings.max_concurrent_streams
+        assert most == 128
+        first = 1
+        client.raw.send(b"".join(frame(1, 4, first + 2 * i, POST) for i in range(most + 20)))
+        refused = []
+        while len(refused) < 20:
+            head = client.raw.file.read(9)
+            payload = client.raw.file.read(int.from_bytes(head[:3], "big"))
+            assert head[3] != 7, payload
+            if head[3] == 3:
+                assert int.from_bytes(payload, "big") == REFUSED
+                refused.append(int.from_bytes(head[5:], "big"))
+        assert refused == [first + 2 * i for i in range(most, most + 20)]
+        client.raw.send(frame(0, 1, first) + frame(6, 0, 0, b"still on"))
+        while True:
+            head = client.raw.file.read(9)
+            payload = client.raw.file.read(int.from_bytes(head[:3], "big"))
+            assert head[3] != 7, payload
+            if head[3] == 6:
+                assert payload == b"still on"
+                break
     others_are_served(address)
 
 
