@@ -34,17 +34,21 @@ static struct request *current_request(void)
 
 /* -- output -- */
 
+/* PHP shows a notice between a call that failed and its look at errno (plain_wrapper.c), so what shows or
+ * logs it leaves errno as it was. */
 static size_t write_output(const char *p, size_t n)
 {
     struct request *r = current_request();
+    int saved = errno;
 
     if (!r) {
         return sapi_prints ? fwrite(p, 1, n, stdout) : n;
     }
     if (request_write(r, p, n) < 0) {
         php_handle_aborted_connection();
-        return 0;
+        n = 0;
     }
+    errno = saved;
     return n;
 }
 
@@ -62,10 +66,13 @@ static void flush_output(void *context)
     if (r->finished) {
         return;
     }
+    int saved = errno;
+
     sapi_send_headers();
     if (request_flush(r) < 0) {
         php_handle_aborted_connection();
     }
+    errno = saved;
 }
 
 static bool header_is(const sapi_header_struct *h, const char *name, size_t n)
@@ -132,10 +139,13 @@ static int send_headers(sapi_headers_struct *headers)
     if (!current_request() || SG(request_info).no_headers) {
         return SAPI_HEADER_SENT_SUCCESSFULLY;
     }
+    int saved = errno;
+
     cgi_publish_rules();
     if (with_head(headers, status_of(headers), request_send_head) < 0) {
         php_handle_aborted_connection();
     }
+    errno = saved;
     return SAPI_HEADER_SENT_SUCCESSFULLY;
 }
 
@@ -277,8 +287,11 @@ void sapi_tap_log(bool on)
 
 static void log_message(const char *message, int syslog_type)
 {
+    int saved = errno;
+
     (void)syslog_type; /* php-fpm logs all of PHP's own messages as notices */
     log_write(LEVEL_NOTICE, "php", 0, "PHP message: %s", message);
+    errno = saved;
 }
 
 /* -- life -- */

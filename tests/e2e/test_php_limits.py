@@ -68,3 +68,17 @@ def test_as_deep_as_php_fpm(workdir):
         for n in (60000, 100000):
             theirs, ours = pair.ask(chain, query=f"n={n}")
             assert theirs[0] is None or ours == theirs == (200, "freed"), n
+
+
+def test_errno_survives_a_notice(workdir):
+    """PHP says that a read failed, and looks at errno afterwards: whether this is the end of the file."""
+    text = """<?php error_reporting(E_ALL); ini_set('html_errors', 0); ini_set('display_errors', $_GET['show']); ini_set('log_errors', $_GET['log']);
+$f = fopen($_GET['file'], 'w'); fwrite($f, 'x'); rewind($f);
+var_dump(@fread($f, 10), feof($f)); $g = fopen($_GET['file'], 'a'); var_dump(fread($g, 10), feof($g), fgets($g), feof($g), stream_get_contents($g));
+$r = fopen($_GET['file'], 'r'); var_dump(fwrite($r, 'y'), feof($r)); $d = fopen('/', 'r'); var_dump(fread($d, 10), feof($d));"""
+    with SideBySide(workdir, php_ini="error_log =\n") as pair:
+        path = pair.script("read.php", text)
+        for show in "01":
+            for log in "01":
+                theirs, ours = pair.ask(path, query=f"show={show}&log={log}&file={workdir}/tmp/file")
+                assert ours[0] == 200 and ours == theirs, (show, log)
