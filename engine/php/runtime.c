@@ -33,6 +33,8 @@
 #include "engine/work/executor.h"
 
 #define TRIM_EVERY_US (5 * CLOCK_US_PER_SECOND)
+/* What the system gives a process that does not ask, and what larger frames need to go as deep. */
+#define STACK_OF_PHP_FPM ((8u << 20) + (256u << 10))
 
 ZEND_TSRMLS_CACHE_DEFINE()
 
@@ -109,6 +111,17 @@ static void stop(void)
 
 /* -- threads -- */
 
+/* What PHP counts ends where it ends in php-fpm; what it does not count (a chain of objects that is freed)
+ * may go on, since its frames are larger in a PHP with threads. */
+static void limit_stack(void)
+{
+#ifdef ZEND_CHECK_STACK_LIMIT
+    if (EG(max_allowed_stack_size) == 0 && EG(stack_base) && EG(stack_limit)) {
+        EG(stack_limit) = (char *)EG(stack_base) - STACK_OF_PHP_FPM + EG(reserved_stack_size);
+    }
+#endif
+}
+
 static int thread_start(struct worker *w)
 {
     struct php_thread *t = calloc(1, sizeof *t);
@@ -126,6 +139,7 @@ static int thread_start(struct worker *w)
     php_thread = t;
     threads_alive++;
     SG(request_info).path_translated = NULL;
+    limit_stack();
     hygiene_thread_start(t);
     timeout_thread_start();
     ini_apply_pool(pool_started, false);

@@ -17,7 +17,7 @@
  * newline is a line. The supervisor reads it (supervise/output.c); php-fpm's mark, its NUL included. */
 #define WORKER_FLUSH_MARK      "\0fscf"
 #define WORKER_FLUSH_MARK_SIZE 6
-/* Virtual; PHP derives its own stack limit from it. Frames of a PHP with threads are larger, and it is to go
+/* Virtual. Frames of a PHP with threads are larger, and it is to go
  * as deep as one without threads goes in the usual 8 MiB. */
 #define WORKER_STACK_BYTES (16u << 20)
 #define WORKER_GUARD_BYTES (64u << 10)
