@@ -79,7 +79,7 @@ static void destroy(struct exchange *x)
     free(x);
 }
 
-struct exchange *exchange_create(struct conn *conn, const struct delivery_protocol *protocol)
+struct exchange *exchange_create(struct conn *conn)
 {
     struct loop *loop = conn->loop;
     struct exchange *x = take_spare(loop);
@@ -99,7 +99,7 @@ struct exchange *exchange_create(struct conn *conn, const struct delivery_protoc
     }
     x->magic = EXCHANGE_MAGIC;
     x->delivery.conn = conn;
-    x->delivery.protocol = protocol;
+    x->delivery.protocol = conn->protocol->delivery;
     x->handover.fd = -1;
     http_body_init(&x->http.body);
     x->http.site = loop->front->main_site;

@@ -68,7 +68,7 @@ struct exchange {
 
 extern const struct loop_part exchange_loop_part; /* spare ones, of each loop */
 /* Loop. NULL: out of memory. */
-struct exchange *exchange_create(struct conn *conn, const struct delivery_protocol *protocol);
+struct exchange *exchange_create(struct conn *conn);
 void exchange_drop(struct exchange *x); /* one reference; any thread */
 void exchange_done(struct exchange *x); /* the worker's, when it is through with the request */
 /* Any thread: wakes a worker that waits for room. */

@@ -26,11 +26,13 @@ enum conn_state {
 #define SECONDS(n) ((uint64_t)(n)*CLOCK_US_PER_SECOND)
 
 struct conn;
+struct delivery_protocol;
 struct h2_conn;
 struct tls_conn;
 
 struct conn_protocol {
     const char *name;
+    const struct delivery_protocol *delivery; /* how its requests are answered: http/answer's */
     int (*start)(struct conn *c);       /* the connection is this protocol's from now on; -1: out of memory */
     bool (*idle)(const struct conn *c); /* nothing would be lost but time, if it closed now */
     /* May input be read now? */

@@ -174,7 +174,7 @@ static void take_back(struct conn *c, struct exchange *x)
     }
 }
 
-const struct delivery_protocol h1_delivery = {.news = take_news, .quiet = take_back};
+static const struct delivery_protocol h1_delivery = {.news = take_news, .quiet = take_back};
 
 /* -- time -- */
 
@@ -296,6 +296,7 @@ static bool h1_idle(const struct conn *c)
 
 const struct conn_protocol h1_protocol = {
     .name = "HTTP/1",
+    .delivery = &h1_delivery,
     .start = h1_start,
     .idle = h1_idle,
     .wants = h1_wants,

@@ -24,9 +24,6 @@ static inline bool h1_draining(const struct conn *c)
     return atomic_load_explicit(&c->loop->front->draining, memory_order_relaxed);
 }
 
-/* -- h1_conn.c -- */
-extern const struct delivery_protocol h1_delivery;
-
 /* -- h1_request.c -- */
 /* n bytes of a head or a body, by c->h1.state, which they may move on; how many were taken. */
 size_t h1_request_take(struct conn *c, const char *p, size_t n);

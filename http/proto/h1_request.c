@@ -68,7 +68,7 @@ static void begin_body(struct conn *c, const struct h1_facts *facts, int64_t len
 static void begin_request(struct conn *c, const struct h1_facts *facts, size_t more)
 {
     struct http_head *head = &c->loop->head;
-    struct exchange *x = exchange_create(c, &h1_delivery);
+    struct exchange *x = exchange_create(c);
     if (!x) {
         h1_answer_refuse(c, 503);
         return;

@@ -379,6 +379,7 @@ static bool h2_lent(const struct conn *c)
 
 const struct conn_protocol h2_protocol = {
     .name = "HTTP/2",
+    .delivery = &h2_delivery,
     .start = h2_start,
     .idle = h2_idle,
     .wants = h2_wants,

@@ -70,7 +70,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     if (!h2->head) {
         h2->head = malloc(sizeof *h2->head);
     }
-    struct exchange *x = h2->head ? exchange_create(c, &h2_delivery) : NULL;
+    struct exchange *x = h2->head ? exchange_create(c) : NULL;
     if (!x) {
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }

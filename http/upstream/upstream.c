@@ -22,6 +22,7 @@ static bool is_repeatable(const struct exchange *x)
 }
 
 static const struct delivery_runner runner;
+static const struct upstream_events events;
 
 /* The exchange goes on without this connection. */
 static struct exchange *detach(struct upstream *u)
@@ -36,7 +37,7 @@ static struct exchange *detach(struct upstream *u)
 /* 0, or the status to answer. fresh: not on a kept connection. */
 static int start(struct exchange *x, bool fresh)
 {
-    struct upstream *u = upstream_conn_get(x->loop, x->http.target, fresh || !is_repeatable(x));
+    struct upstream *u = upstream_conn_get(x->loop, x->http.target, fresh || !is_repeatable(x), &events);
     if (!u) {
         return errno == EAGAIN ? 503 : 502; /* EAGAIN: its backlog is full */
     }
@@ -138,7 +139,7 @@ static void progress(struct upstream *u)
     }
 }
 
-void upstream_event(evutil_socket_t fd, short what, void *upstream)
+static void on_ready(evutil_socket_t fd, short what, void *upstream)
 {
     struct upstream *u = upstream;
     (void)fd;
@@ -152,7 +153,7 @@ void upstream_event(evutil_socket_t fd, short what, void *upstream)
     }
 }
 
-void upstream_pause(evutil_socket_t fd, short what, void *upstream)
+static void on_pause(evutil_socket_t fd, short what, void *upstream)
 {
     struct upstream *u = upstream;
     (void)fd;
@@ -162,6 +163,8 @@ void upstream_pause(evutil_socket_t fd, short what, void *upstream)
         relay_flush(u->x);
     }
 }
+
+static const struct upstream_events events = {.ready = on_ready, .pause = on_pause};
 
 static void resume_request(struct exchange *x)
 {

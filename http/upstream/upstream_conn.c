@@ -73,7 +73,7 @@ static struct upstream *find_idle(struct loop *loop, const struct upstream_targe
     return NULL;
 }
 
-static int start_connect(struct upstream *u)
+static int start_connect(struct upstream *u, const struct upstream_events *events)
 {
     const struct sock_address *to = &u->target->address;
     u->fd = socket(to->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -82,18 +82,19 @@ static int start_connect(struct upstream *u)
         return -1;
     }
     event_assign(&u->event, u->loop->base, u->fd, EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST,
-                 upstream_event, u);
-    event_assign(&u->pause, u->loop->base, -1, 0, upstream_pause, u);
+                 events->ready, u);
+    event_assign(&u->pause, u->loop->base, -1, 0, events->pause, u);
     return event_add(&u->event, NULL);
 }
 
-static struct upstream *open_new(struct loop *loop, struct upstream_target *target)
+static struct upstream *open_new(struct loop *loop, struct upstream_target *target,
+                                 const struct upstream_events *events)
 {
     struct upstream *u = calloc(1, sizeof *u);
     if (u) {
         *u = (struct upstream){.loop = loop, .target = target, .fd = -1, .state = UPSTREAM_CONNECTING};
     }
-    if (!u || start_connect(u) != 0) {
+    if (!u || start_connect(u, events) != 0) {
         int saved = errno;
         log_limited(LEVEL_WARNING, "http: cannot connect to %s: %s", target->name, strerror(saved));
         if (u && u->fd >= 0) {
@@ -112,11 +113,12 @@ static struct upstream *open_new(struct loop *loop, struct upstream_target *targ
     return u;
 }
 
-struct upstream *upstream_conn_get(struct loop *loop, struct upstream_target *target, bool fresh)
+struct upstream *upstream_conn_get(struct loop *loop, struct upstream_target *target, bool fresh,
+                                   const struct upstream_events *events)
 {
     struct upstream *u = fresh ? NULL : find_idle(loop, target);
     if (!u) {
-        return open_new(loop, target);
+        return open_new(loop, target, events);
     }
     u->state = UPSTREAM_RUNNING;
     u->deadline_us = loop->now_us + target->wait_us;

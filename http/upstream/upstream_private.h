@@ -43,13 +43,15 @@ struct upstream {
     uint64_t head_us; /* when the head was complete */
 };
 
-/* -- upstream.c -- */
-void upstream_event(evutil_socket_t fd, short what, void *upstream); /* libevent's */
-void upstream_pause(evutil_socket_t fd, short what, void *upstream); /* the same, of the pause */
-
 /* -- upstream_conn.c -- */
+/* What libevent calls for a connection and for the pause of its answer; the context is the struct upstream.
+ */
+struct upstream_events {
+    event_callback_fn ready, pause;
+};
 /* A kept one, unless fresh, or a new one. NULL with errno; reported. */
-struct upstream *upstream_conn_get(struct loop *loop, struct upstream_target *target, bool fresh);
+struct upstream *upstream_conn_get(struct loop *loop, struct upstream_target *target, bool fresh,
+                                   const struct upstream_events *events);
 int upstream_conn_connected(struct upstream *u); /* 0, or why it failed */
 void upstream_conn_keep(struct upstream *u);     /* for the next request, or closes it */
 void upstream_conn_close(struct upstream *u);
