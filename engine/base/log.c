@@ -22,7 +22,6 @@ static _Atomic int worker_fd = WORKER_AS_ALL;
 
 _Thread_local log_tap_fn log_tap;
 _Thread_local bool log_as_server;
-_Thread_local struct log_author log_author;
 
 /* -- switches -- */
 

@@ -9,6 +9,8 @@
 #include "engine/base/clock.h"
 #include "engine/base/log_private.h"
 
+_Thread_local struct log_author log_author;
+
 #define ELLIPSIS "..."
 
 static _Atomic int threshold = LEVEL_NOTICE; /* decides what a line tells, too */
