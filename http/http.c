@@ -13,6 +13,7 @@
 #include "engine/base/must.h"
 #include "http/answer/body.h"
 #include "http/answer/exchange.h"
+#include "http/answer/spool.h"
 #include "http/content/compress_pool.h"
 #include "http/http.h"
 #include "http/net/conn.h"
@@ -237,6 +238,7 @@ static int make_parts(struct http_front *front)
     const struct http_settings *s = front->settings;
     char error[512] = "";
     http_body_limits((uint64_t)s->body_memory, (uint64_t)s->body_files);
+    spool_limit((uint64_t)s->response_files);
     front->compressors = compress_pool_create(2 * (unsigned)loop_count(s)); /* as many as CPUs */
     if (!front->compressors) {
         return complain(front->conf, "out of memory");

@@ -68,6 +68,13 @@ static const struct setting_row rows[] = {
     ROW(LISTENER, "body_files", SIZE, body_files, "4G",
         "the same of their temporary files; beyond it requests are refused with 503 and Retry-After",
         .min = 0, .max = 1LL << 50),
+    ROW(SITE, "response_buffer", SIZE, response_buffer, "16M",
+        "so much of a response waits for a client that reads slowly, most of it in a temporary file, and its "
+        "worker is free; 0 = the worker waits",
+        .min = 0, .max = 1LL << 40),
+    ROW(LISTENER, "response_files", SIZE, response_files, "4G",
+        "all temporary files of responses in an engine process together; beyond it workers wait", .min = 0,
+        .max = 1LL << 50),
     ROW(SITE, "max_body_size", SIZE, max_body_size, "64M", "a larger request body is refused with 413",
         .min = 0, .max = 1LL << 40),
     ROW(LISTENER, "header_timeout", TIME, header_timeout, "5s",

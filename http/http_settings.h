@@ -15,15 +15,15 @@
 struct http_given {
     bool listen, tls_listen, server_name, routes, upstream, upstream_timeout, upstream_keep_alive,
         document_root, index, clean_urls, follow_symlinks, symlink_root, methods, loops, body_buffer,
-        body_memory, body_files, max_body_size, header_timeout, idle_timeout, body_timeout, write_timeout,
-        stream_timeout, handshake_timeout, queue_timeout, body_rate_min, max_connections,
-        connections_per_client, queue_capacity, head_size, h2_max_streams, tls_redirect, tls_cert, tls_key,
-        tls_certs, tls_client_ca, tls_ciphers, tls_ocsp_file, tls_client_verify, compression, compress_min,
-        compress_types, gzip_level, brotli_level, zstd_level, static_cache_ttl, static_memory,
-        trusted_proxies, proxy_protocol, rate_limit, rate_window, rate_kind, error_pages_dir, sendfile_root,
-        security_headers, header_frame_options, header_content_type_options, header_referrer_policy,
-        header_permissions_policy, header_csp, header_hsts, profile, request_id_headers, internal_listen,
-        internal_token, access_log_format;
+        body_memory, body_files, response_buffer, response_files, max_body_size, header_timeout, idle_timeout,
+        body_timeout, write_timeout, stream_timeout, handshake_timeout, queue_timeout, body_rate_min,
+        max_connections, connections_per_client, queue_capacity, head_size, h2_max_streams, tls_redirect,
+        tls_cert, tls_key, tls_certs, tls_client_ca, tls_ciphers, tls_ocsp_file, tls_client_verify,
+        compression, compress_min, compress_types, gzip_level, brotli_level, zstd_level, static_cache_ttl,
+        static_memory, trusted_proxies, proxy_protocol, rate_limit, rate_window, rate_kind, error_pages_dir,
+        sendfile_root, security_headers, header_frame_options, header_content_type_options,
+        header_referrer_policy, header_permissions_policy, header_csp, header_hsts, profile,
+        request_id_headers, internal_listen, internal_token, access_log_format;
 };
 
 struct http_settings {
@@ -43,6 +43,7 @@ struct http_settings {
     int64_t loops;        /* http.loops; 0 = by CPU */
     int64_t body_buffer, max_body_size;
     int64_t body_memory, body_files; /* of all bodies of a process together */
+    int64_t response_buffer, response_files;
     int64_t header_timeout, idle_timeout, body_timeout, write_timeout, stream_timeout, handshake_timeout,
         queue_timeout;
     int64_t body_rate_min; /* bytes a second an upload must keep up */

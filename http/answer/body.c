@@ -2,16 +2,15 @@
 #include "http/answer/body.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "engine/base/log.h"
 #include "engine/base/write_now.h"
+#include "http/answer/temp_file.h"
 
 static uint64_t memory_limit_all = UINT64_MAX,
                 file_limit_all = UINT64_MAX; /* constant once there are loops */
@@ -36,31 +35,6 @@ static bool take(_Atomic uint64_t *all, uint64_t limit, uint64_t n)
 void http_body_init(struct body *b)
 {
     *b = (struct body){.fd = -1};
-}
-
-static int open_file(void)
-{
-    const char *dir = getenv("TMPDIR");
-    if (!dir || dir[0] != '/') {
-        dir = "/tmp";
-    }
-    int fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-    if (fd < 0 && (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)) {
-        char path[512];
-        if ((size_t)snprintf(path, sizeof path, "%s/tokiophp-body-XXXXXX", dir) >= sizeof path) {
-            errno = ENAMETOOLONG;
-            return -1;
-        }
-        fd = mkostemp(path, O_CLOEXEC);
-        if (fd >= 0) {
-            unlink(path);
-        }
-    }
-    if (fd < 0) {
-        log_limited(LEVEL_ERROR, "cannot make a temporary file for a request body in %s: %s", dir,
-                    strerror(errno));
-    }
-    return fd;
 }
 
 static int write_file(int fd, const char *p, size_t n)
@@ -125,7 +99,7 @@ static void free_memory(struct body *b)
 
 static int move_to_file(struct body *b)
 {
-    b->fd = open_file();
+    b->fd = temp_file_open("a request body");
     if (b->fd < 0) {
         return -1;
     }

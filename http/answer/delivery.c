@@ -52,9 +52,22 @@ void delivery_take(struct loop *loop, struct loop_message *self)
         free_message(m);
         return;
     }
-    m->chunk = (struct chunk){.p = m->text, .n = m->n, .fd = -1, .free = chunk_sent, .owner = m};
+    m->chunk = (struct chunk){
+        .p = m->text, .n = m->n, .fd = m->fd, .offset = m->offset, .free = chunk_sent, .owner = m};
     chunk_add(&x->delivery.out, &m->chunk);
     tell(x);
+}
+
+void delivery_take_back(struct loop *loop, struct loop_message *self)
+{
+    struct exchange *x =
+        (struct exchange *)(void *)((char *)self - offsetof(struct exchange, handover.back_message));
+    (void)loop;
+    MUST(x->magic == EXCHANGE_MAGIC);
+    x->handover.fd = -1;
+    atomic_store(&x->handover.lend, LEND_LOOP);
+    tell(x);
+    exchange_drop(x);
 }
 
 void delivery_take_end(struct loop *loop, struct loop_message *self)

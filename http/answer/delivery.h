@@ -71,6 +71,7 @@ void delivery_unqueue(struct exchange *x, size_t n);
 void delivery_resume(struct exchange *x);
 /* What a worker posted has arrived: loop_message.run of reply_message.c's messages, and of its last one. */
 void delivery_take(struct loop *loop, struct loop_message *message);
+void delivery_take_back(struct loop *loop, struct loop_message *self);
 void delivery_take_end(struct loop *loop, struct loop_message *end_message);
 
 #endif

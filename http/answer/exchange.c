@@ -134,6 +134,7 @@ static void clean(struct exchange *x)
     struct handover *handover = &x->handover;
     clear_delivery(&x->delivery);
     http_body_free(&x->http.body);
+    spool_free(&handover->spool);
     if (x->reply.compressor) {
         compressor_destroy(x->reply.compressor);
     }
@@ -170,7 +171,8 @@ void exchange_drop(struct exchange *x)
 void exchange_done(struct exchange *x)
 {
     const struct handover *handover = &x->handover;
-    if (handover->fd >= 0 && atomic_load_explicit(&handover->lend, memory_order_relaxed) == LEND_LOOP) {
+    if (!atomic_load_explicit(&handover->by_loop, memory_order_relaxed) && handover->fd >= 0 &&
+        atomic_load_explicit(&handover->lend, memory_order_relaxed) == LEND_LOOP) {
         push(&x->loop->quiet, x);
     } else {
         exchange_drop(x);

@@ -18,6 +18,7 @@
 #include "http/answer/delivery.h"
 #include "http/answer/http_request.h"
 #include "http/answer/reply.h"
+#include "http/answer/spool.h"
 #include "http/net/loop.h"
 
 #define EXCHANGE_MAGIC 0x0e7c4a96u
@@ -25,7 +26,8 @@
 /* The descriptor of a plain HTTP/1 connection is lent to the worker while a script runs, so that it writes
  * the response without waking the loop. Meanwhile the loop neither writes nor closes it. It comes back either
  * quietly (everything is written, nothing else to do: the loop finds out when the next bytes arrive, when it
- * is short of exchanges, or when it sweeps) or with a message in the loop's inbox. */
+ * is short of exchanges, or when it sweeps) or with a message in the loop's inbox: at the end of the answer,
+ * or before it, when its client does not read (by_loop). */
 enum lend {
     LEND_LOOP,   /* the loop has the descriptor */
     LEND_WORKER, /* the worker has it and gives it back quietly (LEND_LOOP) if it can */
@@ -41,15 +43,18 @@ enum fate { FATE_OPEN, FATE_WORKER, FATE_LOOP };
 struct handover {
     sem_t space; /* a worker that waits for room sleeps on it; kept from one request to the next */
     /* zeroed for each request, from here to the end */
-    int fd;                          /* the lent descriptor, -1: output goes through messages */
-    _Atomic int lend;                /* enum lend */
-    uint64_t returned_us;            /* when a quiet hand-back happened; written before lend */
-    _Atomic bool gone;               /* set by the loop: nobody reads this answer */
-    _Atomic size_t queued;           /* bytes in messages that the loop has not sent yet */
-    _Atomic bool waiting;            /* a worker sleeps on `space` */
-    struct loop_message end_message; /* the worker's half is over; posted at most once */
-    _Atomic bool ended;              /* whoever sets it posts end_message, or gives back quietly */
-    _Atomic int fate;                /* enum fate: whose half is over */
+    int fd;                           /* the lent descriptor, -1: output goes through messages */
+    _Atomic int lend;                 /* enum lend */
+    uint64_t returned_us;             /* when a quiet hand-back happened; written before lend */
+    _Atomic bool gone;                /* set by the loop: nobody reads this answer */
+    _Atomic size_t queued;            /* bytes in messages that the loop has not sent yet */
+    _Atomic bool waiting;             /* a worker sleeps on `space` */
+    struct loop_message end_message;  /* the worker's half is over; posted at most once */
+    _Atomic bool by_loop;             /* set by the worker: the descriptor is the loop's again, for good */
+    struct loop_message back_message; /* says so to the loop; posted at most once */
+    struct spool spool;               /* the worker's, and freed with the last reference */
+    _Atomic bool ended;               /* whoever sets it posts end_message, or gives back quietly */
+    _Atomic int fate;                 /* enum fate: whose half is over */
 };
 
 struct exchange {

@@ -163,7 +163,7 @@ static void give_back(struct exchange *x, bool quietly)
     if (atomic_exchange(&x->handover.ended, true)) {
         return;
     }
-    if (x->handover.fd >= 0) {
+    if (reply_writes(x)) {
         x->handover.returned_us = clock_coarse_us();
         int was = LEND_WORKER;
         if (quietly && atomic_compare_exchange_strong(&x->handover.lend, &was, LEND_LOOP)) {
@@ -266,11 +266,11 @@ static int complete_stream(struct exchange *x, struct reply_parts *parts, char s
 static int put_last(struct exchange *x, struct reply_parts *parts, bool *everything)
 {
     *everything = false;
-    if (x->handover.fd >= 0 && reply_parts_write_now(x, parts) != 0) {
+    if (reply_writes(x) && reply_parts_write_now(x, parts) != 0) {
         return -1;
     }
     if (parts->n == 0) {
-        *everything = x->handover.fd >= 0;
+        *everything = reply_writes(x);
         return 0;
     }
     return reply_parts_post(x, parts, 0);
@@ -348,7 +348,7 @@ void reply_expired(struct request *r)
 static void reply_abandon(struct request *r, int status, bool locked)
 {
     struct exchange *x = exchange_of_request(r);
-    if (!locked && x->handover.fd >= 0) {
+    if (!locked && reply_writes(x)) {
         /* The worker may be inside a write: the descriptor stays its own, and the connection with it. */
         atomic_store(&x->handover.gone, true);
         shutdown(x->handover.fd, SHUT_RDWR);

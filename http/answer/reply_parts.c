@@ -1,7 +1,9 @@
 /* Bytes of a response on their way out of a worker. See the header.
  *
  * Where the worker has the connection's descriptor (plain HTTP/1.1) it writes itself, straight from PHP's
- * memory; otherwise bytes go to the loop as messages, of which at most QUEUE_HIGH bytes wait unsent. */
+ * memory; otherwise bytes go to the loop as messages, of which at most QUEUE_HIGH bytes wait unsent. A client
+ * that does not read gives the descriptor back to the loop, and what goes beyond that waits in a file, up to
+ * http.response_buffer: only then does the worker wait, too. */
 #include "http/answer/reply_parts.h"
 
 #include <errno.h>
@@ -16,6 +18,7 @@
 #include "http/answer/reply_message.h"
 
 #define QUEUE_HIGH (256u << 10)
+#define GRACE_MS   20 /* a client that reads is worth a moment: what it takes at once needs no file */
 
 void reply_parts_add(struct reply_parts *parts, const char *p, size_t n)
 {
@@ -81,6 +84,19 @@ int reply_parts_write_now(struct exchange *x, struct reply_parts *parts)
     return 0;
 }
 
+bool reply_writes(const struct exchange *x)
+{
+    return !atomic_load_explicit(&x->handover.by_loop, memory_order_relaxed) && x->handover.fd >= 0;
+}
+
+static bool may_spool(const struct exchange *x)
+{
+    return settings_of(x)->response_buffer > 0;
+}
+
+static int post_bounded(struct exchange *x, struct reply_parts *parts);
+
+/* Straight to the client, while it reads. The rest of an answer that it does not read is the loop's. */
 static int write_parts(struct exchange *x, struct reply_parts *parts)
 {
     while (!reply_is_gone(x)) {
@@ -91,7 +107,11 @@ static int write_parts(struct exchange *x, struct reply_parts *parts)
             return 0;
         }
         struct pollfd p = {.fd = x->handover.fd, .events = POLLOUT};
-        int ready = poll(&p, 1, (int)wait_budget_ms(x));
+        int ready = poll(&p, 1, may_spool(x) ? GRACE_MS : (int)wait_budget_ms(x));
+        if (ready == 0 && may_spool(x)) {
+            reply_message_back(x);
+            return post_bounded(x, parts);
+        }
         if (ready == 0) {
             log_limited(LEVEL_NOTICE, "http: %s read too slowly, its response was cut", x->http.client.ip);
             return -1;
@@ -100,12 +120,11 @@ static int write_parts(struct exchange *x, struct reply_parts *parts)
     return -1;
 }
 
-/* Sleeps until the loop has sent enough of what is queued. 0, or -1: gone or too slow. We say that we wait
+/* Sleeps until the loop has sent enough of what is queued. 0, -1: gone, or 1: too slow. We say that we wait
  * and then look; the loop changes what we look at and then asks whether we wait: one of both sees the other.
  */
-static int wait_for_room(struct exchange *x)
+static int wait_for_room(struct exchange *x, int64_t budget)
 {
-    int64_t budget = wait_budget_ms(x);
     uint64_t end_us = clock_us() + (uint64_t)budget * 1000; /* not of the day: somebody may set that clock */
     struct timespec until = {.tv_sec = (time_t)(end_us / CLOCK_US_PER_SECOND),
                              .tv_nsec = (long)(end_us % CLOCK_US_PER_SECOND) * 1000};
@@ -115,8 +134,7 @@ static int wait_for_room(struct exchange *x)
             break;
         }
         if (sem_clockwait(&x->handover.space, CLOCK_MONOTONIC, &until) != 0 && errno == ETIMEDOUT) {
-            log_limited(LEVEL_NOTICE, "http: %s read too slowly, its response was cut", x->http.client.ip);
-            return -1;
+            return 1;
         }
     }
     return reply_is_gone(x) ? -1 : 0;
@@ -137,6 +155,42 @@ int reply_parts_post(struct exchange *x, const struct reply_parts *parts, int st
     return 0;
 }
 
+/* Into the spool, if there may be so much; 1: it may not. */
+static int post_to_spool(struct exchange *x, const struct reply_parts *parts)
+{
+    struct spool *spool = &x->handover.spool;
+    off_t at;
+    if (atomic_load(&x->handover.queued) == 0) {
+        spool_rewind(spool);
+    }
+    if (!spool_add(spool, parts->v, parts->count, parts->n, (uint64_t)settings_of(x)->response_buffer, &at)) {
+        return 1;
+    }
+    struct reply_message *m = reply_message_of_file(x, parts->n, at);
+    if (!m) {
+        return -1;
+    }
+    loop_post(x->loop, &m->message);
+    return 0;
+}
+
+/* In memory, if the client has read what was before; or in the spool; or the worker waits. 0 or -1. */
+static int post_piece(struct exchange *x, const struct reply_parts *piece)
+{
+    int rc = may_spool(x) ? wait_for_room(x, GRACE_MS) : 1;
+    if (rc > 0 && may_spool(x)) {
+        rc = post_to_spool(x, piece);
+        if (rc <= 0) {
+            return rc;
+        }
+    }
+    rc = rc > 0 ? wait_for_room(x, wait_budget_ms(x)) : rc;
+    if (rc > 0) {
+        log_limited(LEVEL_NOTICE, "http: %s read too slowly, its response was cut", x->http.client.ip);
+    }
+    return rc != 0 ? -1 : reply_parts_post(x, piece, 0);
+}
+
 /* Large parts go in pieces, so that what waits in memory stays bounded. */
 static int post_bounded(struct exchange *x, struct reply_parts *parts)
 {
@@ -148,12 +202,12 @@ static int post_bounded(struct exchange *x, struct reply_parts *parts)
             reply_parts_add(&piece, parts->v[i].iov_base, take);
             room -= take;
         }
-        if (wait_for_room(x) != 0 || reply_parts_post(x, &piece, 0) != 0) {
+        if (post_piece(x, &piece) != 0) {
             return -1;
         }
         skip_sent(parts, piece.n);
     }
-    return wait_for_room(x) != 0 ? -1 : parts->n ? reply_parts_post(x, parts, 0) : 0;
+    return parts->n ? post_piece(x, parts) : 0;
 }
 
 int reply_parts_put(struct exchange *x, struct reply_parts *parts)
@@ -162,5 +216,5 @@ int reply_parts_put(struct exchange *x, struct reply_parts *parts)
             .target) { /* no worker: nobody here may wait. Instead no more of the answer is read (relay.h) */
         return parts->n ? reply_parts_post(x, parts, 0) : 0;
     }
-    return x->handover.fd >= 0 ? write_parts(x, parts) : post_bounded(x, parts);
+    return reply_writes(x) ? write_parts(x, parts) : post_bounded(x, parts);
 }

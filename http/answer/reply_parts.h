@@ -22,6 +22,8 @@ int reply_parts_write_now(struct exchange *x, struct reply_parts *parts);
 /* Hands the parts to the loop. status: 0 = body or HTTP/1 bytes, else they are head lines (h2). */
 int reply_parts_post(struct exchange *x, const struct reply_parts *parts, int status);
 /* Nobody reads this answer any more, or it is over. */
+/* Has the worker the descriptor of its client, and writes itself? Worker, or control thread in its place. */
+bool reply_writes(const struct exchange *x);
 bool reply_is_gone(const struct exchange *x);
 
 #endif
