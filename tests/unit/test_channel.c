@@ -225,12 +225,12 @@ static void text_needs_no_end(void **state)
     assert_int_equal(strlen(message.text), CHANNEL_TEXT_MAX - 1);
 }
 
-/* More descriptors than a message may have, and descriptors beside nonsense: none stays open. */
+/* As many descriptors as a packet can carry, and descriptors beside nonsense: none stays open. */
 static void send_with_descriptors(size_t n, int count)
 {
     union {
         struct cmsghdr align;
-        char space[CMSG_SPACE(sizeof(int) * 64)];
+        char space[CMSG_SPACE(sizeof(int) * CHANNEL_FDS_MAX)];
     } control;
     struct iovec part = {&packet, n};
     struct msghdr m = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.space};
@@ -246,13 +246,27 @@ static void send_with_descriptors(size_t n, int count)
     assert_int_equal(sendmsg(ends[1], &m, 0), n);
 }
 
+static int disposed;
+
+static void dispose(int fd)
+{
+    disposed++;
+    close(fd);
+}
+
 static void no_descriptor_is_left(void **state)
 {
     int before = open_count();
     (void)state;
     make_good();
-    send_with_descriptors(16 + 4, CHANNEL_FDS_MAX + 20);
+    send_with_descriptors(16 + 4, CHANNEL_FDS_MAX);
+    assert_int_equal(channel_receive(ends[0], &message, NULL), 1);
+    assert_int_equal(message.fd_count, CHANNEL_FDS_MAX);
+    channel_close_fds(&message);
     packet.magic = 0;
+    send_with_descriptors(16 + 4, 2);
+    assert_int_equal(channel_receive(ends[0], &message, dispose), 0);
+    assert_int_equal(disposed, 2);
     send_with_descriptors(16 + 4, 3);
     send_with_descriptors(3, 3);
     send_with_descriptors(sizeof(packet), 3);
