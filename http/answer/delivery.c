@@ -116,6 +116,7 @@ void delivery_leave(struct exchange *x)
     log_debug("http: the client leaves a request in %s", exchange_step_name(exchange_step(x)));
     x->delivery.conn = NULL;
     delivery_abort(x);
+    chunk_clear(&x->delivery.out); /* each piece holds a reference */
     account_left(x, false);
     exchange_drop(x);
 }

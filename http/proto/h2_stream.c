@@ -52,6 +52,7 @@ void h2_stream_finish(struct conn *c, struct exchange *x)
 {
     h2_stream_unlink(c, x);
     x->delivery.conn = NULL;
+    chunk_clear(&x->delivery.out); /* of a stream that was reset: each piece holds a reference */
     account_left(x, x->delivery.whole);
     exchange_drop(x);
 }
