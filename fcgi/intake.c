@@ -119,6 +119,9 @@ int intake_request(struct fcgi_exchange *x)
     if (!r->remote_ip || take_params(r, x->fcgx.envp) < 0 || take_offers(x) < 0) {
         return -1;
     }
+    /* Behind another process of ours the peer is nobody; who the client is has been settled there. */
+    const char *client = c->kind == FCGI_INTERNAL ? params_get(r, STR("REMOTE_ADDR")) : NULL;
+    r->remote_ip = client ? client : r->remote_ip;
     r->content_length = intake_length(params_get(r, STR("CONTENT_LENGTH")));
     if (r->content_length < 0 && body_visibly_empty(x)) {
         r->content_length = 0;

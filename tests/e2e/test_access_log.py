@@ -15,6 +15,7 @@ import pytest
 import process
 import tokiophp as program
 from web import Answer, Site
+from web_cases import pool_section
 
 
 @pytest.fixture
@@ -61,6 +62,24 @@ def test_json(tokiophp, root, workdir):
     assert (page["data"]["path"], page["data"]["bytes"], page["data"]["ua"]) == ("/page.html", 7, None)
     assert (none["data"]["method"], none["data"]["status"], none["data"]["bytes"]) == ("HEAD", 404, 0)
     assert early["data"]["duration_ms"] < 250  # the response's, not the script's
+
+
+def test_client_behind_another_pool(tokiophp, root, workdir):
+    """The log of a pool that is asked by the process of another one has the client, not that process."""
+    path = os.path.join(workdir, "behind.log")
+    address = f"127.0.0.1:{process.free_port()}"
+    served = f"http.listen = {address}\nhttp.document_root = {root}\nhttp.trusted_proxies = 127.0.0.1\n"
+    behind = f"{served}http.routes = *.php\naccess.log = {path}\naccess.format = json\n"
+    server = tokiophp(pool=served, php=pool_section("behind", behind))
+    server.wait_accepting(("127.0.0.1", int(address.split(":")[1])))
+    for forwarded, ip in ((None, "127.0.0.1"), ("192.0.2.7", "192.0.2.7")):
+        fields = {"X-Forwarded-For": forwarded} if forwarded else {}
+        connection = http.client.HTTPConnection(address, timeout=20)
+        connection.request("GET", f"/hello.php?{ip}", headers=fields)
+        assert connection.getresponse().read() == b"hello"
+        connection.close()
+        process.wait_for(lambda: os.path.exists(path) and any(f"?{ip}" in line or f'"query":"{ip}"' in line for line in lines(path)), 20, "its line")
+        assert json.loads(lines(path)[-1])["data"]["ip"] == ip
 
 
 def test_combined(tokiophp, root, workdir):
