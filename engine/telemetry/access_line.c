@@ -157,7 +157,7 @@ static inline char *add_text(char *to, struct str s, size_t limit, escape_fn *es
 /* What lines are made of beyond the request's own fields; one walk over the parameters, of which the
  * last of a name counts. NULL: it is not there. */
 struct sources {
-    const struct param *uri, *protocol, *agent, *referer, *forwarded, *tls;
+    const struct param *uri, *protocol, *host, *agent, *referer, *forwarded, *tls;
 };
 
 /* By length first: most parameters are none of these. A comparison of a fixed length is some instructions. */
@@ -166,6 +166,11 @@ struct sources {
 static inline void take_source(struct sources *s, const struct param *p)
 {
     switch (p->name_len) {
+    case sizeof("HTTP_HOST") - 1:
+        if (IS(p, "HTTP_HOST")) {
+            s->host = p;
+        }
+        break;
     case sizeof("REQUEST_URI") - 1:
         if (IS(p, "REQUEST_URI")) {
             s->uri = p;
@@ -276,7 +281,8 @@ static char *json_ids(char *to, const struct request_trace *trace)
 static char *json_data(char *to, const struct request *r, const struct sources *from, struct str path,
                        const struct access_facts *facts)
 {
-    to = json_field(to, "\"},\"data\":{\"method\":", str_of(r->method), WORD_MAX_BYTES);
+    to = json_field(to, "\"},\"data\":{\"host\":", text_of(from->host), WORD_MAX_BYTES);
+    to = json_field(to, ",\"method\":", str_of(r->method), WORD_MAX_BYTES);
     to = json_field(to, ",\"path\":", path, PATH_MAX_BYTES);
     to = json_field(to, ",\"query\":", str_of(r->query), QUERY_MAX_BYTES);
     to = json_field(to, ",\"http\":", protocol_of(r, from), WORD_MAX_BYTES);

@@ -54,9 +54,10 @@ def test_json(tokiophp, root, workdir):
     assert (first["level"], first["type"], first["msg"]) == ("info", "access", "GET /hello.php 200")
     assert first["ctx"]["service"] == "shop" and set(first["ctx"]) == {"service", "request_id", "trace_id", "span_id"}
     data = first["data"]
-    assert set(data) == {"method", "path", "query", "http", "status", "bytes", "duration_ms", "ip", "ua", "referer", "xff", "tls"}
+    assert set(data) == {"host", "method", "path", "query", "http", "status", "bytes", "duration_ms", "ip", "ua", "referer", "xff", "tls"}
     assert (data["method"], data["path"], data["query"], data["http"]) == ("GET", "/hello.php", 'a=1"&b=%00', "HTTP/1.1")
     assert (data["status"], data["bytes"], data["ip"]) == (200, 5, "127.0.0.1")
+    assert data["host"] == page["data"]["host"] == "%s:%d" % site.address
     assert (data["ua"], data["referer"], data["xff"], data["tls"]) == ('a"b\\c', "http://ref/\ufffd", "1.2.3.4", None)
     assert data["duration_ms"] > 0
     assert (page["data"]["path"], page["data"]["bytes"], page["data"]["ua"]) == ("/page.html", 7, None)

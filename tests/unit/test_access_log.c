@@ -224,6 +224,7 @@ static void whole_lines(void **state)
     snprintf(r->trace.span_id, sizeof(r->trace.span_id), "%016d", 8);
     request_param(r, STR("REQUEST_URI"), STR("/a/b?q"));
     request_param(r, STR("HTTP_USER_AGENT"), STR("a\"b"));
+    request_param(r, STR("HTTP_HOST"), STR("shop.example:81"));
     request_param(r, STR("SSL_PROTOCOL"), STR("TLSv1.3"));
     size_t n = access_line_service("shop \"1\"", service);
     log_line[access_line_json(r, &took, (struct str){service, n}, log_line)] = '\0';
@@ -231,7 +232,9 @@ static void whole_lines(void **state)
         log_line + strlen(ts),
         "Z\",\"level\":\"info\",\"type\":\"access\",\"msg\":\"PUT /a/b 404\",\"ctx\":{\"service\":"
         "\"shop \\\"1\\\"\",\"request_id\":\"id-1\",\"trace_id\":\"00000000000000000000000000000007\","
-        "\"span_id\":\"0000000000000008\"},\"data\":{\"method\":\"PUT\",\"path\":\"/a/b\",\"query\":"
+        "\"span_id\":\"0000000000000008\"},\"data\":{\"host\":\"shop.example:81\",\"method\":\"PUT\","
+        "\"path\":"
+        "\"/a/b\",\"query\":"
         "\"q=\xc3\xa4&r=1\",\"http\":\"HTTP/"
         "1.1\",\"status\":404,\"bytes\":18446744073709551615,\"duration_ms\":"
         "1234.056,\"ip\":\"2001:db8::1\",\"ua\":\"a\\\"b\",\"referer\":null,\"xff\":null,\"tls\":"
