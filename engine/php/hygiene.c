@@ -77,7 +77,7 @@ static PHP_FUNCTION(refused)
 
     php_error_docref(NULL, E_WARNING,
                      "would act on every request that this server process runs, so it is refused; the pool "
-                     "setting allow_process_calls = %s allows it",
+                     "setting security.allow_process_calls = %s allows it",
                      name);
     if (strcmp(name, "pcntl_fork") == 0) {
         RETURN_LONG(-1);

@@ -54,6 +54,18 @@ def test_programs_that_libraries_start(faulty, way):
     assert answer == f"SigBlk:\t{'0' * 16}\nSigIgn:\t{'0' * 16}\n{server.www}\nmine pool\nfds 0 1 2 3\n"
 
 
+def test_a_fork_that_is_allowed(faulty):
+    """The child runs PHP as php-fpm's would, and what it executes has nothing of the other requests."""
+    server = faulty(fronts=("http",), pool="security.allow_process_calls = pcntl_fork pcntl_exec\n")
+    out = f"{server.directory}/tmp/out"
+    server.script("fork.php", f"""<?php $f = fopen(__FILE__, 'r'); $s = stream_socket_server('tcp://127.0.0.1:0'); putenv('MINE=mine'); chdir('/usr'); $p = pcntl_fork();
+        if ($p === 0) pcntl_exec('/bin/sh', ['-c', '(grep SigBlk /proc/self/status; pwd; echo $MINE; echo fds $(ls /proc/self/fd)) > {out}; exit 3']);
+        pcntl_waitpid($p, $status); header('Content-Type: text/plain'); echo pcntl_wexitstatus($status), ' ', file_get_contents('{out}');""")
+    pid = server.serving_pid()
+    assert server.ask("http", "/fork.php").text == f"3 SigBlk:\t{'0' * 16}\n/usr\nmine\nfds 0 1 2 3\n"
+    assert server.serving_pid() == pid
+
+
 REFUSED = {
     "posix_setuid": "var_dump(posix_setuid(12345));",
     "posix_setgid": "var_dump(posix_setgid(12345));",
