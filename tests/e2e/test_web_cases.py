@@ -5,7 +5,7 @@ import json
 import os
 import re
 from base64 import b64encode
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from web_cases import ABSENT, VARIABLES, Case, Site, fixture, parametrize
 
@@ -69,7 +69,7 @@ SITES = {
 }
 SITES["logged"] = SITES["plain"]
 stages = fixture(SITES)
-NGINX = ("nginx",)
+NGINX, BOTH = ("nginx",), ("nginx", "caddy")
 
 
 def field(line):
@@ -128,10 +128,17 @@ BEHIND = [
     ("/a%2F..%2Fb", "/b"), ("/a%2f%2fb", "/a/b"), ("/.git/config", "/.git/config"), ("/x.php/y.php", "/x.php/y.php"),
     ("/100%25", "/100%"), ("/", "/"), ("/%C3%A9", "/\u00e9"),
 ]
+
+
+def peers_of(path, info):
+    """Caddy hands paths over as they are; those that are clean it sees as nginx does."""
+    return BOTH if unquote(path) == info and "\\" not in path else NGINX
+
+
 PATHS = [
-    *(Case(f"behind a script {path}", "/app.php" + path, peers=NGINX, status=200, body=f"GET {info} /app.php{path}")
+    *(Case(f"behind a script {path}", "/app.php" + path, peers=peers_of(path, info), status=200, body=f"GET {info} /app.php{path}")
       for path, info in BEHIND),
-    *(Case(f"behind the front controller {path}", "/index.php" + path, site="front", peers=NGINX, status=200,
+    *(Case(f"behind the front controller {path}", "/index.php" + path, site="front", peers=peers_of(path, info), status=200,
            body=f"GET {info} /index.php{path}") for path, info in BEHIND),
     *(Case(f"{method} behind a script", "/dir/api.php/uploads/u/42/.file", method, status=200, peers=NGINX,
            content=None if method == "MOVE" else b"x", body=f"{method} /uploads/u/42/.file /dir/api.php/uploads/u/42/.file")

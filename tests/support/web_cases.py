@@ -7,6 +7,7 @@ every protocol and everywhere a script can run, and asks the servers whose answe
     places   own     the pool that has the listener runs the script
              routed  another pool does (http.routes), which the listener's process asks
     peers    nginx   nginx in front of a php-fpm: the case's answer must be its answer, too, over HTTP/1.1
+             caddy   the same with Caddy
 
 A table is a list of Case; `parametrize(TABLE)` makes the tests of it, which get `ask` and hand it to `check`:
 
@@ -18,7 +19,6 @@ import glob
 import json
 import os
 import re
-import shutil
 import socket
 import subprocess
 
@@ -277,23 +277,28 @@ class Stage:
             self.programs.append(self.server)
             self.server.wait_accepting(("127.0.0.1", self.ports["routed"]["plain"]))
 
-    def start_nginx(self):
+    def start_fpm(self, path):
+        sock, conf = os.path.join(self.folder, "fpm.sock"), os.path.join(self.folder, "fpm.conf")
+        if not os.path.exists(conf):
+            identity = f"user = {tokiophp.USER}\ngroup = {tokiophp.GROUP}\n" if tokiophp.IS_ROOT else ""
+            with open(conf, "w") as f:
+                f.write(f"[global]\nerror_log = {self.folder}/fpm-error.log\ndaemonize = no\n[www]\nlisten = {sock}\n"
+                        f"listen.mode = 0666\npm = static\npm.max_children = 2\n{identity}")
+            self.programs.append(process.Program([path, "-F", "-n", "-y", conf], self.folder, "fpm.log"))
+            self.programs[-1].wait_accepting(sock)
+        return sock
+
+    def start_peer(self, kind):
         fpm = php_fpm()
-        if "nginx" in self.ports or not fpm or not shutil.which("nginx"):
+        if kind in self.ports or not fpm or webservers.missing(kind):
             return
-        sock, path = os.path.join(self.folder, "fpm.sock"), os.path.join(self.folder, "fpm.conf")
-        identity = f"user = {tokiophp.USER}\ngroup = {tokiophp.GROUP}\n" if tokiophp.IS_ROOT else ""
-        with open(path, "w") as f:
-            f.write(f"[global]\nerror_log = {self.folder}/fpm-error.log\ndaemonize = no\n[www]\nlisten = {sock}\n"
-                    f"listen.mode = 0666\npm = static\npm.max_children = 2\n{identity}")
-        self.programs.append(process.Program([fpm, "-F", "-n", "-y", path], self.folder, "fpm.log"))
-        self.programs[-1].wait_accepting(sock)
-        front = webservers.nginx(self.folder, self.root, sock, keepalive=False, locations=self.site.nginx)
+        how = {"keepalive": False, "locations": self.site.nginx} if kind == "nginx" else {}
+        front = webservers.KINDS[kind](self.folder, self.root, self.start_fpm(fpm), **how)
         self.programs.append(front)
-        self.ports["nginx"] = {"plain": front.port}
+        self.ports[kind] = {"plain": front.port}
 
     def ask(self, case, way, place):
-        self.start_nginx() if place == "nginx" else self.start()
+        self.start() if place in PLACES else self.start_peer(place)
         if place not in self.ports:
             pytest.skip(f"no {place} with a php-fpm here")
         address = ("127.0.0.1", self.ports[place]["tls" if way == "h2" else "plain"])
@@ -327,7 +332,7 @@ class Stages:
         before = len(stage.server.messages()) if stage.server else 0
         reply = stage.ask(case, way, place)
         compare(reply, case.want)
-        if "logged" in case.want and place != "nginx":
+        if "logged" in case.want and place in PLACES:
             process.wait_for(lambda: re.search(case.want["logged"], stage.server.messages()[before:]), 10,
                              f"a log line like {case.want['logged']!r}")
 
