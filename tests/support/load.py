@@ -151,8 +151,7 @@ class Client:
             c.served += 1
             self.gap = max(self.gap, now - self.last_good)
             self.last_good = now
-            if self.good % 8 == 0:
-                self.latencies.append(now - c.sent)
+            self.latencies.append(now - c.sent)
 
     def receive(self, c):
         try:
@@ -218,6 +217,7 @@ class Client:
                 "statuses": dict(self.statuses), "failures": self.failures, "seconds": round(seconds, 2),
                 "rate": round(self.good / seconds), "longest_gap_ms": round(self.gap * 1000),
                 "p50_ms": round(lat[len(lat) // 2] * 1000, 2), "p99_ms": round(lat[len(lat) * 99 // 100] * 1000, 2),
+                "p999_ms": round(lat[len(lat) * 999 // 1000] * 1000, 2),
                 "max_ms": round(lat[-1] * 1000, 1), "connections": self.new_connections}
 
 
@@ -245,7 +245,7 @@ class Load:
     def summary(self):
         r = self.result
         return ", ".join(f"{k} {r[k]}" for k in ("good", "failed", "kinds", "rate", "longest_gap_ms", "p50_ms", "p99_ms",
-                                                 "max_ms", "connections"))
+                                                 "p999_ms", "max_ms", "connections"))
 
 
 def main():
