@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/heap.h"
 #include "engine/base/log.h"
 #include "engine/base/sock.h"
 #include "fcgi/conn.h"
@@ -36,7 +37,7 @@ void conn_close(struct fcgi_conn *c, const char *why)
     close(c->wait.fd);
     buf_free(&c->head);
     conn_count_out(c);
-    free(c);
+    heap_free(c);
 }
 
 /* -- waiting -- */
@@ -331,7 +332,7 @@ void conn_serve(struct fcgi_conn *c, struct worker *worker)
 static struct fcgi_conn *create(struct fcgi_front *front, int kind, int fd,
                                 const struct sockaddr_storage *peer)
 {
-    struct fcgi_conn *c = calloc(1, sizeof(*c));
+    struct fcgi_conn *c = heap_zero(sizeof(*c));
 
     if (!c) {
         log_limited(LEVEL_ERROR, "fcgi: no memory for a connection");

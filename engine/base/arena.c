@@ -11,8 +11,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK_BYTES 8192 /* one request's parameters fit: no second block in the usual case */
-#define ALIGNMENT   _Alignof(max_align_t)
+#include "engine/base/heap.h"
+
+#define ALIGNMENT _Alignof(max_align_t)
+/* One request's parameters fit: no second block in the usual case. With its head it is a power of two. */
+#define BLOCK_BYTES (8192 - sizeof(struct block))
 
 struct block {
     struct block *next; /* older */
@@ -31,7 +34,7 @@ static struct block *block_create(size_t size)
     if (size > SIZE_MAX - sizeof(struct block)) {
         return NULL;
     }
-    struct block *block = malloc(sizeof *block + size);
+    struct block *block = heap_alloc(sizeof *block + size);
     if (block) {
         block->next = NULL;
         block->size = size;
@@ -42,12 +45,12 @@ static struct block *block_create(size_t size)
 
 struct arena *arena_create(size_t limit)
 {
-    struct arena *a = malloc(sizeof *a);
+    struct arena *a = heap_alloc(sizeof *a);
     struct block *block = block_create(BLOCK_BYTES);
 
     if (!a || !block) {
-        free(a);
-        free(block);
+        heap_free(a);
+        heap_free(block);
         return NULL;
     }
     *a = (struct arena){.first = block, .newest = block, .limit = limit};
@@ -140,7 +143,7 @@ static void free_all_but(struct arena *a, struct block *kept)
     while (block) {
         struct block *next = block->next;
         if (block != kept) {
-            free(block);
+            heap_free(block);
         }
         block = next;
     }
@@ -159,6 +162,6 @@ void arena_destroy(struct arena *a)
 {
     if (a) {
         free_all_but(a, NULL);
-        free(a);
+        heap_free(a);
     }
 }

@@ -1,4 +1,4 @@
-/* Growing text. The owner is whoever declared the struct; memory is malloc'ed and goes back with buf_free().
+/* Growing text. The owner is whoever declared the struct; memory is heap.h's and goes back with buf_free().
  * One thread at a time. Errors are sticky: see buf.h. */
 #include "engine/base/buf.h"
 
@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "engine/base/encoding.h"
+#include "engine/base/heap.h"
 
 /* Room for n more bytes and the NUL. */
 static bool reserve(struct buf *b, size_t n)
@@ -25,7 +26,7 @@ static bool reserve(struct buf *b, size_t n)
     if (size < want) {
         size = want;
     }
-    char *p = realloc(b->p, size);
+    char *p = heap_resize(b->p, size);
     if (!p) {
         b->failed = true;
         return false;
@@ -130,7 +131,7 @@ void buf_xml(struct buf *b, struct str s)
 
 void buf_free(struct buf *b)
 {
-    free(b->p);
+    heap_free(b->p);
     *b = (struct buf){0};
 }
 

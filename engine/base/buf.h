@@ -9,7 +9,7 @@
 #include "engine/base/str.h"
 
 struct buf {
-    char *p; /* malloc'ed; NUL-terminated once anything was added; NULL while empty */
+    char *p; /* heap.h's; NUL-terminated once anything was added; NULL while empty */
     size_t n, size;
     size_t limit; /* 0 = none */
     bool failed;

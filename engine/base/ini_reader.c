@@ -17,7 +17,9 @@
 #include <sys/stat.h>
 
 #include "engine/base/buf.h"
+#include "engine/base/heap.h"
 #include "engine/base/ini_value.h"
+#include "engine/base/must.h"
 #include "engine/base/str.h"
 
 #define LINE_BYTES   8192
@@ -272,8 +274,9 @@ static void deliver(struct source *s, char *name, const char *value, const char 
 /* Room for any line at once: a buffer that grows leaves pieces of a secret behind. */
 static struct buf roomy(void)
 {
-    struct buf b = {.p = xmalloc(LINE_BYTES), .size = LINE_BYTES};
+    struct buf b = {.p = heap_alloc(LINE_BYTES), .size = LINE_BYTES};
 
+    MUST(b.p);
     b.p[0] = '\0';
     return b;
 }

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 
+#include "engine/base/heap.h"
 #include "engine/base/log.h"
 #include "engine/base/must.h"
 #include "http/answer/account.h"
@@ -20,7 +21,7 @@ static void free_message(struct reply_message *m)
 {
     struct exchange *x = m->exchange;
     size_t n = m->n;
-    free(m);
+    heap_free(m);
     delivery_unqueue(x, n);
     exchange_drop(x);
 }

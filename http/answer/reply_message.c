@@ -3,9 +3,11 @@
 
 #include <stdlib.h>
 
+#include "engine/base/heap.h"
+
 static struct reply_message *create(struct exchange *x, size_t text, size_t n)
 {
-    struct reply_message *m = malloc(sizeof *m + text + 1);
+    struct reply_message *m = heap_alloc(sizeof *m + text + 1);
     if (!m) {
         return NULL;
     }

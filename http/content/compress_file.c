@@ -3,6 +3,7 @@
 #include "http/content/compress_file.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "http/http_settings.h"
 
@@ -57,8 +58,12 @@ static void make(const struct file_task *job)
         file_cache_add_form(job->cache, job->file, job->coding, NULL, 0);
         return;
     }
-    char *fitted = realloc(out.p, out.n);
-    file_cache_add_form(job->cache, job->file, job->coding, fitted != NULL ? fitted : out.p, out.n);
+    char *fitted = malloc(out.n);
+    if (fitted != NULL) {
+        memcpy(fitted, out.p, out.n);
+    }
+    file_cache_add_form(job->cache, job->file, job->coding, fitted, fitted != NULL ? out.n : 0);
+    buf_free(&out);
 }
 
 static void forget(struct compress_task *task)

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "engine/base/buf.h"
+#include "engine/base/heap.h"
 #include "fcgi/params.h"
 #include "fcgi/script.h"
 
@@ -130,7 +131,7 @@ static void same_text(const char *got, const char *wanted)
         assert_non_null(got);
         assert_string_equal(got, text);
     }
-    free(text);
+    heap_free(text);
 }
 
 static void run_case(const struct wanted *w, const struct script_policy *policy)
@@ -150,8 +151,8 @@ static void run_case(const struct wanted *w, const struct script_policy *policy)
     check_variables(&r, out);
     assert_int_equal(r.page, w->status ? PAGE_ERROR : PAGE_SCRIPT);
     assert_int_equal(r.error_status, w->status);
-    free(in);
-    free(out);
+    heap_free(in);
+    heap_free(out);
     request_release(&r);
     arena_destroy(arena);
 }
