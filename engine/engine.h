@@ -64,8 +64,11 @@ struct frontend {
      * wipes what the supervisor's memory holds of other pools' secrets. */
     void (*forget)(const struct pool_conf *pool);
     /* Engine process, main thread, after the executor has started and before the workers do: take the
-     * listeners that are this front end's, start loops. 0 or -1 (reported). */
+     * listeners that are this front end's and make all that can fail, but accept nothing yet. 0 or -1
+     * (reported). */
     int (*start)(struct pool *pool, const struct listener *listeners);
+    /* Control thread, once all workers stand: from here on connections are accepted. 0 or -1 (reported). */
+    int (*open)(struct pool *pool);
     /* Control thread: take no new work, tell idle connections to go. Returns at once. Called once. */
     void (*drain)(struct pool *pool);
     /* Control thread, may be NULL: every thread of this front end has acted on it (polled while draining). */
@@ -165,6 +168,9 @@ struct request_io {
      * pool_account() when it is; nobody else touches the request from now on but its submission's done. NULL:
      * what was given to the functions above is taken to have arrived. */
     bool (*settled)(struct request *r);
+    /* Control thread, in the place of abandon when the request was finished before: let go of what the worker
+     * held for the next one. May be NULL. */
+    void (*forsake)(struct request *r);
 };
 
 enum request_page { PAGE_SCRIPT, PAGE_PING, PAGE_STATUS, PAGE_ERROR };
@@ -282,6 +288,8 @@ void pool_set_front(struct pool *pool, const struct frontend *frontend, void *da
 bool pool_hand_over(const struct frontend *frontend, int fd, int kind);
 bool pool_can_hand_over(const struct pool *pool); /* there is somebody to take it */
 bool pool_draining(const struct pool *pool);      /* any thread */
+/* In frontend.start: reserved waitables will come. 0, or -1: out of memory. */
+int pool_reserve(struct pool *pool);
 
 /* Rules of PHP's CGI that front ends must follow (ini, per pool): worker's thread. */
 struct cgi_rules {

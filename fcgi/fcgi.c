@@ -79,11 +79,16 @@ static int fcgi_start(struct pool *pool, const struct listener *listeners)
     front->idle_ms = FCGI_IDLE_MS;
     pool_set_front(pool, &fcgi_frontend, front);
     if (script_policy_init(&front->policy, &pool_conf(pool)->s) < 0 ||
-        listen_allow(front, front->settings->allowed_clients) < 0 || listen_open(front, listeners) < 0) {
+        listen_allow(front, front->settings->allowed_clients) < 0 || listen_take(front, listeners) < 0) {
         fcgi_stop(pool);
         return -1;
     }
     return 0;
+}
+
+static int fcgi_open(struct pool *pool)
+{
+    return listen_open(pool_front(pool, &fcgi_frontend));
 }
 
 static void fcgi_drain(struct pool *pool)
@@ -137,6 +142,7 @@ const struct frontend fcgi_frontend = {
     .check = fcgi_settings_check,
     .listeners = fcgi_listeners,
     .start = fcgi_start,
+    .open = fcgi_open,
     .drain = fcgi_drain,
     .drained = fcgi_drained,
     .adopt = fcgi_adopt,

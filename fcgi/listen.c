@@ -189,7 +189,7 @@ static void ready(struct waitable *w, struct worker *worker)
     }
 }
 
-int listen_open(struct fcgi_front *front, const struct listener *listeners)
+int listen_take(struct fcgi_front *front, const struct listener *listeners)
 {
     for (const struct listener *from = listeners; from; from = from->next) {
         if (from->frontend != &fcgi_frontend || from->pool != pool_conf(front->pool)) {
@@ -197,7 +197,8 @@ int listen_open(struct fcgi_front *front, const struct listener *listeners)
         }
         struct fcgi_listener *l = calloc(1, sizeof(*l));
 
-        if (!l) {
+        if (!l || (from->reserved && pool_reserve(front->pool) < 0)) {
+            free(l);
             log_error("fcgi: no memory for a listener");
             return -1;
         }
@@ -207,9 +208,15 @@ int listen_open(struct fcgi_front *front, const struct listener *listeners)
         pthread_mutex_init(&l->lock, NULL);
         l->next = front->listeners;
         front->listeners = l;
+    }
+    return 0;
+}
+
+int listen_open(struct fcgi_front *front)
+{
+    for (struct fcgi_listener *l = front->listeners; l; l = l->next) {
         if (arm(l) < 0) {
-            log_error("fcgi: cannot wait for connections on %s: %s (%d)", from->address.text, strerror(errno),
-                      errno);
+            log_error("fcgi: cannot wait for connections: %s (%d)", strerror(errno), errno);
             return -1;
         }
     }

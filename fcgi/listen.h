@@ -14,9 +14,10 @@ struct allowed_client {
     } address;
 };
 
-/* Control thread. listen_open: 0 or -1 (reported). listen_tick takes listeners up again that ran out of
- * descriptors. */
-int listen_open(struct fcgi_front *front, const struct listener *listeners);
+/* Control thread. listen_take and listen_open: 0 or -1 (reported). listen_tick takes listeners up again that
+ * ran out of descriptors. */
+int listen_take(struct fcgi_front *front, const struct listener *listeners);
+int listen_open(struct fcgi_front *front); /* from here on workers are told of connections */
 void listen_tick(struct fcgi_front *front);
 void listen_drain(struct fcgi_front *front);
 void listen_free(struct fcgi_front *front);

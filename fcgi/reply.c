@@ -390,6 +390,19 @@ static void reply_abandon(struct request *r, int status, bool locked)
     conn_answered(c, false, false);
 }
 
+/* Control thread. The peer had sent its next request along with this one, and the worker has read it: it is
+ * told by the end of the connection that nobody serves it. */
+static void reply_forsake(struct request *r)
+{
+    struct fcgi_exchange *x = exchange_of(r);
+    struct fcgi_conn *c = x->conn;
+
+    if (atomic_load(&x->fd) >= 0 && c) {
+        give_back(x);
+        conn_close(c, "the worker that had read its next request was lost");
+    }
+}
+
 const struct request_io fcgi_request_io = {
     .read_body = reply_read_body,
     .send_head = reply_send_head,
@@ -399,4 +412,5 @@ const struct request_io fcgi_request_io = {
     .finish = reply_finish,
     .message = reply_message,
     .abandon = reply_abandon,
+    .forsake = reply_forsake,
 };

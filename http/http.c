@@ -279,11 +279,9 @@ static int start_loops(struct http_front *front)
         int bad = loop_start(front->loops[i]);
         if (bad) {
             log_alert("cannot start an event loop: %s", strerror(bad));
-            while (i-- > 0) {
-                loop_stop(front->loops[i]);
-            }
             return -1;
         }
+        front->loops_running++;
     }
     return 0;
 }
@@ -295,7 +293,7 @@ static int start(struct pool *pool, const struct listener *listeners)
 {
     const struct pool_conf *conf = pool_conf(pool);
     const struct http_settings *s = http_settings_of(conf);
-    bool bad, site = claims_listens(conf);
+    bool site = claims_listens(conf);
     if (!site && (!s->internal_listen || !*s->internal_listen)) {
         return 0;
     }
@@ -313,8 +311,8 @@ static int start(struct pool *pool, const struct listener *listeners)
     signal(SIGPIPE, SIG_IGN);
     int64_t capacity = s->queue_capacity ? s->queue_capacity : conf->s.max_children * 100;
     pool_set_queue(pool, (unsigned)capacity, (uint64_t)s->queue_timeout * CLOCK_US_PER_SECOND);
-    front->internal = internal_start(front, &bad);
-    if (bad || (site && (make_parts(front) != 0 || make_loops(front) != 0 || start_loops(front) != 0))) {
+    front->internal = internal_create(front);
+    if (site && (make_parts(front) != 0 || make_loops(front) != 0)) {
         internal_stop(front->internal);
         front_destroy(front);
         return -1;
@@ -372,12 +370,18 @@ static void http_forget(const struct pool_conf *pool)
     pem_forget(wants_tls(pool) ? needs_file : NULL, pool);
 }
 
-/* -- the end -- */
-
 static struct http_front *front_of(struct pool *pool)
 {
     return pool_front(pool, &http_frontend);
 }
+
+static int http_open(struct pool *pool)
+{
+    struct http_front *front = front_of(pool);
+    return front && (internal_open(front->internal) != 0 || start_loops(front) != 0) ? -1 : 0;
+}
+
+/* -- the end -- */
 
 static void http_drain(struct pool *pool)
 {
@@ -416,7 +420,7 @@ static void http_stop(struct pool *pool)
         return;
     }
     internal_stop(front->internal);
-    for (int i = 0; i < front->loop_count; i++) {
+    for (int i = 0; i < front->loops_running; i++) {
         loop_stop(front->loops[i]);
     }
     pool_set_front(pool, &http_frontend, NULL);
@@ -446,6 +450,7 @@ const struct frontend http_frontend = {
     .listeners = http_listeners,
     .forget = http_forget,
     .start = http_start,
+    .open = http_open,
     .drain = http_drain,
     .drain_heard = http_drain_heard,
     .drained = http_drained,

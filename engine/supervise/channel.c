@@ -96,9 +96,8 @@ void channel_close_fds(struct channel_message *message)
 
 static bool head_is_good(const struct wire_head *head)
 {
-    return head->magic == CHANNEL_MAGIC &&
-           ((head->type >= CHANNEL_READY && head->type <= CHANNEL_HAND_OVER) ||
-            (head->type >= CHANNEL_DRAIN && head->type <= CHANNEL_FORGET));
+    return head->magic == CHANNEL_MAGIC && ((head->type >= CHANNEL_READY && head->type <= CHANNEL_LOST) ||
+                                            (head->type >= CHANNEL_DRAIN && head->type <= CHANNEL_SERVE));
 }
 
 int channel_receive(int fd, struct channel_message *out, void (*dispose)(int fd))

@@ -12,13 +12,14 @@
 
 enum channel_type {
     /* engine process -> supervisor */
-    CHANNEL_READY = 1, /* PHP is up, scripts are warm, workers wait */
+    CHANNEL_READY = 1, /* PHP is up, scripts are warm, workers wait for CHANNEL_SERVE */
     CHANNEL_FAILED,    /* text: why it could not start; it exits next */
     CHANNEL_SWAP,      /* text: why it should be replaced; number: enum swap_kind of generation.h */
     CHANNEL_CRASH,     /* text: the crash report */
     CHANNEL_WARM_LIST, /* descriptor of a memfd: paths of cached scripts, one a line */
     CHANNEL_DRAINING,  /* the order was heard, by every thread that takes new work */
     CHANNEL_HAND_OVER, /* a draining process's idle connection; text: its front end; number: kind */
+    CHANNEL_LOST,      /* text: why it cannot serve any more */
     /* supervisor -> engine process */
     CHANNEL_DRAIN = 32, /* number: milliseconds until the supervisor kills */
     CHANNEL_STOP,       /* end now: running requests are cut */
@@ -28,6 +29,7 @@ enum channel_type {
     CHANNEL_FINISH, /* the whole server ends: nothing will replace what drains */
     CHANNEL_KEYS,   /* text: the pool's keys (pool_keys.h), the supervisor's next ones */
     CHANNEL_FORGET, /* what it has cached is out of date: use no more of it */
+    CHANNEL_SERVE,  /* take connections, from now on */
 };
 
 #define CHANNEL_TEXT_MAX 8192

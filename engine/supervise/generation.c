@@ -23,7 +23,7 @@
 const struct generation_limits generation_default_limits = {
     .start_us = 60 * CLOCK_US_PER_SECOND,
     .drain_us = 30 * CLOCK_US_PER_SECOND,
-    .heard_us = 5 * CLOCK_US_PER_SECOND,
+    .heard_us = 2 * CLOCK_US_PER_SECOND,
     .stop_us = CLOCK_US_PER_SECOND,
     .warm_us = CLOCK_US_PER_SECOND,
     .damaged_us = CLOCK_US_PER_SECOND / 10,
@@ -292,6 +292,7 @@ void seat_asked(struct generation *g, const char *why, enum swap_kind kind, uint
 {
     struct seat *seat = g->seat;
     g->damaged = g->damaged || kind == SWAP_DAMAGED;
+    g->asked = g->state == GENERATION_STARTING;
     if (kind == SWAP_RENEWAL) {
         renew(g, why, now);
     } else if (g->state == GENERATION_READY && !in_state(seat, GENERATION_STARTING) &&
@@ -335,6 +336,9 @@ void seat_ready(struct generation *g, uint64_t now)
     g->state = GENERATION_READY;
     g->ready_us = now;
     g->deadline_us = 0;
+    if (seat->role != SEAT_ENDS) {
+        seat->hooks->serve(g);
+    }
     if (!g->standin) {
         seat->failures = 0;
         leave_crash_loop(seat);
@@ -347,6 +351,9 @@ void seat_ready(struct generation *g, uint64_t now)
     }
     if (seat->role == SEAT_ENDS) {
         drain(g, seat->limits.drain_us, now);
+    }
+    if (g->asked) {
+        seat_swap(seat, "it asked for it while it started", now);
     }
     try_swap(seat, now);
     seat->hooks->changed(seat);
@@ -387,6 +394,20 @@ static void replace_dead(struct seat *seat, uint64_t now)
                   seat->name, (unsigned)(seat->limits.refill_us / CLOCK_US_PER_SECOND));
     }
     seat->start_at_us = seat->refilled_us + seat->limits.refill_us;
+}
+
+void seat_lost(struct generation *g, const char *why, uint64_t now)
+{
+    struct seat *seat = g->seat;
+    if (g->state != GENERATION_READY) {
+        return;
+    }
+    log_error("[pool %s] engine process %d (generation %u) serves nobody any more: %s", seat->name,
+              (int)g->pid, g->number, why);
+    g->damaged = true;
+    drain(g, seat->limits.drain_us, now);
+    replace_dead(seat, now);
+    seat->hooks->changed(seat);
 }
 
 /* Clients of a pool that nothing can serve get an answer, not a wait. Seats share their sockets: while
@@ -491,13 +512,21 @@ void seat_fade(struct seat *seat)
     }
 }
 
+/* It has let nobody in. */
+static void end_start(struct generation *g)
+{
+    g->state = GENERATION_DRAINING;
+    kill_now(g);
+}
+
 void seat_drain(struct seat *seat, uint64_t drain_us, uint64_t now)
 {
     start_nothing_more(seat, SEAT_ENDS);
     for (struct generation *g = seat->generations; g; g = g->next) {
-        /* One that starts serves before we have heard that it is ready. */
-        if (g->state == GENERATION_READY || g->state == GENERATION_STARTING) {
+        if (g->state == GENERATION_READY) {
             drain(g, drain_us, now);
+        } else if (g->state == GENERATION_STARTING) {
+            end_start(g);
         }
     }
 }
@@ -506,9 +535,13 @@ void seat_stop(struct seat *seat, uint64_t now)
 {
     start_nothing_more(seat, SEAT_ENDS);
     for (struct generation *g = seat->generations; g; g = g->next) {
-        g->deadline_us = now + seat->limits.stop_us; /* also one that starts: it may have answered already */
-        g->state = GENERATION_DRAINING;
-        seat->hooks->stop(g);
+        if (g->state == GENERATION_STARTING) {
+            end_start(g);
+        } else {
+            g->deadline_us = now + seat->limits.stop_us;
+            g->state = GENERATION_DRAINING;
+            seat->hooks->stop(g);
+        }
     }
 }
 

@@ -4,8 +4,11 @@
  * beside it, and when that is ready the old one drains:
  *
  *   launch -> STARTING -> READY -> DRAINING -> GONE
- *                 |          `------ died: launch at once ------.
+ *                 |          `- died, or cannot serve: the next one is launched at once
  *                 `- failed, or no READY in time: GONE; the old one goes on serving; later again
+ *
+ * A process takes no connection before it is READY and the machine has said so: one that starts can always be
+ * killed without a loss, and while an older one is READY nothing stops it from serving.
  *
  * A pool in a crash loop, with nothing that serves it, gets a stand-in: an engine process without PHP, which
  * answers 503 until a real one is ready.
@@ -41,6 +44,7 @@ struct generation {
     bool killed;          /* by us: its end is no news */
     bool damaged;         /* something crashed in it */
     bool stale;           /* it has been told that what it cached while it started is out of date */
+    bool asked;           /* STARTING: it wants to be replaced already */
     bool adopted;         /* started by an earlier image: our scoreboards do not know its workers */
     bool standin;         /* without PHP: answers that nothing serves this pool at the moment */
     uint64_t drain_us;    /* DRAINING: how long it may take once it has confirmed the order; 0 = it has */
@@ -57,6 +61,7 @@ struct generation_hooks {
     int (*launch)(struct seat *seat, struct generation *g, int warm_fd);
     void (*ask_warm_list)(struct generation *g);
     void (*forget_cache)(struct generation *g);
+    void (*serve)(struct generation *g); /* it takes connections from now on, and not before */
     void (*drain)(struct generation *g, unsigned ms);
     void (*stop)(struct generation *g);
     void (*kill)(struct generation *g);
@@ -132,6 +137,8 @@ void seat_start(struct seat *seat, uint64_t now); /* the first generation, or a 
 void seat_swap(struct seat *seat, const char *why, uint64_t now);
 /* A process wants to be replaced. */
 void seat_asked(struct generation *g, const char *why, enum swap_kind kind, uint64_t now);
+/* A process that cannot serve is none: the next one starts at once, and this one drains meanwhile. */
+void seat_lost(struct generation *g, const char *why, uint64_t now);
 void seat_heard(struct generation *g, uint64_t now); /* it drains */
 /* The answer to ask_warm_list. True: the descriptor (-1 = no list) is taken. */
 bool seat_warm_list(struct seat *seat, const struct generation *from, int warm_fd, uint64_t now);

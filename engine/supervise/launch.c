@@ -219,6 +219,11 @@ static void hook_ask_warm_list(struct generation *g)
     send_simple(g, CHANNEL_WANT_WARM_LIST, 0);
 }
 
+static void hook_serve(struct generation *g)
+{
+    send_simple(g, CHANNEL_SERVE, 0);
+}
+
 static void hook_drain(struct generation *g, unsigned ms)
 {
     send_simple(g, CHANNEL_DRAIN, ms);
@@ -269,6 +274,7 @@ const struct generation_hooks launch_hooks = {
     .launch = hook_launch,
     .ask_warm_list = hook_ask_warm_list,
     .forget_cache = hook_forget_cache,
+    .serve = hook_serve,
     .drain = hook_drain,
     .stop = hook_stop,
     .kill = hook_kill,
@@ -324,6 +330,7 @@ static void obey(struct child *child, struct channel_message *m)
     case CHANNEL_DRAINING: seat_heard(g, now); break;
     case CHANNEL_FAILED: seat_failed(g, one_line(m)); break;
     case CHANNEL_SWAP: seat_asked(g, one_line(m), (enum swap_kind)m->number, now); break;
+    case CHANNEL_LOST: seat_lost(g, one_line(m), now); break;
     case CHANNEL_HAND_OVER: pass_on(g, m); break;
     case CHANNEL_CRASH:
         report_crash(child->member->supervisor, child->member, child->pid, m->text);

@@ -30,9 +30,28 @@ void process_loop_open(struct process *p)
     atomic_store(&pool_on_hand_over, hand_over);
 }
 
+/* The supervisor's word, and not before: what it has not let in yet it can still kill without a loss. */
+static void open_doors(struct process *p)
+{
+    if (p->open || p->draining) {
+        return;
+    }
+    p->open = true;
+    pool_open(p->pool);
+    for (size_t i = 0; frontends[i]; i++) {
+        if (frontends[i]->open && frontends[i]->open(p->pool) != 0) {
+            p->stopping = true;
+        }
+    }
+}
+
 static void begin_drain(struct process *p, uint64_t ms)
 {
     if (p->draining) {
+        return;
+    }
+    if (!p->open) {
+        p->stopping = true; /* nobody has been let in */
         return;
     }
     uint64_t now = clock_us();
@@ -99,6 +118,7 @@ static void forget(struct process *p)
 static void obey(struct process *p, struct channel_message *m)
 {
     switch (m->type) {
+    case CHANNEL_SERVE: open_doors(p); break;
     case CHANNEL_DRAIN: begin_drain(p, m->number > 0 ? (uint64_t)m->number : p->args->drain_ms); break;
     case CHANNEL_FINISH: pool_finish(p->pool); break;
     case CHANNEL_KEYS: take_keys(p, m); break;
@@ -163,6 +183,14 @@ static void tell_swap(struct process *p)
     }
 }
 
+static void tell_lost(struct process *p)
+{
+    if (!p->draining && !p->lost_said && pool_is_lost(p->pool)) {
+        p->lost_said =
+            channel_send(p->args->channel, CHANNEL_LOST, 0, "no worker can take a request", NULL, 0) == 0;
+    }
+}
+
 /* Said once all that could take new work knows of the drain. If a thread of this process is stuck, for
  * example on a lock that a crash has taken along, it is never said, and the supervisor does not wait. */
 static void tell_heard(struct process *p)
@@ -180,6 +208,7 @@ static void tick(struct process *p)
     uint64_t now = clock_us();
     pool_tick(p->pool);
     tell_swap(p);
+    tell_lost(p);
     if (now >= p->second_us) {
         p->second_us = now + CLOCK_US_PER_SECOND;
         for (size_t i = 0; frontends[i]; i++) {

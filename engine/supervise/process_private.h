@@ -14,7 +14,9 @@ struct process {
     struct access_log *access_log;
     struct scoreboard *board;
     int wake_fd; /* eventfd of the signal handlers */
+    bool open;   /* connections are accepted */
     bool draining, heard, stopping, orphan, interrupted;
+    bool lost_said;        /* the supervisor knows that nothing here can serve */
     uint64_t deadline_us;  /* of the drain */
     uint64_t interrupt_us; /* when what still runs is told to end */
     uint64_t second_us;    /* next once-a-second work */

@@ -81,16 +81,9 @@ static void note_php(struct worker *w)
 
 static _Noreturn void park_for_ever(struct worker *w)
 {
-    sigset_t all;
-
     atomic_store(&w->lost, true);
     atomic_store(&w->crash.noted, true);
-    pool_wake_control(w->pool);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, NULL);
-    for (;;) {
-        pause();
-    }
+    worker_sleep_for_ever(w);
 }
 
 /* A loop or the control thread crashed, or somebody sent the signal to the process: that is its end. */

@@ -271,6 +271,8 @@ bool deadline_abandon(struct worker *w, bool insist)
     if (!locked || !r->finished) {
         atomic_store(&r->gone, true);
         r->io->abandon(r, w->abandon_status, locked);
+    } else if (r->io->forsake) {
+        r->io->forsake(r);
     }
     if (!r->head_sent) {
         r->status = w->abandon_status;

@@ -13,16 +13,18 @@ static struct waitset *set_of(const struct pool *pool, const struct waitable *w)
     return w->reserved ? pool->page_set : pool->waitset;
 }
 
+int pool_reserve(struct pool *pool)
+{
+    MUST(pool->started_us == 0); /* no worker exists: nobody else is looking */
+    if (!pool->page_set) {
+        pool->page_set = waitset_create();
+    }
+    return pool->page_set ? 0 : -1;
+}
+
 int pool_wait_add(struct pool *pool, struct waitable *w, enum wait_mode mode)
 {
-    /* The first reserved one is a listener, before any worker exists: nobody else is looking. */
-    if (w->reserved && !pool->page_set) {
-        MUST(pool->started_us == 0);
-        pool->page_set = waitset_create();
-        if (!pool->page_set) {
-            return -1;
-        }
-    }
+    MUST(!w->reserved || pool->page_set);
     return waitset_add(set_of(pool, w), w, mode);
 }
 

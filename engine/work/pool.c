@@ -23,6 +23,9 @@
 #define EXPIRE_INTERVAL_US 200000
 #define START_LIMIT_US     (60 * CLOCK_US_PER_SECOND)
 #define STOP_WAIT_US       200000
+#define UNABLE_US          (2 * CLOCK_US_PER_SECOND)
+#define ABANDON_US         (5 * CLOCK_US_PER_SECOND)
+#define STUCK_US           (5 * CLOCK_US_PER_SECOND)
 
 void (*pool_on_crash)(struct pool *pool, const struct worker *w);
 void (*pool_crash_alarm)(void);
@@ -67,6 +70,8 @@ struct pool *pool_create(const struct pool_conf *conf, const struct executor *ex
     pool->counters = pool_counters(pool);
     pool->slow_log_fd = -1;
     pool->spawn_rate = 1;
+    pthread_mutex_init(&pool->gate, NULL);
+    pthread_cond_init(&pool->gate_open, NULL);
     queue_init(&pool->queue);
     pool->queue.pending = pool->counters ? &pool->counters->pending : NULL;
     pool->queue.capacity = (unsigned)conf->s.max_children * QUEUE_PER_WORKER;
@@ -100,6 +105,8 @@ void pool_destroy(struct pool *pool)
     close(pool->control_fd);
     close(pool->event_fd);
     queue_free(&pool->queue);
+    pthread_cond_destroy(&pool->gate_open);
+    pthread_mutex_destroy(&pool->gate);
     free(pool->workers);
     free(pool);
 }
@@ -151,7 +158,7 @@ int pool_add_worker(struct pool *pool, bool page)
     struct worker *w = id >= 0 ? worker_create(pool, id, page) : NULL;
 
     if (!w) {
-        log_limited(LEVEL_ERROR, "[pool %s] no memory or scoreboard slot for a worker", pool->conf->name);
+        log_limited(LEVEL_ERROR, "[pool %s] no memory for a worker", pool->conf->name);
         return -1;
     }
     count_running(pool, w, 1);
@@ -209,16 +216,19 @@ static void reap_worker(struct pool *pool, struct worker *w)
 
 /* -- start -- */
 
-/* How many are still starting; *failed: one was refused. */
-static uint32_t starting(const struct pool *pool, bool *failed)
+/* How many are still starting; *failed: one was refused, or has crashed. */
+static uint32_t starting(struct pool *pool, bool *failed)
 {
     uint32_t count = 0;
 
     for (uint32_t i = 0; i < pool->worker_count; i++) {
+        if (pool->workers[i]) {
+            crash_collect(pool, pool->workers[i], clock_us());
+        }
         int life = pool->workers[i] ? atomic_load(&pool->workers[i]->life) : LIFE_SERVING;
 
         count += life == LIFE_STARTING;
-        *failed |= life == LIFE_FAILED;
+        *failed |= life == LIFE_FAILED || pool->lost_count > 0;
     }
     return count;
 }
@@ -267,6 +277,19 @@ int pool_start(struct pool *pool)
     return 0;
 }
 
+static void open_gate(struct pool *pool)
+{
+    pthread_mutex_lock(&pool->gate);
+    atomic_store(&pool->open, true);
+    pthread_cond_broadcast(&pool->gate_open);
+    pthread_mutex_unlock(&pool->gate);
+}
+
+void pool_open(struct pool *pool)
+{
+    open_gate(pool);
+}
+
 /* -- tick -- */
 
 static void tick_worker(struct pool *pool, struct worker *w, uint64_t now)
@@ -286,13 +309,34 @@ static void tick_worker(struct pool *pool, struct worker *w, uint64_t now)
     }
 }
 
-/* Clients of lost workers whose request could not be locked at first. */
+/* Clients of lost workers whose request could not be locked at first. A thread that is still busy after all
+ * this, in C code that nothing reaches, ends with its process. */
 static void tick_lost(struct pool *pool, struct worker *w, uint64_t now)
 {
     crash_collect(pool, w, now);
     if (!w->buried) {
-        w->buried = deadline_abandon(w, now - w->abandoned_us > 5 * CLOCK_US_PER_SECOND);
+        w->buried = deadline_abandon(w, now - w->abandoned_us > ABANDON_US);
     }
+    if (atomic_load(&w->asleep)) {
+        worker_retire(w);
+    } else if (now - w->abandoned_us > STUCK_US) {
+        pool_request_swap(pool, "a worker that was written off is still busy");
+    }
+}
+
+static void look_for_able(struct pool *pool, uint64_t now)
+{
+    if (sizing_is_able(pool, now)) {
+        pool->unable_since_us = 0;
+    } else if (pool->unable_since_us == 0) {
+        pool->unable_since_us = now;
+    }
+    pool->is_lost = pool->unable_since_us != 0 && now - pool->unable_since_us > UNABLE_US;
+}
+
+bool pool_is_lost(const struct pool *pool)
+{
+    return pool->is_lost;
 }
 
 static void expire_queue(struct pool *pool, uint64_t now)
@@ -334,6 +378,7 @@ void pool_tick(struct pool *pool)
     if (atomic_load(&pool->ending)) {
         return;
     }
+    look_for_able(pool, now);
     memory_tick(pool, now);
     bool full = memory_holds(pool, now); /* another worker would be of no use, and cost memory */
 
@@ -427,6 +472,7 @@ void pool_settle(const struct pool *pool, unsigned ms)
 static void order_end(struct pool *pool)
 {
     atomic_store(&pool->ending, true);
+    open_gate(pool);
     waitset_wake(pool->waitset);
     if (pool->page_set) {
         waitset_wake(pool->page_set);

@@ -13,8 +13,10 @@
 
 struct pool *pool_create(const struct pool_conf *conf, const struct executor *executor,
                          struct scoreboard *board, uint32_t generation);
-/* Starts the first workers by pm's rules. 0, or -1 (reported). */
+/* Starts the first workers by pm's rules, and waits until all of them stand; none takes work before
+ * pool_open(), so that a request that crashes never meets a start that is half done. 0, or -1 (reported). */
 int pool_start(struct pool *pool);
+void pool_open(struct pool *pool);
 /* Call about every 100 ms, and at once when pool_event_fd() is readable: deadlines, crashed workers, expired
  * idle connections, queue wait, and once a second php-fpm's sizing rules. */
 void pool_tick(struct pool *pool);
@@ -38,6 +40,8 @@ void pool_destroy(struct pool *pool);
 /* Why this process should be replaced, or NULL: crashed or lost workers, pm.max_requests, pm.max_memory,
  * executor. */
 const char *pool_swap_reason(struct pool *pool);
+/* No worker can take work, and none will: a replacement is needed at once, whatever is still running. */
+bool pool_is_lost(const struct pool *pool);
 /* From any thread (opcache_reset, ...): ask for a swap. why must be static. */
 void pool_request_swap(struct pool *pool, const char *why);
 /* The same, and a successor that starts already may hold what this process was told to forget. */

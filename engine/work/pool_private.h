@@ -33,6 +33,9 @@ struct pool {
     _Alignas(64) _Atomic bool draining;
     _Atomic bool ending;
     _Atomic bool finishing;       /* the supervisor ends the whole server */
+    pthread_mutex_t gate;         /* guards open against a worker that is about to wait */
+    pthread_cond_t gate_open;     /* with gate: open or ending became true */
+    _Atomic bool open;            /* workers take work; written under gate, once */
     _Atomic uint32_t park_wanted; /* so many of the next idle workers park */
     _Atomic uint32_t running;     /* workers that are neither parked nor lost nor ended; page workers aside */
     _Atomic(const char *) swap_reason;
@@ -47,6 +50,9 @@ struct pool {
     struct worker **lost;                 /* written off or crashed; kept, never used */
     uint32_t lost_count;
     uint64_t retired_requests; /* served by workers that are gone */
+
+    uint64_t unable_since_us; /* no worker can take work; 0 = one can */
+    bool is_lost;
 
     /* Sizing. */
     uint32_t spawn_rate;
@@ -75,8 +81,10 @@ uint32_t sizing_first(const struct pool *pool);      /* so many workers at the s
 void sizing_grow(struct pool *pool, uint32_t count); /* unparks, else makes; within process.max */
 /* The worker that was just counted is one too many for process.max: others were quicker. */
 bool sizing_exceeds_process_max(struct pool *pool);
-void sizing_tick(struct pool *pool, uint64_t now_us);     /* once a second: php-fpm's maintenance */
-void sizing_demand(struct pool *pool);                    /* every tick: ondemand */
+void sizing_tick(struct pool *pool, uint64_t now_us); /* once a second: php-fpm's maintenance */
+void sizing_demand(struct pool *pool);                /* every tick: ondemand */
+bool sizing_is_able(const struct pool *pool,
+                    uint64_t now_us);                     /* a worker can take work, or nobody wants one */
 void sizing_wanted(struct pool *pool, uint32_t sleeping); /* a worker took work and left so many asleep */
 
 /* deadline.c */

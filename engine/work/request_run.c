@@ -23,17 +23,6 @@ static void add_one(_Atomic uint64_t *counter)
                           memory_order_relaxed);
 }
 
-static _Noreturn void sleep_for_ever(void)
-{
-    sigset_t all;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, NULL);
-    for (;;) {
-        pause();
-    }
-}
-
 static void describe(struct worker *w, struct request *r)
 {
     struct scoreboard_slot *slot = w->slot;
@@ -134,7 +123,7 @@ static void request_end(struct worker *w)
     atomic_store(&w->trace_wanted, false);
     pthread_mutex_unlock(&w->lock);
     if (lost) {
-        sleep_for_ever();
+        worker_sleep_for_ever(w);
     }
 }
 

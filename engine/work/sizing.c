@@ -17,6 +17,7 @@
 #include "engine/work/pool_private.h"
 
 #define SEEMS_BUSY_RATE 8
+#define STAND_US        (3 * CLOCK_US_PER_SECOND)
 /* A connection that a worker is just accepting still looks as if it waited. */
 #define SETTLE_NS 200000
 
@@ -276,6 +277,22 @@ void sizing_demand(struct pool *pool)
     if (atomic_load(&pool->running) < most) {
         watch_waitset(pool);
     }
+}
+
+/* A thread that does not come up waits for a lock that a crash has taken along. */
+bool sizing_is_able(const struct pool *pool, uint64_t now)
+{
+    for (uint32_t i = 0; i < pool->worker_count; i++) {
+        const struct worker *w = pool->workers[i];
+
+        int life = w && !w->page && !atomic_load(&w->lost) ? atomic_load(&w->life) : LIFE_ENDED;
+
+        if (life == LIFE_SERVING || (life == LIFE_STARTING && now < w->started_us + STAND_US)) {
+            return true;
+        }
+    }
+    return pool->ondemand ? !somebody_waits(pool)
+                          : atomic_load(&pool->running) == 0 && pool->warned_process_max;
 }
 
 /* The worker has said that it is not idle any more and now asks whether anybody looks; the control thread

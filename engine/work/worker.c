@@ -38,11 +38,11 @@ struct worker *worker_create(struct pool *pool, int id, bool page)
     w->alternate_stack = mmap(NULL, WORKER_ALT_BYTES, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     w->slot_index = page ? -1 : scoreboard_claim(pool->board);
-    if (!w->arena || w->alternate_stack == MAP_FAILED || (w->slot_index < 0 && !page)) {
+    if (!w->arena || w->alternate_stack == MAP_FAILED) {
         worker_destroy(w);
         return NULL;
     }
-    w->slot = page ? &w->page_slot : &pool->board->slots[w->slot_index];
+    w->slot = w->slot_index < 0 ? &w->own_slot : &pool->board->slots[w->slot_index];
     w->counters = pool_counters(pool);
     return w;
 }
@@ -63,6 +63,18 @@ void worker_destroy(struct worker *w)
     pthread_mutex_destroy(&w->lock);
     w->magic = 0;
     free(w);
+}
+
+void worker_retire(struct worker *w)
+{
+    metrics_release(w->counters);
+    w->counters = NULL;
+    if (w->slot_index >= 0) {
+        atomic_store(&w->own_slot.state, WORKER_LOST);
+        w->slot = &w->own_slot;
+        scoreboard_release(w->pool->board, w->slot_index);
+        w->slot_index = -1;
+    }
 }
 
 static void on_interrupt(int signal)
@@ -127,7 +139,12 @@ int worker_start(struct worker *w)
 
 void worker_set_state(struct worker *w, enum worker_state state)
 {
-    atomic_store_explicit(&w->slot->state, state, memory_order_release);
+    int was = atomic_load_explicit(&w->slot->state, memory_order_relaxed);
+
+    while (was != WORKER_LOST &&
+           !atomic_compare_exchange_weak_explicit(&w->slot->state, &was, state, memory_order_release,
+                                                  memory_order_relaxed)) {
+    }
 }
 
 enum worker_state worker_get_state(const struct worker *w)

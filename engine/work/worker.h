@@ -76,16 +76,18 @@ struct worker {
     int interrupt_stage;     /* lock; 0 none, 1 asked, 2 signalled: how far the terminate deadline has gone */
     uint64_t interrupted_us; /* lock */
     _Atomic bool lost;       /* set by the control thread or the crash handler: never used again */
+    _Atomic bool asleep;     /* lost, and its thread will never run again: worker_sleep_for_ever */
     _Atomic bool parked;     /* written under lock: surplus, waits for unpark */
     uint64_t requests;       /* worker's thread */
     _Atomic uint64_t idle_since_us; /* written by the worker's thread when it goes to sleep */
     struct crash_note crash;
     void *alternate_stack; /* for the crash handler */
 
-    struct scoreboard_slot page_slot; /* a page worker's: it has none in the scoreboard */
-    _Atomic int life;                 /* enum worker_life; written by the worker's thread */
-    pthread_cond_t unpark;            /* with lock: parked became false */
-    uint64_t cpu_seen_us;             /* worker's thread: CPU time at the last reading of it */
+    struct scoreboard_slot own_slot; /* of one that has none in the scoreboard: a page worker, a lost one, or
+                                        one more than the scoreboard holds */
+    _Atomic int life;                /* enum worker_life; written by the worker's thread */
+    pthread_cond_t unpark;           /* with lock: parked became false */
+    uint64_t cpu_seen_us;            /* worker's thread: CPU time at the last reading of it */
     uint64_t cpu_guessed_us; /* worker's thread: time of requests since then that were too short to measure */
     unsigned cpu_unread;     /* worker's thread: how many */
 
@@ -112,7 +114,10 @@ void worker_set_php_time(struct worker *w, int64_t seconds);
  * than the pool's request_terminate_timeout. */
 bool worker_heartbeat(struct worker *w, int64_t seconds);
 
+/* A worker that is lost (pool_bury) stays it, whatever its thread still says. */
 void worker_set_state(struct worker *w, enum worker_state state);
+/* The end of a lost worker's thread, which can neither be ended nor go on. Async-signal-safe. */
+_Noreturn void worker_sleep_for_ever(struct worker *w);
 
 /* Used by pool.c. A worker that has no thread yet: slot claimed, arena made; NULL = out of memory or slots.
  */
@@ -123,6 +128,8 @@ int worker_start(struct worker *w);
 void *worker_thread(void *arg);
 /* After its thread ended or if it never began: gives slot and memory back. */
 void worker_destroy(struct worker *w);
+/* Its thread is asleep for ever: gives its place in the scoreboard and its counters back. */
+void worker_retire(struct worker *w);
 /* Signal handlers that workers need; once a process, before the first worker. */
 void worker_install_signals(void);
 enum worker_state worker_get_state(const struct worker *w);

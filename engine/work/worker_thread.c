@@ -164,6 +164,32 @@ static const char *request_id(void)
     return r ? r->trace.id : NULL;
 }
 
+void worker_sleep_for_ever(struct worker *w)
+{
+    sigset_t all;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    atomic_store(&w->asleep, true);
+    pool_wake_control(w->pool);
+    for (;;) {
+        pause();
+    }
+}
+
+/* The first workers wait here for each other; later ones find it open. */
+static void pass_gate(struct pool *pool)
+{
+    if (atomic_load(&pool->open)) {
+        return;
+    }
+    pthread_mutex_lock(&pool->gate);
+    while (!atomic_load(&pool->open)) {
+        pthread_cond_wait(&pool->gate_open, &pool->gate);
+    }
+    pthread_mutex_unlock(&pool->gate);
+}
+
 void *worker_thread(void *arg)
 {
     struct worker *w = arg;
@@ -184,6 +210,7 @@ void *worker_thread(void *arg)
     worker_set_state(w, WORKER_IDLE);
     atomic_store(&w->life, LIFE_SERVING);
     pool_wake_control(pool);
+    pass_gate(pool);
     worker_loop(w);
     pool->executor->thread_stop(w);
     current_worker = NULL;

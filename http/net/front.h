@@ -45,8 +45,8 @@ struct http_front {
     struct compress_pool *compressors;
     struct internal *internal; /* NULL: no internal listener */
     struct loop **loops;
-    int loop_count;
-    int64_t max_connections; /* of the process; what rlimits leave */
+    int loop_count, loops_running; /* loops that were made; that have a thread */
+    int64_t max_connections;       /* of the process; what rlimits leave */
     _Atomic int64_t connections;
     _Atomic bool draining;       /* control thread sets it, once */
     _Atomic uint64_t drain_us;   /* when */

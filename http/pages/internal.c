@@ -42,6 +42,7 @@ struct internal {
     const struct pool *pool;
     const char *token;
     pthread_t thread;
+    bool running; /* the thread is there */
     int wake_fd;
     _Atomic int order;
     _Atomic bool over; /* set by the thread: told to close, and nobody waits for an answer */
@@ -316,10 +317,9 @@ static void destroy(struct internal *in)
     free(in);
 }
 
-struct internal *internal_start(const struct http_front *front, bool *bad)
+struct internal *internal_create(const struct http_front *front)
 {
     struct internal *in = NULL;
-    *bad = false;
     for (const struct listener *l = front->listeners; l; l = l->next) {
         if (l->frontend != front->frontend || l->kind != LISTENER_INTERNAL || l->fd < 0) {
             continue;
@@ -330,14 +330,20 @@ struct internal *internal_start(const struct http_front *front, bool *bad)
             in->listeners[in->listener_count++] = l->fd;
         }
     }
+    return in;
+}
+
+int internal_open(struct internal *in)
+{
     int error = !in ? 0 : in->wake_fd < 0 ? errno : thread_start(&in->thread, internal_main, in);
     if (error) {
         log_alert("cannot start the internal listener: %s", strerror(error));
-        destroy(in);
-        *bad = true;
-        return NULL;
+        return -1;
     }
-    return in;
+    if (in) {
+        in->running = true;
+    }
+    return 0;
 }
 
 static void order(struct internal *in, enum order what)
@@ -363,9 +369,11 @@ bool internal_drained(const struct internal *in)
 
 void internal_stop(struct internal *in)
 {
-    if (in) {
+    if (in && in->running) {
         order(in, ORDER_STOP);
         pthread_join(in->thread, NULL);
+    }
+    if (in) {
         destroy(in);
     }
 }

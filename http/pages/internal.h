@@ -11,8 +11,9 @@ struct internal;
 
 /* Before the fork: 0, or -1 (reported). */
 int internal_check(const struct pool_conf *pool, const struct http_settings *settings);
-/* NULL: there is no listener of this kind, or *bad (reported). Control thread, as the others. */
-struct internal *internal_start(const struct http_front *front, bool *bad);
+/* NULL: there is no listener of this kind. Control thread, as the others. */
+struct internal *internal_create(const struct http_front *front);
+int internal_open(struct internal *internal); /* from here on it answers. 0 or -1 (reported); NULL is fine */
 /* A new generation listens by now, unless the server ends: then health checks are answered to the last. */
 void internal_drain(struct internal *internal);
 bool internal_drained(

@@ -307,3 +307,34 @@ def test_the_process_of_a_removed_pool_ends(tokiophp, workdir, end, moment):
         assert c.request(server.script, keep=True).end == (0, 0)
     wait_for(lambda: session_of(www_pid) is None, 20, "the end of the old process")
     assert len(processes(server, "ready")) == 1 and processes(server, "starting") == []
+
+
+def test_a_next_request_whose_worker_is_lost(serve, workdir):
+    """It came in one packet with the one before, which was answered early and then never ended: its connection ends."""
+    server = serve("pm.max_children = 2\nrequest_terminate_timeout = 1s\nrequest_terminate_timeout_track_finished = yes\n",
+                  "process_control_timeout = 20s\n")
+    early = script(workdir, "early.php", "<?php echo 'early'; fastcgi_finish_request(); password_hash('x', PASSWORD_BCRYPT,"
+                                         "['cost' => 20]);")
+    with Connection(server.address) as c:
+        c.send(request(early, keep=True) + request(server.script, keep=True))
+        assert c.read_response().body == b"early"
+        assert c.closed(15)
+    old, = processes(server, "ready")
+    begin = time.monotonic()
+    server.signal(signal.SIGQUIT)
+    wait_for(lambda: session_of(old) is None, 15, "the end of the process")
+    assert time.monotonic() - begin < 10
+
+
+def test_c_code_that_does_not_end(serve, workdir):
+    """It burns a processor after its deadline, until its process is replaced, which does not wait for it."""
+    server = serve("pm.max_children = 4\nrequest_terminate_timeout = 1s\n", "process_control_timeout = 60s\n")
+    endless = script(workdir, "endless.php", "<?php password_hash('x', PASSWORD_BCRYPT, ['cost' => 30]);")
+    old, = processes(server, "ready")
+    with Connection(server.address) as c:
+        c.send(request(endless))
+        assert c.read_response().status == 504
+    server.wait_message("is being replaced: a worker that was written off is still busy", 30)
+    wait_for(lambda: session_of(old) is None, 20, "the end of the process")
+    with Connection(server.address) as c:
+        assert c.request(server.script, keep=True).end == (0, 0)

@@ -221,6 +221,8 @@ struct fcgi_pool *fcgi_pool_start(const char *path, int workers, const struct po
     must(p->pool != NULL, "pool");
     must(fcgi_frontend.start(p->pool, &p->listener) == 0, "front end");
     must(pool_start(p->pool) == 0, "pool_start");
+    pool_open(p->pool);
+    must(fcgi_frontend.open(p->pool) == 0, "front end, open");
     must(pthread_create(&p->control, NULL, control, p) == 0, "thread");
     return p;
 }

@@ -263,6 +263,7 @@ void php_pool_start(const struct php_pool_options *o)
     pool = pool_create(&conf, &php_executor, board, 1);
     pool_set_queue(pool, 100000, 0);
     assert_int_equal(pool_start(pool), 0);
+    pool_open(pool);
 }
 
 void php_pool_stop(void)

@@ -3,6 +3,7 @@ import os
 import signal as signals
 import socket
 import subprocess
+import threading
 import time
 
 
@@ -141,3 +142,33 @@ class Program:
             return code
         finally:
             self.kill_family()
+
+
+class ProcessorWaits:
+    """While the `with` lasts: the longest time in which a thread of the program was runnable and got no processor. Some
+    machines starve a whole session for seconds; what a server owes is counted from when it may run."""
+
+    def __init__(self, program):
+        self.program, self.longest_ms, self.over = program, 0, threading.Event()
+        self.thread = threading.Thread(target=self.watch)
+
+    def watch(self):
+        seen = {}
+        while not self.over.wait(0.2):
+            for pid in self.program.family():
+                try:
+                    for tid in os.listdir(f"/proc/{pid}/task"):
+                        with open(f"/proc/{pid}/task/{tid}/schedstat") as f:
+                            waited = int(f.read().split()[1])
+                        self.longest_ms = max(self.longest_ms, (waited - seen.get(tid, waited)) / 1e6)
+                        seen[tid] = waited
+                except OSError:
+                    pass
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()

@@ -41,6 +41,7 @@ void test_pool_start(struct test_pool *t, const struct executor *executor)
 {
     test_pool_create(t, executor);
     MUST(pool_start(t->pool) == 0);
+    pool_open(t->pool);
 }
 
 static void tick_once(struct test_pool *t)

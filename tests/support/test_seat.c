@@ -17,6 +17,7 @@ struct seat test_seat;
 uint64_t test_now;
 int test_launch_result;
 bool test_others;
+uint32_t test_let_in;
 
 static char did[4096]; /* what was asked for, in words */
 static pid_t next_pid;
@@ -46,6 +47,11 @@ static void on_ask(struct generation *g)
 static void on_forget_cache(struct generation *g)
 {
     note("stale", g);
+}
+
+static void on_serve(struct generation *g)
+{
+    test_let_in = g->number;
 }
 
 static void on_drain(struct generation *g, unsigned ms)
@@ -84,6 +90,7 @@ static bool on_others(const struct seat *s)
 static const struct generation_hooks hooks = {.launch = on_launch,
                                               .ask_warm_list = on_ask,
                                               .forget_cache = on_forget_cache,
+                                              .serve = on_serve,
                                               .drain = on_drain,
                                               .stop = on_stop,
                                               .kill = on_kill,
@@ -117,6 +124,7 @@ int test_seat_set_up(void **state)
     test_launch_result = 0;
     next_pid = 100;
     test_others = false;
+    test_let_in = 0;
     seat_init(&test_seat, "www", 0, &hooks, &limits, test_now);
     return 0;
 }

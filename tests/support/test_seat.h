@@ -13,6 +13,8 @@ extern uint64_t test_now;
 extern int test_launch_result; /* of the next launches; 0 at first */
 extern bool test_others;       /* another seat of the pool serves; no at first */
 
+extern uint32_t test_let_in; /* the generation that was last told to serve; 0 at first */
+
 int test_seat_set_up(void **state); /* an empty seat at 1000 s */
 int test_seat_tear_down(void **state);
 

@@ -125,6 +125,53 @@ static void twenty_among_thousands(void **state)
     test_pool_stop(t);
 }
 
+static bool slots_are_free(void *ctx)
+{
+    const struct test_pool *t = ctx;
+    uint32_t taken = 0;
+
+    for (uint32_t i = 0; i < t->board->numbers->slots_used; i++) {
+        taken += t->board->slots[i].state != WORKER_FREE;
+    }
+    return taken == 1;
+}
+
+/* More crashes than the scoreboard has places: a thread that sleeps for ever needs none. */
+static void crashed_workers_give_their_place_back(void **state)
+{
+    struct test_pool *t = start(1);
+    int crashes = (int)t->board->size.slots + 3;
+
+    (void)state;
+    for (int i = 0; i < crashes; i++) {
+        one_crash(t, "/abort", SIGABRT);
+    }
+    assert_true(test_pool_until(t, slots_are_free, t, 5000));
+    assert_false(pool_is_lost(t->pool));
+    test_pool_stop(t);
+}
+
+static bool is_lost(void *ctx)
+{
+    return pool_is_lost(((struct test_pool *)ctx)->pool);
+}
+
+/* Nobody takes the place of the last worker: that is no pool any more. */
+static void without_workers_the_pool_is_lost(void **state)
+{
+    struct test_pool *t = start(2);
+
+    (void)state;
+    test_refuse_threads = 1000;
+    one_crash(t, "/segv", SIGSEGV);
+    test_pool_run(t, 300);
+    assert_false(pool_is_lost(t->pool)); /* one is left */
+    one_crash(t, "/segv", SIGSEGV);
+    assert_true(test_pool_until(t, is_lost, t, 10000));
+    test_refuse_threads = 0;
+    test_pool_stop(t);
+}
+
 /* Outside of the workers it is the process's end, by the same signal. */
 static void other_threads_end_the_process(void **state)
 {
@@ -163,6 +210,8 @@ int main(void)
         cmocka_unit_test(every_signal),
         cmocka_unit_test(inside_the_front_end),
         cmocka_unit_test(twenty_among_thousands),
+        cmocka_unit_test(crashed_workers_give_their_place_back),
+        cmocka_unit_test(without_workers_the_pool_is_lost),
     };
 
     const struct CMUnitTest none[] = {cmocka_unit_test(left_to_the_sanitizer)};

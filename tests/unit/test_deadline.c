@@ -118,6 +118,54 @@ static void too_many_written_off_ask_for_a_swap(void **state)
     test_pool_stop(t);
 }
 
+static bool asks_for_a_swap(void *ctx)
+{
+    return pool_swap_reason(((struct test_pool *)ctx)->pool) != NULL;
+}
+
+/* One is enough, if it stays busy. */
+static void one_that_stays_busy_asks_for_a_swap(void **state)
+{
+    struct test_pool *t = prepare(2);
+
+    (void)state;
+    t->conf.s.request_terminate_timeout = 1;
+    test_pool_start(t, &test_executor);
+    run(t, "/stuck", "60000", 10000);
+    assert_null(pool_swap_reason(t->pool));
+    assert_true(test_pool_until(t, asks_for_a_swap, t, 15000));
+    assert_string_equal(pool_swap_reason(t->pool), "a worker that was written off is still busy");
+    test_pool_stop(t);
+}
+
+static bool slots_are_free(void *ctx)
+{
+    const struct test_pool *t = ctx;
+    uint32_t taken = 0, busy = 0;
+
+    for (uint32_t i = 0; i < t->board->numbers->slots_used; i++) {
+        taken += t->board->slots[i].state != WORKER_FREE;
+        busy += t->board->slots[i].state > WORKER_IDLE && t->board->slots[i].state < WORKER_PARKED;
+    }
+    return taken == 1 && busy == 0;
+}
+
+/* It counts as nothing from then on, and asks for no swap. */
+static void written_off_and_back_again(void **state)
+{
+    struct test_pool *t = prepare(1);
+
+    (void)state;
+    t->conf.s.request_terminate_timeout = 1;
+    test_pool_start(t, &test_executor);
+    run(t, "/stuck", "5000", 10000);
+    assert_true(test_pool_until(t, slots_are_free, t, 10000));
+    test_pool_run(t, 6000);
+    assert_true(slots_are_free(t));
+    assert_null(pool_swap_reason(t->pool));
+    test_pool_stop(t);
+}
+
 static void finished_requests_are_not_tracked(void **state)
 {
     struct test_pool *t = prepare(1);
@@ -176,6 +224,7 @@ static void slow_log(void **state)
     test_pool_create(t, &test_executor);
     pool_set_logs(t->pool, NULL, slow);
     assert_int_equal(pool_start(t->pool), 0);
+    pool_open(t->pool);
     struct memory_call *fast = run(t, "/echo", "", 5000);
     struct memory_call *call = run(t, "/nap", "2000", 10000);
 
@@ -233,6 +282,8 @@ int main(void)
         cmocka_unit_test(system_call_is_broken),
         cmocka_unit_test(stuck_worker_is_written_off),
         cmocka_unit_test(too_many_written_off_ask_for_a_swap),
+        cmocka_unit_test(one_that_stays_busy_asks_for_a_swap),
+        cmocka_unit_test(written_off_and_back_again),
         cmocka_unit_test(finished_requests_are_not_tracked),
         cmocka_unit_test(finished_requests_are_tracked_if_asked),
         cmocka_unit_test(php_time),

@@ -273,6 +273,63 @@ static void dead_while_its_successor_starts(void **state)
     assert_ptr_equal(seat_serving(&test_seat), test_generation(2));
 }
 
+/* -- crashes -- */
+
+static void nobody_is_let_in_before(void **state)
+{
+    (void)state;
+    test_serve_first();
+    assert_int_equal(test_let_in, 1);
+    seat_swap(&test_seat, "test", test_now);
+    test_pass(SECOND);
+    assert_int_equal(test_let_in, 1);
+    seat_ready(test_generation(2), test_now);
+    assert_int_equal(test_let_in, 2);
+}
+
+/* All its workers are lost: whatever it still runs, the next one is not waited for. */
+static void lost_one_is_replaced_at_once(void **state)
+{
+    (void)state;
+    test_serve_first();
+    seat_asked(test_generation(1), "a worker crashed", SWAP_DAMAGED, test_now);
+    seat_lost(test_generation(1), "no worker can take a request", test_now);
+    assert_string_equal(test_happened(), "ask 1, drain(30000) 1, launch 2");
+    seat_lost(test_generation(1), "again", test_now);
+    seat_ready(test_generation(2), test_now);
+    assert_string_equal(test_happened(), "");
+    assert_ptr_equal(seat_serving(&test_seat), test_generation(2));
+    test_run_until(test_now + 3 * SECOND); /* it is stuck, too */
+    assert_string_equal(test_happened(), "");
+    test_run_until(test_now + 3 * SECOND);
+    assert_string_equal(test_happened(), "kill 1");
+}
+
+static void lost_while_its_successor_starts(void **state)
+{
+    (void)state;
+    test_begin_swap();
+    test_happened();
+    seat_lost(test_generation(1), "no worker can take a request", test_now);
+    assert_string_equal(test_happened(), "drain(30000) 1");
+    assert_null(seat_serving(&test_seat));
+    seat_exited(test_generation(2), "with code 70", test_now); /* which fails: again, soon */
+    test_run_until(test_now + SECOND / 2);
+    assert_string_equal(test_happened(), "forget 2, launch 3");
+}
+
+static void crash_while_it_starts_is_not_forgotten(void **state)
+{
+    (void)state;
+    test_begin_swap();
+    test_happened();
+    seat_asked(test_generation(2), "a worker crashed", SWAP_DAMAGED, test_now);
+    assert_string_equal(test_happened(), "");
+    seat_ready(test_generation(2), test_now);
+    test_run_until(test_now + 2 * SECOND);
+    assert_string_equal(test_happened(), "drain(30000) 1, ask 2, launch 3");
+}
+
 /* -- the end -- */
 
 static void end_politely(void **state)
@@ -281,13 +338,13 @@ static void end_politely(void **state)
     test_begin_swap();
     test_happened();
     seat_drain(&test_seat, 7 * SECOND, test_now);
-    assert_string_equal(test_happened(), "drain(7000) 2, drain(7000) 1"); /* both may have requests */
+    assert_string_equal(test_happened(), "kill 2, drain(7000) 1"); /* 2 has let nobody in */
     seat_heard(test_generation(1), test_now);
     seat_swap(&test_seat, "too late", test_now);
     seat_ready(test_generation(2), test_now); /* was on its way */
-    seat_heard(test_generation(2), test_now);
-    seat_exited(test_generation(2), "with code 0", test_now);
+    seat_exited(test_generation(2), "on signal 9", test_now);
     assert_string_equal(test_happened(), "forget 2");
+    assert_int_equal(test_let_in, 1);
     test_run_until(test_now + 6 * SECOND);
     assert_string_equal(test_happened(), "");
     test_run_until(test_now + 2 * SECOND);
@@ -304,9 +361,9 @@ static void end_now(void **state)
     test_begin_swap();
     test_happened();
     seat_stop(&test_seat, test_now);
-    assert_string_equal(test_happened(), "stop 2, stop 1");
+    assert_string_equal(test_happened(), "kill 2, stop 1");
     test_run_until(test_now + 2 * SECOND);
-    assert_string_equal(test_happened(), "kill 2, kill 1");
+    assert_string_equal(test_happened(), "kill 1");
     seat_exited(test_generation(1), "on signal 9", test_now);
     seat_exited(test_generation(2), "on signal 9", test_now);
     assert_true(seat_empty(&test_seat));
@@ -420,6 +477,10 @@ int main(void)
         TEST(dead_one_is_replaced_at_once),
         TEST(dead_while_its_list_is_awaited),
         TEST(dead_while_its_successor_starts),
+        TEST(nobody_is_let_in_before),
+        TEST(lost_one_is_replaced_at_once),
+        TEST(lost_while_its_successor_starts),
+        TEST(crash_while_it_starts_is_not_forgotten),
         TEST(end_politely),
         TEST(end_now),
         TEST(stop_after_drain),

@@ -67,6 +67,7 @@ static void refuses_beyond_capacity(void **state)
     assert_int_equal(memory_submit(calls[2]), SUBMIT_FULL);
     assert_int_equal(metrics_counted(t.board, TOTAL_REJECTED), 1);
     assert_int_equal(pool_start(t.pool), 0);
+    pool_open(t.pool);
     while (!memory_done(calls[0]) || !memory_done(calls[1])) {
         test_pool_run(&t, 1);
     }
@@ -89,6 +90,7 @@ static void queue_wait_has_a_limit(void **state)
     test_pool_create(&t, &test_executor);
     pool_set_queue(t.pool, 10, 100000);
     assert_int_equal(pool_start(t.pool), 0);
+    pool_open(t.pool);
     struct memory_call *busy = memory_call_new(t.pool, "GET", "/sleep", "1500", NULL);
     struct memory_call *waits = memory_call_new(t.pool, "GET", "/echo", "", NULL);
 
@@ -244,6 +246,7 @@ static void process_max_is_obeyed(void **state)
     test_pool_create(&t, &test_executor);
     pool_set_process_max(t.pool, 2, NULL, NULL);
     assert_int_equal(pool_start(t.pool), 0);
+    pool_open(t.pool);
     assert_int_equal(test_threads, 2);
     assert_true(test_pool_logged(&t, "The maximum number of processes has been reached."));
     test_pool_stop(&t);
@@ -252,6 +255,7 @@ static void process_max_is_obeyed(void **state)
     test_pool_create(&t, &test_executor);
     pool_set_process_max(t.pool, 7, many, NULL); /* other pools have them all: it waits for its turn */
     assert_int_equal(pool_start(t.pool), 0);
+    pool_open(t.pool);
     assert_int_equal(test_threads, 0);
     assert_true(test_pool_logged(&t, "The maximum number of processes has been reached."));
     test_pool_stop(&t);
@@ -328,8 +332,10 @@ static void page_workers_are_apart(void **state)
     (void)state;
     test_pool_init(&t, 1);
     test_pool_create(&t, &test_executor);
+    assert_int_equal(pool_reserve(t.pool), 0);
     assert_int_equal(pool_wait_add(t.pool, &e.wait, WAIT_ONESHOT), 0);
     assert_int_equal(pool_start(t.pool), 0);
+    pool_open(t.pool);
     struct memory_call *busy = memory_call_new(t.pool, "GET", "/sleep", "1000", NULL);
 
     memory_submit(busy);

@@ -67,6 +67,7 @@ static void start_with(int patience_s)
     pool = pool_create(config->pools, &stub_executor, board, 1);
     assert_non_null(pool);
     assert_int_equal(http_frontend.start(pool, listeners), 0);
+    assert_int_equal(http_frontend.open(pool), 0);
     peer = fcgi_peer_start(peer_path);
 }
 
