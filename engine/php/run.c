@@ -303,6 +303,20 @@ static void forget_last_error(void)
     PG(last_error_lineno) = 0;
 }
 
+/* A fatal error while a script is compiled leaves the scanner with that script's conversion (zend.multibyte),
+ * and PHP resets it only for scripts that have one themselves: those of the next request would be converted
+ * as well, or what is not even a result be freed. */
+static void forget_conversion(void)
+{
+    LANG_SCNG(script_org) = NULL;
+    LANG_SCNG(script_org_size) = 0;
+    LANG_SCNG(script_filtered) = NULL;
+    LANG_SCNG(script_filtered_size) = 0;
+    LANG_SCNG(input_filter) = NULL;
+    LANG_SCNG(output_filter) = NULL;
+    LANG_SCNG(script_encoding) = NULL;
+}
+
 static bool shut_down_once(void)
 {
     volatile bool done = false;
@@ -327,6 +341,7 @@ static void shut_down(struct php_thread *t)
         pool_request_swap(t->request->pool, "PHP could not end a request properly");
     }
     forget_last_error();
+    forget_conversion();
     SG(server_context) = NULL;
     SG(request_info).request_method = NULL;
     SG(request_info).cookie_data = NULL;
@@ -407,5 +422,6 @@ bool run_aside(void (*body)(void *ctx), void *ctx)
     zend_end_try();
     shut_down_once();
     forget_last_error();
+    forget_conversion();
     return done;
 }

@@ -147,6 +147,28 @@ static void test_ends(void **state)
     assert_says(php_script("<?php echo error_get_last() === null ? 'clean' : 'dirty';"), "", "clean");
 }
 
+/* A compiler that is stopped while it converts a script: without mbstring nothing can be converted, with it
+ * the double definition stops it. Strings of the next script are its own. */
+static void test_conversion_ends(void **state)
+{
+    static const char *const broken[] = {"\xef\xbb\xbf<?php function f() {} function f() {}",
+                                         "<?php function f() {} function f() {}"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof broken / sizeof *broken; i++) {
+        struct call c = {.script = php_script(broken[i]),
+                         .php_value = "zend.multibyte=1\nzend.script_encoding=Shift_JIS\n"
+                                      "internal_encoding=Shift_JIS"};
+
+        call_run(&c);
+        assert_int_equal(c.status, 500);
+        call_free(&c);
+        assert_says(php_script("<?php $one = 'whole'; echo 'gr\xc3\xbc\xc3\x9f', \"e \\x41 $one\";"), "",
+                    "gr\xc3\xbc\xc3\x9f"
+                    "e A whole");
+    }
+}
+
 static void test_working_directory(void **state)
 {
     const char *script = php_script(
@@ -401,6 +423,7 @@ int main(void)
         cmocka_unit_test(test_ini_is_undone),
         cmocka_unit_test(test_user_ini),
         cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_conversion_ends),
         cmocka_unit_test(test_working_directory),
         cmocka_unit_test(test_disabled_functions),
         cmocka_unit_test(test_no_script),
