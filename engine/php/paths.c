@@ -220,6 +220,22 @@ static void go_home(void)
     is_away = chdir(home) != 0;
 }
 
+static bool has_relative(const char *list)
+{
+    while (list && *list == '/') {
+        list = strchr(list, ':');
+        list = list ? list + 1 : NULL;
+    }
+    return list && *list;
+}
+
+void paths_begin(bool own_settings)
+{
+    if (is_away && (own_settings || (&ps_globals_id && PS(auto_start)) || has_relative(PG(open_basedir)))) {
+        go_home();
+    }
+}
+
 void paths_enter(const char *script, cwd_state *before)
 {
     if (is_real) {

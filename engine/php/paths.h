@@ -16,6 +16,9 @@ void paths_start(bool answered);
 /* own: this thread shares its directory with no other. */
 void paths_thread_start(bool own);
 
+/* Before what comes before a script, and before the script is looked for: home again, if a relative name may
+ * be said there. own_settings: the request has some. */
+void paths_begin(bool own_settings);
 /* Into the directory of a script before it runs, and out of it. *before is between the two PHP's memory. */
 void paths_enter(const char *script, cwd_state *before);
 void paths_leave(cwd_state *before);

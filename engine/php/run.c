@@ -82,7 +82,10 @@ static bool begin(struct php_thread *t, struct request *r)
     }
     zend_end_try();
     sapi_tap_log(true);
-    bool good = !(r->php_value || r->php_admin_value) || ini_apply_request(t, r);
+    bool own_settings = r->php_value || r->php_admin_value;
+
+    paths_begin(own_settings);
+    bool good = !own_settings || ini_apply_request(t, r);
 
     opcache_begin(t);
     timeout_begin_input(t);
@@ -181,6 +184,7 @@ static void run_script(struct php_thread *t)
 {
     zend_file_handle file;
 
+    paths_begin(false); /* .user.ini may have an open_basedir */
     errno = 0;
     if (php_fopen_primary_script(&file) == FAILURE) {
         cannot_open(t->request, errno);

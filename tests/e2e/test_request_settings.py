@@ -1,5 +1,6 @@
 """PHP_VALUE and PHP_ADMIN_VALUE of a request: what php-fpm makes of them in a fresh worker, in one that has served many
 requests, beside others."""
+import os
 import threading
 
 import pytest
@@ -96,6 +97,25 @@ def test_nothing_stays(both):
     assert "heap" not in both.ours.messages() and "crash" not in both.ours.messages()
 
 
+@pytest.mark.parametrize("where", ["request", "pool"])
+def test_names_from_home(workdir, where):
+    """A relative name that is said before the script runs begins where the pool is, not where the script before was."""
+    settings = ["open_basedir = .", "session.auto_start = 1\nsession.save_path = saved"]
+    os.mkdir(workdir + "/saved")
+    os.chmod(workdir + "/saved", 0o777)
+    with SideBySide(workdir, FRESH, php_ini="\n".join(settings) if where == "pool" else "") as pair:
+        paths = []
+        for name in ("a", "b"):
+            os.mkdir(f"{workdir}/www/{name}")
+            paths.append(pair.script(name + "/where.php", "<?php session_write_close(); echo basename(getcwd()), error_get_last()['message'] ?? '';"))
+        for _ in range(2):
+            for setting in settings if where == "request" else [""]:
+                for path in paths:
+                    pair.ask(paths[0])
+                    theirs, ours = pair.ask(path, PHP_VALUE=setting)
+                    assert ours == theirs and theirs[0] == 200, setting
+
+
 def test_error_belongs_to_its_request(both):
     """save_handler=user ends php-fpm's worker; here it is that request's answer and line in the log."""
     case = {"PHP_VALUE": "session.save_handler=user"}
@@ -132,7 +152,6 @@ def test_functions_beside_others(workdir, tokiophp):
 
 def test_disabled_with_opcache(workdir, tokiophp):
     """Code that OPcache has compiled with a function in it does not fall over its absence; nor does preloaded code."""
-    import os
     path = workdir + "/www/cached.php"
     with open(path, "w") as f:
         f.write("<?php try { echo exec('echo ran'), function_exists('exec'); } catch (Error $e) { echo $e->getMessage(); }")
