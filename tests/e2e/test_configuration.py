@@ -50,11 +50,11 @@ def test_printed_ini_is_a_valid_configuration(tmp_path):
 
 
 def settings_table():
-    """[(name, value, default, environment, help)] of every setting"""
+    """[(name, value, default, environment, whose, help)] of every setting"""
     code, out, _ = run("--print-settings=markdown")
     assert code == 0
     cells = [[c.strip().strip("`").replace("\\|", "|") for c in re.split(r"(?<!\\)\|", line)[1:-1]] for line in out.splitlines() if line.startswith("| `")]
-    assert len(cells) > 100 and all(len(row) == 5 for row in cells)
+    assert len(cells) > 100 and all(len(row) == 6 for row in cells)
     return cells
 
 
@@ -64,7 +64,7 @@ OF_PHP_FPM = re.compile(r"(log_limit|emergency_restart_\w+|process_control_timeo
 
 
 def test_every_setting_is_described():
-    for name, value, default, _, text in settings_table():
+    for name, value, default, _, _, text in settings_table():
         assert len(text) > 5, name
         assert value, name
         if re.match("a (number|size|time)", value) and not OF_PHP_FPM.match(name):
@@ -75,7 +75,7 @@ def test_every_setting_is_described():
 def test_bounds_hold(tmp_path):
     """One more than the most and one less than the least are refused, by name."""
     tried = 0
-    for name, value, _, _, _ in settings_table():
+    for name, value, _, _, _, _ in settings_table():
         bounds = re.search(r"from (-?\d+) to (\d+)", value)
         if not bounds or name.startswith("process."):
             continue
