@@ -198,8 +198,8 @@ def test_descriptors_stay_where_they_belong(tokiophp, workdir):
         assert not any("plain.txt" in t or t == "anon_inode:[signalfd]" or t.endswith("/ctl") for t in kinds), of_engine
         # its channel, its lookout, its listener, its two pipes, and nothing of any other process
         assert kinds.count("socket") == 3, of_engine
-        # the counters outlive a reload; what was handed from image to image does not
-        left = [t for t in of_supervisor.values() if t.startswith("/memfd") and not t.startswith("/memfd:metrics")]
+        # the boards of its processes; what was handed from image to image does not stay
+        left = [t for t in of_supervisor.values() if t.startswith("/memfd") and not t.startswith("/memfd:board")]
         assert not left, of_supervisor
         for _ in range(3):
             old = engine()
