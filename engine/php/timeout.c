@@ -6,6 +6,8 @@
  * processor time of the request, not waiting: when the wall clock has reached it, the control thread looks at
  * the thread's processor clock and, if there is time left, moves the deadline. A script that has not heard of
  * its end (a C function runs) gets hard_timeout more of it, and is then given up, as php-fpm's child is.
+ * Where it has heard, what runs afterwards (shutdown functions) has that much, and is told again: PHP's timer
+ * of the hard limit stays armed (zend_set_timeout_ex(0) leaves it).
  *
  * Handlers run on the thread whose table changes; timeout_interrupt on the control thread, with the worker's
  * lock held. */
@@ -125,12 +127,12 @@ void timeout_interrupt(struct php_thread *t)
     zend_long hard = t->executor->hard_timeout;
     uint64_t limit = (uint64_t)(a->told ? hard : a->seconds) * CLOCK_US_PER_SECOND;
 
-    if (a->told && (hard <= 0 || !zend_atomic_bool_load_ex(&t->executor->timed_out))) {
-        return; /* it has heard */
+    if (a->told && hard <= 0) {
+        return;
     }
     if ((int64_t)(cpu - from) < (int64_t)limit) {
         look_again(w, limit - (cpu - from));
-    } else if (a->told) {
+    } else if (a->told && zend_atomic_bool_load_ex(&t->executor->timed_out)) {
         log_error("Maximum execution time of " ZEND_LONG_FMT "+" ZEND_LONG_FMT
                   " seconds exceeded (terminated)",
                   (zend_long)a->seconds, hard);

@@ -53,7 +53,7 @@ def test_own_bodies(tokiophp, root):
 
 def test_security_headers(tokiophp, root):
     site = Site(tokiophp, root, "http.security_headers = yes\nhttp.header_csp = \"default-src 'self'\"\n"
-                "http.header_hsts = max-age=60\n")
+                "http.header_hsts = \"max-age=60\"\n")
     for target in ("/page.html", "/show.php", "/none"):
         answer = site.ask(target)
         assert answer.get("X-Frame-Options") == "SAMEORIGIN", target
