@@ -62,7 +62,7 @@ def project(workdir):
     put(folder, "public/index.php", SHOW)
     put(folder, "public/app.css", "a {}")
     put(folder, "storage/photo.txt", "a photo")
-    put(folder, ".env", "SECRET=1")
+    put(folder, "public/.env", "SECRET=1")
     put(workdir, "elsewhere.txt", "outside")
     os.symlink("../storage", os.path.join(folder, "public/storage"))
     os.symlink("../../elsewhere.txt", os.path.join(folder, "public/elsewhere.txt"))
