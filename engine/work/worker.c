@@ -1,5 +1,6 @@
 /* A worker as the pool sees it: made, started, asked for its state, taken apart. What runs on its thread is
  * in worker_thread.c and request_run.c. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -114,12 +115,28 @@ static void worker_signal_set(sigset_t *blocked)
     sigdelset(blocked, SIGRTMIN);
 }
 
+/* A thread that could be made, but then found no room for its heap (an arena of its own), would be PHP's end:
+ * it ends a process that has no memory for a thread's data. 0 or an errno. */
+static int find_room(void)
+{
+    void *room = mmap(NULL, WORKER_ROOM_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (room == MAP_FAILED) {
+        return errno;
+    }
+    munmap(room, WORKER_ROOM_BYTES);
+    return 0;
+}
+
 int worker_start(struct worker *w)
 {
     pthread_attr_t attributes;
     sigset_t blocked, before;
-    int error = pthread_attr_init(&attributes);
+    int error = find_room();
 
+    if (!error) {
+        error = pthread_attr_init(&attributes);
+    }
     if (error) {
         return error;
     }

@@ -20,6 +20,9 @@
 /* Virtual. Frames of a PHP with threads are larger, and it is to go
  * as deep as one without threads goes in the usual 8 MiB. */
 #define WORKER_STACK_BYTES (16u << 20)
+/* Address space that must be free for another worker: its stack, an arena of malloc's (64 MB, asked for with
+ * as much again to align it), and what others take meanwhile. */
+#define WORKER_ROOM_BYTES  (256u << 20)
 #define WORKER_GUARD_BYTES (64u << 10)
 #define WORKER_ALT_BYTES   (64u << 10)
 

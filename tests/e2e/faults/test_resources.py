@@ -128,7 +128,7 @@ def test_full_disks(private_mounts, faulty, front, workdir):
 def test_no_more_threads(faulty, front):
     """Where no worker thread can be made, those that exist go on."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (390 << 20, hard))
+    resource.setrlimit(resource.RLIMIT_AS, (1100 << 20, hard))
     try:
         server = faulty(fronts=(), php=("opcache.memory_consumption=64", "opcache.interned_strings_buffer=8"),
                         pool="pm = dynamic\npm.max_children = 64\npm.start_servers = 8\npm.min_spare_servers = 8\npm.max_spare_servers = 40\n")
