@@ -274,6 +274,22 @@ void identity_forget_supervisor(void)
     }
 }
 
+char **identity_lend_environment(const struct pool_conf *pool)
+{
+    size_t count = 0;
+    while (environ && environ[count]) {
+        count++;
+    }
+    char **before = xcalloc(count + 1, sizeof(*before));
+    memcpy(before, environ, count * sizeof(*before));
+    for (const struct setting_pair *p = pool->s.env; p; p = p->next) {
+        if (p->key && p->value && p->value[0] != '$') { /* $NAME is there already */
+            setenv(p->key, p->value, 1);
+        }
+    }
+    return before;
+}
+
 /* $NAME as a value means our own variable of that name: read before the environment is cleared. php-fpm
  * applies env[] last line first, so of two equal keys the first line wins; walking forward and keeping what
  * is there does the same. */

@@ -29,6 +29,9 @@ void identity_limits(const struct pool_conf *pool);
 /* standin: runs no script, so it can do without its working directory. */
 int identity_become(const struct pool_conf *pool, const struct identity *id, bool standin);
 void identity_environment(const struct pool_conf *pool, const struct identity *id);
+/* Engine process, while PHP is loaded: adds the pool's env[] to the supervisor's environment, for extensions
+ * that the pool's own settings name. The caller gives `environ` what this returns when that is done. */
+char **identity_lend_environment(const struct pool_conf *pool);
 
 /* Supervisor: the limits and the priority of [global]. 0 or -1 (reported). */
 int identity_master(const struct global_settings *global);

@@ -149,9 +149,22 @@ static const struct executor *choose_executor(const struct process_args *args)
 #endif
 }
 
-/* With the rights, the root and the environment of the supervisor. */
+static bool names_extension(const struct setting_pair *pairs)
+{
+    for (const struct setting_pair *p = pairs; p; p = p->next) {
+        if (p->key && (strcmp(p->key, "extension") == 0 || strcmp(p->key, "zend_extension") == 0)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* With the rights, the root and the environment of the supervisor. An extension of the pool's own settings
+ * sees the pool's env[] as well, as in php-fpm, which loads it in the child. */
 static const char *load(struct process *p)
 {
+    const struct pool_settings *s = &p->args->pool->s;
+    char **environment = NULL;
     p->executor = choose_executor(p->args);
     if (!p->executor) {
         return "this build has no PHP: only engine = stub runs";
@@ -159,9 +172,15 @@ static const char *load(struct process *p)
     if (!p->executor->load) {
         return NULL;
     }
+    if (names_extension(s->php_value) || names_extension(s->php_admin_value)) {
+        environment = identity_lend_environment(p->args->pool);
+    }
     startup_output_begin(p->args->pool->name);
     int rc = p->executor->load(p->args->cli, p->args->pool);
     startup_output_end();
+    if (environment) {
+        environ = environment;
+    }
     return rc == 0 ? NULL : "PHP did not start";
 }
 
