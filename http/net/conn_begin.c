@@ -104,18 +104,26 @@ static void take_proxy_header(struct conn *c)
     }
 }
 
-/* Does a client speak HTTP where TLS is spoken? Then it gets an answer that it understands. */
-static bool speaks_plainly(struct conn *c)
+/* The client's first byte. One that speaks HTTP where TLS is spoken gets an answer that it understands.
+ * False: it has said nothing yet. */
+static bool look_at_first_byte(struct conn *c)
 {
-    char first;
-    bool plain = recv(c->fd, &first, 1, MSG_PEEK) == 1 && first >= 'A' && first <= 'Z';
-    c->plain_on_tls = plain;
-    return plain;
+    char first = 0;
+    ssize_t n = recv(c->fd, &first, 1, MSG_PEEK);
+    if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
+        c->readable = errno == EINTR;
+        return false;
+    }
+    c->plain_on_tls = n == 1 && first >= 'A' && first <= 'Z';
+    return true;
 }
 
 static void handshake(struct conn *c)
 {
-    if (!c->tls && speaks_plainly(c)) {
+    if (!c->tls && !look_at_first_byte(c)) {
+        return;
+    }
+    if (c->plain_on_tls) {
         start(c, c->loop->front->h1);
         return;
     }
@@ -145,7 +153,7 @@ void http_conn_greet(struct conn *c)
     if (c->state == CONN_PROXY && c->readable) {
         take_proxy_header(c);
     }
-    if (c->state == CONN_HANDSHAKE && (c->readable || c->writable)) {
+    if (c->state == CONN_HANDSHAKE && (c->readable || (c->tls && c->writable))) {
         handshake(c);
     }
 }

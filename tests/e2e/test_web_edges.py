@@ -74,6 +74,7 @@ def test_plain_http_on_a_tls_port(tokiophp, folder, workdir, redirect):
         assert url.encode() in reply.body and b"HTTPS" in reply.body and c.at_end()
     for garbage in (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n"):
         with Raw(("127.0.0.1", port)) as c:
+            time.sleep(0.1)  # the server has looked, and seen nothing
             reply = c.send(garbage).reply()
             assert reply.status in (400, 505) and not reply.get("Location") and c.at_end()
     with Raw(("127.0.0.1", port), tls=insecure()) as c:
