@@ -274,26 +274,10 @@ void identity_forget_supervisor(void)
     }
 }
 
-char **identity_lend_environment(const struct pool_conf *pool)
-{
-    size_t count = 0;
-    while (environ && environ[count]) {
-        count++;
-    }
-    char **before = xcalloc(count + 1, sizeof(*before));
-    memcpy(before, environ, count * sizeof(*before));
-    for (const struct setting_pair *p = pool->s.env; p; p = p->next) {
-        if (p->key && p->value && p->value[0] != '$') { /* $NAME is there already */
-            setenv(p->key, p->value, 1);
-        }
-    }
-    return before;
-}
-
 /* $NAME as a value means our own variable of that name: read before the environment is cleared. php-fpm
  * applies env[] last line first, so of two equal keys the first line wins; walking forward and keeping what
  * is there does the same. */
-void identity_environment(const struct pool_conf *pool, const struct identity *id)
+static void add_pool_environment(const struct pool_conf *pool, bool clear)
 {
     size_t count = 0;
     for (const struct setting_pair *p = pool->s.env; p; p = p->next) {
@@ -308,7 +292,7 @@ void identity_environment(const struct pool_conf *pool, const struct identity *i
         }
         values[i] = xstrdup(value ? value : "");
     }
-    if (pool->s.clear_env) {
+    if (clear) {
         clearenv();
     }
     i = 0;
@@ -323,6 +307,25 @@ void identity_environment(const struct pool_conf *pool, const struct identity *i
         free(values[i]);
     }
     free(values);
+}
+
+char **identity_lend_environment(const struct pool_conf *pool)
+{
+    size_t count = 0;
+    while (environ && environ[count]) {
+        count++;
+    }
+    char **before = xcalloc(count + 1, sizeof(*before));
+    for (size_t i = 0; i < count; i++) {
+        before[i] = environ[i];
+    }
+    add_pool_environment(pool, false);
+    return before;
+}
+
+void identity_environment(const struct pool_conf *pool, const struct identity *id)
+{
+    add_pool_environment(pool, pool->s.clear_env);
     if (id->user) {
         setenv("USER", id->user, 1);
     }
