@@ -5,6 +5,7 @@
 
 #include <ctype.h>
 #include <getopt.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -72,10 +73,12 @@ static void add_setting(struct cli_options *o, const char *name, const char *val
     free(line);
 }
 
-/* "-y=FILE" is "-y FILE", as php-fpm has it. A copy: the process title is written over argv. */
-static const char *path_argument(const char *argument)
+/* "-y=FILE" is "-y FILE", as php-fpm has it, and the last one counts. A copy: the process title is written
+ * over argv. */
+static void set_path(const char **path, const char *argument)
 {
-    return xstrdup(*argument == '=' ? argument + 1 : argument);
+    free((char *)(uintptr_t)*path);
+    *path = xstrdup(*argument == '=' ? argument + 1 : argument);
 }
 
 /* -- flags -- */
@@ -91,6 +94,7 @@ static void set_action(struct cli *cli, enum cli_action action, char what)
 static void refuse(struct cli *cli, const char *what, const char *word)
 {
     cli->action = CLI_USAGE;
+    free(cli->refused);
     cli->refused = xasprintf("%s '%s'", what, word);
 }
 
@@ -110,7 +114,7 @@ static bool take_option(struct cli *cli, int letter)
     struct cli_options *o = &cli->options;
 
     switch (letter) {
-    case 'c': o->php_ini = path_argument(optarg); break;
+    case 'c': set_path(&o->php_ini, optarg); break;
     case 'n': o->no_php_ini = true; break;
     case 'd': add_define(o, optarg); break;
     case 'e': o->extended_info = true; break;
@@ -119,9 +123,9 @@ static bool take_option(struct cli *cli, int letter)
     case 'm':
     case 'v': set_action(cli, CLI_PHP, (char)letter); break;
     case 't': o->test++; break;
-    case 'y': o->config_path = path_argument(optarg); break;
-    case 'p': o->prefix = path_argument(optarg); break;
-    case 'g': o->pid_path = path_argument(optarg); break;
+    case 'y': set_path(&o->config_path, optarg); break;
+    case 'p': set_path(&o->prefix, optarg); break;
+    case 'g': set_path(&o->pid_path, optarg); break;
     case 'R': o->allow_root = true; break;
     case 'D': o->daemonize = 1; break;
     case 'F': o->daemonize = 0; break;
@@ -178,7 +182,8 @@ static char *listen_argument(const char *text)
 }
 
 struct serve_words {
-    const char *directory, *listen;
+    const char *directory;
+    char *listen; /* malloc'ed */
     bool tls;
 };
 
@@ -193,7 +198,10 @@ static bool take_serve_option(struct cli *cli, int letter, struct serve_words *w
         }
         words->directory = optarg;
         break;
-    case 'l': words->listen = listen_argument(optarg); break;
+    case 'l':
+        free(words->listen);
+        words->listen = listen_argument(optarg);
+        break;
     case 'I': add_setting(o, "http.index", optarg); break;
     case 'w': add_setting(o, "pm.max_children", optarg); break;
     case 'C':
@@ -214,35 +222,49 @@ static bool take_serve_option(struct cli *cli, int letter, struct serve_words *w
     return true;
 }
 
-static void parse_serve(struct cli *cli, int argc, char **argv)
+/* false: something was refused. */
+static bool parse_serve_words(struct cli *cli, int argc, char **argv, struct serve_words *words)
 {
-    struct cli_options *o = &cli->options;
-    struct serve_words words = {0};
     int letter;
 
     opterr = 0;
     optind = 0; /* from the beginning, whatever was parsed before */
     optarg = NULL;
     while ((letter = getopt_long(argc, argv, "-:c:nd:th", serve_options, NULL)) != -1) {
-        if (!take_serve_option(cli, letter, &words)) {
+        if (!take_serve_option(cli, letter, words)) {
             refuse_option(cli, argv, letter);
         }
         if (cli->action == CLI_USAGE) {
-            return;
+            return false;
         }
         optarg = NULL;
     }
+    return true;
+}
+
+static void set_serve(struct cli_options *o, const struct serve_words *words)
+{
     o->serve = o->finds_out = true;
     o->allow_root = true; /* in a container root is the only user there is */
-    if (words.directory) {
-        add_setting(o, "http.document_root", words.directory);
+    if (words->directory) {
+        add_setting(o, "http.document_root", words->directory);
     }
-    if (words.tls) {
+    if (words->tls) {
         add_setting(o, "http.listen", "");
-        add_setting(o, "http.tls_listen", words.listen ? words.listen : "127.0.0.1:8443");
-    } else if (words.listen) {
-        add_setting(o, "http.listen", words.listen);
+        add_setting(o, "http.tls_listen", words->listen ? words->listen : "127.0.0.1:8443");
+    } else if (words->listen) {
+        add_setting(o, "http.listen", words->listen);
     }
+}
+
+static void parse_serve(struct cli *cli, int argc, char **argv)
+{
+    struct serve_words words = {0};
+
+    if (parse_serve_words(cli, argc, argv, &words)) {
+        set_serve(&cli->options, &words);
+    }
+    free(words.listen);
 }
 
 /* -- the whole -- */

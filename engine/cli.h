@@ -17,7 +17,7 @@ struct cli {
     enum cli_action action;
     struct cli_options options;
     char what;
-    const char *refused; /* what cannot be understood, and why: a sentence's part, malloc'ed */
+    char *refused; /* what cannot be understood, and why: a sentence's part, malloc'ed */
     const char *format;
     int argc; /* CLI_CONTROL: from the word on */
     char **argv;

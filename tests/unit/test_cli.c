@@ -21,6 +21,7 @@ static struct cli parse(const char *text)
     static struct cli cli;
     int argc = 0;
 
+    free(cli.refused);
     free(cli.options.php_defines);
     free(cli.options.settings);
     const char *paths[] = {cli.options.php_ini, cli.options.config_path, cli.options.prefix,
