@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -223,6 +224,11 @@ static void never_waits_for_a_reader(void **state)
 /* A reader that is late gets everything; one that is stuck is waited for once. */
 static void *read_late(void *unused)
 {
+    struct pollfd room = {.fd = log_pipe[1], .events = POLLOUT};
+
+    while (poll(&room, 1, 0) > 0) { /* whoever writes is not there yet */
+        usleep(1000);
+    }
     usleep(50000);
     log_pipe_read();
     return unused;
