@@ -7,6 +7,8 @@ request at a time, until its stdin ends, and prints what happened as JSON. Load 
 A response counts as good if its status is 200 and its body is what the first good body of that path was (paths that
 contain "any" may answer anything). A connection that ends without an answer to its request is a failure ("lost"), also
 if the connection had served others before: no request is ever sent twice.
+
+"gaps" are the times without a good answer, from the one before to the next one or the end, as CLOCK_MONOTONIC has it.
 """
 import collections
 import json
@@ -17,7 +19,8 @@ import sys
 import time
 
 HUNG_SECONDS = 60
-KEPT = 200  # failures whose story is kept
+KEPT = 200  # failures, and gaps, whose story is kept
+GAP_SECONDS = 0.25
 
 
 class Bad(Exception):
@@ -81,7 +84,7 @@ class Client:
         self.failures = []
         self.latencies = []
         self.last_good = self.begin = time.monotonic()
-        self.gap = 0.0
+        self.gap, self.gaps = 0.0, []
         self.new_connections = 0
         self.epoll = select.epoll()
         self.by_fd = {}
@@ -149,9 +152,16 @@ class Client:
         if good:
             self.good += 1
             c.served += 1
-            self.gap = max(self.gap, now - self.last_good)
+            self.note_gap(now)
             self.last_good = now
             self.latencies.append(now - c.sent)
+
+    def note_gap(self, now):
+        """How long nobody got a good answer."""
+        gap = now - self.last_good
+        self.gap = max(self.gap, gap)
+        if gap > GAP_SECONDS and len(self.gaps) < KEPT:
+            self.gaps.append([round(self.last_good, 3), round(now, 3)])
 
     def receive(self, c):
         try:
@@ -202,6 +212,7 @@ class Client:
 
     def finish(self):
         """What is on its way is still counted."""
+        self.note_gap(time.monotonic())
         end = time.monotonic() + 15
         self.open = lambda: None
         self.send = self.close
@@ -216,6 +227,7 @@ class Client:
         return {"good": self.good, "failed": sum(self.kinds.values()), "kinds": dict(self.kinds),
                 "statuses": dict(self.statuses), "failures": self.failures, "seconds": round(seconds, 2),
                 "rate": round(self.good / seconds), "longest_gap_ms": round(self.gap * 1000),
+                "gaps": self.gaps,
                 "p50_ms": round(lat[len(lat) // 2] * 1000, 2), "p99_ms": round(lat[len(lat) * 99 // 100] * 1000, 2),
                 "p999_ms": round(lat[len(lat) * 999 // 1000] * 1000, 2),
                 "max_ms": round(lat[-1] * 1000, 1), "connections": self.new_connections}
@@ -235,6 +247,13 @@ class Load:
 
     def __exit__(self, *_):
         self.stop()
+
+    def family(self):
+        return [self.process.pid]
+
+    def kill(self):
+        self.process.kill()
+        self.process.communicate()
 
     def stop(self):
         if self.result is None:

@@ -152,25 +152,41 @@ class Program:
 
 
 class ProcessorWaits:
-    """While the `with` lasts: the longest time in which a thread of the program was runnable and got no processor. Some
+    """While the `with` lasts: the longest time in which a thread of the programs was runnable and got no processor. Some
     machines starve a whole session for seconds; what a server owes is counted from when it may run."""
 
-    def __init__(self, program):
-        self.program, self.longest_ms, self.over = program, 0, threading.Event()
-        self.thread = threading.Thread(target=self.watch)
+    def __init__(self, *programs):
+        self.programs, self.longest_ms, self.over = list(programs), 0, threading.Event()
+        self.waits = []  # (end of a look, pid, milliseconds since the one before) of the first thread of each process
+        self.thread = threading.Thread(target=self.watch, daemon=True)
+
+    def look(self, pid, tid, seen):
+        with open(f"/proc/{pid}/task/{tid}/schedstat") as f:
+            waited = int(f.read().split()[1])
+        longer_ms = (waited - seen.get(tid, waited)) / 1e6
+        seen[tid] = waited
+        self.longest_ms = max(self.longest_ms, longer_ms)
+        if int(tid) == pid and longer_ms > 0:
+            self.waits.append((time.monotonic(), pid, longer_ms))
 
     def watch(self):
         seen = {}
         while not self.over.wait(0.2):
-            for pid in self.program.family():
+            for pid in [pid for program in self.programs for pid in program.family()]:
                 try:
                     for tid in os.listdir(f"/proc/{pid}/task"):
-                        with open(f"/proc/{pid}/task/{tid}/schedstat") as f:
-                            waited = int(f.read().split()[1])
-                        self.longest_ms = max(self.longest_ms, (waited - seen.get(tid, waited)) / 1e6)
-                        seen[tid] = waited
+                        self.look(pid, tid, seen)
                 except OSError:
                     pass
+
+    def between(self, begin, end):
+        """How long, from begin to end, the first thread of one of its processes wanted to run and could not. Those threads
+        run no scripts: what scripts take from each other does not count."""
+        sums = {}
+        for when, pid, ms in self.waits:
+            if begin < when < end + 0.4:
+                sums[pid] = sums.get(pid, 0) + ms
+        return max(sums.values(), default=0)
 
     def __enter__(self):
         self.thread.start()
