@@ -27,11 +27,22 @@ def root(workdir):
 
 def test_connections_per_client(tokiophp, root):
     site = Site(tokiophp, root, "http.connections_per_client = 3\n")
-    time.sleep(0.3)  # the fixture's own connection is gone
-    kept = [connect(site.address) for _ in range(3)]
-    for s in kept:
-        s.sendall(b"GET /page.html HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert b"200 OK" in s.recv(4096)
+
+    def three():
+        """None: the fixture's own connection is not gone yet."""
+        opened = [connect(site.address) for _ in range(3)]
+        for s in opened:
+            try:
+                s.sendall(b"GET /page.html HTTP/1.1\r\nHost: a\r\n\r\n")
+                good = b"200 OK" in s.recv(4096)
+            except ConnectionError:
+                good = False
+            if not good:
+                for each in opened:
+                    each.close()
+                return None
+        return opened
+    kept = process.wait_for(three, what="three connections")
     extra = connect(site.address)
     extra.settimeout(5)
     try:
@@ -46,7 +57,7 @@ def test_connections_per_client(tokiophp, root):
 def test_bodies_together(tokiophp, root):
     """Of many uploads that never end none takes more than its part: memory, then files, then a polite refusal."""
     site = Site(tokiophp, root, "http.body_memory = 256K\nhttp.body_files = 2M\nhttp.body_buffer = 1M\n")
-    engine, body = site.server.engine_pids()[0], b"x" * 100_000
+    engine, body = process.wait_for(site.server.engine_pids)[0], b"x" * 100_000
 
     def begin():
         s = connect(site.address)
