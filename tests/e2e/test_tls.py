@@ -85,6 +85,63 @@ def test_plaintext_on_a_tls_port(serve, workdir):
     assert ask(address, insecure()).status == 200
 
 
+PROXY = b"PROXY TCP4 192.0.2.7 198.51.100.1 4711 443\r\n"
+
+
+@pytest.mark.parametrize("header", [b"", PROXY], ids=["direct", "proxied"])
+def test_first_byte_during_a_drain(tokiophp, workdir, header):
+    """Whoever is connected and has said nothing when the process begins to drain is served by it, whatever it speaks, and
+    holds it no longer than the connection lasts."""
+    address = ("127.0.0.1", process.free_port())
+    with open(workdir + "/vars.php", "w") as f:
+        f.write("<?php echo json_encode($_SERVER);")
+    server = tokiophp(pool=f"http.tls_listen = 127.0.0.1:{address[1]}\nhttp.document_root = {workdir}\n"
+                      f"http.handshake_timeout = 60s\nhttp.proxy_protocol = {'yes' if header else 'no'}\n" + make_cert(workdir, "one"))
+    server.wait_message("ready to handle connections")
+
+    def connect():
+        s = socket.create_connection(address, timeout=30)
+        s.sendall(header)
+        return s
+
+    def over_tls(s):
+        with insecure().wrap_socket(s, server_hostname="localhost") as tls:
+            tls.sendall(b"GET /vars.php HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            return json.loads(tls.makefile("rb").read().split(b"\r\n\r\n", 1)[1])["REMOTE_ADDR"]
+    client = "192.0.2.7" if header else "127.0.0.1"
+    plain, secure, silent = connect(), connect(), connect()
+    assert over_tls(connect()) == client  # so those before it have been accepted
+    engines = set(server.family()[1:])
+    server.signal(signal.SIGUSR2)
+    process.wait_for(lambda: len(set(server.family()[1:]) - engines) > 0, 60, "the successor")
+    assert over_tls(connect()) == client
+    plain.sendall(b"GET /vars.php HTTP/1.1\r\nHost: a\r\n\r\n")
+    reply = plain.makefile("rb").read()
+    assert reply.startswith(b"HTTP/1.1 400 ") and reply.endswith(b"https://a/vars.php\n"), reply
+    assert over_tls(secure) == client
+    silent.close()
+    plain.close()
+    process.wait_for(lambda: not engines & set(server.family()[1:]), 60, "the old generation's end")
+
+
+@pytest.mark.parametrize("proxied, said, answer", [
+    (False, b"", b""), (False, b"GE", b"HTTP/1.1 408 "), (False, b"\x16\x03", b""), (True, b"", b""), (True, PROXY[:9], b""),
+    (True, PROXY, b""), (True, PROXY + b"GET /", b"HTTP/1.1 408 "), (True, PROXY + b"\x16", b"")])
+def test_who_stops_speaking(serve, workdir, proxied, said, answer):
+    """Each wait before a request has an end, and only who speaks HTTP is told so in HTTP."""
+    address = serve(make_cert(workdir, "one") + "http.handshake_timeout = 1s\nhttp.header_timeout = 1s\n"
+                    f"http.proxy_protocol = {'yes' if proxied else 'no'}\n")
+    with socket.create_connection(address, timeout=60) as s:
+        s.sendall(said)
+        got = b""
+        try:
+            while data := s.recv(4096):
+                got += data
+        except ConnectionResetError:
+            assert not answer  # what it had said was not read
+    assert got.startswith(answer) and bool(got) == bool(answer), got
+
+
 def test_names(serve, workdir):
     pool = make_cert(workdir, "first", "first.example")
     make_cert(workdir, "second", "*.second.example")
