@@ -33,14 +33,16 @@ bool h2_guard_pay(struct h2_guard *g, enum h2_cost cost, uint64_t now_us)
 
 void h2_guard_received(struct h2_guard *g, size_t bytes)
 {
-    g->bytes += bytes;
-    add_points(g, g->bytes / H2_BYTES_A_POINT);
-    g->bytes %= H2_BYTES_A_POINT;
+    g->received += bytes;
+    add_points(g, g->received / H2_BYTES_A_POINT);
+    g->received %= H2_BYTES_A_POINT;
 }
 
 void h2_guard_sent(struct h2_guard *g, size_t bytes, bool all)
 {
-    h2_guard_received(g, bytes);
+    g->sent += bytes;
+    add_points(g, g->sent / H2_SENT_A_POINT);
+    g->sent %= H2_SENT_A_POINT;
     if (all && bytes > 0) {
         add_points(g, ACKNOWLEDGEMENTS * H2_COST_WINDOW_UPDATE);
     }

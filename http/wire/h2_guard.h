@@ -12,7 +12,10 @@
 
 #define H2_BUDGET          2000
 #define H2_BUDGET_A_SECOND 200
-#define H2_BYTES_A_POINT   64 /* a window that opens by less than this at a time is paid from the budget */
+#define H2_BYTES_A_POINT   64 /* of a request's body */
+/* Of a response: a window that opens by less than this at a time is paid from the budget. Each such frame has
+ * as many bytes in its heads as in its body, and no client with room for 64 bytes needs it. */
+#define H2_SENT_A_POINT 16
 
 enum h2_cost {
     H2_COST_WINDOW_UPDATE = 1,
@@ -29,7 +32,7 @@ enum h2_cost {
 struct h2_guard {
     int64_t points;
     uint64_t at_us;
-    uint64_t bytes; /* not turned into points yet */
+    uint64_t received, sent; /* bytes that are not turned into points yet */
 };
 
 void h2_guard_init(struct h2_guard *g, uint64_t now_us);

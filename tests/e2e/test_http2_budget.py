@@ -31,6 +31,8 @@ def address(tokiophp, workdir):
             f.write(text)
     with open(root + "/small.txt", "w") as f:
         f.write("small")
+    with open(root + "/page.bin", "wb") as f:
+        f.write(bytes(range(256)) * 100)
     with open(root + "/file.bin", "wb") as f:
         f.write(bytes(range(256)) * 4000)
     return Site(tokiophp, root, pool="http.rate_limit = 0\n").address
@@ -107,11 +109,13 @@ def test_cancelled_among_answered(address):
             assert client.get() == (200, b"hello")
 
 
-def test_narrow_windows(address):
+@pytest.mark.parametrize("windows, path", [(["-w10", "-W16"], "/file.bin"), (["-w6"], "/page.bin")])
+def test_narrow_windows(address, windows, path):
+    """Of 1,023 and of 63 bytes, which h2load opens again by half of them."""
     if not shutil.which("h2load"):
         pytest.skip("h2load is missing")
-    url = f"http://{address[0]}:{address[1]}/file.bin"
-    done = subprocess.run(["h2load", "-n50", "-c1", "-m50", "-w10", "-W16", url], capture_output=True, text=True, timeout=60)
+    url = f"http://{address[0]}:{address[1]}{path}"
+    done = subprocess.run(["h2load", "-n50", "-c1", "-m50", *windows, url], capture_output=True, text=True, timeout=100)
     assert "50 succeeded, 0 failed" in done.stdout, done.stdout
 
 

@@ -41,6 +41,10 @@ static void test_bytes(void **state)
     pay_all(&g, H2_COST_WINDOW_UPDATE, 0);
     h2_guard_received(&g, H2_BYTES_A_POINT - 1);
     assert_false(h2_guard_pay(&g, H2_COST_WINDOW_UPDATE, 0));
+    h2_guard_received(&g, 1);
+    assert_true(h2_guard_pay(&g, H2_COST_WINDOW_UPDATE, 0));
+    h2_guard_sent(&g, H2_SENT_A_POINT - 1, false);
+    assert_false(h2_guard_pay(&g, H2_COST_WINDOW_UPDATE, 0));
     h2_guard_sent(&g, 1, false);
     assert_true(h2_guard_pay(&g, H2_COST_WINDOW_UPDATE, 0));
     h2_guard_received(&g, (size_t)1 << 40);
