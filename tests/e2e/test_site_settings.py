@@ -8,6 +8,9 @@ import ssl
 import subprocess
 
 import pytest
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import ConnectionTerminated, ResponseReceived
 from http_raw import Raw
 from process import free_port
 from test_tls import make_cert
@@ -189,11 +192,19 @@ class Vault:
             make_cert(workdir, f"client-of-{ca}", issuer=ca)
         self.wild = make_cert(workdir, "wild", san="*.example")
         rule = "http.document_root = {dir}/site\nhttp.tls_client_verify = required\nhttp.tls_client_ca = {dir}/%s.pem\n"
-        tokiophp(address=("127.0.0.1", self.port), config="[global]\nerror_log = {dir}/error.log\ndaemonize = no\n" + pool_section(
-            "open", f"http.tls_listen = 127.0.0.1:{self.port}\nhttp.document_root = {workdir}/site\n{self.wild}") +
-            pool_section("vault", "http.server_name = vault.example\n" + rule % "ca1" + make_cert(workdir, "vault", san="vault.example")) +
-            pool_section("safe", "http.server_name = safe.example\n" + rule % "ca2") +
+        server = tokiophp(address=("127.0.0.1", self.port), config="[global]\nerror_log = {dir}/error.log\ndaemonize = no\n" + pool_section(
+            "open", f"http.tls_listen = 127.0.0.1:{self.port}\nhttp.document_root = {workdir}/site\n{self.wild}{self.staple('open', 3)}") +
+            pool_section("vault", "http.server_name = vault.example\n" + rule % "ca1" + make_cert(workdir, "vault", san="vault.example") +
+                         self.staple("vault", 6) + "http.tls_ciphers = ECDHE-ECDSA-AES256-GCM-SHA384\n") +
+            pool_section("safe", "http.server_name = safe.example\nhttp.tls_ciphers = ECDHE-ECDSA-CHACHA20-POLY1305\n" + rule % "ca2") +
             pool_section("twin", "http.server_name = twin.example\n" + rule % "ca2"))
+        server.wait_message("ready to handle connections", 60)
+
+    def staple(self, name, status):
+        """A response of the authority that says nothing but its status, the smallest that there is."""
+        with open(f"{self.dir}/{name}.ocsp", "wb") as f:
+            f.write(b"\x30\x03\x0a\x01" + bytes([status]))
+        return f"http.tls_ocsp_file = {self.dir}/{name}.ocsp\n"
 
     def context(self, client=None, version=ssl.TLSVersion.TLSv1_3):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -204,14 +215,11 @@ class Vault:
         return context
 
     def resume(self, name, context):
-        """A session that its host resumes, and the variables of the request in it. The supervisor hands keys of sessions
-        over when a process has started: those of the first moments may be gone."""
-        for _ in range(20):
-            session = self.ask(name, name, context)[2]
-            variables = self.ask(name, name, context, session)[1]
-            if variables["SSL_SESSION_RESUMED"] == "Resumed":
-                return session, variables
-        raise AssertionError(f"no session of {name} is resumed")
+        """A session that its host resumes, the first one as any other, and the variables of the request in it."""
+        session = self.ask(name, name, context)[2]
+        variables = self.ask(name, name, context, session)[1]
+        assert variables["SSL_SESSION_RESUMED"] == "Resumed"
+        return session, variables
 
     def ask(self, sni, host, context, session=None):
         """Status (0: the handshake or the connection failed), the variables, the session."""
@@ -278,3 +286,45 @@ def test_the_host_has_its_certificate(vault):
             der = s.getpeercert(True)
         text = subprocess.run(["openssl", "x509", "-inform", "der", "-noout", "-subject"], input=der, capture_output=True, check=True).stdout
         assert f"CN = {shown}".encode() in text, (name, text)
+
+
+def test_each_host_has_its_ciphers_and_staple(vault):
+    """Also where its certificate is another's: safe has none of its own. TLS 1.3 has suites that no setting changes."""
+    def shaken(name, ca, *more):
+        return subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{vault.port}", "-servername", name, "-status",
+                               "-cert", f"{vault.dir}/client-of-{ca}.pem", "-key", f"{vault.dir}/client-of-{ca}.key", *more],
+                              input="", capture_output=True, text=True, timeout=60, check=False).stdout
+    for name, ca, suite, staple in (("vault.example", "ca1", "ECDHE-ECDSA-AES256-GCM-SHA384", "unauthorized"),
+                                    ("safe.example", "ca2", "ECDHE-ECDSA-CHACHA20-POLY1305", "trylater"),
+                                    ("twin.example", "ca2", "", "trylater"), ("open.example", "ca1", "", "trylater")):
+        text = shaken(name, ca, "-tls1_2")
+        assert f"Cipher is {suite}" in text and "Cipher is (NONE)" not in text and f"OCSP Response Status: {staple}" in text, (name, text)
+        other = "ECDHE-ECDSA-AES128-GCM-SHA256" if suite else "ECDHE-ECDSA-AES128-SHA"  # which the usual list has not
+        assert "Cipher is (NONE)" in shaken(name, ca, "-tls1_2", "-cipher", other), name
+        assert "TLSv1.3" in shaken(name, ca, "-tls1_3")
+
+
+@pytest.mark.parametrize("sni, authority, client, status", [
+    ("open.example", "open.example", None, 200), ("open.example", "vault.example", None, 421), ("open.example", "vault.example", "ca1", 421),
+    ("vault.example", "vault.example", "ca1", 200), ("vault.example", "open.example", "ca1", 421), ("vault.example", "safe.example", "ca1", 421),
+    ("safe.example", "twin.example", "ca2", 200), ("open.example", "nowhere.example", None, 200)])
+def test_http2_of_one_host_asks_for_another(vault, sni, authority, client, status):
+    """Browsers share a connection between hosts of one certificate: each request on it is judged by its own authority, and
+    one that is misdirected ends nothing but itself."""
+    context = vault.context(client and f"client-of-{client}")
+    context.set_alpn_protocols(["h2"])
+    h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
+    with socket.create_connection(("127.0.0.1", vault.port), timeout=30) as plain, context.wrap_socket(plain, server_hostname=sni) as s:
+        h2.initiate_connection()
+        seen = {}
+        for name in (authority, sni):
+            stream = h2.get_next_available_stream_id()
+            h2.send_headers(stream, [(":method", "GET"), (":path", "/vars.php"), (":scheme", "https"), (":authority", name)], end_stream=True)
+            s.sendall(h2.data_to_send())
+            while stream not in seen:
+                for event in h2.receive_data(s.recv(65536)):
+                    if isinstance(event, ResponseReceived):
+                        seen[event.stream_id] = int(dict(event.headers)[":status"])
+                    assert not isinstance(event, ConnectionTerminated)
+                s.sendall(h2.data_to_send())
+    assert list(seen.values()) == [status, 200]
