@@ -109,6 +109,17 @@ def test_cancelled_among_answered(address):
             assert client.get() == (200, b"hello")
 
 
+def test_cancelled_behind_the_answer(address):
+    """Resets that cross with complete answers, in any number, as long as requests are answered."""
+    with Client(address) as client:
+        for _ in range(250):
+            streams = [client.request("/small.txt") for _ in range(20)]
+            client.finish(*streams)
+            assert all(client.status.get(s) == 200 for s in streams), client.terminated
+            client.raw.send(b"".join(frame(RST_STREAM, 0, s, struct.pack(">I", 8)) for s in streams))
+        assert client.get() == (200, b"hello")
+
+
 @pytest.mark.parametrize("windows, path", [(["-w10", "-W16"], "/file.bin"), (["-w6"], "/page.bin")])
 def test_narrow_windows(address, windows, path):
     """Of 1,023 and of 63 bytes, which h2load opens again by half of them."""
