@@ -149,7 +149,8 @@ static const struct setting_row global_rows[] = {
     {GLOBAL("crash_dir", SETTING_PATH, crash_dir),
      .help = "directory for crash reports; unset = server log only"},
     {GLOBAL("control_socket", SETTING_PATH, control_socket),
-     .help = "unix socket of tokiophp ctl and tokiophp top"},
+     .help = "unix socket of tokiophp ctl and tokiophp top; unset = /run/tokiophp/control.sock or a "
+             "place of the user's (operations.md), empty = none"},
     {GLOBAL("service_name", SETTING_STRING, service_name), .initial = "tokiophp",
      .environment = "SERVICE_NAME", .environment_shared = true,
      .help = "name of this service in JSON logs and metrics"},

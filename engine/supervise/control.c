@@ -5,6 +5,7 @@
 #include "engine/supervise/control.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -16,6 +17,8 @@
 #include "engine/base/log.h"
 #include "engine/base/settings_mask.h"
 #include "engine/base/sock.h"
+#include "engine/base/str.h"
+#include "engine/supervise/control_path.h"
 #include "engine/supervise/state.h"
 #include "engine/telemetry/server.h"
 
@@ -178,19 +181,19 @@ static void drop(struct supervisor *s, struct control_client *client)
 }
 
 /* What a killed server left behind is taken away; another server's socket, or a file that is none, is not. */
-static int make_room(const char *path)
+static int make_room(const char *path, enum log_level level)
 {
     struct stat st;
     if (lstat(path, &st) != 0) {
         return 0;
     }
     if (!S_ISSOCK(st.st_mode)) {
-        log_error("control_socket: %s is there, and is no socket", path);
+        log_write(level, __func__, __LINE__, "control_socket: %s is there, and is no socket", path);
         return -1;
     }
     int fd = sock_dial(path, SOCK_NONBLOCK);
     if (fd >= 0 || errno == EAGAIN) {
-        log_error("control_socket: another server answers at %s", path);
+        log_write(level, __func__, __LINE__, "control_socket: another server answers at %s", path);
         if (fd >= 0) {
             close(fd);
         }
@@ -200,18 +203,14 @@ static int make_room(const char *path)
     return 0;
 }
 
-int control_open(struct supervisor *s)
+static int listen_at(struct supervisor *s, const char *path, enum log_level level)
 {
-    const char *path = s->config->global.control_socket;
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (!path || !*path) {
-        return 0;
-    }
     if (strlen(path) >= sizeof(address.sun_path)) {
-        log_error("control_socket: the path is too long (%s)", path);
+        log_write(level, __func__, __LINE__, "control_socket: the path is too long (%s)", path);
         return -1;
     }
-    if (make_room(path) != 0) {
+    if (make_room(path, level) != 0) {
         return -1;
     }
     memcpy(address.sun_path, path, strlen(path));
@@ -222,14 +221,42 @@ int control_open(struct supervisor *s)
                 listen(s->control_fd, CLIENTS_MAX) == 0;
     umask(mask);
     if (!good) {
-        log_sys(LEVEL_ERROR, "control_socket: %s cannot be opened", path);
+        log_sys(level, "control_socket: %s cannot be opened", path);
         if (s->control_fd >= 0) {
             close(s->control_fd);
             s->control_fd = -1;
         }
         return -1;
     }
+    s->control_path = xstrdup(path);
     return 0;
+}
+
+/* A server that nobody gave a socket does without one where its usual place is taken, or is not to be had: it
+ * is one more server of this user's, or a file system that is read only. */
+static void listen_at_default(struct supervisor *s)
+{
+    char path[PATH_MAX];
+    enum log_level level =
+        s->cli->as_php_fpm ? LEVEL_DEBUG : LEVEL_NOTICE; /* php-fpm's log has no such line */
+    if (control_default_path(path, sizeof(path)) != 0) {
+        return;
+    }
+    if (control_make_folder(path) != 0) {
+        log_sys(level, "control_socket: there is none, the folder of %s cannot be used", path);
+        return;
+    }
+    listen_at(s, path, level);
+}
+
+int control_open(struct supervisor *s)
+{
+    const char *path = s->config->global.control_socket;
+    if (!path) {
+        listen_at_default(s);
+        return 0;
+    }
+    return *path ? listen_at(s, path, LEVEL_ERROR) : 0;
 }
 
 void control_accept(struct supervisor *s)
@@ -315,6 +342,8 @@ void control_close(struct supervisor *s)
     if (s->control_fd >= 0) {
         close(s->control_fd);
         s->control_fd = -1;
-        unlink(s->config->global.control_socket);
+        unlink(s->control_path);
+        free(s->control_path);
+        s->control_path = NULL;
     }
 }

@@ -6,11 +6,14 @@
 #include <limits.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "engine/base/sock.h"
+#include "engine/config.h"
 #include "engine/engine.h"
+#include "engine/supervise/control_path.h"
 #include "engine/supervise/supervisor.h"
 #include "engine/supervise/top.h"
 
@@ -22,7 +25,10 @@ static int usage(FILE *to)
           "  reload         as SIGUSR2: test the configuration, then take it\n"
           "  reopen         as SIGUSR1: reopen the logs\n"
           "  drain          as SIGQUIT: finish what runs, then end\n"
-          "  config         the settings in effect\n",
+          "  config         the settings in effect\n"
+          "  help           this text\n"
+          "Without -s and -y: the configuration's control_socket, else the usual place,\n"
+          "/run/tokiophp/control.sock (root) or $XDG_RUNTIME_DIR/tokiophp/control.sock.\n",
           to);
     return EXIT_USAGE;
 }
@@ -49,22 +55,28 @@ static int exchange(int fd, char *const *words, int count)
     return first || refused ? EXIT_SOFTWARE : EXIT_OK;
 }
 
-/* The socket that was named, or the configuration's; NULL: there is none (reported). */
+/* The socket that was named, the configuration's, or the usual one; NULL: there is none (reported). Without a
+ * configuration that is named or in its usual place there still may be a server (`tokiophp serve`). */
 static const char *find_socket(const char *path, const struct cli_options *cli, const char *word)
 {
     static char found[PATH_MAX];
-    struct config *config = path ? NULL : config_load(cli);
+    if (path) {
+        return path;
+    }
+    char *file = config_default_path(cli);
+    bool readable = cli->config_path || access(file, F_OK) == 0;
+    free(file);
+    struct config *config = readable ? config_load(cli) : NULL;
+    const char *set = config ? config->global.control_socket : NULL;
+    bool known = set ? *set != '\0' && (size_t)snprintf(found, sizeof(found), "%s", set) < sizeof(found)
+                     : (!readable || config) && control_default_path(found, sizeof(found)) == 0;
     if (config) {
-        const char *set = config->global.control_socket;
-        snprintf(found, sizeof(found), "%s", set ? set : "");
-        path = found;
         config_free(config);
     }
-    if (!path || !*path) {
-        fprintf(stderr, "tokiophp %s: control_socket is not set in the configuration; say -s SOCKET\n", word);
-        return NULL;
+    if (!known) {
+        fprintf(stderr, "tokiophp %s: no control socket is known; say -s SOCKET or -y FILE\n", word);
     }
-    return path;
+    return known ? found : NULL;
 }
 
 static int top_usage(FILE *to)
@@ -120,6 +132,10 @@ int ctl_main(int argc, char **argv)
     if (optind >= argc) {
         return usage(stderr);
     }
+    if (strcmp(argv[optind], "help") == 0) {
+        usage(stdout);
+        return EXIT_OK;
+    }
     path = find_socket(path, &cli, argv[0]);
     if (!path) {
         return EXIT_CONFIG;
@@ -127,7 +143,8 @@ int ctl_main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     int fd = sock_dial(path, 0);
     if (fd < 0) {
-        fprintf(stderr, "tokiophp ctl: %s: %s\n", path, strerror(errno));
+        fprintf(stderr, "tokiophp ctl: no server answers at %s (%s); -s SOCKET or -y FILE names another\n",
+                path, strerror(errno));
         return EXIT_SOFTWARE;
     }
     int code = exchange(fd, argv + optind, argc - optind);

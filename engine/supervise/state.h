@@ -84,6 +84,7 @@ struct supervisor {
     struct buf test_output;
     /* the control socket */
     int control_fd;
+    char *control_path; /* owned; NULL = no socket */
     struct control_client *clients;
     /* systemd */
     uint64_t notify_us, notify_interval_us;

@@ -10,7 +10,7 @@ import pytest
 from fcgi_client import fetch
 from process import connect, session_of, wait_for
 from test_signals import engines, hello, slow  # noqa: F401
-from tokiophp import IS_ROOT, PROGRAM
+from tokiophp import IS_ROOT, PROGRAM, Tokiophp
 
 
 @pytest.fixture
@@ -117,9 +117,59 @@ def test_finds_the_socket_in_the_configuration(server, workdir):
     assert done.returncode == 0 and b"pool www" in done.stdout
     other = f"{workdir}/other.ini"
     with open(other, "w") as f:
-        f.write("[www]\nlisten = /tmp/x\npm = static\npm.max_children = 1\n")
+        f.write("[global]\ncontrol_socket =\n[www]\nlisten = /tmp/x\npm = static\npm.max_children = 1\n")
     done = subprocess.run([PROGRAM, "ctl", "-y", other, "status"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=20)
-    assert done.returncode == 78 and b"control_socket is not set" in done.stderr
+    assert done.returncode == 78 and b"no control socket is known" in done.stderr
+
+
+def usual(words, **variables):
+    """ctl without -s and -y, in an environment of these variables."""
+    done = subprocess.run([PROGRAM, "ctl", *words], capture_output=True, text=True, timeout=20,
+                          env={"PATH": os.environ["PATH"], **variables})
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_usual_place(tokiophp, workdir):
+    """Nobody said where: ctl and the server agree all the same, before and after a reload."""
+    server = tokiophp()
+    place = {"RUNTIME_DIRECTORY": f"{workdir}/run:/nonexistent"}
+    for _ in range(2):
+        code, text, error = usual(["status"], **place)
+        assert code == 0 and f"pid={server.pid}" in text, error
+        assert os.stat(f"{workdir}/run/control.sock").st_mode & 0o777 == 0o600
+        assert usual(["reload"], **place)[0] == 0
+        wait_for(lambda: 'state="running"' in usual(["status"], **place)[1], what="the reload's end")
+    assert usual(["help"], **place)[0] == 0
+    os.kill(server.pid, signal.SIGQUIT)
+    assert server.wait() == 0 and not os.path.exists(f"{workdir}/run/control.sock")
+    code, text, error = usual(["status"], **place)
+    assert code == 70 and not text and f"no server answers at {workdir}/run/control.sock" in error
+
+
+def test_usual_place_is_taken(tokiophp, workdir):
+    """A second server of the same user starts without one, says so, and leaves the first one's alone."""
+    first = tokiophp()
+    os.mkdir(workdir + "/second")
+    os.chmod(workdir + "/second", 0o755)
+    second = Tokiophp(workdir + "/second", env={**os.environ, "RUNTIME_DIRECTORY": workdir + "/run"},
+                      php="", settings="error_log = {dir}/error.log\n")
+    try:
+        second.wait_message("another server answers at")
+        assert f"pid={first.pid}" in usual(["status"], RUNTIME_DIRECTORY=workdir + "/run")[1]
+    finally:
+        second.stop()
+    assert f"pid={first.pid}" in usual(["status"], RUNTIME_DIRECTORY=workdir + "/run")[1]
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="needs two users")
+def test_usual_place_belongs_to_somebody_else(tokiophp, workdir):
+    """A folder that another user could have put there is not used."""
+    os.mkdir(workdir + "/run")
+    os.chmod(workdir + "/run", 0o777)
+    server = tokiophp()
+    server.wait_message("control_socket: there is none")
+    assert not os.listdir(workdir + "/run")
+    assert hello(server, workdir) == 200
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="needs two users")

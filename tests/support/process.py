@@ -86,6 +86,9 @@ class Program:
         self.command, self.directory = command, directory
         self.log_path = os.path.join(directory, log)
         self.stopped = False
+        env = dict(os.environ if env is None else env)
+        if env.get("RUNTIME_DIRECTORY") == os.environ.get("RUNTIME_DIRECTORY"):
+            env["RUNTIME_DIRECTORY"] = os.path.join(directory, "run")
         with open(self.log_path, "ab") as out:
             self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env, cwd=cwd,
                                             start_new_session=True)
