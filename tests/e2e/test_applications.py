@@ -81,8 +81,8 @@ def serve(tokiophp, root, pool="http.index = /index.php\n"):
 
 
 def good(site, pages):
-    served, wrong = crowd(site.url, pages, seconds=6)
-    assert not wrong and served > 10, wrong[0][-3000:]
+    wrong = crowd(site.url, pages, seconds=6)
+    assert not wrong, wrong[0][-3000:]
     assert not re.search(r"exited on signal|Fatal error", site.server.messages())
 
 

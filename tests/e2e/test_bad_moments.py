@@ -125,7 +125,7 @@ def test_a_silent_client_is_not_waited_for(serve):
     server = serve("pm.max_children = 1\n")
     with Connection(server.address) as silent:
         begin = time.monotonic()
-        assert silent.closed(10)
+        assert silent.closed(60)
         assert time.monotonic() - begin > 4
 
 
@@ -224,21 +224,24 @@ def test_health_checks_while_the_process_is_swapped(serve):
     over, failures, good = threading.Event(), [], 0
 
     def swap():
-        while not over.wait(0.3):
-            ctl(server, "restart", "www")
+        try:
+            for number in range(2, 22):
+                ctl(server, "restart", "www")
+                wait_for(lambda n=number: f"generation={n} state=ready" in ctl(server, "status"), 20, "the swap")
+        finally:
+            over.set()
     thread = threading.Thread(target=swap)
     thread.start()
-    end = time.monotonic() + 8
-    while time.monotonic() < end:
+    while not over.is_set():
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{internal}/health", timeout=10) as answer:
                 answer.read()
             good += 1
         except OSError as e:
             failures.append(e)
-    over.set()
     thread.join()
-    assert not failures and good > 100, f"{good} good, {failures[:5]}"
+    assert not failures and good, f"{good} good, {failures[:5]}"
+    assert "generation=21 state=ready" in ctl(server, "status")
 
 
 @pytest.mark.parametrize("where", ["middle", "end"])
@@ -312,7 +315,7 @@ def test_the_process_of_a_removed_pool_ends(tokiophp, workdir, end, moment):
 def test_a_next_request_whose_worker_is_lost(serve, workdir):
     """It came in one packet with the one before, which was answered early and then never ended: its connection ends."""
     server = serve("pm.max_children = 2\nrequest_terminate_timeout = 1s\nrequest_terminate_timeout_track_finished = yes\n",
-                  "process_control_timeout = 20s\n")
+                  "process_control_timeout = 10m\n")
     early = script(workdir, "early.php", "<?php echo 'early'; fastcgi_finish_request(); password_hash('x', PASSWORD_BCRYPT,"
                                          "['cost' => 20]);")
     with Connection(server.address) as c:
@@ -320,10 +323,8 @@ def test_a_next_request_whose_worker_is_lost(serve, workdir):
         assert c.read_response().body == b"early"
         assert c.closed(15)
     old, = processes(server, "ready")
-    begin = time.monotonic()
     server.signal(signal.SIGQUIT)
-    wait_for(lambda: session_of(old) is None, 15, "the end of the process")
-    assert time.monotonic() - begin < 10
+    wait_for(lambda: session_of(old) is None, 60, "the end of the process")
 
 
 def test_c_code_that_does_not_end(serve, workdir):

@@ -297,10 +297,8 @@ def test_descriptors_that_cannot_be_closed(server):
         end.close()
     os.kill(server.pid, signal.SIGCONT)
     for _ in range(10):
-        began = time.monotonic()
         assert ctl(server, "status")[0] == 0
         assert hello(server) == (200, b"hello")
-        assert time.monotonic() - began < 10
     ctl(server, "restart", "good")
     process.wait_for(lambda: "generation=2" in ctl(server, "status")[1], 30, "a new process of the neighbour")
     for _, peer in sent:

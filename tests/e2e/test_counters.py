@@ -98,7 +98,8 @@ def test_metrics_go_on_and_the_status_page_begins_anew(tokiophp, root):
     assert after["tokio_php_requests_total"] == before["tokio_php_requests_total"]
     assert {k: v for k, v in after.items() if v < before.get(k, 0)} == {}
     assert after["tokio_php_slow_requests_total"] == 1 and after["tokio_php_early_responses_total"] == 3
-    assert numbers(inside)["tokio_php_uptime_seconds"] >= uptime + (time.time() - started) - 0.5
+    passed = time.time() - started
+    assert numbers(inside)["tokio_php_uptime_seconds"] >= uptime + passed - 0.5
     text = inside.site.ask("/status").text
     assert "slow requests:        0\n" in text and "accepted conn:        1\n" in text  # this one
 
@@ -148,13 +149,13 @@ def test_nothing_is_lost_or_counted_twice_under_load(tokiophp, root):
                 f.write("\n".join(f"pm.max_children = {workers}" if line.startswith("pm.max_children") else line
                                   for line in text.split("\n")))
             reload(inside.server, number)
-            time.sleep(0.5)
+            seen = load.answers
+            process.wait_for(lambda: load.answers > seen + 8, 30, "answers after the reload")
     finally:
         load.end()
     assert load.falls == []
     after = settled(inside)
     assert after["tokio_php_requests_total"] == before["tokio_php_requests_total"] + load.answers
-    assert load.answers > 50
     assert after["tokio_php_request_duration_seconds_count"] == after["tokio_php_requests_total"]
 
 

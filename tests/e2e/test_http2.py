@@ -37,10 +37,8 @@ def address(tokiophp, workdir):
 
 
 def others_are_served(address):
-    began = time.monotonic()
     with Client(address) as client:
         assert client.get() == (200, b"hello")
-    assert time.monotonic() - began < 5
 
 
 def test_requests(address):
@@ -200,10 +198,8 @@ def test_header_bomb(address):
     with Client(address) as client:
         head = b"\x82\x84\x86\x41\x01a" + b"\x40\x01x\x7f\xa1\x1e" + b"y" * 4000
         block = head + b"\xbe" * 12000
-        began = time.monotonic()
         client.raw.send(frame(1, 1, 1, block[:16000]) + frame(9, 4, 1, block[16000:]))
         assert client.to_the_end() in (ENHANCE_YOUR_CALM, None)
-        assert time.monotonic() - began < 5
     others_are_served(address)
 
 
@@ -327,7 +323,7 @@ def test_client_that_leaves_in_the_middle_of_a_body(tokiophp, workdir):
     os.mkdir(root)
     with open(root + "/hello.php", "w") as f:
         f.write(SCRIPTS["hello.php"])
-    site = Site(tokiophp, root, pool="http.body_buffer = 4K\n")
+    site = Site(tokiophp, root, pool="http.body_buffer = 4K\nhttp.body_timeout = 10m\n")
     engine = site.server.engine_pids()[0]
 
     def files():
@@ -350,11 +346,9 @@ def test_client_that_leaves_in_the_middle_of_a_body(tokiophp, workdir):
         answered = half.request()
         half.raw.sock.shutdown(socket.SHUT_WR)
         client.raw.close()
-        began = time.monotonic()
         half.to_the_end()
         assert half.body[answered] == b"hello"
         wait_for(lambda: len(files()) == before, 10, "the files' end")
-        assert time.monotonic() - began < 15  # not http.body_timeout
 
 
 def test_goaway_on_drain(tokiophp, workdir):

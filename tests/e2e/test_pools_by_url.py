@@ -8,7 +8,8 @@ import time
 
 import pytest
 from http_raw import Raw
-from process import free_port, wait_for
+from gate import Gate
+from process import ProcessorWaits, free_port, wait_for
 from test_vhosts import SCRIPT, folder, pool
 
 HEAVY = {
@@ -16,7 +17,7 @@ HEAVY = {
     "heavy-loop.php": "<?php while (true) { }",
     "heavy-memory.php": "<?php $a = []; while (true) { $a[] = str_repeat('x', 1 << 20); }",
     "heavy-sleep.php": "<?php sleep(30);",
-    "heavy-stream.php": "<?php while (ob_get_level()) ob_end_flush(); for ($i = 0; $i < 5; $i++) { echo \"part $i\\n\"; flush(); usleep(300000); }",
+    "heavy-stream.php": "<?php GATE while (ob_get_level()) ob_end_flush(); for ($i = 0; $i < 5; $i++) { echo \"part $i\\n\"; flush(); $gate($i); }",
     "heavy-abort.php": "<?php while (ob_get_level()) ob_end_flush(); for ($i = 0; $i < 200; $i++) { echo str_repeat('x', 4096); flush(); usleep(50000); }"
                        " file_put_contents($_GET['f'], 'ran to its end');",
     "heavy-x.php": SCRIPT, "index.php": SCRIPT, "status.php": "<?php http_response_code(418); header('X-A: 1'); echo 'teapot';",
@@ -30,7 +31,7 @@ class Shop:
         self.root = folder(workdir, "site")
         for name, text in HEAVY.items():
             with open(os.path.join(self.root, name), "w") as f:
-                f.write(text)
+                f.write(text.replace("GATE", Gate(workdir).php))
         with open(os.path.join(self.root, "heavy-file.txt"), "w") as f:
             f.write("a file\n")
         self.server = tokiophp(address=self.address, config="[global]\nerror_log = {dir}/error.log\ndaemonize = no\n" +
@@ -87,15 +88,17 @@ def test_misfortune_of_one_pool_does_not_delay_another(tokiophp, workdir, target
                 "php_admin_value[max_execution_time] = 0\nhttp.queue_capacity = 8\n"
                 "php_admin_value[zend.max_allowed_stack_size] = -1\n")
     assert shop.pool_of("/heavy-x.php") == "heavy" and shop.pool_of("/index.php") == "main"
+    usual = steady(shop, 0.5)[1]
     before = set(shop.server.engine_pids())
     seen = []
     clients = [threading.Thread(target=lambda: seen.append(shop.ask(target, timeout=60))) for _ in range(12)]
     for t in clients:
         t.start()
-    wrong, slowest = steady(shop, 3)
+    with ProcessorWaits(shop.server) as waits:
+        wrong, slowest = steady(shop, 3)
     for t in clients:
         t.join()
-    assert not wrong and slowest < 5
+    assert not wrong and slowest < 1 + 20 * usual + 2 * waits.longest_ms / 1000
     assert len(seen) == 12 and all(reply is not None for reply in seen)
     assert {reply.status for reply in seen} & statuses and {reply.status for reply in seen} <= {500, 502, 503, 504}
     wait_for(lambda: shop.ask("/heavy-x.php").status == 200, 30, "the heavy pool working again")
@@ -114,12 +117,10 @@ def test_flushed_parts_arrive_as_they_come(tokiophp, workdir):
     with Raw(shop.address) as c:
         c.send("GET /heavy-stream.php HTTP/1.1\r\nHost: x\r\n\r\n")
         assert c.head()[0] == 200
-        times = []
         for i in range(5):
             n = int(c.line(), 16)
             assert c.file.read(n + 2) == f"part {i}\n\r\n".encode()
-            times.append(time.monotonic())
-        assert times[-1] - times[0] > 0.6
+            Gate(workdir).open(i)
 
 
 def test_client_that_leaves_ends_the_script(tokiophp, workdir):
@@ -295,9 +296,7 @@ def test_not_fastcgi_at_all(far):
 
 def test_silence_costs_504(far):
     shop = far(lambda c, _: read_request(c), "http.upstream_timeout = 1s\n")
-    begin = time.monotonic()
     assert shop.ask("/far/x.php").status == 504
-    assert time.monotonic() - begin < 10
     assert shop.pool_of("/index.php") == "main"
 
 

@@ -98,12 +98,12 @@ STARTED = {
     "wait by popen": "$p = popen('sleep 0.5 & wait; echo done', 'r'); echo stream_get_contents($p), pclose($p);",
     "wait by proc_open": "$p = proc_open('sleep 0.5 & wait; echo done', [1 => ['pipe', 'w']], $q); echo stream_get_contents($q[1]), proc_close($p);",
     "wait by array": "$p = proc_open(['bash', '-c', 'sleep 0.5 & wait; echo done'], [1 => ['pipe', 'w']], $q); echo stream_get_contents($q[1]), proc_close($p);",
-    "terminate": "$p = proc_open(['sleep', '7'], [], $q); proc_terminate($p); usleep(200000); $s = proc_get_status($p); echo json_encode([$s['running'], $s['termsig']]);",
-    "terminate a shell": "$p = proc_open('sleep 0.1; sleep 7', [], $q); proc_terminate($p); usleep(300000); echo json_encode(proc_get_status($p)['running']);",
-    "kill": "exec('sleep 7 >/dev/null 2>&1 & echo $!', $l); posix_kill((int) $l[0], 15); usleep(200000); echo json_encode(posix_kill((int) $l[0], 0));",
+    "terminate": "$p = proc_open(['sleep', '700'], [], $q); proc_terminate($p); usleep(200000); $s = proc_get_status($p); echo json_encode([$s['running'], $s['termsig']]);",
+    "terminate a shell": "$p = proc_open('sleep 0.1; sleep 700', [], $q); proc_terminate($p); usleep(300000); echo json_encode(proc_get_status($p)['running']);",
+    "kill": "exec('sleep 700 >/dev/null 2>&1 & echo $!', $l); posix_kill((int) $l[0], 15); usleep(200000); echo json_encode(posix_kill((int) $l[0], 0));",
     "timeout": "$p = proc_open(['timeout', '1', 'sleep', '5'], [], $q); echo proc_close($p);",
-    "alarm": "echo shell_exec('perl -e \\'$SIG{ALRM} = sub { print \"rang\"; exit }; alarm 1; sleep 7\\'');",
-    "trap": "echo shell_exec('bash -c \\'trap \"echo trapped; exit\" TERM; kill -TERM $$; sleep 7\\'');",
+    "alarm": "echo shell_exec('perl -e \\'$SIG{ALRM} = sub { print \"rang\"; exit }; alarm 1; sleep 700\\'');",
+    "trap": "echo shell_exec('bash -c \\'trap \"echo trapped; exit\" TERM; kill -TERM $$; sleep 700\\'');",
     "broken pipe": "exec('yes 2>/dev/null | head -n 1', $l); echo join($l);",
     "exit code": "exec('exit 7', $l, $c); echo $c; system('kill -9 $$', $c); echo ',', $c; $p = popen('exit 3', 'r'); echo ',', pclose($p);",
     "command": "$p = proc_open(['sleep', '0.1'], [], $q); echo proc_get_status($p)['command']; $p = proc_open('sleep 0.1', [], $q); echo proc_get_status($p)['command'];",
@@ -137,7 +137,7 @@ POSIX_SPAWN = ("no such program", "not executable", "no such directory", "too la
 
 @pytest.mark.parametrize("what", STARTED)
 def test_started_as_usual(both, what):
-    """The same words, and no wait that php-fpm does not have."""
+    """The same words, and no wait that php-fpm does not have: what is ended would take ten minutes by itself."""
     script = f"started-{what.replace(' ', '-')}.php"
     both.write(script, "<?php " + STARTED[what])
     theirs = both.say("theirs", script)
@@ -145,9 +145,7 @@ def test_started_as_usual(both, what):
         pytest.skip("this php-fpm starts programs by fork()")
     if what == "argument list" and not both.directory_is_real():
         pytest.skip("this libphp puts \"cd DIRECTORY ;\" before each command: it is of an older recipe")
-    begun = time.monotonic()
     assert both.say("ours", script) == theirs
-    assert time.monotonic() - begun < 4
 
 
 def test_secrets_are_not_in_the_argument_list(both):

@@ -69,37 +69,60 @@ def test_a_hundred_thousand_clients(tokiophp, root):
 
 
 def test_exact_at_the_window_s_edge(tokiophp, root):
-    site = Site(tokiophp, root, "http.rate_limit = 7\nhttp.rate_window = 2s\nhttp.trusted_proxies = 127.0.0.1\n", php=False)
+    def three_windows(seconds):
+        """Whether all that was asked in a window was asked in time; on a slow machine it has to be a longer one."""
+        site = Site(tokiophp, root, f"http.rate_limit = 7\nhttp.rate_window = {seconds}s\nhttp.trusted_proxies = 127.0.0.1\n", php=False)
+        try:
+            for _ in range(3):
+                began = time.monotonic()
+                answers = [(statuses(site, clients), time.monotonic() - began) for _ in range(10)]
+                if answers[-1][1] >= seconds:
+                    return False
+                for number, (found, _) in enumerate(answers):
+                    assert found == [200 if number < 7 else 429] * 50
+                # the window of each began with its own first request; the last one's is over `seconds` after the first round
+                time.sleep(max(0, began + answers[0][1] + seconds + 0.05 - time.monotonic()))
+            return True
+        finally:
+            site.server.stop()
     clients = ["198.51.100.%d" % i for i in range(50)]
-    for _ in range(3):
-        began = time.monotonic()
-        answers = [(statuses(site, clients), time.monotonic() - began) for _ in range(10)]
-        assert answers[-1][1] < 2, "too slow a machine for this window"
-        for number, (found, _) in enumerate(answers):
-            assert found == [200 if number < 7 else 429] * 50
-        # the window of each began with its own first request; the last one's is over two seconds after the first round
-        time.sleep(max(0, began + answers[0][1] + 2.05 - time.monotonic()))
+    assert any(three_windows(seconds) for seconds in (2, 4, 8, 16))
 
 
 def test_the_head_says_when(tokiophp, root):
     site = Site(tokiophp, root, "http.rate_limit = 3\nhttp.rate_window = 3s\nhttp.trusted_proxies = 127.0.0.1\n", php=False)
-    heads = [site.ask("/page.html", X_Forwarded_For="9.9.9.9") for _ in range(4)]
-    assert [h.status for h in heads] == [200, 200, 200, 429]
-    wait = int(heads[3].get("Retry-After"))
+    heads = [site.ask("/page.html", X_Forwarded_For="9.9.9.9") for _ in range(3)]
+    assert [h.status for h in heads] == [200, 200, 200]
+    refused = None
+    while not refused or refused.status != 429:  # a slow machine may have come into the next window
+        refused = site.ask("/page.html", X_Forwarded_For="9.9.9.9")
+    wait = int(refused.get("Retry-After"))
     assert 1 <= wait <= 3
     time.sleep(wait)
     assert site.ask("/page.html", X_Forwarded_For="9.9.9.9").status == 200
 
 
 def test_a_bucket_fills_evenly(tokiophp, root):
-    site = Site(tokiophp, root, "http.rate_limit = 4\nhttp.rate_window = 8s\nhttp.rate_kind = bucket\nhttp.trusted_proxies = 127.0.0.1\n", php=False)
-    began = time.monotonic()
-    assert statuses(site, ["9.9.9.9"] * 8) == [200] * 4 + [429] * 4
-    assert time.monotonic() - began < 1.5, "too slow a machine for this window"
-    assert site.ask("/page.html", X_Forwarded_For="9.9.9.9").get("Retry-After") in ("1", "2")
-    time.sleep(began + 2.7 - time.monotonic())  # one token in two seconds
-    found = statuses(site, ["9.9.9.9"] * 3)
-    assert found[0] == 200 and (found[1:] == [429] * 2 or time.monotonic() - began > 4)
+    def a_token_comes_back(token):
+        """Whether nothing took longer than such a token, of which there are four, takes to come back."""
+        site = Site(tokiophp, root, f"http.rate_limit = 4\nhttp.rate_window = {4 * token}s\nhttp.rate_kind = bucket\n"
+                    "http.trusted_proxies = 127.0.0.1\n", php=False)
+        try:
+            began = time.monotonic()
+            first, refused = statuses(site, ["9.9.9.9"] * 8), site.ask("/page.html", X_Forwarded_For="9.9.9.9")
+            if time.monotonic() - began > token * 0.7:
+                return False
+            assert first == [200] * 4 + [429] * 4
+            assert 1 <= int(refused.get("Retry-After")) <= token
+            time.sleep(began + token * 1.35 - time.monotonic())
+            found = statuses(site, ["9.9.9.9"] * 3)
+            if time.monotonic() - began > token * 2:
+                return False
+            assert found == [200, 429, 429]
+            return True
+        finally:
+            site.server.stop()
+    assert any(a_token_comes_back(seconds) for seconds in (2, 4, 8, 16))
 
 
 def test_a_forged_field_changes_nothing(tokiophp, root):

@@ -75,15 +75,14 @@ def files(site):
 def test_workers_are_free(tokiophp, workdir, root, way, target):
     """Twice as many of them as there are workers; and every byte arrives when they read."""
     port = process.free_port()
-    site = Site(tokiophp, root, f"http.tls_listen = 127.0.0.1:{port}\n{make_cert(workdir, 'one')}http.compression = no\n")
+    site = Site(tokiophp, root, f"http.tls_listen = 127.0.0.1:{port}\n{make_cert(workdir, 'one')}http.compression = no\n"
+                "http.write_timeout = 10m\n")
     wanted, before = hashlib.sha256(site.ask(target).body).hexdigest(), files(site)
     address = site.address if way == "plain" else ("127.0.0.1", port)
     slow = [open_slow(address, target, insecure() if way == "tls" else None) for _ in range(8)]
     process.wait_for(lambda: files(site) >= before + 8, 20, "answers in files")
     for _ in range(20):
-        began = time.monotonic()
         assert site.ask("/hello.php").text == "hello"
-        assert time.monotonic() - began < 10  # not http.write_timeout
     for s in slow:
         assert hashlib.sha256(body_of(s)).hexdigest() == wanted
         s.close()

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+import process
 from web import Site
 
 CONTENT = bytes(range(256)) * 40  # 10 KB
@@ -122,9 +123,10 @@ def test_change_is_seen(files, root):
 def test_shrinking_file_cuts_the_connection(files, root):
     """The announced length can't be kept: the client must see a short body, and the next request is fine."""
     path = put(root, "shrinks.bin", b"x" * (50 << 20))
-    curl = subprocess.Popen(["curl", "-sS", "--limit-rate", "5M", "-o", os.devnull,
+    out = os.path.join(os.path.dirname(root), "received")
+    curl = subprocess.Popen(["curl", "-sS", "--limit-rate", "5M", "-o", out,
                              "http://%s:%d/shrinks.bin" % files.address], stderr=subprocess.PIPE)
-    time.sleep(1)
+    process.wait_for(lambda: os.path.exists(out) and os.path.getsize(out), 20, "the first bytes")
     os.truncate(path, 10)
     assert curl.wait(60) == 18, curl.stderr.read()  # CURLE_PARTIAL_FILE
     assert files.ask("/a.bin").body == CONTENT

@@ -61,6 +61,17 @@ def session_of(pid):
     return None if fields[0] in "ZX" else int(fields[3])
 
 
+def own_family():
+    """This process and what it has started."""
+    def parent(pid):
+        try:
+            with open(f"/proc/{pid}/stat") as f:
+                return int(f.read().rpartition(")")[2].split()[1])
+        except OSError:
+            return 0
+    return [os.getpid(), *(int(p) for p in os.listdir("/proc") if p.isdigit() and parent(p) == os.getpid())]
+
+
 def status_field(pid, field):
     """A number of kilobytes from /proc/PID/status, 0 if the process is gone."""
     try:
@@ -155,30 +166,32 @@ class Program:
 
 
 class ProcessorWaits:
-    """While the `with` lasts: the longest time in which a thread of the programs was runnable and got no processor. Some
-    machines starve a whole session for seconds; what a server owes is counted from when it may run."""
+    """While the `with` lasts: the longest time in which a thread of the programs, of the test, or of a process that the
+    test has started was runnable and got no processor. Some machines starve a whole session for seconds; what a server
+    owes is counted from when it may run, and what a client sees from when it may look."""
 
     def __init__(self, *programs):
         self.programs, self.longest_ms, self.over = list(programs), 0, threading.Event()
-        self.waits = []  # (end of a look, pid, milliseconds since the one before) of the first thread of each process
+        self.waits = []  # (end of a look, pid, milliseconds since the one before) of the first thread of each program's processes
         self.thread = threading.Thread(target=self.watch, daemon=True)
 
-    def look(self, pid, tid, seen):
+    def look(self, pid, tid, seen, counts):
         with open(f"/proc/{pid}/task/{tid}/schedstat") as f:
             waited = int(f.read().split()[1])
         longer_ms = (waited - seen.get(tid, waited)) / 1e6
         seen[tid] = waited
         self.longest_ms = max(self.longest_ms, longer_ms)
-        if int(tid) == pid and longer_ms > 0:
+        if counts and int(tid) == pid and longer_ms > 0:
             self.waits.append((time.monotonic(), pid, longer_ms))
 
     def watch(self):
         seen = {}
         while not self.over.wait(0.2):
-            for pid in [pid for program in self.programs for pid in program.family()]:
+            theirs = [pid for program in self.programs for pid in program.family()]
+            for pid in [*theirs, *own_family()]:
                 try:
                     for tid in os.listdir(f"/proc/{pid}/task"):
-                        self.look(pid, tid, seen)
+                        self.look(pid, tid, seen, pid in theirs)
                 except OSError:
                     pass
 

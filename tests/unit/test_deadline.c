@@ -59,16 +59,14 @@ static void script_is_asked_to_end(void **state)
 static void system_call_is_broken(void **state)
 {
     struct test_pool *t = prepare(1);
-    uint64_t began = clock_us();
 
     (void)state;
     t->conf.s.request_terminate_timeout = 1;
     test_pool_start(t, &test_executor);
-    struct memory_call *call = run(t, "/sleep", "30000", 10000);
+    struct memory_call *call = run(t, "/sleep", "3600000", 60000);
 
     assert_int_equal(call->status, 500);
     assert_int_equal(call->abandoned, 0);
-    assert_true(clock_us() - began < 10 * CLOCK_US_PER_SECOND);
     memory_call_free(call);
     test_pool_stop(t);
 }

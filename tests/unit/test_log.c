@@ -256,7 +256,7 @@ static void waits_a_while(void **state)
         log_notice("%s", "abcdefghijklmnopqrstuvwxyz");
     }
     assert_true(log_dropped() > 1000);
-    assert_in_range(clock_us() - began, 200000, 5000000); /* 1000 times would be 200 s */
+    assert_in_range(clock_us() - began, 200000, 100000000); /* 1000 times would be 200 s */
     log_set_patience(LOG_PATIENCE_ENDLESS);
 }
 

@@ -348,7 +348,7 @@ static void test_deadline(void **state)
 {
     struct call sleeping = {.script =
                                 php_script("<?php register_shutdown_function(function () { echo 'shut'; });"
-                                           "sleep(30); sleep(30); echo 'awake';")};
+                                           "sleep(3600); sleep(3600); echo 'awake';")};
     struct call terminated = {.script =
                                   php_script("<?php set_time_limit(0); register_shutdown_function(function "
                                              "() { echo 'shut'; }); while (true);")};
@@ -359,7 +359,6 @@ static void test_deadline(void **state)
     call_wait(&sleeping);
     assert_has(&sleeping.messages, "request_terminate_timeout of 4 seconds exceeded");
     assert_string_equal(buf_said(&sleeping.body), "shut");
-    assert_true(sleeping.done_us - sleeping.request.times.started < 15 * CLOCK_US_PER_SECOND);
     call_free(&sleeping);
     assert_has(&terminated.messages, "request_terminate_timeout of 4 seconds exceeded");
     assert_string_equal(buf_said(&terminated.body), "shut");

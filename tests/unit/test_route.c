@@ -443,7 +443,7 @@ static void test_deploy(void **state)
     assert_non_null(strstr(ask_router(r, STR("/index.html"), STR_NONE), "file"));
     assert_string_equal(ask_router(r, STR("/new.html"), STR_NONE), "404");
     assert_int_equal(rename(next, link), 0);
-    for (int i = 0; i < 40 && strcmp(ask_router(r, STR("/index.html"), STR_NONE), "404") != 0; i++) {
+    for (int i = 0; i < 400 && strcmp(ask_router(r, STR("/index.html"), STR_NONE), "404") != 0; i++) {
         usleep(100000);
     }
     assert_string_equal(ask_router(r, STR("/index.html"), STR_NONE), "404");

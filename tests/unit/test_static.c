@@ -334,14 +334,14 @@ static void test_change(void **state)
     ask(s, "GET", path, "", &got);
     strcpy(etag, field_of(&got, "ETag"));
     file_of("h.txt", 200, 50);
-    for (int i = 0; i < 60 && got.body_n != 200; i++) {
+    for (int i = 0; i < 600 && got.body_n != 200; i++) {
         usleep(50000);
         ask(s, "GET", path, "", &got);
     }
     assert_int_equal(got.body_n, 200);
     assert_string_not_equal(field_of(&got, "ETag"), etag);
     unlink(path.p);
-    for (int i = 0; i < 60 && got.status != 404; i++) {
+    for (int i = 0; i < 600 && got.status != 404; i++) {
         usleep(50000);
         ask(s, "GET", path, "", &got);
     }

