@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine/base/log.h"
@@ -331,6 +332,9 @@ void identity_environment(const struct pool_conf *pool, const struct identity *i
     }
     if (id->home) {
         setenv("HOME", id->home, 1);
+    }
+    if (getenv("TZ")) {
+        tzset(); /* localtime_r(3), and so SQLite, keeps what it saw when PHP was loaded */
     }
 }
 

@@ -1,6 +1,7 @@
 """docs/threads.md, row by row: what a request changes, while others look, and after it."""
 import os
 import re
+import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
@@ -47,6 +48,17 @@ REFUSED = {
     "children of others": "pcntl_wait($s);pcntl_waitpid(-1, $s);pcntl_waitpid(0, $s, WNOHANG);pcntl_waitid();pcntl_waitid(P_ALL, null, $i, WEXITED | WNOHANG)",
     "a signal to another worker": "posix_kill(other(), SIGTERM)",
 }
+# What one request does before another one looks, and what that says. The first still runs then; {look} is what the second says without.
+SHARED = {
+    "what lies in shared memory on purpose": None,  # test_memory_is_shared_on_purpose, test_scripts_are_compiled_once
+    "time of children": None,  # test_the_time_of_children_is_shared
+    "C's own time zone": ("putenv('TZ=EST5'); date_default_timezone_set('America/New_York');",
+                          "echo (new SQLite3(':memory:'))->querySingle(\"SELECT strftime('%H', 0, 'unixepoch', 'localtime')\");", "09"),
+    "language of translations": ("putenv('LANGUAGE=fr');", "bindtextdomain('mine', __DIR__ . '/cat'); textdomain('mine'); setlocale(LC_MESSAGES, 'de_DE'); echo gettext('hello');", "eins"),
+    "process id": ("", "echo getmypid() === (int)file_get_contents(__DIR__ . '/../tmp/pid') ? 'same' : 'another';", "same"),
+    "record locks": None,  # test_record_locks
+    "defaults of libraries": None,  # test_fonts_of_the_process
+}
 
 
 OTHER = ("function other() { do { usleep(10000); $l = array_filter(fpm_get_status()['procs'], fn($p) => $p['state'] === 'Idle'); } while (!$l);"
@@ -61,6 +73,7 @@ def rows():
 def test_every_row_is_tested():
     assert {what for what, _, whose in rows() if whose == "request"} == set(REQUEST)
     assert {what for what, _, whose in rows() if whose == "refused"} == set(REFUSED)
+    assert {what for what, _, whose in rows() if whose == "shared"} == set(SHARED)
     with open(os.path.join(ROOT, "engine/php/hygiene.c")) as f:
         calls = set(re.findall(r'"([a-z_]+)"', re.search(r"process_calls\[\] = \{(.*?)\};", f.read(), re.S)[1]))
     named = set(re.findall(r"`(\w+)\(", " ".join(functions for _, functions, whose in rows() if whose == "refused")))
@@ -80,15 +93,15 @@ def start(tokiophp, workdir, scripts, pool=""):
     for name, text in scripts.items():
         with open(f"{workdir}/www/{name}", "w") as f:
             f.write("<?php ini_set('html_errors', 0); ini_set('display_errors', 1); " + text)
-    server = tokiophp(pool="pm.max_children = 9\nenv[TZ] = UTC\n" + pool)
+    server = tokiophp(pool="pm.max_children = 9\n" + ("" if "env[TZ]" in pool else "env[TZ] = UTC\n") + pool)
 
     def ask(name, **how):
         return fcgi_client.fetch(server.address, f"{workdir}/www/{name}", **how).body.decode("utf-8", "replace")
     return server, ask
 
 
-def catalogue(folder, text):
-    target = os.path.join(folder, "de_DE/LC_MESSAGES")
+def catalogue(folder, text, language="de_DE"):
+    target = os.path.join(folder, language, "LC_MESSAGES")
     os.makedirs(target)
     with open(os.path.join(target, "x.po"), "w") as f:
         f.write('msgid ""\nmsgstr "Content-Type: text/plain; charset=ISO-8859-1\\n"\n\nmsgid "hello"\nmsgstr "%s"\n' % text)
@@ -132,6 +145,113 @@ def test_names_in_the_system_log(tokiophp, workdir):
     server.wait_message("said by 23")
     said = re.findall(r"name(\d+): said by (\d+)", server.messages())
     assert len(said) == 24 and all(a == b for a, b in said)
+
+
+@pytest.mark.parametrize("what", [what for what, test in SHARED.items() if test])
+def test_of_the_process(tokiophp, workdir, locales, what):
+    """What is the pool's is that for every request, whatever one of them says."""
+    change, look, said = SHARED[what]
+    if what == "language of translations":
+        if not locales:
+            pytest.skip("localedef cannot make a locale here")
+        catalogue(f"{workdir}/www/cat", "eins")
+        catalogue(f"{workdir}/www/cat", "un", "fr")
+    _, ask = start(tokiophp, workdir, {"look.php": look, "change.php": f"{change} usleep(200000); {look}",
+                                       "pid.php": "file_put_contents(__DIR__ . '/../tmp/pid', getmypid());"},
+                   "env[TZ] = JST-9\nenv[LANGUAGE] = de_DE\n" + (f"env[LOCPATH] = {locales}\n" if locales else ""))
+    ask("pid.php")
+    with ThreadPoolExecutor(9) as pool:
+        changed = [pool.submit(ask, "change.php") for _ in range(4)]
+        looked = [pool.submit(ask, "look.php") for _ in range(20)]
+        assert {f.result() for f in looked} == {said}
+        assert {f.result() for f in changed} == {said}
+        assert set(pool.map(lambda _: ask("look.php"), range(20))) == {said}
+
+
+MEETING = ("function signal($n) { touch(__DIR__ . \"/../tmp/$n\"); } function wait($n) { for ($i = 0; !file_exists(__DIR__ . \"/../tmp/$n\"); $i++) "
+           "{ if ($i > 2000) exit('nobody came'); usleep(5000); clearstatcache(); } } ")
+
+
+def meet(ask, first, second):
+    """What both say. The one signals when it is ready, and waits for the other."""
+    with ThreadPoolExecutor(2) as pool:
+        return [f.result() for f in [pool.submit(ask, first), pool.submit(ask, second)]]
+
+
+def test_memory_is_shared_on_purpose(tokiophp, workdir):
+    """Segments, semaphores and queues of System V are between requests of one process what they are between processes."""
+    _, ask = start(tokiophp, workdir, {
+        "one.php": MEETING + "$k = ftok(__FILE__, 'a'); $m = shm_attach($k, 10000); shm_put_var($m, 1, 'said by one'); $s = sem_get($k); sem_acquire($s); $q = msg_get_queue($k);"
+        "signal('one'); msg_receive($q, 5, $type, 1000, $got); echo $got, '|', shm_get_var($m, 1); wait('two'); sem_release($s); wait('three'); shm_remove($m); sem_remove($s); msg_remove_queue($q);",
+        "two.php": MEETING + "wait('one'); $k = ftok(__DIR__ . '/one.php', 'a'); $m = shm_attach($k, 10000); echo shm_get_var($m, 1); shm_put_var($m, 1, 'said by two'); msg_send(msg_get_queue($k), 5, 'message');"
+        "$s = sem_get($k); echo '|', json_encode(sem_acquire($s, true)); signal('two'); echo json_encode(sem_acquire($s)); sem_release($s); signal('three');"})
+    said = meet(ask, "one.php", "two.php")
+    if "undefined function" in said[0]:
+        pytest.skip("no System V extensions")
+    assert said == ["message|said by two", "said by one|falsetrue"]
+
+
+def test_scripts_are_compiled_once(tokiophp, workdir):
+    """OPcache: what one worker has compiled, another one finds."""
+    _, ask = start(tokiophp, workdir, {"compile.php": "opcache_compile_file(__DIR__ . '/it.php'); echo opcache_is_script_cached(__DIR__ . '/it.php') ? 'yes' : 'no';",
+                                       "look.php": "usleep(20000); echo opcache_is_script_cached(__DIR__ . '/it.php') ? 'yes' : 'no';", "it.php": "return 1;"})
+    if "undefined function" in ask("look.php"):
+        pytest.skip("no OPcache")
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: ask("look.php"), range(16))) == {"no"}
+        assert ask("compile.php") == "yes"
+        assert set(pool.map(lambda _: ask("look.php"), range(16))) == {"yes"}
+
+
+def test_the_time_of_children_is_shared(tokiophp, workdir):
+    """What a program of one request has used, every request finds in getrusage(1)."""
+    used = "function used() { $r = getrusage(1); return $r['ru_utime.tv_sec'] * 1000 + $r['ru_utime.tv_usec'] / 1000 + $r['ru_stime.tv_sec'] * 1000 + $r['ru_stime.tv_usec'] / 1000; } "
+    _, ask = start(tokiophp, workdir, {
+        "one.php": MEETING + used + "wait('two'); $b = used(); exec('i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done'); echo used() > $b ? 'more' : 'as much'; signal('one');",
+        "two.php": MEETING + used + "$b = used(); signal('two'); wait('one'); echo used() > $b ? 'more' : 'as much';"})
+    assert meet(ask, "one.php", "two.php") == ["more", "more"]
+
+
+def test_record_locks(tokiophp, workdir):
+    """flock() keeps other requests out, and SQLite, whose locks are fcntl(2)'s, keeps count of its own within a process."""
+    _, ask = start(tokiophp, workdir, {
+        "one.php": MEETING + "$f = fopen(__DIR__ . '/../tmp/lock', 'c'); flock($f, LOCK_EX); $d = new SQLite3(__DIR__ . '/../tmp/db'); $d->exec('CREATE TABLE t(a); BEGIN EXCLUSIVE');"
+        "signal('one'); wait('two'); $d->exec('COMMIT'); flock($f, LOCK_UN); signal('three'); echo 'done';",
+        "two.php": MEETING + "wait('one'); $f = fopen(__DIR__ . '/../tmp/lock', 'c'); echo json_encode(flock($f, LOCK_EX | LOCK_NB, $would)), $would; $d = new SQLite3(__DIR__ . '/../tmp/db');"
+        "echo json_encode(@$d->exec('INSERT INTO t VALUES (1)')), $d->lastErrorCode(); signal('two'); wait('three'); echo json_encode([flock($f, LOCK_EX | LOCK_NB), $d->exec('INSERT INTO t VALUES (1)')]);"})
+    assert meet(ask, "one.php", "two.php") == ["done", "false1false5[true,true]"]
+
+
+def test_fonts_of_the_process(tokiophp, workdir):
+    """libgd's fonts are the process's, and the end of a request forgets them: who draws meanwhile draws the same."""
+    source = subprocess.run([os.path.join(ROOT, "packaging/php-zts/build"), "--print-source"], stdout=subprocess.PIPE, text=True).stdout.strip()
+    font = os.path.join(source, "ext/gd/tests/Rochester-Regular.otf")
+    if not os.path.exists(font):
+        pytest.skip("no font")
+    shutil.copy(font, f"{workdir}/www/font.otf")
+    _, ask = start(tokiophp, workdir, {"draw.php": "$i = imagecreatetruecolor(300, 60); for ($n = 0; $n < 20; $n++) imagettftext($i, 10 + $n, $n, 5, 40, 0xffffff, __DIR__ . '/font.otf', 'drawn'); ob_start(); imagepng($i); echo md5(ob_get_clean());"})
+    drawn = ask("draw.php")
+    if "undefined function" in drawn:
+        pytest.skip("no GD with fonts")
+    assert re.fullmatch("[0-9a-f]{32}", drawn)
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: ask("draw.php"), range(80))) == {drawn}
+
+
+def test_killed_from_outside_all_end(tokiophp, workdir):
+    """A program that kills the process id that it was told ends every request of the process; the next ones are served."""
+    server, ask = start(tokiophp, workdir, {"wait.php": MEETING + "signal('w' . $_GET['n']); sleep(20); echo 'went on';", "pid.php": "echo getmypid();",
+                                            "kill.php": MEETING + "for ($n = 0; $n < 3; $n++) wait(\"w$n\"); exec('kill -9 ' . getmypid()); sleep(20); echo 'went on';"})
+    pid = ask("pid.php")
+    with ThreadPoolExecutor(4) as pool:
+        waiting = [pool.submit(ask, "wait.php", query=f"n={n}") for n in range(3)] + [pool.submit(ask, "kill.php")]
+        for f in waiting:
+            try:
+                said = f.result()
+            except (OSError, AssertionError):
+                continue
+            assert "went on" not in said
+    assert ask("pid.php") not in ("", pid)
 
 
 @pytest.mark.parametrize("what", REFUSED)
