@@ -123,7 +123,9 @@ static void disable_function(const char *word, size_t n, void *ctx)
     zend_string *name = zend_string_init(word, n, true), *lower = zend_string_tolower_ex(name, true);
     zval *place = zend_hash_find(CG(function_table), lower);
 
-    if (place && ((zend_function *)Z_PTR_P(place))->type == ZEND_INTERNAL_FUNCTION) {
+    if (zend_string_equals_literal(lower, "exit") || zend_string_equals_literal(lower, "die")) {
+        zend_error(E_WARNING, "Cannot disable function %s()", ZSTR_VAL(name)); /* zend_disable_function() */
+    } else if (place && ((zend_function *)Z_PTR_P(place))->type == ZEND_INTERNAL_FUNCTION) {
         mask(ctx, place, !has_preloaded_scripts());
     }
     zend_string_release_ex(lower, true);

@@ -97,6 +97,15 @@ def test_nothing_stays(both):
     assert "heap" not in both.ours.messages() and "crash" not in both.ours.messages()
 
 
+def test_exit_cannot_be_disabled(both):
+    """PHP says so and leaves it; what stands beside it is disabled."""
+    path = both.script("exit.php", "<?php echo json_encode([function_exists('strrev'), function_exists('exec')]); exit('left'); echo 'went on';")
+    for names in ("exit", "die, exit", "exec,exit,strrev"):
+        got = both.one(both.ours, path, {"PHP_ADMIN_VALUE": f'disable_functions = "{names}"'})
+        assert got == (200, ("[false,false]" if "exec" in names else "[true,true]") + "left"), names
+    assert both.one(both.ours, path, {}) == (200, "[true,true]left")
+
+
 @pytest.mark.parametrize("where", ["request", "pool"])
 def test_names_from_home(workdir, where):
     """A relative name that is said before the script runs begins where the pool is, not where the script before was."""
