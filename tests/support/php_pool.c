@@ -86,7 +86,12 @@ static int write_body(struct request *r, const char *p, size_t n)
 
 static int flush(struct request *r)
 {
-    ((struct call *)r->front)->flushes++;
+    struct call *c = r->front;
+
+    c->flushes++;
+    if (c->on_flush) {
+        c->on_flush();
+    }
     return 0;
 }
 

@@ -19,7 +19,8 @@ struct call {
     enum request_page page;
     int error_status;
     const char *error_body, *error_message;
-    size_t gone_after; /* the client goes away after so many bytes of the answer; 0 = stays */
+    size_t gone_after;      /* the client goes away after so many bytes of the answer; 0 = stays */
+    void (*on_flush)(void); /* called on the worker's thread, in the script's flush() */
 
     /* -- answered -- */
     int status;
