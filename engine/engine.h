@@ -36,7 +36,9 @@ struct listener {
     struct sock_options options;
     int kind;      /* the front end's own number (plain, TLS, status ...) */
     bool reserved; /* its waitables will be reserved ones: the pool needs page workers */
-    int fd;        /* -1 until open */
+    bool lasts;    /* the server's end does not close it: what still runs is asked through it */
+    bool shared; /* came from systemd or another program, which may go on listening there when we are gone */
+    int fd;      /* -1: not open, or not any more */
     const struct frontend *frontend;
     const struct pool_conf *pool;
     struct listener *next;
@@ -69,7 +71,12 @@ struct frontend {
     int (*start)(struct pool *pool, const struct listener *listeners);
     /* Control thread, once all workers stand: from here on connections are accepted. 0 or -1 (reported). */
     int (*open)(struct pool *pool);
-    /* Control thread: take no new work, tell idle connections to go. Returns at once. Called once. */
+    /* Control thread, may be NULL: the whole server ends. What waits in listeners that do not last is taken
+     * in, since nobody comes after us, and our descriptors of them are closed; with the last one of the
+     * server's, who connects is refused. Returns at once. Called once, before drain or after it. */
+    void (*refuse)(struct pool *pool);
+    /* Control thread: take no new work, tell idle connections to go; our descriptors of listeners are closed
+     * as soon as nobody uses them. Returns at once. Called once. */
     void (*drain)(struct pool *pool);
     /* Control thread, may be NULL: every thread of this front end has acted on it (polled while draining). */
     bool (*drain_heard)(struct pool *pool);

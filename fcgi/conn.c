@@ -73,6 +73,11 @@ static void park(struct fcgi_conn *c)
     }
 }
 
+void conn_wait(struct fcgi_conn *c)
+{
+    park(c);
+}
+
 static bool has_input(const struct fcgi_conn *c)
 {
     char byte;

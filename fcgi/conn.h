@@ -44,10 +44,12 @@ struct fcgi_conn {
     char ip[46];          /* the peer, for logs: "-" on a unix socket */
 };
 
-/* Worker's thread. Takes over the descriptor, and counts as open from here on. NULL: there is no memory, and
- * the descriptor is closed. */
+/* Whoever accepted it. Takes over the descriptor, and counts as open from here on. NULL: there is no memory,
+ * and the descriptor is closed. */
 struct fcgi_conn *conn_accepted(struct fcgi_front *front, int kind, int fd,
                                 const struct sockaddr_storage *peer);
+/* Control thread. Until it says something, a worker's. */
+void conn_wait(struct fcgi_conn *c);
 /* Worker's thread, the owner. Reads what is there, runs the requests in it, and gives the connection away. */
 void conn_serve(struct fcgi_conn *c, struct worker *worker);
 /* The owner, after a response. keep: wait for the next request; else say goodbye: clean = the peer has

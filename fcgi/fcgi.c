@@ -25,6 +25,7 @@ static int append(const struct pool_conf *pool, const char *address, enum fcgi_l
     l->options = s->options;
     l->kind = kind;
     l->reserved = kind == FCGI_STATUS;
+    l->lasts = kind == FCGI_INTERNAL;
     l->fd = -1;
     l->frontend = &fcgi_frontend;
     l->pool = pool;
@@ -91,13 +92,22 @@ static int fcgi_open(struct pool *pool)
     return listen_open(pool_front(pool, &fcgi_frontend));
 }
 
+static void fcgi_refuse(struct pool *pool)
+{
+    struct fcgi_front *front = pool_front(pool, &fcgi_frontend);
+
+    if (front) {
+        listen_leave(front, false);
+    }
+}
+
 static void fcgi_drain(struct pool *pool)
 {
     struct fcgi_front *front = pool_front(pool, &fcgi_frontend);
 
     if (front) {
         atomic_store(&front->draining, true);
-        listen_drain(front);
+        listen_leave(front, true);
         pool_wait_evict(pool, conn_evict);
     }
 }
@@ -110,10 +120,11 @@ static bool fcgi_drained(struct pool *pool)
     if (!front) {
         return true;
     }
+    listen_leave(front, true);
     if (atomic_load(&front->open)) {
         pool_wait_evict(pool, conn_evict);
     }
-    return atomic_load(&front->open) == 0;
+    return atomic_load(&front->open) == 0 && listen_taken(front);
 }
 
 static void fcgi_adopt(struct pool *pool, int fd, int kind)
@@ -143,6 +154,7 @@ const struct frontend fcgi_frontend = {
     .listeners = fcgi_listeners,
     .start = fcgi_start,
     .open = fcgi_open,
+    .refuse = fcgi_refuse,
     .drain = fcgi_drain,
     .drained = fcgi_drained,
     .adopt = fcgi_adopt,

@@ -16,7 +16,12 @@ struct fcgi_listener {
     struct waitable wait;
     struct fcgi_front *front;
     int kind;
-    pthread_mutex_t lock; /* guards armed: several workers may run out of descriptors at once */
+    bool lasts;                 /* as struct listener's */
+    int backlog;                /* how many may wait there */
+    _Atomic uint32_t accepting; /* workers that have the descriptor in hand */
+    _Atomic bool left;          /* set by the control thread: no worker takes it in hand any more */
+    bool taken, closed;         /* control thread: nobody waits there for us; the descriptor is closed */
+    pthread_mutex_t lock;       /* guards armed: several workers may run out of descriptors at once */
     bool armed;
     struct fcgi_listener *next;
 };
@@ -134,40 +139,47 @@ static void disarm(struct fcgi_listener *l)
     pthread_mutex_unlock(&l->lock);
 }
 
-/* NULL: there is none that we want, or can have. */
-static struct fcgi_conn *accept_one(struct fcgi_listener *l)
+static bool is_wanted(const struct fcgi_listener *l, int fd, const struct sockaddr_storage *peer)
+{
+    if (!listen_is_allowed(l->front, peer)) {
+        char ip[46];
+
+        sock_ip(peer, ip, sizeof(ip));
+        log_limited(LEVEL_ERROR, "Connection disallowed: IP address '%s' has been dropped.", ip);
+        return false;
+    }
+    return is_ours(l, fd);
+}
+
+/* *out is NULL: there is none that we want, or can have. */
+static enum accept_result accept_one(struct fcgi_listener *l, struct fcgi_conn **out)
 {
     struct fcgi_front *front = l->front;
     struct sockaddr_storage peer;
     int fd = -1;
+    enum accept_result result = sock_accept(l->wait.fd, false, &fd, &peer);
 
-    switch (sock_accept(l->wait.fd, false, &fd, &peer)) {
-    case ACCEPT_OK: break;
-    case ACCEPT_EMPTY: return NULL;
+    *out = NULL;
+    switch (result) {
+    case ACCEPT_EMPTY: break;
     case ACCEPT_NO_DESCRIPTORS:
         log_limited(LEVEL_WARNING, "[pool %s] out of file descriptors: connections wait",
                     pool_conf(front->pool)->name);
         disarm(l);
-        return NULL;
+        break;
     case ACCEPT_BROKEN:
         log_limited(LEVEL_ERROR, "[pool %s] accept failed: %s (%d)", pool_conf(front->pool)->name,
                     strerror(errno), errno);
         disarm(l);
-        return NULL;
+        break;
+    case ACCEPT_OK:
+        if (is_wanted(l, fd, &peer)) {
+            *out = conn_accepted(front, l->kind, fd, &peer);
+        } else {
+            close(fd);
+        }
     }
-    if (!listen_is_allowed(front, &peer)) {
-        char ip[46];
-
-        sock_ip(&peer, ip, sizeof(ip));
-        log_limited(LEVEL_ERROR, "Connection disallowed: IP address '%s' has been dropped.", ip);
-        close(fd);
-        return NULL;
-    }
-    if (!is_ours(l, fd)) {
-        close(fd);
-        return NULL;
-    }
-    return conn_accepted(front, l->kind, fd, &peer);
+    return result;
 }
 
 /* Worker's thread. It counts as open from before it accepts until the connection counts: either it sees that
@@ -180,19 +192,48 @@ static void ready(struct waitable *w, struct worker *worker)
     struct fcgi_conn *c = NULL;
 
     atomic_fetch_add(&l->front->open, 1);
-    if (!atomic_load(&l->front->draining)) {
-        c = accept_one(l);
+    atomic_fetch_add(&l->accepting, 1);
+    if (!atomic_load(&l->left)) {
+        accept_one(l, &c);
     }
+    atomic_fetch_sub(&l->accepting, 1);
     atomic_fetch_sub(&l->front->open, 1);
     if (c) {
         conn_serve(c, worker);
     }
 }
 
+/* False: somebody still waits, and there is no descriptor for him at the moment. */
+static bool take_waiting(struct fcgi_listener *l)
+{
+    enum accept_result result = ACCEPT_OK;
+    struct fcgi_conn *c;
+
+    for (int i = 0; i <= l->backlog && result == ACCEPT_OK; i++) {
+        result = accept_one(l, &c);
+        if (c) {
+            conn_wait(c);
+        }
+    }
+    return result != ACCEPT_NO_DESCRIPTORS;
+}
+
+/* Nothing is taken if there is a successor: what waits is its. */
+static void leave(struct fcgi_listener *l)
+{
+    atomic_store(&l->left, true);
+    disarm(l);
+    l->taken = l->taken || !pool_finishing(l->front->pool) || take_waiting(l);
+    if (l->taken && !l->closed && atomic_load(&l->accepting) == 0) {
+        close(l->wait.fd);
+        l->closed = true;
+    }
+}
+
 int listen_take(struct fcgi_front *front, const struct listener *listeners)
 {
     for (const struct listener *from = listeners; from; from = from->next) {
-        if (from->frontend != &fcgi_frontend || from->pool != pool_conf(front->pool)) {
+        if (from->frontend != &fcgi_frontend || from->pool != pool_conf(front->pool) || from->fd < 0) {
             continue;
         }
         struct fcgi_listener *l = calloc(1, sizeof(*l));
@@ -204,6 +245,8 @@ int listen_take(struct fcgi_front *front, const struct listener *listeners)
         }
         l->front = front;
         l->kind = from->kind;
+        l->lasts = from->lasts;
+        l->backlog = from->options.backlog < 0 ? SOMAXCONN : from->options.backlog;
         l->wait = (struct waitable){.fd = from->fd, .ready = ready, .reserved = from->reserved};
         pthread_mutex_init(&l->lock, NULL);
         l->next = front->listeners;
@@ -215,7 +258,7 @@ int listen_take(struct fcgi_front *front, const struct listener *listeners)
 int listen_open(struct fcgi_front *front)
 {
     for (struct fcgi_listener *l = front->listeners; l; l = l->next) {
-        if (arm(l) < 0) {
+        if (!atomic_load(&l->left) && arm(l) < 0) {
             log_error("fcgi: cannot wait for connections: %s (%d)", strerror(errno), errno);
             return -1;
         }
@@ -225,16 +268,32 @@ int listen_open(struct fcgi_front *front)
 
 void listen_tick(struct fcgi_front *front)
 {
-    for (struct fcgi_listener *l = front->listeners; l && !atomic_load(&front->draining); l = l->next) {
-        arm(l);
+    for (struct fcgi_listener *l = front->listeners; l; l = l->next) {
+        if (atomic_load(&l->left)) {
+            leave(l);
+        } else {
+            arm(l);
+        }
     }
 }
 
-void listen_drain(struct fcgi_front *front)
+void listen_leave(struct fcgi_front *front, bool all)
 {
     for (struct fcgi_listener *l = front->listeners; l; l = l->next) {
-        disarm(l);
+        if (all || !l->lasts) {
+            leave(l);
+        }
     }
+}
+
+bool listen_taken(const struct fcgi_front *front)
+{
+    const struct fcgi_listener *l = front->listeners;
+
+    while (l && (l->taken || !atomic_load(&l->left))) {
+        l = l->next;
+    }
+    return l == NULL;
 }
 
 void listen_free(struct fcgi_front *front)

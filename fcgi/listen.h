@@ -19,7 +19,10 @@ struct allowed_client {
 int listen_take(struct fcgi_front *front, const struct listener *listeners);
 int listen_open(struct fcgi_front *front); /* from here on workers are told of connections */
 void listen_tick(struct fcgi_front *front);
-void listen_drain(struct fcgi_front *front);
+/* Accepts nothing more, and closes our descriptors as soon as no worker has one in hand; called again until
+ * then. If the whole server ends, who waits in them is accepted before. all: those that last, too. */
+void listen_leave(struct fcgi_front *front, bool all);
+bool listen_taken(const struct fcgi_front *front); /* nobody waits for us where we do not listen any more */
 void listen_free(struct fcgi_front *front);
 
 /* Main thread: reads listen.allowed_clients; wrong entries are logged as php-fpm does. 0 or -1 (memory). */

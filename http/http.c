@@ -152,6 +152,7 @@ static int add_listener(void *ctx, const char *text, int kind)
     l->frontend = &http_frontend;
     l->pool = list->pool;
     l->kind = kind;
+    l->lasts = kind == LISTENER_INTERNAL;
     l->fd = -1;
     l->options = (struct sock_options){.backlog = -1, .owner = (uid_t)-1, .group = (gid_t)-1, .mode = 0666};
     if (sock_parse(text, &l->address, error, sizeof error) != 0) {
@@ -264,6 +265,7 @@ static int make_loops(struct http_front *front)
     int count = loop_count(front->settings);
     front->loops = xcalloc((size_t)count, sizeof *front->loops);
     front->loop_count = count;
+    atomic_store(&front->loops_listening, count);
     for (int i = 0; i < count; i++) {
         front->loops[i] = loop_create(front, i);
         if (!front->loops[i]) {
@@ -383,6 +385,14 @@ static int http_open(struct pool *pool)
 
 /* -- the end -- */
 
+static void http_refuse(struct pool *pool)
+{
+    struct http_front *front = front_of(pool);
+    for (int i = 0; front && i < front->loop_count; i++) {
+        loop_refuse(front->loops[i]);
+    }
+}
+
 static void http_drain(struct pool *pool)
 {
     struct http_front *front = front_of(pool);
@@ -403,13 +413,14 @@ static bool http_drain_heard(struct pool *pool)
     return !front || atomic_load(&front->loops_draining) == front->loop_count;
 }
 
-/* Not before every loop has closed its listeners: one that has not heard yet may be accepting at this moment,
+/* Not before every loop has left its listeners: one that has not heard yet may be accepting at this moment,
  * and its connection would end with the process. Connections whose worker died with their descriptor in hand
  * are nobody's any more. */
 static bool http_drained(struct pool *pool)
 {
     struct http_front *front = front_of(pool);
-    return !front || (http_drain_heard(pool) && internal_drained(front->internal) &&
+    return !front || (http_drain_heard(pool) && atomic_load(&front->loops_listening) == 0 &&
+                      internal_drained(front->internal) &&
                       atomic_load(&front->connections) <= atomic_load(&front->written_off));
 }
 
@@ -451,6 +462,7 @@ const struct frontend http_frontend = {
     .forget = http_forget,
     .start = http_start,
     .open = http_open,
+    .refuse = http_refuse,
     .drain = http_drain,
     .drain_heard = http_drain_heard,
     .drained = http_drained,

@@ -5,6 +5,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
+#include <linux/filter.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -317,6 +318,40 @@ enum accept_result sock_accept(int listener, bool nonblocking, int *fd, struct s
     case ENOTSOCK:
     case EFAULT: return ACCEPT_BROKEN;
     default: return ACCEPT_EMPTY; /* accept(2) also reports errors of the new connection: not ours */
+    }
+}
+
+/* Closing a listening TCP socket resets what is in its queue, and it fills until the last moment; and every
+ * process that has it has to close it. So first those who knock are not heard: their SYN is dropped, and sent
+ * again a second later. Handshakes that are under way are completed. */
+static void drop_syn(int listener)
+{
+    enum { FLAGS_AT = 13, SYN = 2 };
+    struct sock_filter code[] = {
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, FLAGS_AT),
+        BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, SYN, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, 0),
+        BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),
+    };
+    struct sock_fprog program = {.len = sizeof code / sizeof *code, .filter = code};
+
+    if (setsockopt(listener, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program) < 0) {
+        log_debug("a listening socket cannot be quieted: %s (%d)", strerror(errno), errno);
+    }
+}
+
+void sock_refuse(int listener)
+{
+    struct sockaddr_storage address = {0};
+    socklen_t len = sizeof address;
+
+    if (getsockname(listener, (struct sockaddr *)&address, &len) < 0) {
+        return;
+    }
+    if (address.ss_family == AF_UNIX) {
+        shutdown(listener, SHUT_RD);
+    } else {
+        drop_syn(listener);
     }
 }
 

@@ -45,6 +45,11 @@ enum accept_result { ACCEPT_OK, ACCEPT_EMPTY, ACCEPT_NO_DESCRIPTORS, ACCEPT_BROK
  * EMPTY. */
 enum accept_result sock_accept(int listener, bool nonblocking, int *fd, struct sockaddr_storage *peer);
 
+/* For a listening socket that is about to be closed, in all processes that have it: nobody new gets into its
+ * queue, and who is in it can still be accepted. A unix socket refuses from here on; TCP lets new clients
+ * wait until the last descriptor is closed, and then refuses them. */
+void sock_refuse(int listener);
+
 /* A connection to a unix socket, close-on-exec; flags: SOCK_NONBLOCK or 0. -1: errno says why. */
 int sock_dial(const char *path, int flags);
 

@@ -175,6 +175,9 @@ static int hook_launch(struct seat *seat, struct generation *g, int warm_fd)
     child->board_size = ends.board_size;
     child->pipes[OUTPUT_STDOUT] = ends.out[OUTPUT_STDOUT][0];
     child->pipes[OUTPUT_STDERR] = ends.out[OUTPUT_STDERR][0];
+    if (m->supervisor->phase >= PHASE_FINISHING) {
+        child_tell(child, CHANNEL_FINISH, 0);
+    }
     log_write(m->supervisor->phase == PHASE_LAUNCHING ? LEVEL_DEBUG : LEVEL_NOTICE, __func__, __LINE__,
               "[pool %s] child %d started", m->name, (int)pid);
     return 0;

@@ -68,6 +68,20 @@ static void begin_drain(struct process *p, uint64_t ms)
     pool_drain(p->pool);
 }
 
+/* The whole server ends, or we are what is left of it: nobody comes after us. */
+static void finish(struct process *p)
+{
+    if (pool_finishing(p->pool)) {
+        return;
+    }
+    pool_finish(p->pool);
+    for (size_t i = 0; frontends[i]; i++) {
+        if (frontends[i]->refuse) {
+            frontends[i]->refuse(p->pool);
+        }
+    }
+}
+
 /* New descriptors take the numbers of the old ones: whoever writes at this moment writes to one or the other.
  */
 static void replace_logs(struct process *p, struct channel_message *m)
@@ -120,7 +134,7 @@ static void obey(struct process *p, struct channel_message *m)
     switch (m->type) {
     case CHANNEL_SERVE: open_doors(p); break;
     case CHANNEL_DRAIN: begin_drain(p, m->number > 0 ? (uint64_t)m->number : p->args->drain_ms); break;
-    case CHANNEL_FINISH: pool_finish(p->pool); break;
+    case CHANNEL_FINISH: finish(p); break;
     case CHANNEL_KEYS: take_keys(p, m); break;
     case CHANNEL_STOP: p->stopping = true; break;
     case CHANNEL_LOGS: replace_logs(p, m); break;
@@ -145,6 +159,7 @@ static void hear_supervisor(struct process *p)
         log_write(p->draining ? LEVEL_DEBUG : LEVEL_ERROR, __func__, __LINE__,
                   "[pool %s] the supervisor is gone; engine process %d finishes what it runs and ends",
                   p->args->pool->name, (int)getpid());
+        finish(p);
         begin_drain(p, p->args->drain_ms);
     }
 }

@@ -14,6 +14,7 @@
 
 #include "engine/base/buf.h"
 #include "engine/base/log.h"
+#include "engine/supervise/inherited.h"
 
 #define PER_VARIABLE 128
 #define VARIABLES    256
@@ -97,11 +98,16 @@ static void take_systemd(int fd)
     buf_printf(&systemd_keys, "%s%s,", systemd_keys.n > 0 ? "" : ",", key);
 }
 
-static void remove_path(const char *path)
+static bool is_systemds(const char *key)
 {
     char item[sizeof(table->key) + 3];
-    snprintf(item, sizeof(item), ",%s,", path);
-    if (systemd_keys.n == 0 || !strstr(systemd_keys.p, item)) {
+    snprintf(item, sizeof(item), ",%s,", key);
+    return systemd_keys.n > 0 && strstr(systemd_keys.p, item);
+}
+
+static void remove_path(const char *path)
+{
+    if (!is_systemds(path)) {
         unlink(path);
     }
 }
@@ -172,6 +178,7 @@ int sockets_open(const struct pool_conf *pool, struct listener *list)
         if (entry) {
             entry->used = true;
             l->fd = entry->fd;
+            l->shared = !inherited() || is_systemds(entry->key);
             continue;
         }
         char error[512];
@@ -269,14 +276,57 @@ void sockets_keep(const struct listener *list)
     }
 }
 
-void sockets_remove(const struct listener *list)
+static void close_one(struct listener *l)
 {
-    for (const struct listener *l = list; l; l = l->next) {
-        if (l->fd >= 0) {
-            close(l->fd);
-            if (l->address.is_unix && l->address.text[0] != '@') {
-                remove_path(l->address.text);
-            }
+    if (l->fd < 0) {
+        return;
+    }
+    close(l->fd);
+    l->fd = -1;
+    if (l->address.is_unix && l->address.text[0] != '@' && !l->shared) {
+        unlink(l->address.text);
+    }
+}
+
+void sockets_refuse(struct listener *list)
+{
+    for (struct listener *l = list; l; l = l->next) {
+        if (l->fd >= 0 && !l->lasts && !l->shared) {
+            sock_refuse(l->fd);
         }
+        if (!l->lasts) {
+            close_one(l);
+        }
+    }
+}
+
+void sockets_close(struct listener *list, const struct pool_conf *pool)
+{
+    for (struct listener *l = list; l; l = l->next) {
+        if (l->pool == pool) {
+            close_one(l);
+        }
+    }
+}
+
+/* What another program gave us and nobody listens to any more; systemd does. */
+static void remove_dead(const struct listener *l)
+{
+    if (!l->shared || !l->address.is_unix || l->address.text[0] == '@' || is_systemds(l->address.text)) {
+        return;
+    }
+    int fd = sock_dial(l->address.text, SOCK_NONBLOCK);
+    if (fd >= 0) {
+        close(fd);
+    } else if (errno == ECONNREFUSED) {
+        unlink(l->address.text);
+    }
+}
+
+void sockets_remove(struct listener *list)
+{
+    for (struct listener *l = list; l; l = l->next) {
+        close_one(l);
+        remove_dead(l);
     }
 }

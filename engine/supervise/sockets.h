@@ -22,7 +22,13 @@ void sockets_export(const struct listener *list);
 void sockets_set_blocking(const struct listener *list, bool blocking);
 /* The execution did not happen: close-on-exec again. */
 void sockets_keep(const struct listener *list);
+/* The server ends: closes all but those that last, so that who connects is refused as soon as the engine
+ * processes have closed theirs, too; who waits in a queue they take in before. Paths of unix sockets are gone
+ * at once. Where another program may go on listening, nothing but our own descriptor is touched. */
+void sockets_refuse(struct listener *list);
+/* Those of one pool, all of them: no process of it is left. */
+void sockets_close(struct listener *list, const struct pool_conf *pool);
 /* At exit: close, unlink unix sockets. */
-void sockets_remove(const struct listener *list);
+void sockets_remove(struct listener *list);
 
 #endif

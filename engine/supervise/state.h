@@ -75,7 +75,9 @@ struct supervisor {
     uint64_t started_us;
     uint64_t report_latest_us; /* by then the caller is told that we run, ready or not */
     uint64_t drain_us;
-    uint64_t keys_us; /* when the pools' keys change */
+    uint64_t finish_us;     /* FINISHING: by then all has to be done */
+    bool finishes_upstream; /* FINISHING: the pools that others ask drain, too */
+    uint64_t keys_us;       /* when the pools' keys change */
     /* the test of a reload */
     pid_t test_pid;
     int test_fd;
@@ -105,6 +107,7 @@ void signals_read(struct supervisor *s); /* and obeys them */
 /* finish.c */
 void finish_politely(struct supervisor *s, const char *how); /* QUIT: drains */
 void finish_at_once(struct supervisor *s);                   /* TERM */
+void finish_tick(struct supervisor *s, uint64_t now);
 
 /* member.c. The functions of the start: 0 or -1 (reported). */
 struct member *member_find(struct supervisor *s, const char *name);

@@ -189,6 +189,7 @@ static void tick(struct supervisor *s)
     }
     members_rotate_keys(s, now);
     upgrade_tick(s, now);
+    finish_tick(s, now);
     control_tick(s, now);
     report_tick(s, now);
 }

@@ -20,11 +20,12 @@ struct sites;
 
 /* What hangs on each loop and is driven by its clockwork, on its thread. Any of these may be NULL. */
 struct loop_part {
-    int (*open)(struct loop *loop);   /* the loop is made, before its thread; 0 or -1 */
-    void (*turn)(struct loop *loop);  /* at the end of a pass in which messages came or time was looked at */
-    void (*sweep)(struct loop *loop); /* four times a second */
-    void (*drain)(struct loop *loop); /* the process ends soon: no new work */
-    void (*close)(struct loop *loop); /* the loop ends; parts before this one in the list are closed */
+    int (*open)(struct loop *loop);    /* the loop is made, before its thread; 0 or -1 */
+    void (*turn)(struct loop *loop);   /* at the end of a pass in which messages came or time was looked at */
+    void (*sweep)(struct loop *loop);  /* four times a second */
+    void (*refuse)(struct loop *loop); /* the server ends: nobody new comes in */
+    void (*drain)(struct loop *loop);  /* the process ends soon: no new work */
+    void (*close)(struct loop *loop);  /* the loop ends; parts before this one in the list are closed */
 };
 
 struct http_front {
@@ -50,7 +51,8 @@ struct http_front {
     _Atomic int64_t connections;
     _Atomic bool draining;       /* control thread sets it, once */
     _Atomic uint64_t drain_us;   /* when */
-    _Atomic int loops_draining;  /* loops that have closed their listeners */
+    _Atomic int loops_draining;  /* loops that have been told */
+    _Atomic int loops_listening; /* loops that accept; the last one closes the descriptors */
     _Atomic int64_t written_off; /* connections whose worker died with their descriptor */
     /* counters for status and metrics */
     _Atomic uint64_t accepted, requests, rejected, floods, timeouts;

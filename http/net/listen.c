@@ -8,6 +8,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
@@ -47,46 +48,58 @@ static void make_room(struct loop *loop)
     }
 }
 
-static void on_listener(evutil_socket_t fd, short what, void *ctx)
+/* At most so many. False: there is no room for who waits. */
+static bool accept_some(struct listen *l, int most)
 {
-    struct listen *l = ctx;
     struct loop *loop = l->loop;
     struct http_front *front = loop->front;
-    (void)what;
-    loop->now_us = clock_coarse_us();
-    for (int i = 0; i < ACCEPTS_A_TURN; i++) {
+    for (int i = 0; i < most; i++) {
         if (atomic_load_explicit(&front->connections, memory_order_relaxed) >= front->max_connections) {
             log_limited(LEVEL_WARNING, "http: %lld connections are open, more have to wait",
                         (long long)front->max_connections);
             make_room(loop);
             pause_listen(l, 20000);
-            break;
+            return false;
         }
         int client;
         struct sockaddr_storage peer;
-        enum accept_result result = sock_accept((int)fd, true, &client, &peer);
-        if (result == ACCEPT_OK) {
-            http_conn_accept(loop, l->listener, client, &peer);
-            continue;
-        }
-        if (result == ACCEPT_NO_DESCRIPTORS) {
+        switch (sock_accept(l->listener->fd, true, &client, &peer)) {
+        case ACCEPT_OK: http_conn_accept(loop, l->listener, client, &peer); break;
+        case ACCEPT_EMPTY: return true;
+        case ACCEPT_NO_DESCRIPTORS:
             log_limited(LEVEL_ERROR, "http: no descriptor for a new connection; trying again shortly");
             make_room(loop);
             pause_listen(l, 100000);
-        } else if (result == ACCEPT_BROKEN) {
+            return false;
+        case ACCEPT_BROKEN:
             log_limited(LEVEL_ERROR, "http: cannot accept on %s", l->listener->address.text);
             pause_listen(l, 1000000);
+            return true;
         }
-        break;
     }
-    http_conn_free_dead(loop);
+    return true;
+}
+
+static void on_listener(evutil_socket_t fd, short what, void *ctx)
+{
+    struct listen *l = ctx;
+    (void)fd;
+    (void)what;
+    l->loop->now_us = clock_coarse_us();
+    accept_some(l, ACCEPTS_A_TURN);
+    http_conn_free_dead(l->loop);
+}
+
+static bool is_ours(const struct http_front *front, const struct listener *listener)
+{
+    return listener->frontend == front->frontend && listener->pool == front->conf && listener->fd >= 0 &&
+           listener->kind <= LISTENER_TLS;
 }
 
 static int open_listeners(struct loop *loop)
 {
     for (const struct listener *listener = loop->front->listeners; listener; listener = listener->next) {
-        if (listener->frontend != loop->front->frontend || listener->pool != loop->front->conf ||
-            listener->fd < 0 || listener->kind > LISTENER_TLS) {
+        if (!is_ours(loop->front, listener)) {
             continue;
         }
         int one = 1; /* inherited by what is accepted */
@@ -107,20 +120,64 @@ static int open_listeners(struct loop *loop)
     return 0;
 }
 
+static void drop(struct listen **link)
+{
+    struct listen *l = *link;
+    *link = l->next;
+    if (l->event) {
+        event_free(l->event);
+    }
+    free(l);
+}
+
+/* No loop looks at them any more. */
+static void close_descriptors(const struct http_front *front)
+{
+    for (const struct listener *listener = front->listeners; listener; listener = listener->next) {
+        if (is_ours(front, listener)) {
+            close(listener->fd);
+        }
+    }
+}
+
+static int backlog(const struct listener *listener)
+{
+    return listener->options.backlog < 0 ? SOMAXCONN : listener->options.backlog;
+}
+
+/* Where nobody comes after us, who waits is taken in before; called again while there is no room for him. */
+static void leave(struct loop *loop)
+{
+    loop->leaves = true;
+    for (struct listen **link = &loop->listens; *link;) {
+        bool takes = pool_finishing(loop->front->pool);
+        if (!takes || accept_some(*link, backlog((*link)->listener))) {
+            drop(link);
+        } else {
+            link = &(*link)->next;
+        }
+    }
+    if (!loop->listens && !loop->left) {
+        loop->left = true;
+        if (atomic_fetch_sub(&loop->front->loops_listening, 1) == 1) {
+            close_descriptors(loop->front);
+        }
+    }
+}
+
 static void close_listeners(struct loop *loop)
 {
     while (loop->listens) {
-        struct listen *l = loop->listens;
-        loop->listens = l->next;
-        if (l->event) {
-            event_free(l->event);
-        }
-        free(l);
+        drop(&loop->listens);
     }
 }
 
 static void sweep(struct loop *loop)
 {
+    if (loop->leaves) {
+        leave(loop);
+        return;
+    }
     for (struct listen *l = loop->listens; l; l = l->next) {
         if (l->paused && loop->now_us >= l->resume_us) {
             l->paused = event_add(l->event, NULL) != 0;
@@ -129,4 +186,4 @@ static void sweep(struct loop *loop)
 }
 
 const struct loop_part listen_loop_part = {
-    .open = open_listeners, .sweep = sweep, .drain = close_listeners, .close = close_listeners};
+    .open = open_listeners, .sweep = sweep, .refuse = leave, .drain = leave, .close = close_listeners};

@@ -121,6 +121,12 @@ static void on_sweep(evutil_socket_t fd, short what, void *ctx)
 
 /* -- life -- */
 
+static void run_refuse(struct loop *loop, struct loop_message *self)
+{
+    (void)self;
+    EACH_PART(loop, refuse)
+}
+
 static void run_drain(struct loop *loop, struct loop_message *self)
 {
     (void)self;
@@ -132,6 +138,12 @@ static void run_stop(struct loop *loop, struct loop_message *self)
 {
     (void)self;
     event_base_loopbreak(loop->base);
+}
+
+void loop_refuse(struct loop *loop)
+{
+    loop->refuse_message.run = run_refuse;
+    loop_post(loop, &loop->refuse_message);
 }
 
 void loop_drain(struct loop *loop)

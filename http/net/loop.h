@@ -37,9 +37,11 @@ struct loop {
     _Atomic(struct exchange *) returned;  /* any thread pushes finished exchanges back */
     _Atomic(struct exchange *) quiet;   /* any thread pushes what it gave back quietly, with its reference */
     _Atomic unsigned exchanges_working; /* the loop takes, any thread gives back */
-    struct loop_message drain_message, stop_message;
+    struct loop_message refuse_message, drain_message, stop_message;
     struct metrics_block *counters; /* of what this loop answers by itself */
     struct listen *listens;
+    bool leaves;                /* accepts nobody any more but who waits already, if the server ends */
+    bool left;                  /* accepts nobody any more */
     struct conn *conns;         /* all open ones; newest first */
     struct conn *dead;          /* closed in this pass; freed at its end */
     bool in_inbox;              /* `again` is looked at next: no need to wake for it */
@@ -63,6 +65,7 @@ void loop_stop(struct loop *loop);                          /* control thread: e
 void loop_destroy(struct loop *loop);
 
 void loop_post(struct loop *loop, struct loop_message *message); /* any thread */
+void loop_refuse(struct loop *loop);                             /* control thread, once */
 void loop_drain(struct loop *loop);                              /* control thread, once */
 /* Loop thread: call http_conn_resume() on it after other connections had their turn. */
 void loop_again(struct loop *loop, struct conn *conn);

@@ -130,6 +130,7 @@ high = [os.dup2(fd, 100 + i) for i, fd in enumerate(ast.literal_eval(sys.argv[1]
 for i, fd in enumerate(high):
     os.dup2(fd, 3 + i, inheritable=True)
     os.close(fd)
+os.closerange(3 + len(high), 100)
 for pair in sys.argv[2].split():
     name, _, value = pair.partition("=")
     os.environ[name] = value.replace("$$", str(os.getpid()))
@@ -142,11 +143,11 @@ def handed_over(workdir):
     """Starts the server with listening sockets of ours."""
     started = []
 
-    def start(address, sockets, variables):
+    def start(address, sockets, variables, more=""):
         config = os.path.join(workdir, "tokiophp.ini")
         with open(config, "w") as f:
             f.write(f"[global]\nerror_log = {workdir}/error.log\n[www]\nlisten = {address}\npm = static\n"
-                    "pm.max_children = 2\nuser = nobody\ngroup = nogroup\nlisten.mode = 0666\n")
+                    "pm.max_children = 2\nuser = nobody\ngroup = nogroup\nlisten.mode = 0666\n" + more)
         numbers = [s.fileno() for s in sockets]
         log = open(os.path.join(workdir, "start.log"), "wb")
         process = subprocess.Popen([sys.executable, "-c", LAUNCHER, repr(numbers), variables, PROGRAM, "-F", "-y", config],
@@ -195,9 +196,9 @@ def test_activated_unix_socket_stays_systemds(handed_over, workdir):
         assert fetch(path, f"{workdir}/www/hello.php").status == 200
         process.send_signal(signal.SIGUSR2)
         wait_for(lambda: messages().count("ready to handle connections") == 2, 20, "the reload")
-        process.terminate()
+        process.send_signal(signal.SIGQUIT)
         assert process.wait(20) == 0
-        assert os.path.exists(path)
+        assert accepts(path)
 
 
 def test_activation_for_somebody_else(handed_over, workdir):
@@ -211,10 +212,24 @@ def test_activation_for_somebody_else(handed_over, workdir):
 def test_sockets_of_a_php_fpm(handed_over, workdir):
     path, other = f"{workdir}/from-fpm.sock", f"{workdir}/unused.sock"
     with listening(path) as used, listening(other) as unused:
-        _, messages = handed_over(path, [used, unused], f"FPM_SOCKETS={path}=3,{other}=4,nonsense=5,=,x=y")
+        process, messages = handed_over(path, [used, unused], f"FPM_SOCKETS={path}=3,{other}=4,nonsense=5,=,x=y")
     assert f'using inherited socket fd=3, "{path}"' in messages()
     assert fetch(path, f"{workdir}/www/hello.php").status == 200
     assert not os.path.exists(other)  # nobody wants it: closed, and its path is gone, as php-fpm does
+    process.send_signal(signal.SIGQUIT)
+    assert process.wait(20) == 0
+    assert not os.path.exists(path)  # nobody listens there any more
+
+
+def test_sockets_that_another_program_keeps(handed_over, workdir):
+    path, address = f"{workdir}/kept.sock", ("127.0.0.1", free_port())
+    with listening(path) as kept, listening(address) as tcp:
+        process, _ = handed_over(path, [kept, tcp], f"FPM_SOCKETS={path}=3,{address[0]}:{address[1]}=4",
+                                 f"http.listen = {address[0]}:{address[1]}\nhttp.document_root = {workdir}/www\n")
+        assert fetch(path, f"{workdir}/www/hello.php").status == 200
+        process.send_signal(signal.SIGQUIT)
+        assert process.wait(20) == 0
+        assert accepts(path) and accepts(address)
 
 
 def test_unit_file_is_valid(workdir):

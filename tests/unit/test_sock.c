@@ -205,6 +205,47 @@ static void accepts_and_names_peers(void **state)
     assert_string_equal(ip, "10.1.2.3");
 }
 
+/* One client waits in the queue; nobody gets in behind it. */
+static void check_refusal(const char *text)
+{
+    struct sock_address a;
+    struct sockaddr_storage peer, bound = {0};
+    socklen_t n = sizeof bound;
+    int fd;
+
+    assert_int_equal(sock_parse(text, &a, error, sizeof error), 0);
+    int listener = sock_listen(&a, &plain, error, sizeof error);
+    assert_true(listener >= 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&bound, &n), 0);
+    int early = socket(bound.ss_family, SOCK_STREAM, 0);
+    int late = socket(bound.ss_family, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    assert_int_equal(connect(early, (struct sockaddr *)&bound, n), 0);
+
+    sock_refuse(listener);
+    assert_int_equal(connect(late, (struct sockaddr *)&bound, n), -1);
+    assert_int_equal(errno, bound.ss_family == AF_UNIX ? ECONNREFUSED : EINPROGRESS);
+    assert_int_equal(sock_accept(listener, true, &fd, &peer), ACCEPT_OK);
+    assert_int_equal(write(early, "x", 1), 1);
+    char byte;
+    assert_int_equal(read(fd, &byte, 1), 1);
+    close(fd);
+    assert_int_equal(sock_accept(listener, true, &fd, &peer), ACCEPT_EMPTY);
+    close(late);
+    close(early);
+    close(listener);
+}
+
+static void refuses_who_comes_late(void **state)
+{
+    char path[64];
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/r", directory);
+    check_refusal(path);
+    unlink(path);
+    check_refusal("127.0.0.1:0");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -214,6 +255,7 @@ int main(void)
         cmocka_unit_test(spares_files_that_are_no_sockets),
         cmocka_unit_test(reports_an_occupied_port),
         cmocka_unit_test(accepts_and_names_peers),
+        cmocka_unit_test(refuses_who_comes_late),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
