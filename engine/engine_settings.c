@@ -191,7 +191,8 @@ static const struct setting_row pool_rows[] = {
     {POOL("pm.max_spawn_rate", SETTING_INT, max_spawn_rate), .as_php_fpm = true, .initial = "32",
      .help = "dynamic: most workers started at once"},
     {POOL("pm.process_idle_timeout", SETTING_TIME, process_idle_timeout), .as_php_fpm = true, .initial = "10",
-     .help = "ondemand: an idle worker stops after this time"},
+     .help = "ondemand: an idle worker stops after this time, and the pool's process when nobody is "
+             "connected for so long"},
     {POOL("pm.max_requests", SETTING_INT, max_requests), .as_php_fpm = true, .initial = "0", .max = INT64_MAX,
      .help = "requests per worker, after which its process is replaced; 0 = never"},
     {POOL("pm.status_path", SETTING_STRING, status_path), .help = "URI of the status page"},

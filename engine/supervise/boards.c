@@ -69,8 +69,7 @@ void boards_keep(const struct child *child)
 
 /* -- questions of engine processes -- */
 
-/* The pool has a listener of its own for pages about the whole server. */
-static bool shows_all(const struct member *m)
+bool member_shows_all(const struct member *m)
 {
     void *in;
     const struct setting_row *row = m->conf ? pool_setting(m->conf, "http.internal_listen", &in) : NULL;
@@ -82,7 +81,7 @@ static void answer_view(const struct child *child, const struct lookout_question
 {
     const struct member *m = child->member;
     bool ours = strcmp(q->layout, view_layout()) == 0;
-    struct view *view = ours ? boards_view(m->supervisor, shows_all(m) ? NULL : m) : NULL;
+    struct view *view = ours ? boards_view(m->supervisor, member_shows_all(m) ? NULL : m) : NULL;
     int fd = view ? view_save(view) : -1;
     lookout_answer(child->lookout, q, 0, fd);
     if (fd >= 0) {

@@ -96,7 +96,7 @@ void channel_close_fds(struct channel_message *message)
 
 static bool head_is_good(const struct wire_head *head)
 {
-    return head->magic == CHANNEL_MAGIC && ((head->type >= CHANNEL_READY && head->type <= CHANNEL_LOST) ||
+    return head->magic == CHANNEL_MAGIC && ((head->type >= CHANNEL_READY && head->type <= CHANNEL_STIRS) ||
                                             (head->type >= CHANNEL_DRAIN && head->type <= CHANNEL_SERVE));
 }
 

@@ -20,6 +20,8 @@ enum channel_type {
     CHANNEL_DRAINING,  /* the order was heard, by every thread that takes new work */
     CHANNEL_HAND_OVER, /* a draining process's idle connection; text: its front end; number: kind */
     CHANNEL_LOST,      /* text: why it cannot serve any more */
+    CHANNEL_RESTS,     /* nothing runs and nobody is connected, for as many milliseconds already */
+    CHANNEL_STIRS,     /* not so any more */
     /* supervisor -> engine process */
     CHANNEL_DRAIN = 32, /* number: milliseconds until the supervisor kills */
     CHANNEL_STOP,       /* end now: running requests are cut */

@@ -78,7 +78,8 @@ static void answer_status(const struct supervisor *s, struct buf *out)
         view_free(view);
         for (int i = 0; i < m->seat_count; i++) {
             const struct seat *seat = &m->seats[i];
-            buf_printf(out, "  seat %d swaps=%llu", i, (unsigned long long)seat->swaps);
+            buf_printf(out, "  seat %d swaps=%llu%s", i, (unsigned long long)seat->swaps,
+                       seat->asleep ? " asleep" : "");
             answer_trouble(seat, now, out);
             for (const struct generation *g = seat->generations; g; g = g->next) {
                 buf_printf(out, "    process pid=%d generation=%u state=%s%s age=%llu\n", (int)g->pid,
@@ -99,7 +100,9 @@ static void answer_restart(struct supervisor *s, const char *name, struct buf *o
     for (int i = 0; i < m->seat_count; i++) {
         seat_swap(&m->seats[i], "asked for through the control socket", clock_us());
     }
-    buf_printf(out, "pool %s: a new generation is being started\n", m->name);
+    buf_printf(out, "pool %s: %s\n", m->name,
+               member_sleeps(m) ? "it sleeps, and the next connection starts it anew"
+                                : "a new generation is being started");
 }
 
 static void add_settings(const struct setting_table *table, const void *in, struct buf *out)

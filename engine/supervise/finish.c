@@ -66,6 +66,8 @@ void finish_politely(struct supervisor *s, const char *how)
     notify_send("STOPPING=1\nSTATUS=%s", how);
     end_test(s);
     sockets_refuse(s->listeners);
+    rest_wake_waiting(s);
+    sockets_leave(s->listeners);
     tell_children(s);
     drain(s, false, s->drain_us);
 }
@@ -80,6 +82,7 @@ void finish_at_once(struct supervisor *s)
     notify_send("STOPPING=1\nSTATUS=Terminating ...");
     end_test(s);
     sockets_refuse(s->listeners);
+    sockets_leave(s->listeners);
     stop_all(s);
 }
 
@@ -98,7 +101,7 @@ void finish_tick(struct supervisor *s, uint64_t now)
     for (const struct member *m = s->members; s->phase == PHASE_FINISHING && m; m = m->next) {
         bool gone = is_gone(s, m);
         asked = asked || (!gone && !is_upstream(m));
-        if (gone && m->conf) {
+        if (gone && m->conf && (s->finishes_upstream || !is_upstream(m))) {
             sockets_close(s->listeners, m->conf);
         }
     }

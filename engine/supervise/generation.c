@@ -185,8 +185,10 @@ static void launch(struct seat *seat, int warm_fd, uint64_t now)
 {
     MUST(seat->role == SEAT_SERVES);
     struct generation *g = add(seat, seat->last_number + 1, GENERATION_STARTING, now);
+    g->awaited = seat->asleep;
     seat->start_at_us = 0;
     seat->warm_until_us = 0;
+    seat->asleep = false;
     seat->swap_wanted = false; /* what starts now is newer than any reason so far */
     g->deadline_us = now + seat->limits.start_us;
     if (seat->hooks->launch(seat, g, warm_fd) != 0) {
@@ -217,6 +219,10 @@ static void try_swap(struct seat *seat, uint64_t now)
         seat->warm_until_us != 0 || seat->start_at_us != 0) {
         return;
     }
+    if (seat->asleep) {
+        seat->swap_wanted = false; /* whatever comes next is new */
+        return;
+    }
     struct generation *old = seat_serving(seat);
     if (!old) {
         launch(seat, -1, now);
@@ -232,6 +238,31 @@ static void try_swap(struct seat *seat, uint64_t now)
     seat->warm_until_us = now + (old->damaged ? seat->limits.damaged_us : seat->limits.warm_us);
     seat->hooks->ask_warm_list(old);
 }
+
+/* -- sleep -- */
+
+bool seat_sleep(struct seat *seat, uint64_t now)
+{
+    struct generation *g = seat_serving(seat);
+    if (seat->role != SEAT_SERVES || !seat_settled(seat) || (g && g->standin)) {
+        return false;
+    }
+    seat->asleep = true;
+    if (g) {
+        drain(g, seat->limits.drain_us, now);
+    }
+    return true;
+}
+
+void seat_wake(struct seat *seat, uint64_t now)
+{
+    if (!seat->asleep || seat->role != SEAT_SERVES) {
+        return;
+    }
+    launch(seat, -1, now);
+}
+
+/* -- wishes -- */
 
 static void wish(struct seat *seat, const char *why, uint64_t after_us, uint64_t now)
 {
@@ -336,7 +367,7 @@ void seat_ready(struct generation *g, uint64_t now)
     g->state = GENERATION_READY;
     g->ready_us = now;
     g->deadline_us = 0;
-    if (seat->role != SEAT_ENDS) {
+    if (seat->role != SEAT_ENDS || g->awaited) {
         seat->hooks->serve(g);
     }
     if (!g->standin) {
@@ -500,6 +531,7 @@ void seat_tick(struct seat *seat, uint64_t now)
 static void start_nothing_more(struct seat *seat, enum seat_role role)
 {
     seat->role = role;
+    seat->asleep = false;
     seat->start_at_us = 0;
     seat->warm_until_us = 0;
     seat->swap_wanted = false;
@@ -525,7 +557,7 @@ void seat_drain(struct seat *seat, uint64_t drain_us, uint64_t now)
     for (struct generation *g = seat->generations; g; g = g->next) {
         if (g->state == GENERATION_READY) {
             drain(g, drain_us, now);
-        } else if (g->state == GENERATION_STARTING) {
+        } else if (g->state == GENERATION_STARTING && !g->awaited) {
             end_start(g);
         }
     }

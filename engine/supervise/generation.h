@@ -10,6 +10,8 @@
  * A process takes no connection before it is READY and the machine has said so: one that starts can always be
  * killed without a loss, and while an older one is READY nothing stops it from serving.
  *
+ * A seat may sleep: nothing is started for it until its owner says that somebody has connected.
+ *
  * A pool in a crash loop, with nothing that serves it, gets a stand-in: an engine process without PHP, which
  * answers 503 until a real one is ready.
  *
@@ -47,6 +49,7 @@ struct generation {
     bool asked;           /* STARTING: it wants to be replaced already */
     bool adopted;         /* started by an earlier image: our scoreboards do not know its workers */
     bool standin;         /* without PHP: answers that nothing serves this pool at the moment */
+    bool awaited;         /* STARTING: somebody has connected, and nobody else can answer him */
     uint64_t drain_us;    /* DRAINING: how long it may take once it has confirmed the order; 0 = it has */
     char failure[256];    /* why it could not start, as it said */
     pid_t pid;
@@ -105,6 +108,7 @@ struct seat {
     enum seat_role role;
     struct generation *generations; /* newest first */
     uint32_t last_number;
+    bool asleep; /* nothing serves, and need not: seat_wake() when somebody connects */
     bool swap_wanted;
     char swap_reason[256];
     char state_met[256]; /* what the last process that asked because of a state (SWAP_STATE) gave as reason */
@@ -135,6 +139,9 @@ struct generation *seat_adopt(struct seat *seat, uint32_t number, enum generatio
 /* Events. */
 void seat_start(struct seat *seat, uint64_t now); /* the first generation, or a new one beside adopted ones */
 void seat_swap(struct seat *seat, const char *why, uint64_t now);
+/* What serves drains, and nothing follows it until seat_wake(). False: not at this moment. */
+bool seat_sleep(struct seat *seat, uint64_t now);
+void seat_wake(struct seat *seat, uint64_t now);
 /* A process wants to be replaced. */
 void seat_asked(struct generation *g, const char *why, enum swap_kind kind, uint64_t now);
 /* A process that cannot serve is none: the next one starts at once, and this one drains meanwhile. */

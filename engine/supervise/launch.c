@@ -136,7 +136,9 @@ static _Noreturn void run_process(struct member *m, const struct generation *g, 
         .standin = g->standin,
         .why = g->seat->last_failure,
         .channel = ends->channel[1],
-        .warm_fd = warm_fd,
+        .warm_fd = warm_fd >= 0 ? warm_fd : m->warm_fd,
+        .sleeps = member_may_sleep(m),
+        .awaited = g->awaited,
         .access_log_fd = m->access_log_fd,
         .slow_log_fd = m->slow_log_fd,
         .stdout_fd = ends->out[OUTPUT_STDOUT][1],
@@ -178,8 +180,8 @@ static int hook_launch(struct seat *seat, struct generation *g, int warm_fd)
     if (m->supervisor->phase >= PHASE_FINISHING) {
         child_tell(child, CHANNEL_FINISH, 0);
     }
-    log_write(m->supervisor->phase == PHASE_LAUNCHING ? LEVEL_DEBUG : LEVEL_NOTICE, __func__, __LINE__,
-              "[pool %s] child %d started", m->name, (int)pid);
+    log_write(m->supervisor->phase == PHASE_LAUNCHING || g->awaited ? LEVEL_DEBUG : LEVEL_NOTICE, __func__,
+              __LINE__, "[pool %s] child %d started", m->name, (int)pid);
     return 0;
 }
 
@@ -324,6 +326,15 @@ static const char *one_line(struct channel_message *m)
     return m->text;
 }
 
+static void take_list(struct child *child, struct channel_message *m, uint64_t now)
+{
+    struct generation *g = child->generation;
+    int fd = m->fd_count > 0 ? m->fds[0] : -1;
+    if ((rest_list(child, fd) || seat_warm_list(g->seat, g, fd, now)) && fd >= 0) {
+        m->fds[0] = m->fds[--m->fd_count];
+    }
+}
+
 static void obey(struct child *child, struct channel_message *m)
 {
     struct generation *g = child->generation;
@@ -341,13 +352,9 @@ static void obey(struct child *child, struct channel_message *m)
             report_fault(child->member->supervisor);
         }
         break;
-    case CHANNEL_WARM_LIST:
-        if (m->fd_count == 0) {
-            seat_warm_list(g->seat, g, -1, now);
-        } else if (seat_warm_list(g->seat, g, m->fds[0], now)) {
-            m->fds[0] = m->fds[--m->fd_count];
-        }
-        break;
+    case CHANNEL_WARM_LIST: take_list(child, m, now); break;
+    case CHANNEL_RESTS: rest_heard(child, m->number > 0 ? (uint64_t)m->number : 0); break;
+    case CHANNEL_STIRS: rest_is_over(child); break;
     default: break;
     }
     channel_dispose_fds(m, closer_drop);

@@ -22,7 +22,8 @@ enum source_kind {
     SOURCE_STDERR,
     SOURCE_TEST,
     SOURCE_CONTROL,
-    SOURCE_CLIENT
+    SOURCE_CLIENT,
+    SOURCE_LISTENER
 };
 
 struct sources {
@@ -57,6 +58,19 @@ static uint64_t listen_from_us(const struct child *c)
     return c->generation->state == GENERATION_STARTING ? c->generation->launched_us + START_SILENCE_US : 0;
 }
 
+/* Nobody else does while the pool sleeps. */
+static void watch_listeners(const struct supervisor *s, struct sources *w)
+{
+    for (struct member *m = s->members; m; m = m->next) {
+        bool sleeps = member_sleeps(m);
+        for (const struct listener *l = s->listeners; sleeps && l; l = l->next) {
+            if (l->pool == m->conf) {
+                watch(w, l->fd, SOURCE_LISTENER, m);
+            }
+        }
+    }
+}
+
 static void collect(struct supervisor *s, struct sources *w)
 {
     uint64_t now = clock_us();
@@ -74,6 +88,7 @@ static void collect(struct supervisor *s, struct sources *w)
             watch(w, c->pipes[OUTPUT_STDERR], SOURCE_STDERR, c);
         }
     }
+    watch_listeners(s, w);
     watch(w, s->signal_fd, SOURCE_SIGNAL, s); /* last: what was said before a signal is logged before it */
 }
 
@@ -94,6 +109,7 @@ static void dispatch(struct supervisor *s, const struct sources *w)
         case SOURCE_TEST: upgrade_read(s); break;
         case SOURCE_CONTROL: control_accept(s); break;
         case SOURCE_CLIENT: control_read(s, object); break;
+        case SOURCE_LISTENER: member_wake(object); break;
         }
     }
 }
@@ -109,6 +125,7 @@ static int wait_ms(const struct supervisor *s)
     uint64_t next = sooner(s->notify_us, s->test_pid > 0 ? s->test_deadline_us : 0);
     next = sooner(next, control_next_us(s));
     next = sooner(next, s->keys_us);
+    next = sooner(next, rest_next_us(s));
     next = sooner(next, s->report_fd >= 0 ? s->report_latest_us : 0);
     for (const struct child *c = s->children; c; c = c->next) {
         uint64_t from = listen_from_us(c);

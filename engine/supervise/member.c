@@ -59,7 +59,7 @@ static struct member *add_seats(struct supervisor *s, char *name, int seat_count
     limits.drain_us = s->drain_us;
     m->supervisor = s;
     m->name = name;
-    m->counters_fd = m->access_log_fd = m->slow_log_fd = -1;
+    m->counters_fd = m->access_log_fd = m->slow_log_fd = m->warm_fd = -1;
     m->seat_count = seat_count;
     m->seats = xcalloc((size_t)seat_count, sizeof(*m->seats));
     for (int i = 0; i < seat_count; i++) {

@@ -20,6 +20,8 @@ struct process_args {
     const struct pool_keys *keys;
     uint32_t generation;
     bool standin;                   /* no PHP: answer 503 */
+    bool sleeps;                    /* it is told to go when it has rested for long */
+    bool awaited;                   /* somebody waits for its start */
     const char *why;                /* of a stand-in: what is wrong */
     int channel;                    /* our end */
     int warm_fd;                    /* list of scripts to compile before ready, -1 = none */

@@ -1,5 +1,5 @@
 /* The control loop of an engine process: the supervisor's messages, signals, the pool's events, one tick
- * every 100 ms. */
+ * every 100 ms; none while nothing runs and nobody is connected. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -15,6 +15,7 @@
 #include "engine/supervise/process_private.h"
 
 #define TICK_MS          100
+#define REST_US          (2 * CLOCK_US_PER_SECOND) /* idle for so long: no more ticks */
 #define INTERRUPT_MAX_US (2 * CLOCK_US_PER_SECOND) /* before the deadline, so that scripts can still end */
 
 static int hand_over_channel; /* constant once there are threads */
@@ -250,15 +251,47 @@ bool process_is_drained(struct process *p)
     return drained && pool_idle(p->pool);
 }
 
+/* -- rest -- */
+
+static void tell_stirs(struct process *p)
+{
+    p->idle_us = 0;
+    if (p->rest_said && channel_send(p->args->channel, CHANNEL_STIRS, 0, NULL, NULL, 0) == 0) {
+        p->rest_said = false;
+    }
+}
+
+/* How long to wait for events. From pool_rest() until pool_stir() a new connection wakes us. */
+static int wait_ms(struct process *p)
+{
+    uint64_t now = clock_us(), accepted = pool_accepted(p->pool);
+    bool rests = p->open && !p->draining && !p->orphan && pool_rest(p->pool, p->args->sleeps);
+    if (!rests || accepted != p->accepted) {
+        p->accepted = accepted;
+        tell_stirs(p);
+        return TICK_MS;
+    }
+    p->idle_us = p->idle_us ? p->idle_us : now;
+    if (now - p->idle_us < REST_US) {
+        return TICK_MS;
+    }
+    if (!p->rest_said) {
+        int64_t idle_ms = (int64_t)((now - p->idle_us) / 1000);
+        p->rest_said = channel_send(p->args->channel, CHANNEL_RESTS, idle_ms, NULL, NULL, 0) == 0;
+    }
+    return p->rest_said ? -1 : TICK_MS;
+}
+
 void process_loop(struct process *p)
 {
     struct pollfd fds[3] = {{.fd = p->args->channel, .events = POLLIN},
                             {.fd = pool_event_fd(p->pool), .events = POLLIN},
                             {.fd = p->wake_fd, .events = POLLIN}};
     while (!p->stopping && !process_is_drained(p)) {
-        if (poll(fds, 3, TICK_MS) < 0 && errno != EINTR) {
+        if (poll(fds, 3, wait_ms(p)) < 0 && errno != EINTR) {
             log_sys(LEVEL_ERROR, "[pool %s] poll", p->args->pool->name);
         }
+        pool_stir(p->pool);
         if (fds[0].revents) {
             hear_supervisor(p);
         }

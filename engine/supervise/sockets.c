@@ -288,12 +288,18 @@ static void close_one(struct listener *l)
     }
 }
 
-void sockets_refuse(struct listener *list)
+void sockets_refuse(const struct listener *list)
 {
-    for (struct listener *l = list; l; l = l->next) {
+    for (const struct listener *l = list; l; l = l->next) {
         if (l->fd >= 0 && !l->lasts && !l->shared) {
             sock_refuse(l->fd);
         }
+    }
+}
+
+void sockets_leave(struct listener *list)
+{
+    for (struct listener *l = list; l; l = l->next) {
         if (!l->lasts) {
             close_one(l);
         }

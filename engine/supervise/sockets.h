@@ -25,7 +25,8 @@ void sockets_keep(const struct listener *list);
 /* The server ends: closes all but those that last, so that who connects is refused as soon as the engine
  * processes have closed theirs, too; who waits in a queue they take in before. Paths of unix sockets are gone
  * at once. Where another program may go on listening, nothing but our own descriptor is touched. */
-void sockets_refuse(struct listener *list);
+void sockets_refuse(const struct listener *list); /* first: nobody new gets into a queue */
+void sockets_leave(struct listener *list);        /* then: ours are closed */
 /* Those of one pool, all of them: no process of it is left. */
 void sockets_close(struct listener *list, const struct pool_conf *pool);
 /* At exit: close, unlink unix sockets. */

@@ -28,6 +28,7 @@ struct member {
     int access_log_fd, slow_log_fd;
     struct seat *seats;
     int seat_count;
+    int warm_fd;    /* the list of scripts of the process that went to sleep last; -1: none */
     uint64_t swaps; /* of its seats, as far as they are counted in the metrics */
     bool closed;    /* its sockets could not be opened: adopted processes serve on, nothing new is started */
     struct member *next;
@@ -38,8 +39,11 @@ struct child {
     struct member *member;
     struct generation *generation;
     pid_t pid;
-    int channel;  /* -1: closed */
-    bool deaf;    /* does not read its channel */
+    int channel; /* -1: closed */
+    bool deaf;   /* does not read its channel */
+    bool rests;  /* it says so; since rests_us */
+    bool dozes;  /* it was asked for its list of scripts, and is to go after that */
+    uint64_t rests_us;
     int lookout;  /* its questions; -1: closed */
     int board_fd; /* -1: it has none that we can read */
     struct scoreboard_size board_size;
@@ -128,6 +132,17 @@ void child_tell(struct child *child, enum channel_type type, int64_t number);
 void child_read(struct child *child, enum output_stream stream);
 void child_reap(struct supervisor *s, pid_t pid, int status);
 
+/* rest.c */
+bool member_may_sleep(const struct member *m);
+void rest_heard(struct child *child, uint64_t idle_ms); /* CHANNEL_RESTS */
+void rest_is_over(struct child *child);                 /* CHANNEL_STIRS */
+bool rest_list(struct child *child, int warm_fd);       /* its list has come; true: it is taken */
+bool member_sleeps(const struct member *m);             /* somebody has to look at its listeners */
+void member_wake(struct member *m);                     /* somebody has connected */
+void rest_wake_waiting(struct supervisor *s);           /* the same, if somebody has */
+void rest_tick(struct supervisor *s, uint64_t now);
+uint64_t rest_next_us(const struct supervisor *s); /* when rest_tick has something to do; 0 = never */
+
 /* pool_keys.c */
 void members_make_keys(struct supervisor *s); /* those of an earlier image, or new ones */
 void members_rotate_keys(struct supervisor *s, uint64_t now);
@@ -136,8 +151,9 @@ void members_forget_keys(struct supervisor *s, const struct member *but); /* in 
 /* boards.c */
 /* All pools, or one; the caller's. NULL: out of memory. */
 struct view *boards_view(const struct supervisor *s, const struct member *only);
-void boards_keep(const struct child *child); /* it is gone: what it counted stays with its pool */
-void child_ask(struct child *child);         /* its lookout has a question */
+bool member_shows_all(const struct member *m); /* it has a listener of its own for pages about the server */
+void boards_keep(const struct child *child);   /* it is gone: what it counted stays with its pool */
+void child_ask(struct child *child);           /* its lookout has a question */
 
 /* upgrade.c */
 void upgrade_adopt(struct supervisor *s); /* the processes of an earlier image, if there was one */

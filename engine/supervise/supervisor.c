@@ -95,7 +95,11 @@ static void start_seats(struct supervisor *s)
     uint64_t now = clock_us();
     for (struct member *m = s->members; m; m = m->next) {
         for (int i = 0; m->conf && !m->closed && i < m->seat_count; i++) {
-            seat_start(&m->seats[i], now);
+            if (!member_may_sleep(m) || seat_serving(&m->seats[i])) {
+                seat_start(&m->seats[i], now);
+            } else {
+                seat_sleep(&m->seats[i], now);
+            }
         }
     }
 }
@@ -133,7 +137,7 @@ static bool launched(const struct supervisor *s, bool *any_serves)
                 still_takes_work(&m->seats[i])) {
                 return false;
             }
-            *any_serves = *any_serves || seat_serving(&m->seats[i]);
+            *any_serves = *any_serves || seat_serving(&m->seats[i]) || m->seats[i].asleep;
         }
     }
     return true;
@@ -187,6 +191,7 @@ static void tick(struct supervisor *s)
             seat_tick(&m->seats[i], now);
         }
     }
+    rest_tick(s, now);
     members_rotate_keys(s, now);
     upgrade_tick(s, now);
     finish_tick(s, now);
@@ -202,9 +207,6 @@ static bool all_gone(const struct supervisor *s)
 static int loop(struct supervisor *s)
 {
     while (!all_gone(s)) {
-        loop_wait(s);
-        reap(s);
-        tick(s);
         if (!check_launch(s)) {
             return EXIT_SOFTWARE;
         }
@@ -212,6 +214,9 @@ static int loop(struct supervisor *s)
             s->reload_wanted = false;
             upgrade_begin(s);
         }
+        loop_wait(s);
+        reap(s);
+        tick(s);
     }
     return EXIT_OK;
 }

@@ -8,8 +8,9 @@
 #include "engine/supervise/channel.h"
 #include "engine/supervise/process_private.h"
 
-#define BUDGET_MS 5000
-#define LIST_MAX  (4u << 20)
+#define BUDGET_MS  5000
+#define AWAITED_MS 50 /* what the first request needs is compiled with it */
+#define LIST_MAX   (4u << 20)
 
 void warm_list_use(struct process *p)
 {
@@ -22,7 +23,7 @@ void warm_list_use(struct process *p)
         char *list = malloc((size_t)st.st_size);
         ssize_t n = list ? pread(fd, list, (size_t)st.st_size, 0) : -1; /* a copy: it may be cut meanwhile */
         if (n > 0) {
-            p->executor->warm(list, (size_t)n, BUDGET_MS);
+            p->executor->warm(list, (size_t)n, p->args->awaited ? AWAITED_MS : BUDGET_MS);
         }
         free(list);
     }

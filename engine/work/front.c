@@ -243,7 +243,10 @@ void pool_count_event(struct pool *pool, enum pool_event event)
 void pool_count_connection(struct pool *pool, int change)
 {
     if (pool->counters) {
-        atomic_fetch_add_explicit(&pool->counters->connections, change, memory_order_relaxed);
+        atomic_fetch_add(&pool->counters->connections, change);
+    }
+    if (change > 0 && atomic_load(&pool->resting)) {
+        pool_wake_control(pool);
     }
 }
 

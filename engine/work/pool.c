@@ -394,6 +394,33 @@ void pool_tick(struct pool *pool)
     }
 }
 
+static bool is_at_rest(const struct pool *pool, bool goes)
+{
+    return pool->counters && atomic_load(&pool->counters->connections) == 0 && queue_empty(&pool->queue) &&
+           pool->lost_count == 0 && !atomic_load(&pool->swap_reason) && pool->unable_since_us == 0 &&
+           atomic_load(&pool->memory.held_until_us) == 0 && sizing_is_settled(pool, goes);
+}
+
+/* Whoever accepts counts the connection and then asks whether we rest; here it is the other way round. */
+bool pool_rest(struct pool *pool, bool goes)
+{
+    atomic_store(&pool->resting, true);
+    if (!is_at_rest(pool, goes)) {
+        atomic_store(&pool->resting, false);
+    }
+    return atomic_load(&pool->resting);
+}
+
+void pool_stir(struct pool *pool)
+{
+    atomic_store(&pool->resting, false);
+}
+
+uint64_t pool_accepted(const struct pool *pool)
+{
+    return atomic_load(&pool->board->numbers->accepted);
+}
+
 int pool_event_fd(const struct pool *pool)
 {
     return pool->event_fd;

@@ -20,6 +20,12 @@ void pool_open(struct pool *pool);
 /* Call about every 100 ms, and at once when pool_event_fd() is readable: deadlines, crashed workers, expired
  * idle connections, queue wait, and once a second php-fpm's sizing rules. */
 void pool_tick(struct pool *pool);
+/* Is there nothing to tick for: nothing runs, nobody is connected, the number of workers is what it should
+ * be? goes: the process ends when that lasts, so idle workers of an ondemand pool need not park. True: until
+ * pool_stir() pool_event_fd() becomes readable when somebody connects. */
+bool pool_rest(struct pool *pool, bool goes);
+void pool_stir(struct pool *pool);
+uint64_t pool_accepted(const struct pool *pool); /* requests so far */
 /* Readable: tick at once (a worker crashed or ended; ondemand: somebody waits and no worker is idle). Never
  * read from it; pool_tick quiets it. */
 int pool_event_fd(const struct pool *pool);

@@ -42,6 +42,7 @@ struct pool {
     _Atomic uint32_t renewals;
     bool swap_planned;     /* control thread */
     _Atomic bool watching; /* ondemand: event_fd looks at the wait set */
+    _Atomic bool resting;  /* the control thread sleeps until somebody connects */
     bool ondemand;
 
     /* The workers. */
@@ -83,6 +84,8 @@ void sizing_grow(struct pool *pool, uint32_t count); /* unparks, else makes; wit
 bool sizing_exceeds_process_max(struct pool *pool);
 void sizing_tick(struct pool *pool, uint64_t now_us); /* once a second: php-fpm's maintenance */
 void sizing_demand(struct pool *pool);                /* every tick: ondemand */
+bool sizing_is_settled(const struct pool *pool,
+                       bool goes); /* all idle, and sizing_tick would change nothing */
 bool sizing_is_able(const struct pool *pool,
                     uint64_t now_us);                     /* a worker can take work, or nobody wants one */
 void sizing_wanted(struct pool *pool, uint32_t sleeping); /* a worker took work and left so many asleep */

@@ -223,6 +223,26 @@ void sizing_tick(struct pool *pool, uint64_t now)
     }
 }
 
+bool sizing_is_settled(const struct pool *pool, bool goes)
+{
+    const struct pool_settings *s = &pool->conf->s;
+    struct census c = take_census(pool);
+    uint32_t running = atomic_load(&pool->running), most = (uint32_t)s->max_children;
+
+    if (c.active > 0) {
+        return false;
+    }
+    switch ((enum pm_kind)s->pm) {
+    case PM_ONDEMAND: return goes || c.idle == 0;
+    case PM_DYNAMIC:
+        return c.idle <= (uint32_t)s->max_spare_servers &&
+               (c.idle >= (uint32_t)s->min_spare_servers || running >= most);
+    case PM_STATIC:
+    case PM_UNSET: break;
+    }
+    return running >= most;
+}
+
 /* -- ondemand -- */
 
 static bool somebody_waits(const struct pool *pool)

@@ -205,7 +205,14 @@ static void free_spares(struct loop *loop)
     }
 }
 
-const struct loop_part exchange_loop_part = {.sweep = trim_spares, .close = free_spares};
+/* Some are still at work, or there are more than a quiet loop keeps. */
+static bool waits(struct loop *loop)
+{
+    return atomic_load_explicit(&loop->exchanges_working, memory_order_relaxed) > 0 ||
+           loop->exchanges > LOOP_SPARES || atomic_load_explicit(&loop->quiet, memory_order_relaxed);
+}
+
+const struct loop_part exchange_loop_part = {.sweep = trim_spares, .waits = waits, .close = free_spares};
 
 void exchange_wake(struct exchange *x)
 {

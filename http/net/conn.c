@@ -201,4 +201,10 @@ static void close_all(struct loop *loop)
     http_conn_free_dead(loop);
 }
 
-const struct loop_part conn_loop_part = {.turn = turn, .sweep = sweep, .drain = drain, .close = close_all};
+static bool waits(struct loop *loop)
+{
+    return loop->conns || loop->dead || loop->again;
+}
+
+const struct loop_part conn_loop_part = {
+    .turn = turn, .sweep = sweep, .drain = drain, .waits = waits, .close = close_all};

@@ -25,6 +25,7 @@ struct loop_part {
     void (*sweep)(struct loop *loop);  /* four times a second */
     void (*refuse)(struct loop *loop); /* the server ends: nobody new comes in */
     void (*drain)(struct loop *loop);  /* the process ends soon: no new work */
+    bool (*waits)(struct loop *loop);  /* is there anything that sweep looks after? */
     void (*close)(struct loop *loop);  /* the loop ends; parts before this one in the list are closed */
 };
 

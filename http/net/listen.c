@@ -86,6 +86,7 @@ static void on_listener(evutil_socket_t fd, short what, void *ctx)
     (void)fd;
     (void)what;
     l->loop->now_us = clock_coarse_us();
+    loop_stir(l->loop);
     accept_some(l, ACCEPTS_A_TURN);
     http_conn_free_dead(l->loop);
 }
@@ -185,5 +186,18 @@ static void sweep(struct loop *loop)
     }
 }
 
-const struct loop_part listen_loop_part = {
-    .open = open_listeners, .sweep = sweep, .refuse = leave, .drain = leave, .close = close_listeners};
+static bool waits(struct loop *loop)
+{
+    bool paused = loop->leaves && loop->listens;
+    for (const struct listen *l = loop->listens; l; l = l->next) {
+        paused = paused || l->paused;
+    }
+    return paused;
+}
+
+const struct loop_part listen_loop_part = {.open = open_listeners,
+                                           .sweep = sweep,
+                                           .refuse = leave,
+                                           .drain = leave,
+                                           .waits = waits,
+                                           .close = close_listeners};

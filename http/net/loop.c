@@ -81,6 +81,26 @@ void loop_again(struct loop *loop, struct conn *conn)
         }                                                                                                    \
     }
 
+static const struct timeval sweep_period = {0, SWEEP_MS * 1000};
+
+void loop_stir(struct loop *loop)
+{
+    if (loop->still && event_add(loop->sweep_event, &sweep_period) == 0) {
+        loop->still = false;
+        loop->swept_us = loop->now_us;
+    }
+}
+
+static void lie_still(struct loop *loop)
+{
+    for (const struct loop_part *const *part = loop->front->loop_parts; *part; part++) {
+        if ((*part)->waits && (*part)->waits(loop)) {
+            return;
+        }
+    }
+    loop->still = event_del(loop->sweep_event) == 0;
+}
+
 static void on_wake(evutil_socket_t fd, short what, void *ctx)
 {
     struct loop *loop = ctx;
@@ -89,6 +109,7 @@ static void on_wake(evutil_socket_t fd, short what, void *ctx)
     (void)ignored;
     (void)what;
     loop->now_us = clock_coarse_us();
+    loop_stir(loop);
     loop->in_inbox = true;
     run_inbox(loop);
     loop->in_inbox = false;
@@ -117,6 +138,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *ctx)
     }
     EACH_PART(loop, sweep)
     EACH_PART(loop, turn)
+    lie_still(loop);
 }
 
 /* -- life -- */
@@ -179,9 +201,8 @@ struct loop *loop_create(struct http_front *front, int id)
         loop->wake_event = event_new(loop->base, loop->wake_fd, EV_READ | EV_PERSIST, on_wake, loop);
         loop->sweep_event = event_new(loop->base, -1, EV_PERSIST, on_sweep, loop);
     }
-    struct timeval period = {0, SWEEP_MS * 1000};
     if (!loop->scratch || !loop->scratch_out || !loop->wake_event || !loop->sweep_event ||
-        event_add(loop->wake_event, NULL) != 0 || event_add(loop->sweep_event, &period) != 0 ||
+        event_add(loop->wake_event, NULL) != 0 || event_add(loop->sweep_event, &sweep_period) != 0 ||
         open_parts(loop) != 0) {
         log_alert("cannot make an event loop: %s", strerror(errno));
         loop_destroy(loop);

@@ -56,6 +56,7 @@ struct loop {
     char *scratch_out;     /* the same size, for coalescing output */
     uint64_t now_us;       /* clock at the beginning of this pass */
     uint64_t swept_us;     /* of the last sweep */
+    bool still;            /* nothing is swept: nothing here waits for a time */
     bool was_late;         /* that sweep came late, and was left out */
 };
 
@@ -65,8 +66,9 @@ void loop_stop(struct loop *loop);                          /* control thread: e
 void loop_destroy(struct loop *loop);
 
 void loop_post(struct loop *loop, struct loop_message *message); /* any thread */
-void loop_refuse(struct loop *loop);                             /* control thread, once */
-void loop_drain(struct loop *loop);                              /* control thread, once */
+void loop_stir(struct loop *loop);   /* loop thread: something came that sweeps look after */
+void loop_refuse(struct loop *loop); /* control thread, once */
+void loop_drain(struct loop *loop);  /* control thread, once */
 /* Loop thread: call http_conn_resume() on it after other connections had their turn. */
 void loop_again(struct loop *loop, struct conn *conn);
 

@@ -219,4 +219,9 @@ static void close_all(struct loop *loop)
     }
 }
 
-const struct loop_part upstream_loop_part = {.sweep = sweep_all, .close = close_all};
+static bool waits(struct loop *loop)
+{
+    return loop->upstreams != NULL;
+}
+
+const struct loop_part upstream_loop_part = {.sweep = sweep_all, .waits = waits, .close = close_all};

@@ -55,6 +55,56 @@ static void cold_without_a_list(void **state)
     assert_string_equal(test_happened(), "");
 }
 
+/* -- sleep -- */
+
+static void sleeps_until_somebody_comes(void **state)
+{
+    (void)state;
+    assert_true(seat_sleep(&test_seat, test_now)); /* from the start */
+    assert_true(test_seat.asleep && seat_settled(&test_seat));
+    assert_int_equal(seat_next_us(&test_seat), 0);
+    seat_swap(&test_seat, "test", test_now); /* there is nothing to replace */
+    assert_true(seat_settled(&test_seat));
+    assert_string_equal(test_happened(), "");
+    seat_wake(&test_seat, test_now);
+    assert_string_equal(test_happened(), "launch 1");
+    seat_wake(&test_seat, test_now); /* it is awake */
+    seat_ready(test_generation(1), test_now);
+    assert_int_equal(test_let_in, 1);
+    assert_false(test_seat.asleep);
+    assert_true(seat_sleep(&test_seat, test_now));
+    assert_string_equal(test_happened(), "drain(30000) 1");
+    seat_exited(test_generation(1), "with code 0", test_now);
+    assert_string_equal(test_happened(), "forget 1");
+    test_run_until(test_now + 100 * SECOND);
+    assert_string_equal(test_happened(), "");
+    assert_true(test_seat.asleep);
+}
+
+static void does_not_sleep_in_the_middle_of_a_swap(void **state)
+{
+    (void)state;
+    test_serve_first();
+    seat_swap(&test_seat, "test", test_now);
+    assert_false(seat_sleep(&test_seat, test_now));
+    test_pass(SECOND);
+    assert_false(seat_sleep(&test_seat, test_now));
+    assert_string_equal(test_happened(), "ask 1, launch 2");
+}
+
+/* The server ends, and somebody waits for the process that starts. */
+static void an_awaited_start_is_not_cut_short(void **state)
+{
+    (void)state;
+    seat_sleep(&test_seat, test_now);
+    seat_wake(&test_seat, test_now);
+    seat_drain(&test_seat, 30 * SECOND, test_now);
+    assert_string_equal(test_happened(), "launch 1");
+    seat_ready(test_generation(1), test_now);
+    assert_int_equal(test_let_in, 1);
+    assert_string_equal(test_happened(), "drain(30000) 1");
+}
+
 static void damaged_one_is_asked_shortly(void **state)
 {
     (void)state;
@@ -465,6 +515,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(swap_goes_round),
         TEST(cold_without_a_list),
+        TEST(an_awaited_start_is_not_cut_short),
+        TEST(does_not_sleep_in_the_middle_of_a_swap),
+        TEST(sleeps_until_somebody_comes),
         TEST(damaged_one_is_asked_shortly),
         TEST(swaps_are_one_at_a_time),
         TEST(own_wish_is_not_owed_twice),
