@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/supervise/lookout.h"
 #include "engine/supervise/state.h"
@@ -23,9 +24,27 @@ static struct board_source source(const struct child *child)
     };
 }
 
+/* Each process that serves. */
+static bool is_silent(const struct member *m)
+{
+    uint64_t now = clock_us();
+    bool silent = false;
+    for (const struct child *c = m->supervisor->children; c; c = c->next) {
+        if (c->member != m || c->generation->state != GENERATION_READY) {
+            continue;
+        }
+        if (pulse_silent_us(c, now) == 0) {
+            return false;
+        }
+        silent = true;
+    }
+    return silent;
+}
+
 static void add_member(struct view *view, const struct member *m)
 {
-    view_add_pool(view, &m->past);
+    struct pool_view *pool = view_add_pool(view, &m->past);
+    pool->silent = is_silent(m);
     for (const struct child *c = m->supervisor->children; c; c = c->next) {
         if (c->member == m) {
             struct board_source from = source(c);

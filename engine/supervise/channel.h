@@ -22,6 +22,7 @@ enum channel_type {
     CHANNEL_LOST,      /* text: why it cannot serve any more */
     CHANNEL_RESTS,     /* nothing runs and nobody is connected, for as many milliseconds already */
     CHANNEL_STIRS,     /* not so any more */
+    CHANNEL_ALIVE,     /* the answer to CHANNEL_ASK */
     /* supervisor -> engine process */
     CHANNEL_DRAIN = 32, /* number: milliseconds until the supervisor kills */
     CHANNEL_STOP,       /* end now: running requests are cut */
@@ -32,6 +33,7 @@ enum channel_type {
     CHANNEL_KEYS,   /* text: the pool's keys (pool_keys.h), the supervisor's next ones */
     CHANNEL_FORGET, /* what it has cached is out of date: use no more of it */
     CHANNEL_SERVE,  /* take connections, from now on */
+    CHANNEL_ASK,    /* are you there? */
 };
 
 #define CHANNEL_TEXT_MAX 8192

@@ -82,8 +82,10 @@ static void answer_status(const struct supervisor *s, struct buf *out)
                        seat->asleep ? " asleep" : "");
             answer_trouble(seat, now, out);
             for (const struct generation *g = seat->generations; g; g = g->next) {
-                buf_printf(out, "    process pid=%d generation=%u state=%s%s age=%llu\n", (int)g->pid,
+                bool silent = g->process && pulse_silent_us(g->process, now) > 0;
+                buf_printf(out, "    process pid=%d generation=%u state=%s%s%s age=%llu\n", (int)g->pid,
                            g->number, generation_state_name(g->state), g->standin ? " stand-in" : "",
+                           silent ? " silent" : "",
                            (unsigned long long)((now - g->launched_us) / CLOCK_US_PER_SECOND));
             }
         }

@@ -143,6 +143,7 @@ static void drain(struct generation *g, uint64_t drain_us, uint64_t now)
     g->state = GENERATION_DRAINING;
     g->drain_us = drain_us;
     g->deadline_us = now + (drain_us < heard_us ? drain_us : heard_us);
+    g->hear_by_us = now + drain_us;
     g->seat->hooks->drain(g, (unsigned)(drain_us / 1000));
 }
 
@@ -484,9 +485,21 @@ void seat_exited(struct generation *g, const char *how, uint64_t now)
     seat->hooks->changed(seat);
 }
 
+/* One that only got no processor will react when it does. */
+static bool may_still_react(struct generation *g, uint64_t now)
+{
+    uint64_t heard_us = g->seat->limits.heard_us;
+    if (g->state != GENERATION_DRAINING || g->drain_us <= heard_us || now >= g->hear_by_us ||
+        !g->seat->hooks->starves(g)) {
+        return false;
+    }
+    g->deadline_us = now + heard_us;
+    return true;
+}
+
 static void tick_generation(struct generation *g, uint64_t now)
 {
-    if (g->deadline_us == 0 || now < g->deadline_us) {
+    if (g->deadline_us == 0 || now < g->deadline_us || may_still_react(g, now)) {
         return;
     }
     if (g->state == GENERATION_STARTING) {

@@ -50,6 +50,7 @@ struct generation {
     bool adopted;         /* started by an earlier image: our scoreboards do not know its workers */
     bool standin;         /* without PHP: answers that nothing serves this pool at the moment */
     bool awaited;         /* STARTING: somebody has connected, and nobody else can answer him */
+    uint64_t hear_by_us;  /* DRAINING: by then it has confirmed the order, however little it may run */
     uint64_t drain_us;    /* DRAINING: how long it may take once it has confirmed the order; 0 = it has */
     char failure[256];    /* why it could not start, as it said */
     pid_t pid;
@@ -71,6 +72,8 @@ struct generation_hooks {
     void (*forget)(struct generation *g);          /* g is over: free process */
     void (*changed)(struct seat *seat);            /* something that others may wait for has happened */
     bool (*others_serve)(const struct seat *seat); /* another seat of the same pool, with PHP */
+    bool (*starves)(struct generation *g); /* it got no processor for a large part of the time since this
+                                              was asked last, or since its order to drain */
 };
 
 struct generation_limits {

@@ -229,8 +229,16 @@ static void hook_serve(struct generation *g)
     send_simple(g, CHANNEL_SERVE, 0);
 }
 
+static bool hook_starves(struct generation *g)
+{
+    return g->process && pulse_starves(g->process, clock_us());
+}
+
 static void hook_drain(struct generation *g, unsigned ms)
 {
+    if (g->process) {
+        pulse_look(g->process, clock_us());
+    }
     send_simple(g, CHANNEL_DRAIN, ms);
 }
 
@@ -286,6 +294,7 @@ const struct generation_hooks launch_hooks = {
     .forget = hook_forget,
     .changed = hook_changed,
     .others_serve = hook_others_serve,
+    .starves = hook_starves,
 };
 
 /* -- what it says -- */
@@ -339,6 +348,7 @@ static void obey(struct child *child, struct channel_message *m)
 {
     struct generation *g = child->generation;
     uint64_t now = clock_us();
+    pulse_heard(child);
     switch (m->type) {
     case CHANNEL_READY: seat_ready(g, now); break;
     case CHANNEL_DRAINING: seat_heard(g, now); break;

@@ -58,12 +58,12 @@ static uint64_t listen_from_us(const struct child *c)
     return c->generation->state == GENERATION_STARTING ? c->generation->launched_us + START_SILENCE_US : 0;
 }
 
-/* Nobody else does while the pool sleeps. */
+/* Of those that sleep, for a process is to be started then; of those that rest, for they may be stopped. */
 static void watch_listeners(const struct supervisor *s, struct sources *w)
 {
     for (struct member *m = s->members; m; m = m->next) {
-        bool sleeps = member_sleeps(m);
-        for (const struct listener *l = s->listeners; sleeps && l; l = l->next) {
+        bool rests = member_rests(m);
+        for (const struct listener *l = s->listeners; rests && l; l = l->next) {
             if (l->pool == m->conf) {
                 watch(w, l->fd, SOURCE_LISTENER, m);
             }
@@ -126,6 +126,7 @@ static int wait_ms(const struct supervisor *s)
     next = sooner(next, control_next_us(s));
     next = sooner(next, s->keys_us);
     next = sooner(next, rest_next_us(s));
+    next = sooner(next, pulse_next_us(s));
     next = sooner(next, s->report_fd >= 0 ? s->report_latest_us : 0);
     for (const struct child *c = s->children; c; c = c->next) {
         uint64_t from = listen_from_us(c);

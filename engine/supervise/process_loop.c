@@ -130,6 +130,14 @@ static void forget(struct process *p)
     }
 }
 
+/* Who asks looks away from our listeners until we say again that we rest. */
+static void answer(struct process *p)
+{
+    channel_send(p->args->channel, CHANNEL_ALIVE, 0, NULL, NULL, 0);
+    p->rest_said = false;
+    p->say_us = clock_us() + REST_US;
+}
+
 static void obey(struct process *p, struct channel_message *m)
 {
     switch (m->type) {
@@ -142,6 +150,7 @@ static void obey(struct process *p, struct channel_message *m)
     case CHANNEL_ADOPT: adopt(p, m); break;
     case CHANNEL_WANT_WARM_LIST: warm_list_send(p); break;
     case CHANNEL_FORGET: forget(p); break;
+    case CHANNEL_ASK: answer(p); break;
     default: break;
     }
     channel_close_fds(m);
@@ -272,7 +281,7 @@ static int wait_ms(struct process *p)
         return TICK_MS;
     }
     p->idle_us = p->idle_us ? p->idle_us : now;
-    if (now - p->idle_us < REST_US) {
+    if (now - p->idle_us < REST_US || now < p->say_us) {
         return TICK_MS;
     }
     if (!p->rest_said) {

@@ -1,7 +1,8 @@
 /* Pools that sleep. An engine process says when it rests: nothing runs, and nobody is connected. One of a
  * pool with pm = ondemand that has rested for pm.process_idle_timeout goes, and leaves its list of scripts;
  * from then on the supervisor looks at the pool's listeners, and starts a process when somebody connects, who
- * waits in the listener's queue meanwhile. Supervisor's thread.
+ * waits in the listener's queue meanwhile. While processes rest it looks as well: one that does not take a
+ * connection may be stopped, and is asked (pulse.c). Supervisor's thread.
  *
  * A pool with http.internal_listen stays awake: it is asked again and again how the server is. */
 #include <poll.h>
@@ -38,6 +39,12 @@ static bool is_ours(const struct listener *l, const struct member *m)
     return l->pool == m->conf && l->fd >= 0;
 }
 
+static struct child *serving(const struct seat *seat)
+{
+    const struct generation *g = seat_serving(seat);
+    return g && !g->standin && !g->adopted ? g->process : NULL;
+}
+
 bool member_sleeps(const struct member *m)
 {
     bool sleeps = m->conf != NULL;
@@ -47,11 +54,29 @@ bool member_sleeps(const struct member *m)
     return sleeps;
 }
 
+bool member_rests(const struct member *m)
+{
+    bool rests = m->conf != NULL;
+    for (int i = 0; i < m->seat_count; i++) {
+        const struct child *c = serving(&m->seats[i]);
+        rests = rests && (m->seats[i].asleep || (c && c->rests));
+    }
+    return rests;
+}
+
+/* Who is asked rests no more until it says so again: nobody looks meanwhile. */
 void member_wake(struct member *m)
 {
     uint64_t now = clock_us();
+    bool sleeps = member_sleeps(m);
     for (int i = 0; i < m->seat_count; i++) {
-        seat_wake(&m->seats[i], now);
+        struct child *c = serving(&m->seats[i]);
+        if (sleeps) {
+            seat_wake(&m->seats[i], now);
+        } else if (c && c->rests) {
+            rest_is_over(c);
+            pulse_ask(c);
+        }
     }
 }
 
@@ -91,12 +116,6 @@ bool rest_list(struct child *child, int warm_fd)
 }
 
 /* -- time -- */
-
-static struct child *serving(const struct seat *seat)
-{
-    const struct generation *g = seat_serving(seat);
-    return g && !g->standin && !g->adopted ? g->process : NULL;
-}
 
 /* When its processes, which all rest, have rested for long enough; 0: not as things are. They go together:
  * while one of them serves, nobody looks at the listeners for the others. */

@@ -44,6 +44,11 @@ struct child {
     bool rests;  /* it says so; since rests_us */
     bool dozes;  /* it was asked for its list of scripts, and is to go after that */
     uint64_t rests_us;
+    /* pulse.c */
+    uint64_t asked_us, judge_us; /* a question is open since; what is thought of its silence then; 0 = none */
+    uint64_t ask_us;             /* the next question is not before this */
+    uint64_t waited_ns;          /* for the processor, its threads together, at looked_us */
+    uint64_t looked_us;
     int lookout;  /* its questions; -1: closed */
     int board_fd; /* -1: it has none that we can read */
     struct scoreboard_size board_size;
@@ -137,11 +142,22 @@ bool member_may_sleep(const struct member *m);
 void rest_heard(struct child *child, uint64_t idle_ms); /* CHANNEL_RESTS */
 void rest_is_over(struct child *child);                 /* CHANNEL_STIRS */
 bool rest_list(struct child *child, int warm_fd);       /* its list has come; true: it is taken */
-bool member_sleeps(const struct member *m);             /* somebody has to look at its listeners */
-void member_wake(struct member *m);                     /* somebody has connected */
-void rest_wake_waiting(struct supervisor *s);           /* the same, if somebody has */
+bool member_sleeps(const struct member *m);
+bool member_rests(const struct member *m); /* all its processes, or there is none: we look at its listeners */
+void member_wake(struct member *m);        /* somebody has connected */
+void rest_wake_waiting(struct supervisor *s); /* the same, if somebody has */
 void rest_tick(struct supervisor *s, uint64_t now);
 uint64_t rest_next_us(const struct supervisor *s); /* when rest_tick has something to do; 0 = never */
+
+/* pulse.c */
+void pulse_heard(struct child *child);                 /* it speaks */
+void pulse_ask(struct child *child);                   /* there is a reason to */
+bool pulse_starves(struct child *child, uint64_t now); /* see generation.h */
+void pulse_look(struct child *child, uint64_t now);    /* from now on */
+uint64_t pulse_silent_us(const struct child *child,
+                         uint64_t now); /* since it was asked; 0 = it is not silent */
+void pulse_tick(struct supervisor *s, uint64_t now);
+uint64_t pulse_next_us(const struct supervisor *s); /* when pulse_tick has something to do; 0 = never */
 
 /* pool_keys.c */
 void members_make_keys(struct supervisor *s); /* those of an earlier image, or new ones */

@@ -191,6 +191,7 @@ static void tick(struct supervisor *s)
             seat_tick(&m->seats[i], now);
         }
     }
+    pulse_tick(s, now);
     rest_tick(s, now);
     members_rotate_keys(s, now);
     upgrade_tick(s, now);

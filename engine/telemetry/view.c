@@ -289,6 +289,9 @@ enum pool_health pool_view_health(const struct pool_view *pool)
 {
     uint32_t working = pool->active - pool->states[WORKER_CREATING];
 
+    if (pool->silent) {
+        return POOL_DOWN;
+    }
     if (pool->states[WORKER_IDLE] + pool->states[WORKER_PARKED] > 0 ||
         (pool->pm == PM_ONDEMAND && working == 0) || pool->unseen_serve) {
         return POOL_OK;

@@ -40,6 +40,7 @@ struct pool_view {
     uint32_t listen_queue, listen_queue_len, opcache_used_percent;
     uint32_t states[WORKER_STATES]; /* workers; those of a draining process only while they have a request */
     uint32_t idle, active;          /* as php-fpm counts processes: parked and lost ones do not count */
+    bool silent;                    /* its processes do not react */
     bool unseen_serve;              /* a process serves whose board cannot be read: another build's */
     uint32_t first_worker, worker_count; /* in the view's list */
 };

@@ -16,7 +16,7 @@
 struct seat test_seat;
 uint64_t test_now;
 int test_launch_result;
-bool test_others;
+bool test_others, test_starves;
 uint32_t test_let_in;
 
 static char did[4096]; /* what was asked for, in words */
@@ -87,6 +87,12 @@ static bool on_others(const struct seat *s)
     return test_others;
 }
 
+static bool on_starves(struct generation *g)
+{
+    (void)g;
+    return test_starves;
+}
+
 static const struct generation_hooks hooks = {.launch = on_launch,
                                               .ask_warm_list = on_ask,
                                               .forget_cache = on_forget_cache,
@@ -96,7 +102,8 @@ static const struct generation_hooks hooks = {.launch = on_launch,
                                               .kill = on_kill,
                                               .forget = on_forget,
                                               .changed = on_changed,
-                                              .others_serve = on_others};
+                                              .others_serve = on_others,
+                                              .starves = on_starves};
 
 static const struct generation_limits limits = {
     .start_us = 60 * SECOND,
@@ -123,7 +130,7 @@ int test_seat_set_up(void **state)
     test_now = 1000 * SECOND;
     test_launch_result = 0;
     next_pid = 100;
-    test_others = false;
+    test_others = test_starves = false;
     test_let_in = 0;
     seat_init(&test_seat, "www", 0, &hooks, &limits, test_now);
     return 0;

@@ -12,6 +12,7 @@ extern struct seat test_seat;
 extern uint64_t test_now;
 extern int test_launch_result; /* of the next launches; 0 at first */
 extern bool test_others;       /* another seat of the pool serves; no at first */
+extern bool test_starves;      /* processes get no processor; no at first */
 
 extern uint32_t test_let_in; /* the generation that was last told to serve; 0 at first */
 

@@ -405,6 +405,32 @@ static void end_politely(void **state)
     assert_string_equal(test_happened(), "forget 1");
 }
 
+/* It has not confirmed the order because it does not run; once it could have, it is not waited for. */
+static void who_starves_is_waited_for(void **state)
+{
+    (void)state;
+    test_serve_first();
+    test_starves = true;
+    seat_drain(&test_seat, 30 * SECOND, test_now);
+    test_run_until(test_now + 20 * SECOND);
+    assert_string_equal(test_happened(), "drain(30000) 1");
+    test_starves = false;
+    test_run_until(test_now + 6 * SECOND);
+    assert_string_equal(test_happened(), "kill 1");
+}
+
+static void nobody_is_waited_for_longer_than_the_drain(void **state)
+{
+    (void)state;
+    test_serve_first();
+    test_starves = true;
+    seat_drain(&test_seat, 30 * SECOND, test_now);
+    test_run_until(test_now + 29 * SECOND);
+    assert_string_equal(test_happened(), "drain(30000) 1");
+    test_run_until(test_now + 7 * SECOND);
+    assert_string_equal(test_happened(), "kill 1");
+}
+
 static void end_now(void **state)
 {
     (void)state;
@@ -536,6 +562,8 @@ int main(void)
         TEST(crash_while_it_starts_is_not_forgotten),
         TEST(end_politely),
         TEST(end_now),
+        TEST(nobody_is_waited_for_longer_than_the_drain),
+        TEST(who_starves_is_waited_for),
         TEST(stop_after_drain),
         TEST(adopted_one_serves_until_ready),
         TEST(adopted_drain_keeps_its_deadline),
