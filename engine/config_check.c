@@ -133,6 +133,9 @@ static int check_global(struct config *c)
     } else if (!c->cli->as_php_fpm && !g->daemonize_given) {
         g->daemonize = false; /* service managers and containers want the foreground */
     }
+    if (c->cli->as_php_fpm && !g->log_request_id_given) {
+        g->log_request_id = false; /* who reads php-fpm's lines may count on their end */
+    }
     set_log_level(g, c->cli->as_php_fpm);
     if (g->log_limit < LOG_LIMIT_MIN) {
         log_error("log_limit must be greater than %d", LOG_LIMIT_MIN);

@@ -146,6 +146,11 @@ static const struct setting_row global_rows[] = {
      .help = "how often systemd is told the status; 0 = never"},
     {GLOBAL("log_format", SETTING_WORD, log_format), .initial = "text", .words = format_words,
      .help = "form of the server log's lines"},
+    {GLOBAL("log_request_id", SETTING_BOOL, log_request_id), .initial = "yes",
+     .given_offset = offsetof(struct global_settings, log_request_id_given),
+     .help =
+         "text lines of what workers say end in the request's id (as php-fpm, only when it is written); JSON "
+         "has it in any case"},
     {GLOBAL("crash_dir", SETTING_PATH, crash_dir),
      .help = "directory for crash reports; unset = server log only"},
     {GLOBAL("control_socket", SETTING_PATH, control_socket),

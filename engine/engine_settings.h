@@ -31,8 +31,9 @@ struct global_settings {
     int64_t rlimit_files, rlimit_core; /* rlimit_core: -1 = unlimited */
     int64_t systemd_interval;          /* seconds; 0 = off */
     int log_format;                    /* 0 text, 1 json */
-    char *crash_dir;                   /* crash reports as files; NULL = log only */
-    char *control_socket;              /* tokiophp ctl */
+    bool log_request_id, log_request_id_given;
+    char *crash_dir;      /* crash reports as files; NULL = log only */
+    char *control_socket; /* tokiophp ctl */
     char *service_name;
     int64_t drain_timeout; /* seconds; process_control_timeout wins where it is set */
 };

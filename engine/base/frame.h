@@ -20,6 +20,11 @@ struct frame_head {
 };
 #define FRAME_TEXT (PIPE_BUF - sizeof(struct frame_head))
 
+/* With catch_workers_output a worker writes this to its stderr after a request: what stands there without a
+ * newline is a line. The supervisor reads it (supervise/output.c); php-fpm's mark, its NUL included. */
+#define WORKER_FLUSH_MARK      "\0fscf"
+#define WORKER_FLUSH_MARK_SIZE 6
+
 /* Text of the calling worker (log_author), in as many frames as it takes. Waits for the reader. */
 void frame_write(int fd, const char *p, size_t n);
 /* Whether this thread's last frame to STDOUT_FILENO or STDERR_FILENO left a line unfinished. */

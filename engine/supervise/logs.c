@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "engine/base/log.h"
+#include "engine/supervise/output.h"
 
 #define SYSLOG_PATH "/dev/log"
 
@@ -90,6 +91,7 @@ int logs_open(const struct cli_options *cli, const struct global_settings *globa
     log_set_limit((size_t)global->log_limit);
     log_set_buffering(global->log_buffering);
     log_set_format(global->log_format ? LOG_JSON : LOG_TEXT, global->service_name);
+    output_name_requests(global->log_request_id && !global->log_format); /* JSON has a field for it */
     original_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     in_use = daemonize || (!isatty(STDERR_FILENO) && !cli->force_stderr);
     if (!global->error_log || global->error_log[0] == '\0') {

@@ -12,18 +12,24 @@
 #include <string.h>
 
 #include "engine/base/buf.h"
+#include "engine/base/frame.h"
 #include "engine/base/log.h"
-#include "engine/work/worker.h"
 
 #define CONTENT_LEAST 64            /* of a line, however long the pool's name */
 #define SAY_FUNCTION  "output_feed" /* at debug level a line names its place: one place, one length */
 #define SAY_LINE      1
+#define NAME_SIZE     sizeof(((struct frame_head *)0)->request)
+#define SUFFIX_SIZE   (sizeof(", request ") + NAME_SIZE)
+
+/* Whether lines end in their request's id. Set before the first line. */
+static bool names_requests = true;
 
 struct output {
     const char *pool;
     pid_t pid;
     bool decorate;
-    const char *request;       /* its id; NULL = nobody's */
+    bool of_worker;
+    char request[NAME_SIZE];   /* the worker's; "" = none */
     enum output_stream stream; /* whose text is in the line */
     size_t matched[2];         /* by stream */
     struct buf line;
@@ -43,9 +49,9 @@ struct output *output_create(const char *pool, pid_t pid, bool decorate)
     return o;
 }
 
-void output_is_of(struct output *o, const char *request)
+void output_name_requests(bool on)
 {
-    o->request = request;
+    names_requests = on;
 }
 
 bool output_idle(const struct output *o)
@@ -55,7 +61,7 @@ bool output_idle(const struct output *o)
 
 static void say(const struct output *o, char *p, size_t n, const char *suffix)
 {
-    if (o->request) {
+    if (o->of_worker) {
         log_author = (struct log_author){.worker = (int)o->pid, .request = o->request};
     }
     if (!o->decorate) {
@@ -70,14 +76,25 @@ static void say(const struct output *o, char *p, size_t n, const char *suffix)
     log_author = (struct log_author){0};
 }
 
+/* Behind the text, where php-fpm says that the pipe is closed. */
+static const char *suffix_of(const struct output *o, char out[SUFFIX_SIZE])
+{
+    out[0] = '\0';
+    if (o->decorate && names_requests && *o->request) {
+        snprintf(out, SUFFIX_SIZE, ", request %s", o->request);
+    }
+    return out;
+}
+
 /* How much text a line may carry so that it is exactly log_limit long, newline included. */
 static size_t line_room(const struct output *o)
 {
+    char suffix[SUFFIX_SIZE];
     size_t limit = log_limit();
     size_t taken = 1;
     if (o->decorate) {
         char head[128];
-        taken += strlen(o->pool);
+        taken += strlen(o->pool) + strlen(suffix_of(o, suffix));
         taken += (size_t)snprintf(head, sizeof(head), "[pool ] child %d said into %s: \"\"", (int)o->pid,
                                   stream_names[o->stream]);
         taken += log_prefix_size(LEVEL_WARNING, SAY_FUNCTION, SAY_LINE);
@@ -85,12 +102,28 @@ static size_t line_room(const struct output *o)
     return limit > taken + CONTENT_LEAST ? limit - taken : CONTENT_LEAST;
 }
 
-static void finish_line(struct output *o, const char *suffix)
+static void finish_line_with(struct output *o, const char *suffix)
 {
     if (o->line.n > 0) {
         say(o, o->line.p, o->line.n, suffix);
         o->line.n = 0;
     }
+}
+
+static void finish_line(struct output *o)
+{
+    char suffix[SUFFIX_SIZE];
+
+    finish_line_with(o, suffix_of(o, suffix));
+}
+
+void output_is_of(struct output *o, const char *request)
+{
+    if (strcmp(o->request, request) != 0) {
+        finish_line(o);
+    }
+    o->of_worker = true;
+    snprintf(o->request, sizeof o->request, "%s", request);
 }
 
 static void add_text(struct output *o, const char *p, size_t n)
@@ -107,7 +140,7 @@ static void add_text(struct output *o, const char *p, size_t n)
         p += take;
         n -= take;
         if (n > 0) {
-            finish_line(o, "");
+            finish_line(o);
         }
     }
 }
@@ -115,7 +148,7 @@ static void add_text(struct output *o, const char *p, size_t n)
 static void turn_to(struct output *o, enum output_stream stream)
 {
     if (o->stream != stream) {
-        finish_line(o, "");
+        finish_line(o);
         o->stream = stream;
     }
 }
@@ -130,7 +163,7 @@ static size_t continue_mark(struct output *o, const char *p, size_t n)
         (*matched)++;
     }
     if (*matched == sizeof(flush_mark)) {
-        finish_line(o, "");
+        finish_line(o);
         *matched = 0;
     } else if (i < n) {
         add_text(o, flush_mark, *matched);
@@ -147,7 +180,7 @@ void output_feed(struct output *o, enum output_stream stream, const char *p, siz
     while (i < n) {
         if (p[i] == '\n') {
             add_text(o, p + start, i - start);
-            finish_line(o, "");
+            finish_line(o);
             start = ++i;
         } else if (p[i] == '\0') {
             add_text(o, p + start, i - start);
@@ -168,7 +201,7 @@ void output_close(struct output *o, enum output_stream stream)
         o->matched[stream] = 0;
     }
     if (o->stream == stream) {
-        finish_line(o, ", pipe is closed");
+        finish_line_with(o, ", pipe is closed"); /* as in php-fpm, without a request */
     }
 }
 

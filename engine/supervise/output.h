@@ -1,6 +1,6 @@
 /* What an engine process writes to its stdout and stderr, as lines of the log: php-fpm's
- * `[pool P] child N said into stderr: "..."`, or the bare line when decoration is off. Supervisor's thread.
- */
+ * `[pool P] child N said into stderr: "..."`, with `, request ID` behind it where one is known, or the bare
+ * line when decoration is off. Supervisor's thread. */
 #ifndef ENGINE_SUPERVISE_OUTPUT_H
 #define ENGINE_SUPERVISE_OUTPUT_H
 
@@ -19,8 +19,10 @@ void output_feed(struct output *o, enum output_stream stream, const char *p, siz
 void output_close(struct output *o, enum output_stream stream);
 void output_destroy(struct output *o);
 
-/* What comes from now on is of this request; the text is borrowed. */
+/* What comes from now on is of this request of a worker; an unfinished line of the one before ends. */
 void output_is_of(struct output *o, const char *request);
+/* Whether text lines say so; they do at first. */
+void output_name_requests(bool on);
 /* No unfinished line in it. */
 bool output_idle(const struct output *o);
 

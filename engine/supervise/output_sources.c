@@ -19,7 +19,6 @@ struct source {
     struct source *next;
     struct output *lines;
     int32_t worker;
-    char request[sizeof(((struct frame_head *)0)->request)];
 };
 
 /* What of a frame has come so far. */
@@ -126,15 +125,25 @@ static struct source *find(struct output_sources *s, int32_t worker)
 
 /* -- frames -- */
 
+/* A frame that a program makes up could say anything; what is in no request's id ends it. */
+static void end_name(char *name, size_t size)
+{
+    size_t n = 0;
+
+    while (n < size - 1 && name[n] > ' ' && name[n] <= '~' && name[n] != '"' && name[n] != ',') {
+        n++;
+    }
+    name[n] = '\0';
+}
+
 static void begin_text(struct output_sources *s, struct arrival *a)
 {
-    a->head.request[sizeof a->head.request - 1] = '\0';
+    end_name(a->head.request, sizeof a->head.request);
     a->head_n = 0;
     a->left = a->head.n <= FRAME_TEXT ? a->head.n : 0;
     a->of = find(s, a->head.worker);
     if (a->of) {
-        memcpy(a->of->request, a->head.request, sizeof a->of->request);
-        output_is_of(a->of->lines, a->of->request);
+        output_is_of(a->of->lines, a->head.request);
     }
 }
 

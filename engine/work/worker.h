@@ -13,10 +13,6 @@
 #include "engine/telemetry/scoreboard.h"
 
 #define WORKER_MAGIC 0x3072ce11u
-/* With catch_workers_output a worker writes this to its stderr after a request: what stands there without a
- * newline is a line. The supervisor reads it (supervise/output.c); php-fpm's mark, its NUL included. */
-#define WORKER_FLUSH_MARK      "\0fscf"
-#define WORKER_FLUSH_MARK_SIZE 6
 /* Virtual. Frames of a PHP with threads are larger, and it is to go
  * as deep as one without threads goes in the usual 8 MiB. */
 #define WORKER_STACK_BYTES (16u << 20)

@@ -239,7 +239,8 @@ def test_terminate_timeout(workdir, tokiophp):
 @pytest.mark.parametrize("decorate", ["yes", "no"])
 def test_worker_output(workdir, tokiophp, decorate):
     path = script(workdir, "say.php", "<?php file_put_contents('php://stderr', \"one\\ntwo\\n\"); error_log('three');")
-    server = tokiophp(pool=f"catch_workers_output = yes\ndecorate_workers_output = {decorate}")
+    settings = "" if server_module.is_stand_in() else "log_request_id = no\n"
+    server = tokiophp(pool=f"catch_workers_output = yes\ndecorate_workers_output = {decorate}", settings=settings)
     fcgi_client.fetch(server.address, path)
     for said in ("one", "two", "NOTICE: PHP message: three"):
         line = rf"^\[[^]]+\] WARNING: \[pool www\] child \d+ said into stderr: \"{said}\"$" if decorate == "yes" else rf"^{said}$"

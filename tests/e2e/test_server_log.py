@@ -14,6 +14,7 @@ import pytest
 
 import fcgi_client
 import process
+import side_by_side
 from web import Site
 
 TALK = "<?php for ($i = 0; $i < 100; $i++) { error_log('line ' . str_repeat('x', 500)); } echo 'said';"
@@ -205,7 +206,7 @@ def test_lines_of_concurrent_workers_are_whole(tokiophp, workdir, size):
         list(pool.map(ask, range(24)))
     process.wait_for(lambda: server.messages().count("unfinished of") == 24, 15, "all lines")
     of_worker = {}
-    for worker, text in re.findall(r'child (\d+) said into stderr: "(?:NOTICE: PHP message: )?(.*?)"\n', server.messages()):
+    for worker, text in re.findall(r'child (\d+) said into stderr: "(?:NOTICE: PHP message: )?(.*?)", request \S+\n', server.messages()):
         of_worker.setdefault(worker, []).append(text)
     assert str(server.engine_pids()[0]) not in of_worker
     heard = []
@@ -228,6 +229,44 @@ def test_lines_say_whose_they_are(tokiophp, workdir):
         lines = [json.loads(line)["ctx"] for line in server.messages().splitlines() if f"<{n}:" in line or f"unfinished of {n}" in line]
         assert len(lines) == 7 and {line["request_id"] for line in lines} == {request}
         assert all(line["worker"] > 0 for line in lines)
+
+
+@pytest.mark.parametrize("size", (10, 5000))
+def test_text_lines_say_whose_they_are(tokiophp, workdir, size):
+    """Of eight requests at once, each line has its worker's and its request's id, and log_limit is kept."""
+    with open(f"{workdir}/www/say.php", "w") as f:
+        f.write(SAY.replace("\\\\", "\\"))
+    server = tokiophp(pool="pm.max_children = 8\n", settings="log_limit = 1024\n")
+
+    def ask(n):
+        return fcgi_client.fetch(server.address, f"{workdir}/www/say.php", query=f"n={n}&size={size}", HTTP_X_REQUEST_ID=f"id-of-{n}").body
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, range(24))) == [f"id-of-{n}".encode() for n in range(24)]
+    process.wait_for(lambda: server.messages().count("unfinished of") == 24, 15, "all lines")
+    workers = {}
+    for line in server.messages().splitlines():
+        assert len(line) < 1024
+        found = re.search(r'child (\d+) said into stderr: "(.*)"(.*)$', line)
+        if found:
+            n = int(re.fullmatch(r", request id-of-(\d+)", found[3])[1])
+            letters = set(re.sub(r"<\d+:\d|:\d:\d+>|NOTICE: PHP message: |unfinished of \d+|[:\d<>]", "", found[2]))
+            assert letters <= {chr(97 + n % 26), "."}  # "..." where a message is cut
+            workers.setdefault(n, set()).add(found[1])
+    assert len(workers) == 24 and all(len(w) == 1 for w in workers.values())
+
+
+def test_php_fpms_lines_are_php_fpms(workdir):
+    """Called php-fpm, nothing stands behind the quote, unless it is asked for."""
+    with open(f"{workdir}/www/say.php", "w") as f:
+        f.write("<?php file_put_contents('php://stderr', \"said\\n\");")
+    for name, settings, end in (("ours", "", ""), ("ours", "log_request_id = yes", r", request \S+")):
+        program = side_by_side.One(workdir, name, "", "", None, [], settings)
+        try:
+            program.wait_accepting(program.address)
+            fcgi_client.fetch(program.address, f"{workdir}/www/say.php")
+            process.wait_for(lambda: re.search(rf'(?m)^\[[^]]+\] WARNING: \[pool www\] child \d+ said into stderr: "said"{end}$', program.messages()), 15, "its line")
+        finally:
+            program.stop()
 
 
 def test_a_stream_of_the_log_is_passed_to_programs(tokiophp, workdir):

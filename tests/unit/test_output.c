@@ -289,10 +289,10 @@ static void sources_do_not_mix(void **state)
         output_sources_destroy(o);
         assert_string_equal(log_pipe_read(),
                             "WARNING: [pool www] child 42 said into stderr: \"of a prog ram\"\n"
-                            "WARNING: [pool www] child 7 said into stderr: \"one of seven\"\n"
-                            "WARNING: [pool www] child 8 said into stderr: \"one of eight\"\n"
+                            "WARNING: [pool www] child 7 said into stderr: \"one of seven\", request r7\n"
+                            "WARNING: [pool www] child 8 said into stderr: \"one of eight\", request r8\n"
                             "WARNING: [pool www] child 42 said into stderr: \" fscx\"\n"
-                            "WARNING: [pool www] child 7 said into stderr: \"two\"\n"
+                            "WARNING: [pool www] child 7 said into stderr: \"two\", request r7\n"
                             "WARNING: [pool www] child 42 said into stderr: \"end\"\n"
                             "WARNING: [pool www] child 8 said into stderr: \"last\", pipe is closed\n");
     }
@@ -344,6 +344,45 @@ static void long_text_in_frames(void **state)
     close(ends[1]);
 }
 
+/* A request's id is in every line of its text, and counts for log_limit; one that is made up ends where an id
+ * does; it can be left away. */
+static void requests_are_named(void **state)
+{
+    static const struct {
+        const char *id, *said;
+        bool names;
+    } rows[] = {
+        {"r7", ", request r7", true},
+        {"", "", true},
+        {"a\n[x] NOTICE: b", ", request a", true},
+        {"r7", "", false},
+    };
+    char in[FRAME_TEXT + sizeof(struct frame_head)], text[1501], out[4096];
+
+    (void)state;
+    memset(text, 't', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    log_set_limit(1024);
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        struct output_sources *o = output_sources_create("www", 42, true);
+
+        output_name_requests(rows[i].names);
+        output_sources_feed(o, OUTPUT_STDERR, in, frame(in, 7, rows[i].id, text));
+        output_sources_feed(o, OUTPUT_STDERR, in, frame(in, 7, "next", "n\n"));
+        size_t first =
+            1024 - strlen("WARNING: [pool www] child 7 said into stderr: \"\"\n") - strlen(rows[i].said);
+        snprintf(out, sizeof out,
+                 "WARNING: [pool www] child 7 said into stderr: \"%.*s\"%s\n"
+                 "WARNING: [pool www] child 7 said into stderr: \"%.*s\"%s\n"
+                 "WARNING: [pool www] child 7 said into stderr: \"n\"%s\n",
+                 (int)first, text, rows[i].said, (int)(1500 - first), text, rows[i].said,
+                 rows[i].names ? ", request next" : "");
+        assert_string_equal(log_pipe_read(), out);
+        output_sources_destroy(o);
+    }
+    output_name_requests(true);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
@@ -353,7 +392,7 @@ int main(void)
         TEST(wrapped_text_keeps_the_mark), TEST(quiet_levels_hide_decorated_lines_only),
         TEST(reads_a_pipe_to_its_end),     TEST(a_turn_is_bounded),
         TEST(sources_do_not_mix),          TEST(odd_frames),
-        TEST(long_text_in_frames),
+        TEST(long_text_in_frames),         TEST(requests_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
