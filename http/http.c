@@ -15,6 +15,7 @@
 #include "http/answer/exchange.h"
 #include "http/answer/spool.h"
 #include "http/content/compress_pool.h"
+#include "http/content/lifetime.h"
 #include "http/http.h"
 #include "http/net/conn.h"
 #include "http/net/front.h"
@@ -28,6 +29,7 @@
 #include "http/proto/h2_conn.h"
 #include "http/site/claims.h"
 #include "http/site/owners.h"
+#include "http/site/rules.h"
 #include "http/site/sites.h"
 #include "http/upstream/upstream.h"
 
@@ -135,6 +137,14 @@ static int http_check(const struct config *config, struct pool_conf *pool)
             return -1;
         }
         cidr_list_free(list);
+    }
+    if (rules_check(s, error, sizeof error) != 0 || lifetimes_check(s, error, sizeof error) != 0) {
+        return complain(pool, error);
+    }
+    const char *fault = added_fields_fault(s);
+    if (fault) {
+        log_alert("[pool %s] http.add_header: %s", pool->name, fault);
+        return -1;
     }
     return check_tls(config, pool, s);
 }

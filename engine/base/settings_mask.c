@@ -30,8 +30,8 @@ static bool is_plain(const char *value)
 
 const char *settings_shown_pair(const struct setting_row *row, const struct setting_pair *pair)
 {
-    bool shown =
-        row->type == SETTING_LIST || (!row->secret && is_plain(pair->value) && !sounds_secret(pair->key));
+    bool shown = row->type == SETTING_LIST || row->open ||
+                 (!row->secret && is_plain(pair->value) && !sounds_secret(pair->key));
 
     return shown ? pair->value : SETTINGS_MASK;
 }

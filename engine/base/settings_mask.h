@@ -8,7 +8,7 @@
 #define SETTINGS_MASK "***"
 
 /* A pair's value, or the mask. A MAP's values are shown where nobody keeps a secret: numbers, sizes and
- * switches whose names do not sound like one. In a secret row all are masked. */
+ * switches whose names do not sound like one; of an open row, all. In a secret row all are masked. */
 const char *settings_shown_pair(const struct setting_row *row, const struct setting_pair *pair);
 /* As settings_text(), masked. Returns out. */
 const char *settings_shown(const struct setting_row *row, const void *in, char *out, size_t size);

@@ -83,7 +83,7 @@ void answer_seal(struct exchange *x)
 {
     if (x->delivery.answer != &no_memory) {
         error_pages_fill(x->http.site->pages, x->http.head, x->arena, x->delivery.answer);
-        security_headers_add(&x->http.site->security, x->http.client.https, x->delivery.answer);
+        added_fields_add(&x->http.site->added, x->http.client.https, x->delivery.answer);
     }
     account_answer(x, x->delivery.answer == &no_memory);
 }

@@ -39,11 +39,11 @@ struct reply {
     int status;
     struct str status_line; /* arena; PHP's own, or STR_NONE */
     struct compressor *compressor;
-    unsigned security; /* bits of the security headers that the response lacks */
-    int64_t length;    /* Content-Length that PHP gave, -1 = none: a promise, whatever the wire says */
-    uint64_t sent;     /* body bytes that left, before framing and compression */
-    uint64_t body_n;   /* the same after compression */
-    uint64_t written;  /* bytes that the worker itself put on the wire */
+    unsigned added;   /* bits of the site's fields (added_fields.h) that the response lacks */
+    int64_t length;   /* Content-Length that PHP gave, -1 = none: a promise, whatever the wire says */
+    uint64_t sent;    /* body bytes that left, before framing and compression */
+    uint64_t body_n;  /* the same after compression */
+    uint64_t written; /* bytes that the worker itself put on the wire */
     uint64_t head_n, interim_n; /* of them, or of the loop's: the head; what came before it */
     bool delivered;             /* all of it, and the loop had nothing to say to that */
     bool refused; /* the head could not be passed on: an error of ours is in the answer's place */

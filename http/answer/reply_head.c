@@ -206,7 +206,7 @@ static const char *fault_of(const struct exchange *x, const struct header_line *
 
 static const char *take_lines(struct exchange *x, const struct response_head *head)
 {
-    const struct security_headers *security = &x->http.site->security;
+    const struct added_fields *added = &x->http.site->added;
     struct reply *reply = &x->reply;
     size_t size = 0;
     for (size_t i = 0; i < head->count; i++) {
@@ -219,7 +219,7 @@ static const char *take_lines(struct exchange *x, const struct response_head *he
         if (fault || i >= WIRE_LINES_MAX || size > WIRE_HEAD_MAX) {
             return fault ? fault : "its head is too large";
         }
-        reply->security &= ~security_headers_seen(security, (struct str){line->text, line->name_len});
+        reply->added &= ~added_fields_seen(added, (struct str){line->text, line->name_len});
         if (is_file(line)) {
             take_file(x, line);
         } else if (!is_ours(line) && !name_is(line, STR("Status")) && note_line(x, line)) {
@@ -238,7 +238,7 @@ static void refuse(struct exchange *x, const char *why)
     reply_reset(&x->reply);
     x->reply.status = 500;
     x->reply.refused = true;
-    x->reply.security = security_headers_all(&x->http.site->security, x->http.client.https);
+    x->reply.added = added_fields_all(&x->http.site->added, x->http.client.https);
 }
 
 int reply_head_take(struct request *r, const struct response_head *head)
@@ -248,7 +248,7 @@ int reply_head_take(struct request *r, const struct response_head *head)
     if (reply_is_gone(x)) {
         return -1;
     }
-    reply->security = security_headers_all(&x->http.site->security, x->http.client.https);
+    reply->added = added_fields_all(&x->http.site->added, x->http.client.https);
     const char *fault = take_status(x, head) ? take_lines(x, head) : "its field Status is no status";
     if (fault) {
         refuse(x, fault);
@@ -334,12 +334,12 @@ static void add_common(struct exchange *x)
     }
     add_etag(x);
     account_lines(x, &x->reply.lines);
-    const struct security_headers *security = &x->http.site->security;
-    for (size_t i = 0; x->reply.security && i < security->count; i++) {
-        if (x->reply.security & 1u << i) {
-            buf_str(&x->reply.lines, security->fields[i].name);
+    const struct added_fields *added = &x->http.site->added;
+    for (size_t i = 0; x->reply.added && i < added->count; i++) {
+        if (x->reply.added & 1u << i) {
+            buf_str(&x->reply.lines, added->fields[i].name);
             buf_str(&x->reply.lines, STR(": "));
-            buf_str(&x->reply.lines, security->fields[i].value);
+            buf_str(&x->reply.lines, added->fields[i].value);
             buf_str(&x->reply.lines, STR("\r\n"));
         }
     }

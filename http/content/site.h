@@ -4,7 +4,7 @@
 #define HTTP_CONTENT_SITE_H
 
 #include "engine/engine.h"
-#include "http/content/security_headers.h"
+#include "http/content/added_fields.h"
 #include "http/http_settings.h"
 
 struct cidr_list;
@@ -23,7 +23,7 @@ struct http_site {
     struct router *router;
     struct static_files *files;
     struct error_pages *pages;
-    struct security_headers security; /* none if http.security_headers is off */
+    struct added_fields added;
 };
 
 #endif

@@ -9,6 +9,7 @@
 
 #include "engine/base/clock.h"
 #include "http/content/compress_file.h"
+#include "http/content/lifetime.h"
 #include "http/content/static.h"
 #include "http/http_settings.h"
 #include "http/wire/conditional.h"
@@ -20,8 +21,7 @@ struct static_files {
     const struct http_settings *settings;
     struct file_cache *cache;
     struct compress_pool *compressors;
-    char cache_control[48]; /* empty: http.static_cache_ttl = off */
-    size_t cache_control_n;
+    struct lifetimes *lifetimes;
     char boundary[BOUNDARY_N + 1]; /* of multipart/byteranges; random, so that no file contains it */
 };
 
@@ -47,15 +47,10 @@ struct static_files *static_files_create(const struct http_settings *settings,
     }
     s->settings = settings;
     s->compressors = compressors;
-    if (settings->static_cache_ttl == STATIC_NO_CACHE) {
-        s->cache_control_n = (size_t)snprintf(s->cache_control, sizeof(s->cache_control), "no-cache");
-    } else if (settings->static_cache_ttl > 0) {
-        s->cache_control_n = (size_t)snprintf(s->cache_control, sizeof(s->cache_control),
-                                              "public, max-age=%lld", (long long)settings->static_cache_ttl);
-    }
     make_boundary(s->boundary);
+    s->lifetimes = lifetimes_create(settings);
     s->cache = file_cache_create(settings);
-    if (s->cache == NULL) {
+    if (s->lifetimes == NULL || s->cache == NULL) {
         static_files_destroy(s);
         return NULL;
     }
@@ -66,6 +61,7 @@ void static_files_destroy(struct static_files *s)
 {
     if (s != NULL) {
         file_cache_destroy(s->cache);
+        lifetimes_destroy(s->lifetimes);
         free(s);
     }
 }
@@ -110,25 +106,24 @@ struct chosen {
     struct str type, etag;
     int64_t modified;
     const struct static_said *said; /* NULL: no script named the file */
+    const struct lifetime *lifetime;
 };
 
 /* For how long anybody may keep it, which is ours to say only if no script has asked who wants it. */
-static void add_lifetime(struct static_files *s, struct arena *arena, struct http_answer *out)
+static void add_lifetime(const struct lifetime *lifetime, struct arena *arena, struct http_answer *out)
 {
-    char *expires = s->settings->static_cache_ttl > 0 ? arena_alloc(arena, HTTP_DATE_N + 1) : NULL;
-    if (s->cache_control_n > 0) {
-        add(out, STR("Cache-Control"), (struct str){s->cache_control, s->cache_control_n});
+    char *expires = lifetime->seconds > 0 ? arena_alloc(arena, HTTP_DATE_N + 1) : NULL;
+    if (lifetime->cache_control_n > 0) {
+        add(out, STR("Cache-Control"), (struct str){lifetime->cache_control, lifetime->cache_control_n});
     }
     if (expires != NULL) {
-        http_date_print((int64_t)(clock_wall_us() / CLOCK_US_PER_SECOND) + s->settings->static_cache_ttl,
-                        expires);
+        http_date_print((int64_t)(clock_wall_us() / CLOCK_US_PER_SECOND) + lifetime->seconds, expires);
         add(out, STR("Expires"), (struct str){expires, HTTP_DATE_N});
     }
 }
 
 /* The fields that caches need; on 200, 206 and 304. What a script says itself is among its own fields. */
-static void add_caching(struct static_files *s, const struct chosen *c, struct arena *arena,
-                        struct http_answer *out)
+static void add_caching(const struct chosen *c, struct arena *arena, struct http_answer *out)
 {
     const struct static_said *said = c->said;
     add(out, STR("ETag"), c->etag);
@@ -139,7 +134,7 @@ static void add_caching(struct static_files *s, const struct chosen *c, struct a
         add(out, STR("Vary"), STR("Accept-Encoding"));
     }
     if (said == NULL) {
-        add_lifetime(s, arena, out);
+        add_lifetime(c->lifetime, arena, out);
     }
 }
 
@@ -290,7 +285,11 @@ static void choose(struct static_files *s, const struct http_head *head, struct 
                    const struct static_said *said, struct chosen *c)
 {
     const struct http_field *accept = http_head_find(head, STR("Accept-Encoding"));
-    *c = (struct chosen){.file = file, .form = &file->identity, .coding = CODING_IDENTITY, .said = said};
+    *c = (struct chosen){.file = file,
+                         .form = &file->identity,
+                         .coding = CODING_IDENTITY,
+                         .said = said,
+                         .lifetime = lifetimes_find(s->lifetimes, head->path)};
     /* Parts are parts of the plain file, and so is what a script knows by a tag of its own. */
     if (whole && (said == NULL || (!said->as_it_is && !said->etag.p))) {
         c->form = choose_form(s, file, accept != NULL ? accept->value : STR_NONE, &c->coding);
@@ -315,7 +314,7 @@ static void answer_file(struct static_files *s, const struct http_head *head, st
         return;
     }
     if (condition == CONDITION_NOT_MODIFIED) {
-        add_caching(s, &c, arena, out);
+        add_caching(&c, arena, out);
         no_body(out, 304);
         return;
     }
@@ -325,7 +324,7 @@ static void answer_file(struct static_files *s, const struct http_head *head, st
     } else if (file->packed.p && said == NULL) {
         add(out, STR("Content-Encoding"), file->packed);
     }
-    add_caching(s, &c, arena, out);
+    add_caching(&c, arena, out);
     add(out, STR("Accept-Ranges"), STR("bytes"));
     if (range != NULL && conditional_range_holds(head, c.etag, c.modified)) {
         answer_range(s, &c, range->value, arena, out);

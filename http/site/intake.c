@@ -12,6 +12,7 @@
 #include "http/net/tls.h"
 #include "http/site/params.h"
 #include "http/site/route.h"
+#include "http/site/rules.h"
 #include "http/site/sites.h"
 #include "http/upstream/upstream.h"
 
@@ -152,6 +153,9 @@ static enum intake_verdict decide(struct exchange *x, const struct http_head *he
             answer_limited(x, &v);
             return INTAKE_ANSWER;
         }
+    }
+    if (rules_answer(x, head)) {
+        return INTAKE_ANSWER;
     }
     if (is_page(pool->ping_path, head->path) || is_page(pool->status_path, head->path)) {
         x->request.page = is_page(pool->ping_path, head->path) ? PAGE_PING : PAGE_STATUS;

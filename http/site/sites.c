@@ -113,9 +113,7 @@ static struct http_site *make_rules(const struct pool_conf *pool)
     site->pages = error_pages_load(s->error_pages_dir);
     site->trusted = s->trusted_proxies ? cidr_list_parse(s->trusted_proxies, error, sizeof error) : NULL;
     site->rate = rate_of(s);
-    if (s->security_headers) {
-        security_headers_init(&site->security, s);
-    }
+    added_fields_init(&site->added, s);
     if (!site->pages || (s->trusted_proxies && !site->trusted) || (s->rate_limit && !site->rate)) {
         log_alert("[pool %s] %s", pool->name, error);
         site_destroy(site);
@@ -157,10 +155,7 @@ static void make_variant(const struct setting_table *table, struct variant *v, c
     v->site.trusted = set->trusted_proxies ? own->trusted : host->trusted;
     v->site.rate = set->rate_limit ? own->rate : host->rate;
     v->site.pages = set->error_pages_dir ? own->pages : host->pages;
-    v->site.security = (struct security_headers){.hsts = -1};
-    if (v->settings.security_headers) {
-        security_headers_init(&v->site.security, &v->settings);
-    }
+    added_fields_init(&v->site.added, &v->settings);
 }
 
 /* -- targets -- */

@@ -103,7 +103,7 @@ def test_wrong_use(server):
 
 def test_nobody_answers(server, workdir):
     code, out, error = ctl(server, "status", path=f"{workdir}/nobody")
-    assert code == 70 and not out and f"{workdir}/nobody: No such file" in error
+    assert code == 70 and not out and f"no server answers at {workdir}/nobody (No such file" in error
     left = socket.socket(socket.AF_UNIX)
     left.bind(f"{workdir}/left")
     left.close()

@@ -116,7 +116,7 @@ def rows():
 
 
 VALUES = {"http.tls_client_ca": "/dev/null", "http.tls_ciphers": "ECDHE-RSA-AES128-GCM-SHA256", "http.tls_ocsp_file": "/dev/null",
-          "http.upstream[/x]": "127.0.0.1:9", "http.index": "index.php", "http.document_root": "{root}"}
+          "http.upstream[/x]": "127.0.0.1:9", "http.cache[/x]": "1h", "http.index": "index.php", "http.document_root": "{root}"}
 
 
 def checked(workdir, more):

@@ -1,4 +1,4 @@
-/* Error pages and security headers on answers. */
+/* Error pages and added fields of answers. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,8 +10,8 @@
 
 #include <cmocka.h>
 
+#include "http/content/added_fields.h"
 #include "http/content/error_pages.h"
-#include "http/content/security_headers.h"
 #include "http/http_settings.h"
 
 static char dir[64];
@@ -128,7 +128,7 @@ static void test_leaves_bodies_alone(void **state)
     arena_destroy(arena);
 }
 
-static void test_security_headers(void **state)
+static void test_added_fields(void **state)
 {
     (void)state;
     struct http_settings settings = {.security_headers = true,
@@ -136,22 +136,22 @@ static void test_security_headers(void **state)
                                      .header_content_type_options = (char *)"nosniff",
                                      .header_csp = (char *)"",
                                      .header_hsts = (char *)"max-age=1"};
-    struct security_headers s;
-    security_headers_init(&s, &settings);
+    struct added_fields s;
+    added_fields_init(&s, &settings);
     assert_int_equal(s.count, 3);
     struct http_answer out = {.status = 200};
     out.fields[out.field_count++] = (struct http_field){STR("x-frame-options"), STR("DENY")};
-    security_headers_add(&s, false, &out);
+    added_fields_add(&s, false, &out);
     assert_int_equal(out.field_count, 2);
     assert_true(str_eq(out.fields[0].value, STR("DENY")));
     assert_true(str_eq(out.fields[1].name, STR("X-Content-Type-Options")));
-    security_headers_add(&s, true, &out);
+    added_fields_add(&s, true, &out);
     assert_int_equal(out.field_count, 3);
     assert_true(str_eq(out.fields[2].name, STR("Strict-Transport-Security")));
     settings.security_headers = false;
-    security_headers_init(&s, &settings);
+    added_fields_init(&s, &settings);
     assert_int_equal(s.count, 0);
-    assert_int_equal(security_headers_all(&s, true), 0);
+    assert_int_equal(added_fields_all(&s, true), 0);
 }
 
 int main(void)
@@ -160,7 +160,7 @@ int main(void)
         cmocka_unit_test(test_pages),
         cmocka_unit_test(test_no_pages),
         cmocka_unit_test(test_leaves_bodies_alone),
-        cmocka_unit_test(test_security_headers),
+        cmocka_unit_test(test_added_fields),
     };
     return cmocka_run_group_tests(tests, make, clean);
 }
