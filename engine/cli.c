@@ -157,17 +157,12 @@ static void parse_flags(struct cli *cli, int argc, char **argv)
 /* -- serve -- */
 
 static const struct option serve_options[] = {
-    {"listen", required_argument, NULL, 'l'},
-    {"index", required_argument, NULL, 'I'},
-    {"workers", required_argument, NULL, 'w'},
-    {"tls-cert", required_argument, NULL, 'C'},
-    {"tls-key", required_argument, NULL, 'K'},
-    {"php-ini", required_argument, NULL, 'c'},
-    {"no-php-ini", no_argument, NULL, 'n'},
-    {"define", required_argument, NULL, 'd'},
-    {"test", no_argument, NULL, 't'},
-    {"help", no_argument, NULL, 'h'},
-    {NULL, 0, NULL, 0},
+    {"listen", required_argument, NULL, 'l'},   {"index", required_argument, NULL, 'I'},
+    {"workers", required_argument, NULL, 'w'},  {"worker", required_argument, NULL, 'W'},
+    {"tls-cert", required_argument, NULL, 'C'}, {"tls-key", required_argument, NULL, 'K'},
+    {"php-ini", required_argument, NULL, 'c'},  {"no-php-ini", no_argument, NULL, 'n'},
+    {"define", required_argument, NULL, 'd'},   {"test", no_argument, NULL, 't'},
+    {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
 };
 
 /* "27002" and ":27002" are for this machine alone; whoever means all addresses writes 0.0.0.0. malloc'ed. */
@@ -179,6 +174,19 @@ static char *listen_argument(const char *text)
 
     return xasprintf("%s%s%s", tls ? "tls:" : "", port_alone ? "127.0.0.1:" : "",
                      port_alone ? port : address);
+}
+
+/* FILE, or FILE,N. */
+static void add_worker_script(struct cli_options *o, const char *text)
+{
+    char *file = xstrdup(text), *comma = strrchr(file, ',');
+
+    if (comma && comma[1] && strspn(comma + 1, "0123456789") == strlen(comma + 1)) {
+        *comma = '\0';
+        add_setting(o, "worker.num", comma + 1);
+    }
+    add_setting(o, "worker.script", file);
+    free(file);
 }
 
 struct serve_words {
@@ -204,6 +212,7 @@ static bool take_serve_option(struct cli *cli, int letter, struct serve_words *w
         break;
     case 'I': add_setting(o, "http.index", optarg); break;
     case 'w': add_setting(o, "pm.max_children", optarg); break;
+    case 'W': add_worker_script(o, optarg); break;
     case 'C':
         add_setting(o, "http.tls_cert", optarg);
         words->tls = true;
@@ -373,6 +382,7 @@ static const char serve_usage[] =
     "  --index FILE          index.php: all paths without a file run it, other .php files do not run;\n"
     "                        index.html: single-page application\n"
     "  --workers N           requests at once (by CPU)\n"
+    "  --worker FILE[,N]     boot this script once on each of N threads (worker mode)\n"
     "  --tls-cert FILE --tls-key FILE   HTTPS, on 127.0.0.1:8443 if --listen does not say otherwise\n"
     "  -d NAME=VALUE, -c FILE, -n       PHP's settings, php.ini, no php.ini\n"
     "  -t                    only test\n\n"

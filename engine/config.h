@@ -37,4 +37,7 @@ const char *config_prefix(const struct config *config, const struct pool_conf *p
 typedef int (*config_table_fn)(void *ctx, const struct setting_table *table, void *in);
 int config_each_table(const struct pool_conf *pool, config_table_fn fn, void *ctx);
 
+/* config_script.c: the pool's worker script. 0 or -1 (reported). */
+int config_check_script(struct pool_conf *pool);
+
 #endif

@@ -108,6 +108,10 @@ struct waitable {
     void (*expire)(struct waitable *self); /* control thread; owns the waitable from then on */
     bool reserved; /* set before pool_wait_add: for the pool's page workers, which serve nothing else
                       (pm.status_listen is answered although all workers are busy) */
+    bool shared;   /* a listener: workers of both kinds look after it */
+    bool resident; /* changed by the owner, before pool_wait_add: looked after by the workers that hold the
+                      pool's worker script */
+    struct waitable *next_passed; /* while it is passed on: guarded by that list's lock */
 };
 
 enum wait_mode {
@@ -118,6 +122,12 @@ int pool_wait_add(struct pool *pool, struct waitable *w,
                   enum wait_mode mode);                       /* any thread; 0 or -1 with errno */
 int pool_wait_rearm(struct pool *pool, struct waitable *w);   /* WAIT_ONESHOT, the owner */
 void pool_wait_forget(struct pool *pool, struct waitable *w); /* the owner, before close(fd) */
+/* The workers that hold the worker script run its requests and nothing else. False: `ready` has read a
+ * request that another worker must run, and gives the waitable to one by pool_pass. */
+bool worker_takes(const struct worker *worker, const struct request *r);
+/* The owner, when no wait set knows the waitable: `ready` is called once more, by a worker that takes r. */
+void pool_pass(struct pool *pool, struct waitable *w, const struct request *r);
+bool worker_is_resident(const struct worker *worker); /* it holds the worker script */
 /* Takes every armed one-shot waitable out and calls fn on each (control thread: drain). */
 void pool_wait_evict(struct pool *pool, void (*fn)(struct waitable *self));
 

@@ -48,6 +48,7 @@ static int check_suppress_path(const char *value, char *error, size_t error_size
 }
 
 #define MAX_CHILDREN_MOST 65535
+#define WORKER_NUM_MOST   4096
 
 /* Zero and negative numbers are config_check()'s, which has php-fpm's sentence for them. */
 static int check_max_children(const char *value, char *error, size_t error_size)
@@ -251,6 +252,16 @@ static const struct setting_row pool_rows[] = {
      .environment_shared = true, .help = "stub answers a fixed text without PHP, for measurements"},
     {POOL("security.allow_process_calls", SETTING_STRING, allow_process_calls),
      .help = "functions that change the whole process and are allowed all the same"},
+    {POOL("worker.script", SETTING_PATH, worker_script),
+     .help = "script that boots once on each of worker.num threads and answers its requests there"},
+    {POOL("worker.num", SETTING_INT, worker_num), .initial = "0", .min = 0, .max = WORKER_NUM_MOST,
+     .help = "threads that hold worker.script, beside those of pm; 0 = as many as pm.max_children"},
+    {POOL("worker.max_requests", SETTING_INT, worker_max_requests), .initial = "0", .min = 0,
+     .max = INT64_MAX, .help = "requests after which worker.script ends and boots anew; 0 = never"},
+    {POOL("worker.max_consecutive_failures", SETTING_INT, worker_failures), .initial = "6", .min = -1,
+     .max = INT32_MAX, .help = "boots of worker.script that may fail in a row; -1 = any number"},
+    {POOL("worker.env", SETTING_MAP, worker_env), .secret = true,
+     .help = "environment of worker.script beside the pool's"},
 };
 
 const struct setting_table engine_pool_table = {

@@ -65,6 +65,12 @@ struct pool_settings {
     char *limit_extensions;    /* security.limit_extensions; "" allows all */
     int engine;                /* enum engine_kind: php | stub */
     char *allow_process_calls; /* functions that a threaded engine refuses by default and this pool allows */
+    char *worker_script; /* boots once on each of worker_num threads and takes its requests there; NULL = none
+                          */
+    int64_t worker_num;  /* complete after config_check() */
+    int64_t worker_max_requests; /* of one run of the script; 0 = no limit */
+    int64_t worker_failures;     /* boots in a row that may fail; -1 = no limit */
+    struct setting_pair *worker_env;
 };
 
 struct pool_conf {

@@ -36,6 +36,7 @@ void conn_close(struct fcgi_conn *c, const char *why)
     }
     close(c->wait.fd);
     buf_free(&c->head);
+    buf_free(&c->rest);
     conn_count_out(c);
     heap_free(c);
 }
@@ -47,6 +48,7 @@ static const char *const overdue[] = {
     [CONN_IDLE] = "idle for too long",
     [CONN_HEAD] = "the request's head did not become complete",
     [CONN_BUSY] = "",
+    [CONN_PASSED] = "",
     [CONN_LINGER] = "the peer did not close",
 };
 
@@ -280,6 +282,32 @@ static void lend(struct fcgi_conn *c, struct fcgi_exchange *x)
     fcgi_screen_reset(&c->screen);
 }
 
+/* To the workers that run such requests, with all that was read. What the exchange has is given back as after
+ * a request. */
+static void pass(struct fcgi_conn *c, struct fcgi_exchange *x)
+{
+    struct fcgi_front *front = c->front;
+    size_t n = x->input_n - x->input_at;
+
+    atomic_store(&x->fd, -1);
+    x->conn = NULL;
+    c->head = x->head;
+    x->head = (struct buf){.p = NULL};
+    buf_add(&c->rest, (const char *)x->input + x->input_at, n);
+    c->screen.id = x->id;
+    c->screen.keep = x->keep;
+    enter(c, CONN_PASSED, 0);
+    if (c->waited) {
+        pool_wait_forget(front->pool, &c->wait);
+        c->waited = false;
+    }
+    if (c->rest.failed) {
+        refuse(c, "out of memory");
+    } else {
+        pool_pass(front->pool, &c->wait, &x->request);
+    }
+}
+
 /* The head is complete: run the request. True: its connection has the next one in x->input. */
 static bool run(struct fcgi_conn *c, struct fcgi_exchange *x, struct worker *worker)
 {
@@ -291,7 +319,11 @@ static bool run(struct fcgi_conn *c, struct fcgi_exchange *x, struct worker *wor
         conn_close(c, "libfcgi cannot read it");
         return false;
     }
-    if (intake_request(x) == 0) {
+    bool taken_in = intake_request(x) == 0;
+
+    if (taken_in && !worker_takes(worker, &x->request)) {
+        pass(c, x);
+    } else if (taken_in) {
         pool_count_accepted(c->front->pool);
         request_run(worker, &x->request);
     } else {
@@ -303,12 +335,42 @@ static bool run(struct fcgi_conn *c, struct fcgi_exchange *x, struct worker *wor
     return x->conn != NULL;
 }
 
+static void run_all(struct fcgi_conn *c, struct fcgi_exchange *x, struct worker *worker)
+{
+    while (read_head(c, x) && run(c, x, worker)) {
+        c->state = CONN_IDLE;
+    }
+}
+
+/* Its request has been read by another worker. */
+static void serve_passed(struct fcgi_conn *c, struct fcgi_exchange *x, struct worker *worker)
+{
+    buf_free(&x->head);
+    x->head = c->head;
+    c->head = (struct buf){.p = NULL};
+    memcpy(x->input, c->rest.n ? c->rest.p : "", c->rest.n);
+    x->input_at = 0;
+    x->input_n = c->rest.n;
+    buf_free(&c->rest);
+    if (run(c, x, worker)) {
+        c->state = CONN_IDLE;
+        run_all(c, x, worker);
+    }
+}
+
 void conn_serve(struct fcgi_conn *c, struct worker *worker)
 {
     struct fcgi_exchange *x = exchange_mine();
 
     if (!x) {
         refuse(c, "out of memory");
+        return;
+    }
+    if (!c->waited) {
+        c->wait.resident = worker_is_resident(worker);
+    }
+    if (c->state == CONN_PASSED) {
+        serve_passed(c, x, worker);
         return;
     }
     ssize_t n = recv(c->wait.fd, x->input, sizeof(x->input), MSG_DONTWAIT);
@@ -328,9 +390,7 @@ void conn_serve(struct fcgi_conn *c, struct worker *worker)
     if (c->state == CONN_NEW) {
         c->state = CONN_IDLE;
     }
-    while (read_head(c, x) && run(c, x, worker)) {
-        c->state = CONN_IDLE;
-    }
+    run_all(c, x, worker);
 }
 
 /* In state CONN_NEW, open and counted; NULL: the descriptor is closed. */

@@ -28,6 +28,7 @@ enum conn_state {
     CONN_IDLE,   /* kept alive, between two requests */
     CONN_HEAD,   /* a head has begun */
     CONN_BUSY,   /* lent to an exchange */
+    CONN_PASSED, /* a head is complete, and on its way to a worker that runs such requests */
     CONN_LINGER, /* we are done and have shut down; reads are thrown away until the peer closes */
 };
 
@@ -39,7 +40,8 @@ struct fcgi_conn {
     bool waited;          /* the wait set knows the descriptor */
     _Atomic bool counted; /* among front->open; whoever clears it counts it out */
     struct screen screen; /* of the head being read */
-    struct buf head;      /* what the screen let through of an incomplete head */
+    struct buf head; /* what the screen let through of an incomplete head; of a complete one, if passed */
+    struct buf rest; /* what was read behind the head of one that was passed */
     uint64_t deadline_us; /* of the state; 0 = none */
     char ip[46];          /* the peer, for logs: "-" on a unix socket */
 };

@@ -247,7 +247,8 @@ int listen_take(struct fcgi_front *front, const struct listener *listeners)
         l->kind = from->kind;
         l->lasts = from->lasts;
         l->backlog = from->options.backlog < 0 ? SOMAXCONN : from->options.backlog;
-        l->wait = (struct waitable){.fd = from->fd, .ready = ready, .reserved = from->reserved};
+        l->wait =
+            (struct waitable){.fd = from->fd, .ready = ready, .reserved = from->reserved, .shared = true};
         pthread_mutex_init(&l->lock, NULL);
         l->next = front->listeners;
         front->listeners = l;

@@ -116,6 +116,26 @@ static PHP_FUNCTION(getenv_virtual)
 
 /* -- writing -- */
 
+/* value: consumed. */
+static void change(const char *name, size_t n, zval *value)
+{
+    struct php_thread *t = php_thread;
+
+    if (!t->environment) {
+        ALLOC_HASHTABLE(t->environment);
+        zend_hash_init(t->environment, 8, NULL, ZVAL_PTR_DTOR, 0);
+    }
+    zend_hash_str_update(t->environment, name, n, value);
+}
+
+void env_set(const char *name, const char *text)
+{
+    zval value;
+
+    ZVAL_STRING(&value, text);
+    change(name, strlen(name), &value);
+}
+
 static PHP_FUNCTION(putenv_virtual)
 {
     struct php_thread *t = php_thread;
@@ -134,10 +154,6 @@ static PHP_FUNCTION(putenv_virtual)
     if (!t) {
         RETURN_FALSE;
     }
-    if (!t->environment) {
-        ALLOC_HASHTABLE(t->environment);
-        zend_hash_init(t->environment, 8, NULL, ZVAL_PTR_DTOR, 0);
-    }
     const char *equals = memchr(setting, '=', n);
 
     if (equals) {
@@ -146,7 +162,7 @@ static PHP_FUNCTION(putenv_virtual)
     } else {
         ZVAL_NULL(&value);
     }
-    zend_hash_str_update(t->environment, setting, n, &value);
+    change(setting, n, &value);
     RETURN_TRUE;
 }
 
@@ -158,6 +174,24 @@ void env_request_end(void)
         zend_hash_destroy(t->environment);
         FREE_HASHTABLE(t->environment);
         t->environment = NULL;
+    }
+}
+
+HashTable *env_copy(void)
+{
+    return php_thread->environment ? zend_array_dup(php_thread->environment) : NULL;
+}
+
+void env_put_back(HashTable *copy)
+{
+    env_request_end();
+    php_thread->environment = copy ? zend_array_dup(copy) : NULL;
+}
+
+void env_free_copy(HashTable *copy)
+{
+    if (copy) {
+        zend_array_destroy(copy);
     }
 }
 

@@ -17,4 +17,10 @@ char *env_find(const char *name);
 char **env_vector(void);
 void env_vector_free(char **vector);
 
+/* The request's variables: one is set as by putenv(), all are copied (NULL = none are set), and put back. */
+void env_set(const char *name, const char *value);
+HashTable *env_copy(void);
+void env_put_back(HashTable *copy);
+void env_free_copy(HashTable *copy);
+
 #endif

@@ -7,6 +7,7 @@
 #include "engine/base/clock.h"
 #include "engine/php/functions_arginfo.h"
 #include "engine/php/sapi.h"
+#include "engine/php/worker_script.h"
 #include "engine/work/pool.h"
 
 static struct request *current_request(void)
@@ -293,6 +294,8 @@ static const zend_function_entry table[] = {
     PHP_FE(tokio_send_headers, arginfo_tokio_send_headers)
     PHP_FE(tokio_stream_flush, arginfo_none_bool)
     PHP_FE(tokio_is_streaming, arginfo_none_bool)
+    PHP_FE(tokio_handle_request, arginfo_tokio_handle_request)
+    PHP_FALIAS(frankenphp_handle_request, tokio_handle_request, arginfo_tokio_handle_request)
     PHP_FE_END
 };
 /* clang-format on */

@@ -37,5 +37,14 @@ function tokio_send_headers(int $status = 200): bool {}
 /** Everything that is buffered, at all levels, goes to the client. */
 function tokio_stream_flush(): bool {}
 
+/**
+ * In a pool's worker.script: waits for a request, has $callback answer it, and undoes what it changed. False: the
+ * script is to end.
+ */
+function tokio_handle_request(callable $callback): bool {}
+
+/** @alias tokio_handle_request */
+function frankenphp_handle_request(callable $callback): bool {}
+
 /** Has the head of the response left? */
 function tokio_is_streaming(): bool {}

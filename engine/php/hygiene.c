@@ -231,6 +231,8 @@ static locale_t change(int mask, const char *name, locale_t base)
     return made;
 }
 
+static _Thread_local unsigned locale_changes; /* by setlocale() */
+
 static bool use_locale(zend_long category, const char *name)
 {
     locale_t old = php_thread->locale;
@@ -245,6 +247,7 @@ static bool use_locale(zend_long category, const char *name)
         freelocale(old);
     }
     php_thread->locale = made;
+    locale_changes++;
     zend_update_current_locale();
     if (mask_of(category) & LC_CTYPE_MASK) {
         tell_pcre();
@@ -410,4 +413,53 @@ void hygiene_request_end(void)
     system_messages_request_end();
     translations_request_end();
     signals_request_end();
+}
+
+/* -- between the requests of a worker script -- */
+
+struct hygiene_kept {
+    locale_t locale; /* 0 = the process's */
+    unsigned changes;
+    struct system_messages_name messages;
+};
+
+struct hygiene_kept *hygiene_keep(const struct php_thread *t)
+{
+    struct hygiene_kept *kept = calloc(1, sizeof *kept);
+
+    if (kept) {
+        kept->locale = t->locale ? duplocale(t->locale) : (locale_t)0;
+        kept->changes = locale_changes;
+        system_messages_keep(&kept->messages);
+        translations_keep();
+    }
+    return kept;
+}
+
+void hygiene_put_back(struct php_thread *t, const struct hygiene_kept *kept)
+{
+    if (!kept) {
+        return;
+    }
+    if (locale_changes != kept->changes) {
+        restore_locale(t);
+        if (kept->locale) {
+            t->locale = duplocale(kept->locale);
+            uselocale(t->locale);
+            zend_update_current_locale();
+            tell_pcre();
+        }
+        locale_changes = kept->changes;
+    }
+    system_messages_put_back(&kept->messages);
+    translations_put_back();
+    signals_request_end();
+}
+
+void hygiene_free_kept(struct hygiene_kept *kept)
+{
+    if (kept && kept->locale) {
+        freelocale(kept->locale);
+    }
+    free(kept);
 }

@@ -11,4 +11,9 @@ void hygiene_install(const struct pool_conf *pool); /* main thread, after module
 void hygiene_thread_start(struct php_thread *t);
 void hygiene_request_end(void); /* inside request shutdown */
 
+/* What a worker script's boot has set of it, kept for its requests: malloc'ed, NULL = nothing. */
+struct hygiene_kept *hygiene_keep(const struct php_thread *t);
+void hygiene_put_back(struct php_thread *t, const struct hygiene_kept *kept); /* after a request */
+void hygiene_free_kept(struct hygiene_kept *kept);
+
 #endif

@@ -223,6 +223,22 @@ static void compile_anew(struct php_thread *t)
     }
 }
 
+/* Its functions are compiled and linked already, and what it changed itself is a modification: so is this,
+ * and the state that its boot left is put back over it (worker_state.c). */
+static bool set_in_script(zend_ini_entry *entry, const char *value, bool admin)
+{
+    if (strcmp(ZSTR_VAL(entry->name), "disable_functions") == 0) {
+        log_warning("disable_functions of a request has no effect in a worker script");
+        return true;
+    }
+    zend_string *text = zend_string_init(value, strlen(value), false);
+
+    zend_alter_ini_entry_ex(entry->name, text, PHP_INI_SYSTEM, ZEND_INI_STAGE_ACTIVATE, true);
+    entry->modifiable = admin ? ZEND_INI_SYSTEM : entry->orig_modifiable;
+    zend_string_release(text);
+    return true;
+}
+
 static bool set_for_request(struct php_thread *t, const char *name, const char *value, bool admin)
 {
     if (strcmp(name, "extension") == 0 || strcmp(name, "disable_classes") == 0) {
@@ -232,6 +248,9 @@ static bool set_for_request(struct php_thread *t, const char *name, const char *
 
     if (!entry) {
         return false;
+    }
+    if (t->script) {
+        return set_in_script(entry, value, admin);
     }
     change(t, entry, value, admin);
     if (strcmp(name, "disable_functions") == 0) {
@@ -282,8 +301,8 @@ bool ini_apply_request(struct php_thread *t, const struct request *r)
 {
     volatile bool applied = false;
 
-    (void)t;
-    PG(modules_activated) = false; /* as in a process that has served no request: handlers believe it */
+    PG(modules_activated) =
+        t->script != NULL; /* as in a process that has served no request: handlers believe it */
     zend_first_try
     {
         if (r->php_value) {

@@ -68,7 +68,7 @@ int load_php(const struct cli_options *cli, const struct pool_conf *pool)
 {
     int threads = !pool                                ? 1
                   : pool->s.max_children > THREADS_MAX ? THREADS_MAX
-                                                       : (int)pool->s.max_children + 2;
+                                                       : (int)(pool->s.max_children + pool->s.worker_num) + 2;
 
     hygiene_before_php();
     /* php_tsrm_startup_ex(), which PHP 8.2 lacks */

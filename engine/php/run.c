@@ -65,6 +65,12 @@ static void show_user(const struct php_thread *t, struct request *r)
     }
 }
 
+void run_describe(struct php_thread *t, struct request *r)
+{
+    fill_request_info(r);
+    show_user(t, r);
+}
+
 /* false: its settings ended the request. */
 static bool begin(struct php_thread *t, struct request *r)
 {
@@ -77,8 +83,7 @@ static bool begin(struct php_thread *t, struct request *r)
     }
     zend_first_try
     {
-        fill_request_info(r);
-        show_user(t, r);
+        run_describe(t, r);
     }
     zend_end_try();
     sapi_tap_log(true);
@@ -169,7 +174,7 @@ static void cannot_open(const struct request *r, int error)
 /* -- the script -- */
 
 /* In the script's directory, and back: what PHP does too, but it asks the kernel more often. */
-static void execute(zend_file_handle *file)
+void run_file(zend_file_handle *file)
 {
     cwd_state before;
 
@@ -190,7 +195,7 @@ static void run_script(struct php_thread *t)
         cannot_open(t->request, errno);
     } else {
         timeout_begin_script(t);
-        execute(&file);
+        run_file(&file);
     }
     if (!file.in_list) {
         zend_destroy_file_handle(&file);
@@ -218,7 +223,7 @@ static void run_what_it_is(struct php_thread *t)
 /* -- after -- */
 
 /* fastcgi.error_header: a header for a request that ended in a fatal error. */
-static void add_error_header(void)
+void run_add_error_header(void)
 {
     if (EG(exit_status) == 255 && CGIG(error_header) && *CGIG(error_header) && !SG(headers_sent)) {
         sapi_header_line line = {.line = CGIG(error_header), .line_len = strlen(CGIG(error_header))};
@@ -275,7 +280,7 @@ static void write_access_log(struct php_thread *t)
 }
 
 /* The script's own part is over; shutdown functions, destructors and the last flush are still to come. */
-static void script_done(struct php_thread *t)
+void run_script_done(struct php_thread *t)
 {
     struct request *r = t->request;
 
@@ -334,15 +339,15 @@ static bool shut_down_once(void)
     return done;
 }
 
-static void shut_down(struct php_thread *t)
+void run_shut_down(struct php_thread *t, const char *script)
 {
     if (&ps_globals_id) {
         PS(in_save_handler) = 0; /* else a script that was ended inside of one keeps its session locked */
     }
     if (!shut_down_once() && !shut_down_once()) {
         log_error("PHP could not end a request properly (script %s); asking for a new process",
-                  t->request->script ? t->request->script : "-");
-        pool_request_swap(t->request->pool, "PHP could not end a request properly");
+                  script ? script : "-");
+        pool_request_swap(t->worker->pool, "PHP could not end a request properly");
     }
     forget_last_error();
     forget_conversion();
@@ -393,13 +398,13 @@ void run_request(struct php_thread *t, struct request *r)
     zend_first_try
     {
         if (started) {
-            add_error_header();
+            run_add_error_header();
             opcache_sample(t);
         }
-        script_done(t);
+        run_script_done(t);
     }
     zend_end_try();
-    shut_down(t);
+    run_shut_down(t, r->script);
     if (!started) {
         answer_broken_start(r);
     }

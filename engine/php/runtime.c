@@ -30,6 +30,7 @@
 #include "engine/php/std_streams.h"
 #include "engine/php/timeout.h"
 #include "engine/php/vars.h"
+#include "engine/php/worker_script.h"
 #include "engine/work/executor.h"
 
 #define TRIM_EVERY_US (5 * CLOCK_US_PER_SECOND)
@@ -164,7 +165,18 @@ static void thread_stop(struct worker *w)
 
 static void run(struct worker *w, struct request *r)
 {
-    run_request(w->executor_data, r);
+    struct php_thread *t = w->executor_data;
+
+    if (t->script) {
+        worker_request_run(t, r);
+    } else {
+        run_request(t, r);
+    }
+}
+
+static void hold(struct worker *w)
+{
+    worker_script_hold(w->executor_data, pool_started);
 }
 
 static void interrupt(struct worker *w, enum interrupt_reason reason)
@@ -215,6 +227,7 @@ const struct executor php_executor = {
     .thread_start = thread_start,
     .thread_stop = thread_stop,
     .run = run,
+    .hold = hold,
     .interrupt = interrupt,
     .idle = idle,
     .backtrace = backtrace,

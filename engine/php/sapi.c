@@ -19,6 +19,7 @@
 #include "engine/php/cgi.h"
 #include "engine/php/ini.h"
 #include "engine/php/vars.h"
+#include "engine/php/worker_script.h"
 #include "engine/telemetry/metrics.h"
 #include "engine/work/pool.h"
 #include "engine/work/request.h"
@@ -299,11 +300,14 @@ static void log_message(const char *message, int syslog_type)
 static int activate(void)
 {
     struct request *r = current_request();
+    const struct worker_script *script = php_thread ? php_thread->script : NULL;
 
     if (r && r->head_counts) {
         SG(request_info).headers_only = 0;
     }
-    if (r && SG(request_info).path_translated) {
+    if (script && !r) { /* it boots: its directory's settings are those of all its requests */
+        ini_activate(&(struct request){.document_root = script->root});
+    } else if (!script && r && SG(request_info).path_translated) {
         ini_activate(r);
     }
     return SUCCESS;

@@ -16,11 +16,7 @@
 
 #define WAIT_MS 1000
 
-static _Thread_local struct {
-    char name[128];
-    int options, facility;
-    bool opened;
-} own;
+static _Thread_local struct system_messages_name own;
 
 void system_messages_open(const char *name, int options, int facility)
 {
@@ -75,4 +71,17 @@ void system_messages_request_end(void)
         own.opened = false;
         PG(have_called_openlog) = 0;
     }
+}
+
+void system_messages_keep(struct system_messages_name *out)
+{
+    *out = own;
+}
+
+void system_messages_put_back(const struct system_messages_name *kept)
+{
+    if (!kept->opened) {
+        system_messages_request_end();
+    }
+    own = *kept;
 }

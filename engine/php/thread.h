@@ -28,6 +28,7 @@ ZEND_TSRMLS_CACHE_EXTERN()
 struct request_setting;
 struct masked_function;
 struct armed; /* timeout.c */
+struct worker_script;
 
 struct php_thread {
     struct worker *worker;
@@ -42,6 +43,8 @@ struct php_thread {
     _Atomic int interrupt; /* enum interrupt_reason + 1, 0 = none */
 
     struct armed *deadline; /* this thread's, timeout.c */
+
+    struct worker_script *script; /* the one that this thread holds, NULL = none */
 
     bool opcache_closed;        /* this thread stores nothing new in OPcache */
     int body_fd;                /* REQUEST_BODY_FILE, -1 = not open */

@@ -94,10 +94,12 @@ struct binding {
     const char *as;                 /* NULL = not asked for since the last change */
 };
 
-static _Thread_local struct {
+struct choice {
     zend_string *domain; /* NULL = "messages" */
     HashTable *bindings; /* domain => struct binding; NULL = none */
-} own;
+};
+static _Thread_local struct choice own, kept;
+static _Thread_local bool is_changed; /* own, since it was kept or put back */
 
 bool translations_are_scripts(void)
 {
@@ -131,6 +133,7 @@ static struct binding *find_or_add(const char *domain)
 {
     struct binding *b = find(domain);
 
+    is_changed = true;
     if (b) {
         return b;
     }
@@ -156,6 +159,7 @@ char *translations_domain(const char *domain)
 {
     if (domain) {
         set(&own.domain, *domain ? domain : "messages");
+        is_changed = true;
     }
     return (char *)(uintptr_t)current_domain();
 }
@@ -206,15 +210,60 @@ const char *translations_known_as(const char *domain)
     return b->as;
 }
 
+static void forget(struct choice *c)
+{
+    if (c->domain) {
+        zend_string_release(c->domain);
+        c->domain = NULL;
+    }
+    if (c->bindings) {
+        zend_hash_destroy(c->bindings);
+        FREE_HASHTABLE(c->bindings);
+        c->bindings = NULL;
+    }
+}
+
+static void copy_binding(zval *place)
+{
+    struct binding *b = emalloc(sizeof *b);
+
+    *b = *(struct binding *)Z_PTR_P(place);
+    if (b->folder) {
+        zend_string_addref(b->folder);
+    }
+    if (b->encoding) {
+        zend_string_addref(b->encoding);
+    }
+    ZVAL_PTR(place, b);
+}
+
+static void copy(struct choice *to, const struct choice *from)
+{
+    to->domain = from->domain ? zend_string_copy(from->domain) : NULL;
+    if (from->bindings) {
+        ALLOC_HASHTABLE(to->bindings);
+        zend_hash_init(to->bindings, 8, NULL, free_binding, 0);
+        zend_hash_copy(to->bindings, from->bindings, copy_binding);
+    }
+    is_changed = false;
+}
+
+void translations_keep(void)
+{
+    forget(&kept);
+    copy(&kept, &own);
+}
+
+void translations_put_back(void)
+{
+    if (is_changed) {
+        forget(&own);
+        copy(&own, &kept);
+    }
+}
+
 void translations_request_end(void)
 {
-    if (own.domain) {
-        zend_string_release(own.domain);
-        own.domain = NULL;
-    }
-    if (own.bindings) {
-        zend_hash_destroy(own.bindings);
-        FREE_HASHTABLE(own.bindings);
-        own.bindings = NULL;
-    }
+    forget(&own);
+    forget(&kept);
 }

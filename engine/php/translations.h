@@ -19,5 +19,8 @@ char *translations_encoding(const char *domain, const char *encoding);
 const char *translations_known_as(const char *domain);
 
 void translations_request_end(void);
+/* What is set now, and the same again; forgotten by translations_request_end. PHP's memory. */
+void translations_keep(void);
+void translations_put_back(void);
 
 #endif

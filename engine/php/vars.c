@@ -9,6 +9,7 @@
 #include "php_variables.h"
 
 #include "engine/php/env.h"
+#include "engine/php/worker_script.h"
 
 #define NAMES_SLOTS 256 /* a power of two, sparse */
 
@@ -260,6 +261,9 @@ void vars_register_server(zval *array)
 
     if (!t || !t->request) {
         env_import(Z_ARRVAL_P(array));
+        if (t && t->script) {
+            worker_script_variables(array);
+        }
         return;
     }
     zend_hash_extend(Z_ARRVAL_P(array), (uint32_t)t->request->param_count + 16, 0);

@@ -273,7 +273,7 @@ static const char *start(struct process *p, const struct listener *own)
     warm_list_use(p);
     process_loop_forget(p);
     if (pool_start(p->pool) != 0) {
-        return "the workers did not start";
+        return pool_failure(p->pool);
     }
     return NULL;
 }

@@ -46,7 +46,8 @@ const char *worker_state_name(enum worker_state state)
 
 struct scoreboard_size scoreboard_size(const struct pool_conf *pool)
 {
-    uint32_t slots = (uint32_t)pool->s.max_children * 2 + SPARE_SLOTS;
+    int64_t residents = pool->s.worker_script ? pool->s.worker_num : 0;
+    uint32_t slots = (uint32_t)(pool->s.max_children + residents) * 2 + SPARE_SLOTS;
 
     return (struct scoreboard_size){.slots = slots, .blocks = slots + METRICS_CLAIMS};
 }

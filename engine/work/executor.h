@@ -34,6 +34,10 @@ struct executor {
     /* On the worker's thread: runs one request from beginning to end. Calls request_finish() before it
      * returns, if the script did not. Survives everything that PHP survives. */
     void (*run)(struct worker *worker, struct request *request);
+    /* On the thread of a resident (resident.h), may be NULL: boots the pool's worker script, which calls
+     * resident_ready() and then resident_serve() for each request, and returns when the script has ended; the
+     * next call is a new boot. What it died of goes to resident_failed(). */
+    void (*hold)(struct worker *worker);
     /* Control thread, with the worker's lock held: ask the running script to end. Must not block or allocate.
      */
     void (*interrupt)(struct worker *worker, enum interrupt_reason reason);

@@ -23,6 +23,7 @@
 #define EXPIRE_INTERVAL_US 200000
 #define START_LIMIT_US     (60 * CLOCK_US_PER_SECOND)
 #define STOP_WAIT_US       200000
+#define RESIDENTS_WAIT_US  (2 * CLOCK_US_PER_SECOND) /* their scripts come to an end of their own */
 #define UNABLE_US          (2 * CLOCK_US_PER_SECOND)
 #define ABANDON_US         (5 * CLOCK_US_PER_SECOND)
 #define STUCK_US           (5 * CLOCK_US_PER_SECOND)
@@ -75,8 +76,9 @@ struct pool *pool_create(const struct pool_conf *conf, const struct executor *ex
     queue_init(&pool->queue);
     pool->queue.pending = pool->counters ? &pool->counters->pending : NULL;
     pool->queue.capacity = (unsigned)conf->s.max_children * QUEUE_PER_WORKER;
+    passed_init(&pool->passed);
     worker_install_signals();
-    if (!open_events(pool)) {
+    if (!open_events(pool) || residents_open(pool) != 0) {
         log_sys(LEVEL_ERROR, "[pool %s] cannot make the wait set", conf->name);
         pool_destroy(pool);
         return NULL;
@@ -104,6 +106,8 @@ void pool_destroy(struct pool *pool)
     }
     close(pool->control_fd);
     close(pool->event_fd);
+    residents_close(pool);
+    passed_free(&pool->passed);
     queue_free(&pool->queue);
     pthread_cond_destroy(&pool->gate_open);
     pthread_mutex_destroy(&pool->gate);
@@ -144,25 +148,25 @@ static int free_id(struct pool *pool)
     return (int)pool->worker_count++;
 }
 
-/* Page workers are beside the numbers that pm's rules are about. */
+/* Page workers and residents are beside the numbers that pm's rules are about. */
 static void count_running(struct pool *pool, const struct worker *w, int change)
 {
-    if (!w->page) {
+    if (worker_is_classic(w)) {
         atomic_fetch_add(&pool->running, (uint32_t)change);
     }
 }
 
-int pool_add_worker(struct pool *pool, bool page)
+int pool_add_worker(struct pool *pool, enum worker_kind kind)
 {
     int id = free_id(pool);
-    struct worker *w = id >= 0 ? worker_create(pool, id, page) : NULL;
+    struct worker *w = id >= 0 ? worker_create(pool, id, kind) : NULL;
 
     if (!w) {
         log_limited(LEVEL_ERROR, "[pool %s] no memory for a worker", pool->conf->name);
         return -1;
     }
     count_running(pool, w, 1);
-    if (!page && sizing_exceeds_process_max(pool)) {
+    if (kind == KIND_CLASSIC && sizing_exceeds_process_max(pool)) {
         count_running(pool, w, -1);
         worker_destroy(w);
         return -1;
@@ -197,9 +201,9 @@ void pool_bury(struct pool *pool, struct worker *w)
     if (atomic_load(&pool->ending)) {
         return;
     }
-    if (w->page) {
-        pool_add_worker(pool, true);
-    } else if (!pool->ondemand) {
+    if (w->page || (w->resident && w->request)) {
+        pool_add_worker(pool, w->page ? KIND_PAGE : KIND_RESIDENT);
+    } else if (!w->resident && !pool->ondemand) {
         sizing_grow(pool, 1);
     }
 }
@@ -259,8 +263,9 @@ int pool_start(struct pool *pool)
     watch_start(pool);
     sizing_grow(pool, sizing_first(pool));
     for (int i = 0; pool->page_set && i < PAGE_WORKERS; i++) {
-        pool_add_worker(pool, true);
+        pool_add_worker(pool, KIND_PAGE);
     }
+    residents_start(pool);
     while (starting(pool, &failed) > 0 && !failed && clock_us() < limit) {
         wait_control(pool, 100);
     }
@@ -339,14 +344,14 @@ bool pool_is_lost(const struct pool *pool)
     return pool->is_lost;
 }
 
-static void expire_queue(struct pool *pool, uint64_t now)
+static void expire_queue(struct pool *pool, struct queue *queue, uint64_t now)
 {
     struct submission *s;
 
-    if (pool->queue.wait_limit_us == 0) {
+    if (queue->wait_limit_us == 0) {
         return;
     }
-    while ((s = queue_pop_older(&pool->queue, now - pool->queue.wait_limit_us)) != NULL) {
+    while ((s = queue_pop_older(queue, now - queue->wait_limit_us)) != NULL) {
         metrics_count(pool->board, TOTAL_REJECTED, 1);
         s->request->status = 503;
         pool_account(pool, pool->counters, s->request);
@@ -367,12 +372,16 @@ void pool_tick(struct pool *pool)
     for (uint32_t i = 0; i < pool->lost_count; i++) {
         tick_lost(pool, pool->lost[i], now);
     }
-    expire_queue(pool, now);
+    expire_queue(pool, &pool->queue, now);
+    expire_queue(pool, &pool->residents.queue, now);
     if (now >= pool->next_expire_us) {
         pool->next_expire_us = now + EXPIRE_INTERVAL_US;
         waitset_expire(pool->waitset, now);
         if (pool->page_set) {
             waitset_expire(pool->page_set, now);
+        }
+        if (pool->residents.waitset) {
+            waitset_expire(pool->residents.waitset, now);
         }
     }
     if (atomic_load(&pool->ending)) {
@@ -390,6 +399,7 @@ void pool_tick(struct pool *pool)
         if (!full) {
             sizing_tick(pool, now);
         }
+        residents_tick(pool, now);
         watch_tick(pool, now);
     }
 }
@@ -460,16 +470,31 @@ void pool_interrupt_all(struct pool *pool)
     }
 }
 
+/* A script that boots is owed to nobody. */
+static bool is_idle(const struct worker *w)
+{
+    enum worker_state state = worker_get_state(w);
+
+    return state == WORKER_IDLE || state == WORKER_PARKED || (w->resident && state == WORKER_CREATING);
+}
+
+static bool has_queued(const struct pool *pool)
+{
+    const struct residents *residents = &pool->residents;
+
+    return !queue_empty(&pool->queue) || !passed_empty(&pool->passed) || !queue_empty(&residents->queue) ||
+           !passed_empty(&residents->passed);
+}
+
 bool pool_idle(const struct pool *pool)
 {
-    if (!queue_empty(&pool->queue)) {
+    if (has_queued(pool)) {
         return false;
     }
     for (uint32_t i = 0; i < pool->worker_count; i++) {
         const struct worker *w = pool->workers[i];
 
-        if (w && !atomic_load(&w->lost) && worker_get_state(w) != WORKER_IDLE &&
-            worker_get_state(w) != WORKER_PARKED) {
+        if (w && !atomic_load(&w->lost) && !is_idle(w)) {
             return false;
         }
     }
@@ -504,6 +529,9 @@ static void order_end(struct pool *pool)
     if (pool->page_set) {
         waitset_wake(pool->page_set);
     }
+    if (pool->residents.waitset) {
+        waitset_wake(pool->residents.waitset);
+    }
     for (uint32_t i = 0; i < pool->worker_count; i++) {
         struct worker *w = pool->workers[i];
 
@@ -521,7 +549,7 @@ static void order_end(struct pool *pool)
 
 bool pool_stop(struct pool *pool)
 {
-    uint64_t limit = clock_us() + STOP_WAIT_US;
+    uint64_t limit = clock_us() + (pool->residents.count > 0 ? RESIDENTS_WAIT_US : STOP_WAIT_US);
 
     for (;;) {
         uint32_t left = 0;

@@ -17,6 +17,7 @@ struct pool *pool_create(const struct pool_conf *conf, const struct executor *ex
  * pool_open(), so that a request that crashes never meets a start that is half done. 0, or -1 (reported). */
 int pool_start(struct pool *pool);
 void pool_open(struct pool *pool);
+const char *pool_failure(struct pool *pool); /* why pool_start failed, in one line */
 /* Call about every 100 ms, and at once when pool_event_fd() is readable: deadlines, crashed workers, expired
  * idle connections, queue wait, and once a second php-fpm's sizing rules. */
 void pool_tick(struct pool *pool);

@@ -1,13 +1,26 @@
 /* struct pool, for the files of engine/work that are its organs: pool.c (life), front.c (the front ends see
  * it), sizing.c (how many workers), deadline.c, crash.c, memory.c, watch.c, worker.c, worker_thread.c,
- * request_run.c. Control thread unless a field says otherwise. */
+ * request_run.c, resident.c. Control thread unless a field says otherwise. */
 #ifndef ENGINE_WORK_POOL_PRIVATE_H
 #define ENGINE_WORK_POOL_PRIVATE_H
 
 #include "engine/work/memory.h"
+#include "engine/work/passed.h"
 #include "engine/work/pool.h"
 #include "engine/work/queue.h"
 #include "engine/work/waitset.h"
+
+/* What the workers that hold the worker script have in common: resident.c. */
+struct residents {
+    uint32_t count;     /* worker.num; 0 = there is no worker script */
+    const char *script; /* as the pool says it, and where it really is; NULL = unknown */
+    char *real;
+    struct waitset *waitset; /* NULL without a script */
+    struct queue queue;
+    struct passed_list passed;
+    pthread_mutex_t lock; /* guards why while there are workers */
+    char why[256];        /* a boot failed; "" = none did */
+};
 
 struct pool {
     /* Set at creation, then read by every thread. */
@@ -28,6 +41,8 @@ struct pool {
     struct metrics_block *counters; /* of the control thread, and this process's events and gauges */
 
     struct queue queue;
+    struct passed_list passed; /* to the workers that hold no script */
+    struct residents residents;
 
     /* Orders to workers. Any thread reads. */
     _Alignas(64) _Atomic bool draining;
@@ -73,9 +88,27 @@ struct pool {
 /* pool.c */
 void pool_wake_control(struct pool *pool); /* any thread; async-signal-safe */
 /* A new thread in a free place; 0 or -1 (reported). */
-int pool_add_worker(struct pool *pool, bool page);
+int pool_add_worker(struct pool *pool, enum worker_kind kind);
 /* Its thread is not ours any more: out of the table, into `lost`. */
 void pool_bury(struct pool *pool, struct worker *w);
+
+/* One of those that pm's rules are about. */
+static inline bool worker_is_classic(const struct worker *w)
+{
+    return !w->page && !w->resident;
+}
+
+/* resident.c */
+int residents_open(struct pool *pool); /* before any worker, when the queue is made; 0 or -1 with errno */
+void residents_close(struct pool *pool);
+void residents_start(struct pool *pool);                 /* all of them, in pool_start */
+void residents_tick(struct pool *pool, uint64_t now_us); /* once a second: lost ones come back */
+bool residents_want(const struct pool *pool, const struct request *r); /* any thread */
+struct resident *resident_create(void);                                /* free()d; NULL = out of memory */
+bool resident_begin(struct worker *w, struct request *r); /* worker's thread: false = it has been refused */
+/* What a resident's thread does instead of looking for work. False: the script does not boot, and nobody has
+ * been let in yet. */
+bool resident_life(struct worker *w);
 
 /* sizing.c */
 uint32_t sizing_first(const struct pool *pool);      /* so many workers at the start */

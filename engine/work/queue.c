@@ -16,10 +16,9 @@ void queue_free(struct queue *q)
 /* With the lock held. */
 static void changed(struct queue *q, int by)
 {
-    uint32_t count = atomic_fetch_add(&q->count, (uint32_t)by) + (uint32_t)by;
-
+    atomic_fetch_add(&q->count, (uint32_t)by);
     if (q->pending) {
-        atomic_store_explicit(q->pending, count, memory_order_relaxed);
+        atomic_fetch_add_explicit(q->pending, (int64_t)by, memory_order_relaxed);
     }
 }
 

@@ -50,8 +50,11 @@ static void note_active(const struct worker *w)
     const struct pool *pool = w->pool;
     uint32_t most = atomic_load_explicit(&pool->board->numbers->active_max, memory_order_relaxed);
 
-    if (w->page || atomic_load_explicit(&pool->running, memory_order_relaxed) <=
-                       most + waitset_sleeping(pool->waitset)) {
+    uint32_t running = atomic_load_explicit(&pool->running, memory_order_relaxed) + pool->residents.count;
+    uint32_t sleeping = waitset_sleeping(pool->waitset) +
+                        (pool->residents.waitset ? waitset_sleeping(pool->residents.waitset) : 0);
+
+    if (w->page || running <= most + sleeping) {
         return;
     }
     uint32_t busy = scoreboard_busy(pool->board);
@@ -153,7 +156,9 @@ void request_run(struct worker *w, struct request *r)
         memory_wait(w->pool);
     }
     request_begin(w, r);
-    w->pool->executor->run(w, r);
+    if (resident_begin(w, r)) {
+        w->pool->executor->run(w, r);
+    }
     if (!r->finished) {
         request_finish(r);
     }

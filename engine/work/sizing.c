@@ -33,7 +33,7 @@ static struct census take_census(const struct pool *pool)
     for (uint32_t i = 0; i < pool->worker_count; i++) {
         struct worker *w = pool->workers[i];
 
-        if (!w || w->page) {
+        if (!w || !worker_is_classic(w)) {
             continue;
         }
         if (atomic_load(&w->life) == LIFE_STARTING) {
@@ -128,7 +128,7 @@ void sizing_grow(struct pool *pool, uint32_t count)
         if (process_max_reached(pool)) {
             return;
         }
-        if (!unpark_one(pool) && pool_add_worker(pool, false) != 0) {
+        if (!unpark_one(pool) && pool_add_worker(pool, KIND_CLASSIC) != 0) {
             return;
         }
     }
@@ -249,7 +249,7 @@ static bool somebody_waits(const struct pool *pool)
 {
     struct pollfd p = {.fd = waitset_fd(pool->waitset), .events = POLLIN};
 
-    return !queue_empty(&pool->queue) || poll(&p, 1, 0) > 0;
+    return !queue_empty(&pool->queue) || !passed_empty(&pool->passed) || poll(&p, 1, 0) > 0;
 }
 
 /* After a moment in which a worker that was already on its way has taken it. */
@@ -305,7 +305,7 @@ bool sizing_is_able(const struct pool *pool, uint64_t now)
     for (uint32_t i = 0; i < pool->worker_count; i++) {
         const struct worker *w = pool->workers[i];
 
-        int life = w && !w->page && !atomic_load(&w->lost) ? atomic_load(&w->life) : LIFE_ENDED;
+        int life = w && worker_is_classic(w) && !atomic_load(&w->lost) ? atomic_load(&w->life) : LIFE_ENDED;
 
         if (life == LIFE_SERVING || (life == LIFE_STARTING && now < w->started_us + STAND_US)) {
             return true;

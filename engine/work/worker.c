@@ -19,7 +19,27 @@ static const int fatal_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 
 /* -- making and starting -- */
 
-struct worker *worker_create(struct pool *pool, int id, bool page)
+static void take_lane(struct worker *w, enum worker_kind kind)
+{
+    struct pool *pool = w->pool;
+
+    switch (kind) {
+    case KIND_PAGE: w->waitset = pool->page_set; break;
+    case KIND_CLASSIC:
+        w->waitset = pool->waitset;
+        w->queue = &pool->queue;
+        w->passed = &pool->passed;
+        break;
+    case KIND_RESIDENT:
+        w->resident = resident_create();
+        w->waitset = pool->residents.waitset;
+        w->queue = &pool->residents.queue;
+        w->passed = &pool->residents.passed;
+        break;
+    }
+}
+
+struct worker *worker_create(struct pool *pool, int id, enum worker_kind kind)
 {
     struct worker *w = aligned_alloc(64, (sizeof(*w) + 63) / 64 * 64);
 
@@ -30,16 +50,16 @@ struct worker *worker_create(struct pool *pool, int id, bool page)
     w->magic = WORKER_MAGIC;
     w->id = id;
     w->pool = pool;
-    w->page = page;
-    w->waitset = page ? pool->page_set : pool->waitset;
+    w->page = kind == KIND_PAGE;
+    take_lane(w, kind);
     w->abandon_status = 500;
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->unpark, NULL);
     w->arena = arena_create(ARENA_LIMIT);
     w->alternate_stack = mmap(NULL, WORKER_ALT_BYTES, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    w->slot_index = page ? -1 : scoreboard_claim(pool->board);
-    if (!w->arena || w->alternate_stack == MAP_FAILED) {
+    w->slot_index = w->page ? -1 : scoreboard_claim(pool->board);
+    if (!w->arena || w->alternate_stack == MAP_FAILED || (kind == KIND_RESIDENT && !w->resident)) {
         worker_destroy(w);
         return NULL;
     }
@@ -60,6 +80,7 @@ void worker_destroy(struct worker *w)
     if (w->arena) {
         arena_destroy(w->arena);
     }
+    free(w->resident);
     pthread_cond_destroy(&w->unpark);
     pthread_mutex_destroy(&w->lock);
     w->magic = 0;

@@ -53,8 +53,11 @@ struct worker {
     unsigned magic;
     int id; /* 0..N-1 in its process, stable: tokio_worker_id() */
     struct pool *pool;
-    bool page; /* serves reserved waitables and nothing else; no part of php-fpm's counts */
+    bool page;                 /* serves reserved waitables and nothing else; no part of php-fpm's counts */
+    struct resident *resident; /* holds the pool's worker script, no part of pm's counts; NULL = does not */
     struct waitset *waitset;
+    struct queue *queue;        /* of what loops have submitted for workers like this; NULL = of none */
+    struct passed_list *passed; /* of what others have passed on to workers like this; NULL = of none */
     pthread_t thread;
     pid_t tid;
     struct scoreboard_slot *slot;
@@ -120,9 +123,15 @@ _Noreturn void worker_sleep_for_ever(struct worker *w);
 
 /* Used by pool.c. A worker that has no thread yet: slot claimed, arena made; NULL = out of memory or slots.
  */
-struct worker *worker_create(struct pool *pool, int id, bool page);
+enum worker_kind { KIND_CLASSIC, KIND_PAGE, KIND_RESIDENT };
+struct worker *worker_create(struct pool *pool, int id, enum worker_kind kind);
 /* Starts the thread; 0 or an errno value. */
 int worker_start(struct worker *w);
+/* Its thread: looks for work once, and sleeps while there is none, at most timeout_ms (-1 = as long as it
+ * takes). *rested: the executor has given memory back since the last request. */
+void worker_look(struct worker *w, bool *rested, int timeout_ms);
+/* Its thread, once: it can serve. Returns when work may begin. */
+void worker_stands(struct worker *w);
 /* What the thread runs, in worker_thread.c. `arg` is the worker; NULL. */
 void *worker_thread(void *arg);
 /* After its thread ended or if it never began: gives slot and memory back. */

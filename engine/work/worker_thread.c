@@ -68,17 +68,23 @@ static void park(struct worker *w)
     worked(w);
 }
 
+/* For this worker and others like it. */
+static bool has_queued(const struct worker *w)
+{
+    return (w->queue && !queue_empty(w->queue)) || (w->passed && !passed_empty(w->passed));
+}
+
 /* Something that this worker should look at before it sleeps. */
 static bool is_wanted(const struct worker *w)
 {
     const struct pool *pool = w->pool;
 
-    return atomic_load(&pool->ending) ||
-           (!w->page && (!queue_empty(&pool->queue) || atomic_load(&pool->park_wanted) > 0));
+    return atomic_load(&pool->ending) || has_queued(w) ||
+           (worker_is_classic(w) && atomic_load(&pool->park_wanted) > 0);
 }
 
-/* Sleeps until something is ready. `rested`: memory was given back already, sleep as long as it takes. */
-static enum wait_outcome sleep_once(struct worker *w, bool rested, struct waitable **out)
+/* Sleeps until something is ready, at most timeout_ms. */
+static enum wait_outcome sleep_once(struct worker *w, int timeout_ms, struct waitable **out)
 {
     struct pool *pool = w->pool;
     enum wait_outcome outcome = WAIT_NOTHING;
@@ -86,13 +92,13 @@ static enum wait_outcome sleep_once(struct worker *w, bool rested, struct waitab
     worker_set_state(w, WORKER_IDLE);
     waitset_enter(w->waitset);
     if (!is_wanted(w)) {
-        outcome = waitset_wait(w->waitset, rested ? -1 : IDLE_MS, out);
+        outcome = waitset_wait(w->waitset, timeout_ms, out);
     }
     uint32_t sleeping = waitset_leave(w->waitset);
 
-    if (outcome == WAIT_READY || (!w->page && !queue_empty(&pool->queue))) {
+    if (outcome == WAIT_READY || has_queued(w)) {
         worker_set_state(w, WORKER_LOOKING); /* others may be quicker */
-        if (!w->page) {
+        if (worker_is_classic(w)) {
             sizing_wanted(pool, sleeping);
         }
     }
@@ -110,46 +116,77 @@ static void pass_on(const struct worker *w)
 /* Busy first, then out of the queue: pool_idle must never find the request in neither place. */
 static struct submission *take_submission(struct worker *w)
 {
-    if (w->page || queue_empty(&w->pool->queue)) {
+    if (!w->queue || queue_empty(w->queue)) {
         return NULL;
     }
     worker_set_state(w, WORKER_READING);
-    return queue_pop(&w->pool->queue);
+    return queue_pop(w->queue);
+}
+
+static struct waitable *take_passed(struct worker *w)
+{
+    if (!w->passed || passed_empty(w->passed)) {
+        return NULL;
+    }
+    worker_set_state(w, WORKER_READING);
+    return passed_take(w->passed);
+}
+
+/* What has waited. Neither of both kinds may keep the other waiting for ever. */
+static bool run_queued(struct worker *w)
+{
+    struct waitable *passed = w->requests % 2 == 0 ? take_passed(w) : NULL;
+    struct submission *s = passed ? NULL : take_submission(w);
+
+    passed = passed || s ? passed : take_passed(w);
+    if (!passed && !s) {
+        return false;
+    }
+    pass_on(w);
+    if (s) {
+        run_submission(w, s);
+    } else {
+        passed->ready(passed, w);
+    }
+    worked(w);
+    return true;
+}
+
+void worker_look(struct worker *w, bool *rested, int timeout_ms)
+{
+    struct pool *pool = w->pool;
+    struct waitable *ready = NULL;
+
+    if (run_queued(w)) {
+        *rested = false;
+        return;
+    }
+    if (worker_is_classic(w) && take_park_order(pool)) {
+        pass_on(w);
+        park(w);
+        return;
+    }
+    bool may_rest = !*rested && (timeout_ms < 0 || timeout_ms > IDLE_MS);
+    enum wait_outcome outcome = sleep_once(w, may_rest ? IDLE_MS : timeout_ms, &ready);
+
+    if (outcome == WAIT_READY) {
+        ready->ready(ready, w);
+        worked(w);
+        *rested = false;
+    } else if (outcome == WAIT_TIMEOUT && may_rest) {
+        if (pool->executor->idle) {
+            pool->executor->idle(w);
+        }
+        *rested = true;
+    }
 }
 
 static void worker_loop(struct worker *w)
 {
-    struct pool *pool = w->pool;
     bool rested = true; /* nothing to give back before the first request */
 
-    while (!atomic_load(&pool->ending)) {
-        struct submission *s = take_submission(w);
-        struct waitable *ready = NULL;
-
-        if (s) {
-            pass_on(w);
-            run_submission(w, s);
-            worked(w);
-            rested = false;
-            continue;
-        }
-        if (!w->page && take_park_order(pool)) {
-            pass_on(w);
-            park(w);
-            continue;
-        }
-        enum wait_outcome outcome = sleep_once(w, rested, &ready);
-
-        if (outcome == WAIT_READY) {
-            ready->ready(ready, w);
-            worked(w);
-            rested = false;
-        } else if (outcome == WAIT_TIMEOUT) {
-            if (pool->executor->idle) {
-                pool->executor->idle(w);
-            }
-            rested = true;
-        }
+    while (!atomic_load(&w->pool->ending)) {
+        worker_look(w, &rested, -1);
     }
     waitset_wake(w->waitset); /* the next one that sleeps must hear of the end, too */
 }
@@ -190,6 +227,18 @@ static void pass_gate(struct pool *pool)
     pthread_mutex_unlock(&pool->gate);
 }
 
+void worker_stands(struct worker *w)
+{
+    if (atomic_load(&w->life) != LIFE_STARTING) {
+        return;
+    }
+    worked(w);
+    worker_set_state(w, WORKER_IDLE);
+    atomic_store(&w->life, LIFE_SERVING);
+    pool_wake_control(w->pool);
+    pass_gate(w->pool);
+}
+
 void *worker_thread(void *arg)
 {
     struct worker *w = arg;
@@ -206,15 +255,17 @@ void *worker_thread(void *arg)
         pool_wake_control(pool);
         return NULL;
     }
-    worked(w);
-    worker_set_state(w, WORKER_IDLE);
-    atomic_store(&w->life, LIFE_SERVING);
-    pool_wake_control(pool);
-    pass_gate(pool);
-    worker_loop(w);
+    bool served = true;
+
+    if (w->resident) {
+        served = resident_life(w);
+    } else {
+        worker_stands(w);
+        worker_loop(w);
+    }
     pool->executor->thread_stop(w);
     current_worker = NULL;
-    atomic_store(&w->life, LIFE_ENDED);
+    atomic_store(&w->life, served ? LIFE_ENDED : LIFE_FAILED);
     pool_wake_control(pool);
     return NULL;
 }

@@ -1,0 +1,204 @@
+/* See worker_script.h. To PHP the whole life of a script is one request: its variables, objects and
+ * connections live until it ends. The wait for a request happens inside of its call of
+ * tokio_handle_request(), from where the worker looks for work (resident_serve); the request runs on top of
+ * that, on the same stack. */
+#include "engine/php/worker_script.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "php_output.h"
+#include "zend_exceptions.h"
+#include "zend_fibers.h"
+
+#include "engine/base/log.h"
+#include "engine/php/env.h"
+#include "engine/php/opcache.h"
+#include "engine/php/paths.h"
+#include "engine/php/run.h"
+#include "engine/php/sapi.h"
+#include "engine/work/pool.h"
+#include "engine/work/resident.h"
+
+/* -- waiting -- */
+
+static bool is_used_up(const struct worker_script *s)
+{
+    return s->settings->worker_max_requests > 0 && s->served >= s->settings->worker_max_requests;
+}
+
+static void boot_is_over(struct php_thread *t)
+{
+    struct worker_script *s = t->script;
+
+    if (s->booted) {
+        return;
+    }
+    s->booted = true;
+    worker_state_free(s->state);
+    s->state = worker_state_take(t);
+    opcache_begin(t);
+    resident_ready(t->worker);
+}
+
+ZEND_FUNCTION(tokio_handle_request)
+{
+    struct php_thread *t = php_thread;
+    struct worker_script *s = t ? t->script : NULL;
+    zend_fcall_info call;
+    zend_fcall_info_cache cache;
+
+    ZEND_PARSE_PARAMETERS_START(1, 1)
+    Z_PARAM_FUNC(call, cache)
+    ZEND_PARSE_PARAMETERS_END();
+    if (!s || t->request || EG(active_fiber)) {
+        zend_throw_error(NULL, "%s",
+                         !s           ? "tokio_handle_request() is for the pool's worker.script"
+                         : t->request ? "tokio_handle_request() cannot be called while a request is handled"
+                                      : "tokio_handle_request() cannot be called in a fiber");
+        RETURN_THROWS();
+    }
+    boot_is_over(t);
+    if (is_used_up(s)) {
+        RETURN_FALSE;
+    }
+    s->call = call;
+    s->call_cache = cache;
+    s->end = CALLBACK_RETURNED;
+    s->waits = true;
+    bool served = resident_serve(t->worker);
+
+    s->waits = false;
+    if (s->end == CALLBACK_BAILED) {
+        zend_bailout();
+    }
+    if (s->end == CALLBACK_EXITED) {
+        zend_throw_unwind_exit();
+        return;
+    }
+    RETURN_BOOL(served);
+}
+
+/* -- variables -- */
+
+static void add_text(zval *array, const char *name, const char *value)
+{
+    add_assoc_string(array, name, value);
+}
+
+void worker_script_variables(zval *array)
+{
+    const char *script = php_thread->script->settings->worker_script, *slash = strrchr(script, '/');
+    add_text(array, "SCRIPT_FILENAME", script);
+    add_text(array, "SCRIPT_NAME", slash ? slash : script);
+    add_text(array, "PHP_SELF", slash ? slash : script);
+    add_text(array, "DOCUMENT_ROOT", php_thread->script->root);
+}
+
+/* putenv(), as if the boot had begun with it. */
+static void fill_environment(struct php_thread *t)
+{
+    const struct pool_settings *s = t->script->settings;
+    char number[32];
+
+    env_set("FRANKENPHP_WORKER", "1");
+    if (s->worker_max_requests > 0) {
+        snprintf(number, sizeof number, "%lld", (long long)s->worker_max_requests);
+        env_set("MAX_REQUESTS", number);
+    }
+    for (const struct setting_pair *p = s->worker_env; p; p = p->next) {
+        env_set(p->key, p->value ? p->value : "");
+    }
+}
+
+/* -- life -- */
+
+static void execute(struct php_thread *t)
+{
+    zend_file_handle file;
+
+    errno = 0;
+    PG(during_request_startup) = 0;
+    if (php_fopen_primary_script(&file) == FAILURE) {
+        char why[256];
+
+        snprintf(why, sizeof why, "the worker script %s cannot be opened: %s",
+                 t->script->settings->worker_script, strerror(errno));
+        resident_failed(t->worker, why);
+    } else {
+        run_file(&file);
+    }
+    if (!file.in_list) {
+        zend_destroy_file_handle(&file);
+    }
+}
+
+/* One line for the log: what PHP said last, or that it said nothing. */
+static void note_why(struct php_thread *t)
+{
+    const char *script = t->script->settings->worker_script;
+    char why[256];
+
+    if (PG(last_error_message)) {
+        snprintf(why, sizeof why, "the worker script %s did not boot: %.*s in %s:%d", script,
+                 (int)strcspn(ZSTR_VAL(PG(last_error_message)), "\r\n"), ZSTR_VAL(PG(last_error_message)),
+                 PG(last_error_file) ? ZSTR_VAL(PG(last_error_file)) : "-", PG(last_error_lineno));
+    } else {
+        snprintf(why, sizeof why, "the worker script %s ended without a call of tokio_handle_request()",
+                 script);
+    }
+    resident_failed(t->worker, why);
+}
+
+static void begin(struct php_thread *t)
+{
+    EG(exit_status) = 0;
+    t->interrupt = 0;
+    SG(server_context) = NULL;
+    SG(sapi_headers).http_response_code = 200;
+    SG(request_info) = (sapi_request_info){.path_translated = estrdup(t->script->settings->worker_script)};
+    fill_environment(t);
+    paths_begin(true);
+    opcache_begin(t);
+    sapi_tap_log(true);
+}
+
+static void end(struct php_thread *t)
+{
+    zend_first_try
+    {
+        if (!t->script->booted) {
+            note_why(t);
+        }
+        if (SG(request_info).path_translated) {
+            efree(SG(request_info).path_translated);
+            SG(request_info).path_translated = NULL;
+        }
+        worker_state_free(t->script->state);
+        t->script->state = NULL;
+    }
+    zend_end_try();
+    run_shut_down(t, t->script->settings->worker_script);
+    sapi_tap_log(false);
+}
+
+void worker_script_hold(struct php_thread *t, const struct pool_conf *pool)
+{
+    struct worker_script script = {.settings = &pool->s};
+    const char *name = pool->s.worker_script, *slash = strrchr(name, '/');
+
+    snprintf(script.root, sizeof script.root, "%.*s", slash && slash > name ? (int)(slash - name) : 1, name);
+
+    t->script = &script;
+    zend_first_try
+    {
+        begin(t);
+        if (php_request_startup() == SUCCESS) {
+            SG(request_info).no_headers = 1; /* what it says before a request has no reader */
+            execute(t);
+        }
+    }
+    zend_end_try();
+    end(t);
+    t->script = NULL;
+}

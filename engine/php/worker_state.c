@@ -1,0 +1,514 @@
+/* What a request of a worker script may have changed, beside its client's own: settings, handlers,
+ * environment, locale, directory, umask, stream wrappers and filters, time zone, encodings and the like. It
+ * is taken once, when the boot is over, and put back after each request; static properties, objects and
+ * connections are not touched.
+ *
+ * Where PHP has a function that tells and one that sets (mb_internal_encoding() ...), these are called; they
+ * are in a table. */
+#include "engine/php/worker_script.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#pragma weak ps_globals_id /* sessions may be missing in a PHP of somebody else's */
+#include "ext/session/php_session.h"
+#include "ext/standard/basic_functions.h"
+#include "ext/standard/file.h"
+#include "php_ini.h"
+
+#include "engine/php/env.h"
+#include "engine/php/hygiene.h"
+#include "engine/php/paths.h"
+
+/* -- functions that tell and set -- */
+
+static const struct {
+    const char *get, *set;
+} pairs[] = {
+    {"mb_internal_encoding", "mb_internal_encoding"},
+    {"mb_language", "mb_language"},
+    {"mb_substitute_character", "mb_substitute_character"},
+    {"mb_http_output", "mb_http_output"},
+    {"mb_detect_order", "mb_detect_order"},
+    {"mb_regex_encoding", "mb_regex_encoding"},
+    {"mb_regex_set_options", "mb_regex_set_options"},
+    {"libxml_use_internal_errors", "libxml_use_internal_errors"},
+    {"libxml_get_external_entity_loader", "libxml_set_external_entity_loader"},
+};
+#define PAIRS (sizeof pairs / sizeof *pairs)
+
+struct setting {
+    zend_string *name, *value;
+    uint8_t modifiable;
+};
+
+struct handler {
+    zval current;
+    zend_stack earlier; /* of zval */
+};
+
+struct script_state {
+    struct setting *settings;
+    size_t setting_count;
+    struct handler errors, exceptions;
+    int error_levels;
+    zend_stack earlier_levels; /* of int */
+    HashTable *environment;    /* NULL = as the process's */
+    struct hygiene_kept *hygiene;
+    char *directory;                              /* NULL = unknown */
+    int umask;                                    /* BG(umask) */
+    HashTable *wrappers, *filters, *user_filters; /* NULL = PHP's own */
+    php_stream_context *context;
+    zval context_options;
+    uint32_t tick_functions;
+    zval time_zone; /* UNDEF = none was set */
+    zval told[PAIRS];
+    zval session[sizeof((php_ps_globals *)0)->mod_user_names / sizeof(zval)];
+    struct pair_functions {
+        zend_function *get, *set;
+    } functions[PAIRS], zone;
+    zend_module_entry *date;
+};
+
+/* -- calling PHP's functions -- */
+
+static zend_function *find_function(const char *name)
+{
+    return zend_hash_str_find_ptr(CG(function_table), name, strlen(name));
+}
+
+static void call(zend_function *function, zval *argument, zval *result)
+{
+    ZVAL_UNDEF(result);
+    if (function) {
+        zend_call_known_function(function, NULL, NULL, result, argument ? 1 : 0, argument, NULL);
+    }
+    if (EG(exception)) {
+        OBJ_RELEASE(EG(exception));
+        EG(exception) = NULL;
+    }
+}
+
+static void call_and_forget(zend_function *function, zval *argument)
+{
+    zval result;
+
+    call(function, argument, &result);
+    zval_ptr_dtor(&result);
+}
+
+static void take_told(struct script_state *s)
+{
+    for (size_t i = 0; i < PAIRS; i++) {
+        s->functions[i].get = find_function(pairs[i].get);
+        s->functions[i].set = find_function(pairs[i].set);
+        call(s->functions[i].get, NULL, &s->told[i]);
+    }
+}
+
+static void put_back_told(const struct script_state *s)
+{
+    for (size_t i = 0; i < PAIRS; i++) {
+        zval now;
+
+        call(s->functions[i].get, NULL, &now);
+        if (s->functions[i].set && !zend_is_identical(&now, (zval *)(uintptr_t)&s->told[i])) {
+            zval argument;
+
+            ZVAL_COPY(&argument, &s->told[i]);
+            call_and_forget(s->functions[i].set, &argument);
+            zval_ptr_dtor(&argument);
+        }
+        zval_ptr_dtor(&now);
+    }
+}
+
+/* -- the time zone: what was set goes with the module's shutdown, and what was not comes from date.timezone
+ * -- */
+
+static void forget_zone(const struct script_state *s)
+{
+    if (s->date && s->date->request_shutdown_func) {
+        s->date->request_shutdown_func(s->date->type, s->date->module_number);
+    }
+}
+
+static void take_zone(struct script_state *s)
+{
+    zval set, unset;
+
+    s->date = zend_hash_str_find_ptr(&module_registry, ZEND_STRL("date"));
+    s->zone.get = find_function("date_default_timezone_get");
+    s->zone.set = find_function("date_default_timezone_set");
+    call(s->zone.get, NULL, &set);
+    forget_zone(s);
+    call(s->zone.get, NULL, &unset);
+    ZVAL_UNDEF(&s->time_zone);
+    if (!zend_is_identical(&set, &unset)) {
+        ZVAL_COPY(&s->time_zone, &set);
+        call_and_forget(s->zone.set, &s->time_zone);
+    }
+    zval_ptr_dtor(&set);
+    zval_ptr_dtor(&unset);
+}
+
+static void put_back_zone(struct script_state *s)
+{
+    forget_zone(s);
+    if (Z_TYPE(s->time_zone) != IS_UNDEF) {
+        call_and_forget(s->zone.set, &s->time_zone);
+    }
+}
+
+/* -- settings -- */
+
+static void take_settings(struct script_state *s)
+{
+    zend_ini_entry *entry;
+
+    if (!EG(modified_ini_directives)) {
+        return;
+    }
+    s->settings =
+        safe_emalloc(zend_hash_num_elements(EG(modified_ini_directives)) + 1, sizeof *s->settings, 0);
+    ZEND_HASH_FOREACH_PTR(EG(modified_ini_directives), entry)
+    {
+        s->settings[s->setting_count++] = (struct setting){
+            entry->name, entry->value ? zend_string_copy(entry->value) : NULL, entry->modifiable};
+    }
+    ZEND_HASH_FOREACH_END();
+}
+
+static const struct setting *find_setting(const struct script_state *s, const zend_string *name)
+{
+    for (size_t i = 0; i < s->setting_count; i++) {
+        if (s->settings[i].name == name) {
+            return &s->settings[i];
+        }
+    }
+    return NULL;
+}
+
+/* Those that the boot had not changed. Restoring takes them out of the table, so it is begun again. */
+static bool restore_one(const struct script_state *s)
+{
+    zend_string *name;
+
+    ZEND_HASH_FOREACH_STR_KEY(EG(modified_ini_directives), name)
+    {
+        if (name && !find_setting(s, name)) {
+            zend_string *copy = zend_string_copy(name);
+
+            zend_restore_ini_entry(copy, ZEND_INI_STAGE_DEACTIVATE);
+            zend_hash_del(EG(modified_ini_directives), copy);
+            zend_string_release(copy);
+            return true;
+        }
+    }
+    ZEND_HASH_FOREACH_END();
+    return false;
+}
+
+static bool is_same(const zend_string *a, const zend_string *b)
+{
+    return a == b || (a && b && zend_string_equals(a, b));
+}
+
+static void put_back_settings(const struct script_state *s)
+{
+    while (EG(modified_ini_directives) && restore_one(s)) {
+    }
+    for (size_t i = 0; i < s->setting_count; i++) {
+        const struct setting *was = &s->settings[i];
+        zend_ini_entry *entry = zend_hash_find_ptr(EG(ini_directives), was->name);
+
+        if (!entry || (entry->modified && is_same(entry->value, was->value))) {
+            continue;
+        }
+        if (&ps_globals_id) {
+            PS(set_handler) = 1; /* else session.save_handler refuses "user" */
+        }
+        zend_alter_ini_entry_ex(was->name, was->value ? was->value : ZSTR_EMPTY_ALLOC(), PHP_INI_SYSTEM,
+                                ZEND_INI_STAGE_DEACTIVATE, true);
+        if (&ps_globals_id) {
+            PS(set_handler) = 0;
+        }
+        entry->modifiable = was->modifiable;
+    }
+}
+
+/* -- handlers of errors and exceptions -- */
+
+static void copy_stack(zend_stack *to, const zend_stack *from, bool of_zvals)
+{
+    zend_stack_init(to, from->size);
+    for (int i = 0; i < from->top; i++) {
+        void *element = (char *)from->elements + (size_t)i * (size_t)from->size;
+
+        if (of_zvals) {
+            Z_TRY_ADDREF_P((zval *)element);
+        }
+        zend_stack_push(to, element);
+    }
+}
+
+static void free_stack(zend_stack *stack, bool of_zvals)
+{
+    for (int i = 0; of_zvals && i < stack->top; i++) {
+        zval_ptr_dtor((zval *)stack->elements + i);
+    }
+    zend_stack_destroy(stack);
+}
+
+static void take_handler(struct handler *h, zval *current, const zend_stack *earlier)
+{
+    ZVAL_COPY(&h->current, current);
+    copy_stack(&h->earlier, earlier, true);
+}
+
+static void put_back_handler(const struct handler *h, zval *current, zend_stack *earlier)
+{
+    zval old = *current;
+
+    ZVAL_COPY(current, &h->current);
+    zval_ptr_dtor(&old);
+    free_stack(earlier, true);
+    copy_stack(earlier, &h->earlier, true);
+}
+
+static void take_handlers(struct script_state *s)
+{
+    take_handler(&s->errors, &EG(user_error_handler), &EG(user_error_handlers));
+    take_handler(&s->exceptions, &EG(user_exception_handler), &EG(user_exception_handlers));
+    s->error_levels = EG(user_error_handler_error_reporting);
+    copy_stack(&s->earlier_levels, &EG(user_error_handlers_error_reporting), false);
+}
+
+static void put_back_handlers(const struct script_state *s)
+{
+    put_back_handler(&s->errors, &EG(user_error_handler), &EG(user_error_handlers));
+    put_back_handler(&s->exceptions, &EG(user_exception_handler), &EG(user_exception_handlers));
+    EG(user_error_handler_error_reporting) = s->error_levels;
+    free_stack(&EG(user_error_handlers_error_reporting), false);
+    copy_stack(&EG(user_error_handlers_error_reporting), &s->earlier_levels, false);
+    PG(last_error_type) = 0;
+    if (PG(last_error_message)) {
+        zend_string_release(PG(last_error_message));
+        PG(last_error_message) = NULL;
+    }
+    if (PG(last_error_file)) {
+        zend_string_release(PG(last_error_file));
+        PG(last_error_file) = NULL;
+    }
+}
+
+/* -- streams -- */
+
+static HashTable *copy_table(const HashTable *from)
+{
+    HashTable *copy;
+
+    if (!from) {
+        return NULL;
+    }
+    ALLOC_HASHTABLE(copy);
+    zend_hash_init(copy, zend_hash_num_elements(from), NULL, NULL, 0);
+    zend_hash_copy(copy, (HashTable *)(uintptr_t)from, NULL);
+    return copy;
+}
+
+static void free_table(HashTable *table)
+{
+    if (table) {
+        zend_hash_destroy(table);
+        FREE_HASHTABLE(table);
+    }
+}
+
+/* Names are put back; what they stand for belongs to PHP until the script ends. */
+static void put_back_table(HashTable **table, const HashTable *was)
+{
+    if (*table || was) {
+        free_table(*table);
+        *table = copy_table(was);
+    }
+}
+
+/* A filter of the request's would keep its name taken. What it had at its boot stays where it is. */
+static void put_back_user_filters(const HashTable *was)
+{
+    zend_string *name;
+
+    if (!BG(user_filter_map)) {
+        return;
+    }
+    for (bool found = true; found;) {
+        found = false;
+        ZEND_HASH_FOREACH_STR_KEY(BG(user_filter_map), name)
+        {
+            if (name && (!was || !zend_hash_exists(was, name))) {
+                zend_hash_del(BG(user_filter_map), name);
+                found = true;
+                break;
+            }
+        }
+        ZEND_HASH_FOREACH_END();
+    }
+}
+
+static void take_streams(struct script_state *s)
+{
+    s->wrappers = copy_table(FG(stream_wrappers));
+    s->filters = copy_table(FG(stream_filters));
+    s->user_filters = copy_table(BG(user_filter_map));
+    s->context = FG(default_context);
+    ZVAL_UNDEF(&s->context_options);
+    if (s->context) {
+        ZVAL_COPY(&s->context_options, &s->context->options);
+    }
+}
+
+static void put_back_streams(struct script_state *s)
+{
+    put_back_table(&FG(stream_wrappers), s->wrappers);
+    put_back_table(&FG(stream_filters), s->filters);
+    put_back_user_filters(s->user_filters);
+    if (FG(default_context) && FG(default_context) != s->context) {
+        zend_list_delete(FG(default_context)->res);
+    }
+    FG(default_context) = s->context;
+    if (s->context) {
+        zval_ptr_dtor(&s->context->options);
+        ZVAL_COPY(&s->context->options, &s->context_options);
+    }
+}
+
+/* -- functions at ticks, words of strtok(), the last file that was asked for -- */
+
+static uint32_t count_ticks(void)
+{
+    return BG(user_tick_functions) ? (uint32_t)zend_llist_count(BG(user_tick_functions)) : 0;
+}
+
+static void put_back_loose_ends(const struct script_state *s)
+{
+    while (count_ticks() > s->tick_functions) {
+        zend_llist_remove_tail(BG(user_tick_functions));
+    }
+    if (BG(strtok_string)) {
+        zend_string_release(BG(strtok_string));
+        BG(strtok_string) = NULL;
+    }
+    BG(strtok_last) = NULL;
+    php_clear_stat_cache(false, NULL, 0);
+}
+
+/* -- what belongs to the thread -- */
+
+static void put_back_directory(const struct script_state *s)
+{
+    char now[MAXPATHLEN];
+
+    if (s->directory && (!paths_current(now, sizeof now) || strcmp(now, s->directory) != 0)) {
+        paths_change(s->directory);
+    }
+    if (BG(umask) != -1) {
+        umask((mode_t)BG(umask));
+        BG(umask) = -1;
+    }
+}
+
+/* -- the session's handler, which the boot may have set -- */
+
+#define SESSION_FUNCTIONS (sizeof((struct script_state *)0)->session / sizeof(zval))
+
+static void take_session(struct script_state *s)
+{
+    for (size_t i = 0; i < SESSION_FUNCTIONS; i++) {
+        ZVAL_UNDEF(&s->session[i]);
+        if (&ps_globals_id) {
+            ZVAL_COPY(&s->session[i], (zval *)(void *)&PS(mod_user_names) + i);
+        }
+    }
+}
+
+static void put_back_session(struct script_state *s)
+{
+    for (size_t i = 0; &ps_globals_id && i < SESSION_FUNCTIONS; i++) {
+        zval *now = (zval *)(void *)&PS(mod_user_names) + i, old = *now;
+
+        ZVAL_COPY(now, &s->session[i]);
+        zval_ptr_dtor(&old);
+    }
+}
+
+/* -- all -- */
+
+struct script_state *worker_state_take(struct php_thread *t)
+{
+    struct script_state *s = ecalloc(1, sizeof *s);
+
+    take_told(s);
+    take_zone(s);
+    take_settings(s);
+    take_handlers(s);
+    take_streams(s);
+    take_session(s);
+    s->environment = env_copy();
+    s->hygiene = hygiene_keep(t);
+    s->directory = paths_current(NULL, 0);
+    s->tick_functions = count_ticks();
+    BG(umask) = -1; /* what the boot has set stays to the thread's end, and a request's is seen */
+    return s;
+}
+
+void worker_state_put_back(struct php_thread *t, struct script_state *s)
+{
+    put_back_handlers(s); /* first: what follows may warn */
+    put_back_settings(s);
+    put_back_told(s);
+    put_back_zone(s);
+    put_back_streams(s);
+    put_back_session(s);
+    env_put_back(s->environment);
+    hygiene_put_back(t, s->hygiene);
+    put_back_directory(s);
+    put_back_loose_ends(s);
+}
+
+void worker_state_free(struct script_state *s)
+{
+    if (!s) {
+        return;
+    }
+    for (size_t i = 0; i < PAIRS; i++) {
+        zval_ptr_dtor(&s->told[i]);
+    }
+    for (size_t i = 0; i < s->setting_count; i++) {
+        if (s->settings[i].value) {
+            zend_string_release(s->settings[i].value);
+        }
+    }
+    for (size_t i = 0; i < SESSION_FUNCTIONS; i++) {
+        zval_ptr_dtor(&s->session[i]);
+    }
+    if (s->settings) {
+        efree(s->settings);
+    }
+    zval_ptr_dtor(&s->errors.current);
+    zval_ptr_dtor(&s->exceptions.current);
+    free_stack(&s->errors.earlier, true);
+    free_stack(&s->exceptions.earlier, true);
+    free_stack(&s->earlier_levels, false);
+    free_table(s->wrappers);
+    free_table(s->filters);
+    free_table(s->user_filters);
+    zval_ptr_dtor(&s->context_options);
+    zval_ptr_dtor(&s->time_zone);
+    env_free_copy(s->environment);
+    hygiene_free_kept(s->hygiene);
+    if (s->directory) {
+        efree(s->directory);
+    }
+    efree(s);
+}

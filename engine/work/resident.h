@@ -1,0 +1,23 @@
+/* Residents: workers that hold the pool's worker script (worker.script). The script boots once on a
+ * resident's thread, then waits in it for one request after the other; what is booted lives on.
+ *
+ * They are beside the workers that pm's rules are about, have a wait set, a queue and a list of what is
+ * passed on to them, and run the requests of that script and nothing else. The executor holds the script
+ * (executor->hold) and calls these functions, all on the resident's own thread. */
+#ifndef ENGINE_WORK_RESIDENT_H
+#define ENGINE_WORK_RESIDENT_H
+
+#include <stdbool.h>
+
+struct request;
+struct worker;
+
+/* The script asks for its first request: it has booted. The first time of a thread this returns when work may
+ * begin. */
+void resident_ready(struct worker *worker);
+/* Waits for a request and runs it (executor->run, on top of this call). False: the thread is to end. */
+bool resident_serve(struct worker *worker);
+/* Why the script did not boot, in one line; before hold returns without resident_ready(). */
+void resident_failed(struct worker *worker, const char *why);
+
+#endif
