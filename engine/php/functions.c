@@ -295,6 +295,11 @@ static const zend_function_entry table[] = {
     PHP_FE(tokio_stream_flush, arginfo_none_bool)
     PHP_FE(tokio_is_streaming, arginfo_none_bool)
     PHP_FE(tokio_handle_request, arginfo_tokio_handle_request)
+    PHP_FALIAS(frankenphp_finish_request, fastcgi_finish_request, arginfo_none_bool)
+    PHP_FALIAS(frankenphp_request_headers, apache_request_headers, arginfo_none_array)
+    PHP_FALIAS(frankenphp_response_headers, apache_response_headers, arginfo_none_array)
+    PHP_FE(frankenphp_log, arginfo_frankenphp_log)
+    PHP_FE(headers_send, arginfo_headers_send)
     PHP_FALIAS(frankenphp_handle_request, tokio_handle_request, arginfo_tokio_handle_request)
     PHP_FE_END
 };

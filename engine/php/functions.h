@@ -6,4 +6,8 @@
 
 const zend_function_entry *functions_table(void);
 
+/* functions_aliases.c */
+ZEND_FUNCTION(frankenphp_log);
+ZEND_FUNCTION(headers_send);
+
 #endif

@@ -48,3 +48,18 @@ function frankenphp_handle_request(callable $callback): bool {}
 
 /** Has the head of the response left? */
 function tokio_is_streaming(): bool {}
+
+/** @alias fastcgi_finish_request */
+function frankenphp_finish_request(): bool {}
+
+/** @alias apache_request_headers */
+function frankenphp_request_headers(): array {}
+
+/** @alias apache_response_headers */
+function frankenphp_response_headers(): array {}
+
+/** A line of the server's log; $level: -4 debug, 0 notice, 4 warning, 8 error. */
+function frankenphp_log(string $message, int $level = 0, array $context = []): void {}
+
+/** Sends the headers now; with a status below 200, as an interim response: 1 = sent, 3 = not. Else 0, or -1. */
+function headers_send(int $status = 200): int {}

@@ -443,3 +443,29 @@ def test_the_configuration_is_checked(tokiophp, workdir):
         f.write(f"[www]\nlisten = {workdir}/s\npm = static\npm.max_children = 1\nuser = nobody\nworker.script = {workdir}/no.php\n")
     done = subprocess.run([module.PROGRAM, "-t", "-y", path], capture_output=True, text=True)
     assert done.returncode == 78 and "no.php' does not exist or is not a file" in done.stdout + done.stderr
+
+
+# -- names that other servers have --
+
+@pytest.mark.parametrize("held", [True, False])
+def test_functions_by_other_names(worker, held):
+    w = worker()
+    code = ("header('X-Own: 1'); frankenphp_log('a line', 4, ['a' => 1]); $n = headers_send(404); echo json_encode([$n, headers_sent(), http_response_code(),"
+            "frankenphp_request_headers()['X-Ask'] ?? null, frankenphp_response_headers()['X-Own']]); frankenphp_finish_request(); echo 'late'; return null;")
+    with open(w.folder + "/classic.php", "w") as f:
+        f.write(f"<?php (function () {{ {code} }})();")
+    answer = w.site.ask("/worker/index.php?code=" + urllib.parse.quote(code) if held else "/worker/classic.php", X_Ask="this")
+    assert (answer.status, answer.get("X-Own")) == (404, "1")
+    assert json.loads(answer.text) == [0, True, 404, "this", "1"]
+    w.server.wait_message(r'WARNING: .*a line \{"a":1\}')
+
+
+def test_early_hints_by_another_name(worker):
+    from http_raw import Raw
+    w = worker()
+    with Raw(w.site.address) as c:
+        for _ in range(2):
+            c.send("GET /worker/index.php?code=" + urllib.parse.quote("header('Link: </a>'); $n = headers_send(103); header_remove(); echo $n; return null;") +
+                   " HTTP/1.1\r\nHost: x\r\n\r\n")
+            first, last = c.reply(), c.reply()
+            assert (first.status, last.status, last.body) == (103, 200, b"1")

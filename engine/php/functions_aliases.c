@@ -1,0 +1,62 @@
+/* Functions that other application servers have, by their names, for scripts that were written there. Those
+ * that are ours by another name are in functions.c's table. On a worker's thread inside a request, or in a
+ * worker script. */
+#include "engine/php/functions.h"
+
+#include "ext/json/php_json.h"
+#include "zend_smart_str.h"
+
+#include "engine/base/log.h"
+#include "engine/php/sapi.h"
+
+/* slog's levels, which the caller says. */
+static enum log_level level_of(zend_long level)
+{
+    return level < 0 ? LEVEL_DEBUG : level < 4 ? LEVEL_NOTICE : level < 8 ? LEVEL_WARNING : LEVEL_ERROR;
+}
+
+ZEND_FUNCTION(frankenphp_log)
+{
+    zend_string *message;
+    zend_long level = 0;
+    zval *context = NULL;
+    smart_str text = {0};
+
+    ZEND_PARSE_PARAMETERS_START(1, 3)
+    Z_PARAM_STR(message)
+    Z_PARAM_OPTIONAL
+    Z_PARAM_LONG(level)
+    Z_PARAM_ARRAY(context)
+    ZEND_PARSE_PARAMETERS_END();
+    smart_str_append(&text, message);
+    if (context && zend_hash_num_elements(Z_ARRVAL_P(context)) > 0) {
+        smart_str_appendc(&text, ' ');
+        php_json_encode(&text, context, PHP_JSON_PARTIAL_OUTPUT_ON_ERROR);
+    }
+    smart_str_0(&text);
+    log_write(level_of(level), "php", 0, "%s", text.s ? ZSTR_VAL(text.s) : "");
+    smart_str_free(&text);
+}
+
+/* A status below 200 is an interim answer of its own. The numbers are PHP's: 1 = has left, 3 = could not; 0 =
+ * the head has left now or before. */
+ZEND_FUNCTION(headers_send)
+{
+    zend_long status = 200;
+
+    ZEND_PARSE_PARAMETERS_START(0, 1)
+    Z_PARAM_OPTIONAL
+    Z_PARAM_LONG(status)
+    ZEND_PARSE_PARAMETERS_END();
+    if (status < 100 || status > 599) {
+        zend_argument_value_error(1, "must be between 100 and 599");
+        RETURN_THROWS();
+    }
+    if (status < 200) {
+        RETURN_LONG(sapi_send_interim((int)status) ? SAPI_HEADER_SENT_SUCCESSFULLY : SAPI_HEADER_SEND_FAILED);
+    }
+    if (!SG(headers_sent)) {
+        sapi_header_op(SAPI_HEADER_SET_STATUS, (void *)(uintptr_t)status);
+    }
+    RETURN_LONG(sapi_send_headers() == SUCCESS ? 0 : -1);
+}
