@@ -26,7 +26,6 @@ enum channel_type {
     /* supervisor -> engine process */
     CHANNEL_DRAIN = 32, /* number: milliseconds until the supervisor kills */
     CHANNEL_STOP,       /* end now: running requests are cut */
-    CHANNEL_LOGS, /* descriptors: new error log, access log, slow log (-1 are left out; number = bit mask) */
     CHANNEL_WANT_WARM_LIST,
     CHANNEL_ADOPT,  /* as CHANNEL_HAND_OVER */
     CHANNEL_FINISH, /* the whole server ends: nothing will replace what drains */

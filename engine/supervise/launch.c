@@ -30,10 +30,14 @@ struct child *child_add(struct member *member, struct generation *g, pid_t pid)
     child->generation = g;
     child->pid = pid;
     child->channel = child->pipes[OUTPUT_STDOUT] = child->pipes[OUTPUT_STDERR] = -1;
-    child->lookout = child->board_fd = -1;
+    child->lookout = child->board_fd = child->journal_fd = -1;
+    for (int i = 0; i < LOG_FILES; i++) {
+        child->log_pipes[i] = -1;
+    }
     child->started_us = clock_us();
     child->output =
         output_sources_create(member->name, pid, !member->conf || member->conf->s.decorate_workers_output);
+    child->journal = journal_create();
     child->next = member->supervisor->children;
     member->supervisor->children = child;
     g->process = child;
@@ -69,6 +73,16 @@ void child_close(struct child *child)
     *link = child->next;
     close_pipe(child, OUTPUT_STDOUT);
     close_pipe(child, OUTPUT_STDERR);
+    child_read_journal(child);
+    close_fd(&child->journal_fd);
+    journal_destroy(child->journal);
+    for (int i = 0; i < LOG_FILES; i++) {
+        if (child->scribes[i]) {
+            scribe_leave(child->scribes[i]);
+        } else {
+            close_fd(&child->log_pipes[i]);
+        }
+    }
     close_fd(&child->channel);
     close_fd(&child->lookout);
     close_fd(&child->board_fd);
@@ -83,6 +97,7 @@ struct ends {
     int board_fd; /* both sides' */
     struct scoreboard_size board_size;
     int out[2][2]; /* by stream: read end, write end */
+    int journal[2], logs[LOG_FILES][2];
 };
 
 static void close_ends(struct ends *ends, int side)
@@ -91,13 +106,28 @@ static void close_ends(struct ends *ends, int side)
     close_fd(&ends->lookout[side]);
     close_fd(&ends->out[OUTPUT_STDOUT][side]);
     close_fd(&ends->out[OUTPUT_STDERR][side]);
+    close_fd(&ends->journal[side]);
+    for (int i = 0; i < LOG_FILES; i++) {
+        close_fd(&ends->logs[i][side]);
+    }
+}
+
+static int open_logs(struct ends *ends, const struct member *m)
+{
+    for (int i = 0; i < LOG_FILES; i++) {
+        if (m->log_fds[i] >= 0 && scribe_pipe(ends->logs[i]) != 0) {
+            return -1;
+        }
+    }
+    return journal_pipe(ends->journal);
 }
 
 /* Side 0 is ours, side 1 the process's. Without catch_workers_output it writes to /dev/null, our stdin. */
 static int open_ends(struct ends *ends, const struct pool_conf *pool)
 {
     bool catch_output = pool->s.catch_workers_output;
-    *ends = (struct ends){{-1, -1}, {-1, -1}, -1, scoreboard_size(pool), {{-1, -1}, {-1, -1}}};
+    *ends = (struct ends){
+        {-1, -1}, {-1, -1}, -1, scoreboard_size(pool), {{-1, -1}, {-1, -1}}, {-1, -1}, {{-1, -1}, {-1, -1}}};
     ends->board_fd = scoreboard_file(ends->board_size);
     if (ends->board_fd < 0 || channel_pair(ends->channel) != 0 || lookout_pair(ends->lookout) != 0) {
         return -1;
@@ -139,8 +169,8 @@ static _Noreturn void run_process(struct member *m, const struct generation *g, 
         .warm_fd = warm_fd >= 0 ? warm_fd : m->warm_fd,
         .sleeps = member_may_sleep(m),
         .awaited = g->awaited,
-        .access_log_fd = m->access_log_fd,
-        .slow_log_fd = m->slow_log_fd,
+        .journal_fd = ends->journal[1],
+        .log_fds = {ends->logs[LOG_FILE_ACCESS][1], ends->logs[LOG_FILE_SLOW][1]},
         .stdout_fd = ends->out[OUTPUT_STDOUT][1],
         .stderr_fd = ends->out[OUTPUT_STDERR][1],
         .drain_ms = (unsigned)(s->drain_us / 1000),
@@ -154,7 +184,7 @@ static int hook_launch(struct seat *seat, struct generation *g, int warm_fd)
     struct member *m = seat->owner;
     struct ends ends;
     pid_t pid = -1;
-    if (open_ends(&ends, m->conf) == 0) {
+    if (open_ends(&ends, m->conf) == 0 && open_logs(&ends, m) == 0) {
         pid = fork();
     }
     if (pid == 0) {
@@ -177,6 +207,11 @@ static int hook_launch(struct seat *seat, struct generation *g, int warm_fd)
     child->board_size = ends.board_size;
     child->pipes[OUTPUT_STDOUT] = ends.out[OUTPUT_STDOUT][0];
     child->pipes[OUTPUT_STDERR] = ends.out[OUTPUT_STDERR][0];
+    child->journal_fd = ends.journal[0];
+    for (int i = 0; i < LOG_FILES; i++) {
+        child->log_pipes[i] = ends.logs[i][0];
+    }
+    child_start_scribes(child);
     if (m->supervisor->phase >= PHASE_FINISHING) {
         child_tell(child, CHANNEL_FINISH, 0);
     }
@@ -394,6 +429,24 @@ void child_read(struct child *child, enum output_stream stream)
     }
 }
 
+void child_read_journal(struct child *child)
+{
+    if (child->journal_fd >= 0 &&
+        (!child->journal || !journal_read(child->journal, child->journal_fd, PIPE_ROUNDS))) {
+        close_fd(&child->journal_fd);
+    }
+}
+
+void child_start_scribes(struct child *child)
+{
+    for (int i = 0; i < LOG_FILES; i++) {
+        int target = child->member->log_fds[i];
+        if (child->log_pipes[i] >= 0 && target >= 0) {
+            child->scribes[i] = scribe_start(child->log_pipes[i], target);
+        }
+    }
+}
+
 /* -- its end -- */
 
 static const char *signal_name(int number)
@@ -441,6 +494,7 @@ void child_reap(struct supervisor *s, pid_t pid, int status)
     char how[64];
     struct generation *g = child->generation;
     describe(status, how, sizeof(how));
+    child_read_journal(child);
     if (child->channel >= 0) {
         hear(child,
              LAST_ROUNDS); /* its last words: why it failed, a crash report, connections to hand over */

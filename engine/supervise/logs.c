@@ -127,23 +127,21 @@ void logs_close_original(void)
     }
 }
 
-int logs_reopen_error_log(const struct global_settings *global, int *fd)
+bool logs_reopen_error_log(const struct global_settings *global)
 {
-    *fd = -1;
     if (error_log_fd < 0) {
-        return 0;
+        return true;
     }
     int fresh = logs_open_file(global->error_log);
     if (fresh < 0) {
         log_sys(LEVEL_ERROR, "failed to open error_log (%s)", global->error_log);
-        return -1;
+        return false;
     }
-    if (dup3(fresh, error_log_fd, O_CLOEXEC) < 0 || (in_use && dup2(error_log_fd, STDERR_FILENO) < 0)) {
+    bool good =
+        dup3(fresh, error_log_fd, O_CLOEXEC) >= 0 && (!in_use || dup2(error_log_fd, STDERR_FILENO) >= 0);
+    if (!good) {
         log_sys(LEVEL_ERROR, "failed to reopen error_log (%s)", global->error_log);
-        close(fresh);
-        return -1;
     }
     close(fresh);
-    *fd = in_use ? error_log_fd : -1;
-    return 0;
+    return good;
 }

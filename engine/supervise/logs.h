@@ -12,8 +12,8 @@ int logs_open(const struct cli_options *cli, const struct global_settings *globa
 int logs_take_stderr(void);
 /* Stderr as we were started with, for a re-execution. */
 void logs_restore_stderr(void);
-/* SIGUSR1. 0 or -1 (reported; the old file stays). *fd: the error log's descriptor, or -1. */
-int logs_reopen_error_log(const struct global_settings *global, int *fd);
+/* SIGUSR1. false: reported; the old file stays. */
+bool logs_reopen_error_log(const struct global_settings *global);
 void logs_close_original(void); /* a daemon must let go of its caller's stderr */
 
 /* An append-only file of mode 0600, close-on-exec; "/dev/stderr" is the stderr that we were started with. -1

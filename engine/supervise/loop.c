@@ -16,6 +16,7 @@
 
 enum source_kind {
     SOURCE_SIGNAL,
+    SOURCE_JOURNAL,
     SOURCE_CHANNEL,
     SOURCE_LOOKOUT,
     SOURCE_STDOUT,
@@ -81,6 +82,7 @@ static void collect(struct supervisor *s, struct sources *w)
         watch(w, control_client_fd(c), SOURCE_CLIENT, c);
     }
     for (struct child *c = s->children; c; c = c->next) {
+        watch(w, c->journal_fd, SOURCE_JOURNAL, c);
         watch(w, c->channel, SOURCE_CHANNEL, c);
         watch(w, c->lookout, SOURCE_LOOKOUT, c);
         if (listen_from_us(c) <= now) {
@@ -102,6 +104,7 @@ static void dispatch(struct supervisor *s, const struct sources *w)
         void *object = w->what[i].object;
         switch (w->what[i].kind) {
         case SOURCE_SIGNAL: signals_read(s); break;
+        case SOURCE_JOURNAL: child_read_journal(object); break;
         case SOURCE_CHANNEL: child_hear(object); break;
         case SOURCE_LOOKOUT: child_ask(object); break;
         case SOURCE_STDOUT: child_read(object, OUTPUT_STDOUT); break;

@@ -41,11 +41,11 @@ static int open_logs(struct member *m)
 {
     const struct pool_settings *p = &m->conf->s;
     if (p->access_log && *p->access_log &&
-        open_log(m, p->access_log, "failed to open access log", &m->access_log_fd) != 0) {
+        open_log(m, p->access_log, "failed to open access log", &m->log_fds[LOG_FILE_ACCESS]) != 0) {
         return -1;
     }
     if (p->slowlog && *p->slowlog && p->request_slowlog_timeout > 0) {
-        return open_log(m, p->slowlog, "unable to open slowlog", &m->slow_log_fd);
+        return open_log(m, p->slowlog, "unable to open slowlog", &m->log_fds[LOG_FILE_SLOW]);
     }
     return 0;
 }
@@ -59,7 +59,7 @@ static struct member *add_seats(struct supervisor *s, char *name, int seat_count
     limits.drain_us = s->drain_us;
     m->supervisor = s;
     m->name = name;
-    m->counters_fd = m->access_log_fd = m->slow_log_fd = m->warm_fd = -1;
+    m->counters_fd = m->log_fds[LOG_FILE_ACCESS] = m->log_fds[LOG_FILE_SLOW] = m->warm_fd = -1;
     m->seat_count = seat_count;
     m->seats = xcalloc((size_t)seat_count, sizeof(*m->seats));
     for (int i = 0; i < seat_count; i++) {
@@ -177,47 +177,35 @@ int members_listen(struct supervisor *s)
     return 0;
 }
 
-static void tell_children(const struct supervisor *s, int error_fd)
+/* Another file takes the number of the old one: whoever writes at this moment writes to one or the other. */
+static bool reopen(int fd, const char *path)
 {
-    for (const struct child *c = s->children; c; c = c->next) {
-        const int all[3] = {error_fd, c->member->access_log_fd, c->member->slow_log_fd};
-        int fds[3], count = 0, mask = 0;
-        for (int i = 0; i < 3; i++) {
-            if (all[i] >= 0) {
-                fds[count++] = all[i];
-                mask |= 1 << i;
-            }
-        }
-        if (c->channel >= 0) {
-            channel_send(c->channel, CHANNEL_LOGS, mask, NULL, fds, count);
-        }
+    int fresh = path ? logs_open_file(path) : -1;
+    bool good = fresh >= 0 && dup3(fresh, fd, O_CLOEXEC) >= 0;
+    if (!good) {
+        log_sys(LEVEL_ERROR, "failed to open log (%s)", path ? path : "?");
     }
+    if (fresh >= 0) {
+        close(fresh);
+    }
+    return good;
 }
 
 void members_reopen_logs(struct supervisor *s)
 {
-    int error_fd;
     bool any_access = false;
-    if (logs_reopen_error_log(&s->config->global, &error_fd) == 0) {
+    if (logs_reopen_error_log(&s->config->global)) {
         log_notice("error log file re-opened");
     }
     for (struct member *m = s->members; m; m = m->next) {
-        int *const fds[2] = {&m->access_log_fd, &m->slow_log_fd};
-        const char *const paths[2] = {m->conf ? m->conf->s.access_log : NULL,
-                                      m->conf ? m->conf->s.slowlog : NULL};
-        for (int i = 0; i < 2; i++) {
-            int fresh = *fds[i] >= 0 && paths[i] ? logs_open_file(paths[i]) : -1;
-            if (fresh >= 0 && dup3(fresh, *fds[i], O_CLOEXEC) >= 0) {
-                any_access = any_access || i == 0;
-            } else if (*fds[i] >= 0) {
-                log_sys(LEVEL_ERROR, "failed to open log (%s)", paths[i] ? paths[i] : "?");
-            }
-            if (fresh >= 0) {
-                close(fresh);
+        const char *const paths[LOG_FILES] = {m->conf ? m->conf->s.access_log : NULL,
+                                              m->conf ? m->conf->s.slowlog : NULL};
+        for (int i = 0; m->conf && i < LOG_FILES; i++) {
+            if (m->log_fds[i] >= 0 && reopen(m->log_fds[i], paths[i])) {
+                any_access = any_access || i == LOG_FILE_ACCESS;
             }
         }
     }
-    tell_children(s, error_fd);
     if (any_access) {
         log_notice("access log file re-opened");
     }

@@ -27,9 +27,10 @@
 #include "engine/supervise/title.h"
 #include "engine/work/crash.h"
 
-#define LAST_ANSWERS_MS 200  /* for workers that are about to be done, at an end without a drain */
-#define LAST_LINES_MS   1000 /* for the access log's reader, at the end */
-#define LISTENERS_FROM  512
+#define LAST_ANSWERS_MS     200  /* for workers that are about to be done, at an end without a drain */
+#define LAST_LINES_MS       1000 /* for the access log's reader, at the end */
+#define LISTENERS_FROM      512
+#define JOURNAL_PATIENCE_MS 100 /* for the supervisor, should it be late */
 
 static struct listener *own_listeners(const struct process_args *args)
 {
@@ -60,9 +61,18 @@ static void move_up(struct listener *own)
 static void close_foreign(const struct process_args *args, const struct listener *own)
 {
     struct keep_list keep = {0};
-    const int ours[] = {args->channel,       args->board_fd,    args->lookout,   args->warm_fd,
-                        args->access_log_fd, args->slow_log_fd, args->stdout_fd, args->stderr_fd,
-                        STDIN_FILENO,        STDOUT_FILENO,     STDERR_FILENO,   log_fd(),
+    const int ours[] = {args->channel,
+                        args->board_fd,
+                        args->lookout,
+                        args->warm_fd,
+                        args->journal_fd,
+                        args->log_fds[LOG_FILE_ACCESS],
+                        args->log_fds[LOG_FILE_SLOW],
+                        args->stdout_fd,
+                        args->stderr_fd,
+                        STDIN_FILENO,
+                        STDOUT_FILENO,
+                        STDERR_FILENO,
                         system_log_fd()};
     for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
         keep_add(&keep, ours[i]);
@@ -73,19 +83,20 @@ static void close_foreign(const struct process_args *args, const struct listener
     keep_only(&keep);
 }
 
-/* Our own log keeps the place it has; descriptors 1 and 2 become what scripts and libraries write to. */
-static int arrange_output(const struct process_args *args)
+/* The server's log is not ours to hold, unless it is syslog. The supervisor reads what we say instead, and
+ * waits for no reader of its log. */
+static void arrange_log(const struct process_args *args)
 {
-    int log = log_fd();
-    if (log >= 0 && log <= STDERR_FILENO) {
-        log = fcntl(log, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-        if (log < 0) {
-            return -1;
-        }
-        log_to_fd(log);
+    if (log_fd() >= 0) {
+        log_to_fd(args->journal_fd);
     }
     log_also_stderr(false);
-    log_set_patience(0); /* no request waits for who reads the log */
+    log_set_patience(JOURNAL_PATIENCE_MS);
+}
+
+/* Descriptors 1 and 2 become what scripts and libraries write to. */
+static int arrange_output(const struct process_args *args)
+{
     if (dup2(args->stdout_fd, STDOUT_FILENO) < 0 || dup2(args->stderr_fd, STDERR_FILENO) < 0) {
         return -1;
     }
@@ -121,6 +132,7 @@ static const char *arrange(struct process *p, struct listener **own)
     char title[160];
 
     forget_others(args);
+    arrange_log(args);
     *own = own_listeners(args);
     move_up(*own);
     close_foreign(args, *own);
@@ -241,13 +253,13 @@ static const char *access_format(const struct pool_conf *pool)
 static void open_access_log(struct process *p)
 {
     const struct process_args *args = p->args;
-    p->access_log =
-        access_log_create(args->access_log_fd, access_format(args->pool), args->pool->s.access_suppress_path);
+    p->access_log = access_log_create(args->log_fds[LOG_FILE_ACCESS], access_format(args->pool),
+                                      args->pool->s.access_suppress_path);
     if (p->access_log && access_log_start(p->access_log, args->config->global.service_name,
                                           count_dropped_lines, p->pool) != 0) {
         log_sys(LEVEL_WARNING, "[pool %s] the access log gets no thread of its own", args->pool->name);
     }
-    pool_set_logs(p->pool, p->access_log, args->slow_log_fd);
+    pool_set_logs(p->pool, p->access_log, args->log_fds[LOG_FILE_SLOW]);
 }
 
 static const char *start(struct process *p, const struct listener *own)

@@ -6,6 +6,7 @@
 
 #include "engine/engine.h"
 #include "engine/supervise/identity.h"
+#include "engine/supervise/scribe.h"
 #include "engine/telemetry/scoreboard.h"
 
 struct process_args {
@@ -19,19 +20,17 @@ struct process_args {
     int lookout; /* our end */
     const struct pool_keys *keys;
     uint32_t generation;
-    bool standin;                   /* no PHP: answer 503 */
-    bool sleeps;                    /* it is told to go when it has rested for long */
-    bool awaited;                   /* somebody waits for its start */
-    const char *why;                /* of a stand-in: what is wrong */
-    int channel;                    /* our end */
-    int warm_fd;                    /* list of scripts to compile before ready, -1 = none */
-    int access_log_fd, slow_log_fd; /* -1 = none; opened by the supervisor */
-    int stdout_fd, stderr_fd;       /* pipes to the supervisor, or /dev/null */
-    unsigned drain_ms;              /* how long a drain may take when there is no supervisor left to say so */
+    bool standin;             /* no PHP: answer 503 */
+    bool sleeps;              /* it is told to go when it has rested for long */
+    bool awaited;             /* somebody waits for its start */
+    const char *why;          /* of a stand-in: what is wrong */
+    int channel;              /* our end */
+    int warm_fd;              /* list of scripts to compile before ready, -1 = none */
+    int journal_fd;           /* our end: for lines of the server's log */
+    int log_fds[LOG_FILES];   /* our ends (scribe.h); -1 = none */
+    int stdout_fd, stderr_fd; /* pipes to the supervisor, or /dev/null */
+    unsigned drain_ms;        /* how long a drain may take when there is no supervisor left to say so */
 };
-
-/* Bits of CHANNEL_LOGS: which descriptors a message carries, in this order. */
-enum { LOGS_ERROR = 1, LOGS_ACCESS = 2, LOGS_SLOW = 4 };
 
 /* Never returns: exits 0 after a drain or stop, 70 when it could not start. */
 _Noreturn void process_main(const struct process_args *args);

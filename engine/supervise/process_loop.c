@@ -83,24 +83,6 @@ static void finish(struct process *p)
     }
 }
 
-/* New descriptors take the numbers of the old ones: whoever writes at this moment writes to one or the other.
- */
-static void replace_logs(struct process *p, struct channel_message *m)
-{
-    const int old[] = {log_fd(), p->args->access_log_fd, p->args->slow_log_fd};
-    int next = 0;
-    for (int bit = 0; bit < 3; bit++) {
-        if ((m->number & (1 << bit)) == 0 || next >= m->fd_count) {
-            continue;
-        }
-        int fd = m->fds[next++];
-        if (old[bit] > STDERR_FILENO && dup3(fd, old[bit], O_CLOEXEC) < 0) {
-            log_sys(LEVEL_WARNING, "[pool %s] a log could not be re-opened", p->args->pool->name);
-        }
-    }
-    channel_close_fds(m);
-}
-
 static void adopt(struct process *p, struct channel_message *m)
 {
     for (size_t i = 0; frontends[i] && m->fd_count == 1; i++) {
@@ -146,7 +128,6 @@ static void obey(struct process *p, struct channel_message *m)
     case CHANNEL_FINISH: finish(p); break;
     case CHANNEL_KEYS: take_keys(p, m); break;
     case CHANNEL_STOP: p->stopping = true; break;
-    case CHANNEL_LOGS: replace_logs(p, m); break;
     case CHANNEL_ADOPT: adopt(p, m); break;
     case CHANNEL_WANT_WARM_LIST: warm_list_send(p); break;
     case CHANNEL_FORGET: forget(p); break;

@@ -10,7 +10,9 @@
 #include "engine/supervise/channel.h"
 #include "engine/supervise/generation.h"
 #include "engine/supervise/identity.h"
+#include "engine/supervise/journal.h"
 #include "engine/supervise/output.h"
+#include "engine/supervise/scribe.h"
 #include "engine/telemetry/view.h"
 
 struct supervisor;
@@ -23,9 +25,9 @@ struct member {
     char *name;
     struct identity identity;
     struct pool_keys keys;
-    struct pool_view past; /* what its processes that are gone have counted */
-    int counters_fd;       /* -1, or the file in which the next image gets them */
-    int access_log_fd, slow_log_fd;
+    struct pool_view past;  /* what its processes that are gone have counted */
+    int counters_fd;        /* -1, or the file in which the next image gets them */
+    int log_fds[LOG_FILES]; /* -1 = none; they keep their numbers */
     struct seat *seats;
     int seat_count;
     int warm_fd;    /* the list of scripts of the process that went to sleep last; -1: none */
@@ -54,6 +56,10 @@ struct child {
     struct scoreboard_size board_size;
     int pipes[2]; /* its stdout and stderr, by enum output_stream; -1 = none */
     struct output_sources *output;
+    int journal_fd; /* its lines for our log; -1: closed */
+    struct journal *journal;
+    int log_pipes[LOG_FILES]; /* the scribes'; -1 = none */
+    struct scribe *scribes[LOG_FILES];
     uint64_t started_us;
     struct child *next;
 };
@@ -132,9 +138,11 @@ void members_reopen_logs(struct supervisor *s);
 extern const struct generation_hooks launch_hooks;
 struct child *child_add(struct member *member, struct generation *g, pid_t pid);
 void child_close(struct child *child); /* what the pipes still hold is said; the child leaves the list */
-void child_hear(struct child *child);  /* its channel has something */
+void child_start_scribes(struct child *child);
+void child_hear(struct child *child); /* its channel has something */
 void child_tell(struct child *child, enum channel_type type, int64_t number);
 void child_read(struct child *child, enum output_stream stream);
+void child_read_journal(struct child *child);
 void child_reap(struct supervisor *s, pid_t pid, int status);
 
 /* rest.c */

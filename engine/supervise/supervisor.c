@@ -56,6 +56,7 @@ static void set_title(const struct supervisor *s)
 
 /* Bursts of what workers say are longer than a pipe: a reader that reads gets all of them. */
 #define LOG_PATIENCE_MS 100
+#define LAST_LINES_MS   1000 /* for logs that are not read */
 
 static int prepare(struct supervisor *s)
 {
@@ -277,6 +278,7 @@ int supervisor_run(const struct cli_options *cli, struct config *config,
     report_start(&s);
     start_seats(&s);
     code = loop(&s);
+    scribes_finish(LAST_LINES_MS);
     daemon_report(&s.report_fd, code);
     clean_up(&s);
     log_notice("exiting, bye-bye!");

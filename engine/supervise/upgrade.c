@@ -33,10 +33,11 @@
 
 #define STATE_STANDIN 16 /* beside a generation's state */
 #define TEST_VARIABLE "TOKIOPHP_TEST"
-#define TEST_ANSWER   "tokiophp understands state 2" /* changes with the lines of children */
+#define TEST_ANSWER   "tokiophp understands state 3" /* changes with the lines of children */
 #define TEST_US       (20 * CLOCK_US_PER_SECOND)
 #define TEST_OUTPUT   65536
-#define RETESTS_MAX   5 /* a storm of reloads must not keep the last one from happening */
+#define SCRIBES_MS    1000 /* for a log that does not take lines */
+#define RETESTS_MAX   5    /* a storm of reloads must not keep the last one from happening */
 
 /* -- taking over -- */
 
@@ -51,7 +52,8 @@ static void drop_counters(struct supervisor *s, const char *pool, int fd)
 
 /* A line about one process. */
 struct child_line {
-    int pid, seat, state, channel, lookout, out, err, board;
+    int pid, seat, state, channel, lookout, out, err, board, journal;
+    int pipes[LOG_FILES], files[LOG_FILES];
     unsigned number, slots, blocks;
     unsigned long long deadline, started;
     char layout[VIEW_LAYOUT_MAX]; /* of its board */
@@ -61,12 +63,30 @@ struct child_line {
 static bool read_line(const char *line, struct child_line *out)
 {
     int name_at = 0;
-    int found =
-        sscanf(line, "%d %u %d %d %d %d %d %d %d %u %u %63s %llu %llu %n", &out->pid, &out->number,
-               &out->seat, &out->state, &out->channel, &out->lookout, &out->out, &out->err, &out->board,
-               &out->slots, &out->blocks, out->layout, &out->deadline, &out->started, &name_at);
+    int found = sscanf(line, "%d %u %d %d %d %d %d %d %d %d %d %d %d %d %u %u %63s %llu %llu %n", &out->pid,
+                       &out->number, &out->seat, &out->state, &out->channel, &out->lookout, &out->out,
+                       &out->err, &out->board, &out->journal, &out->pipes[LOG_FILE_ACCESS],
+                       &out->pipes[LOG_FILE_SLOW], &out->files[LOG_FILE_ACCESS], &out->files[LOG_FILE_SLOW],
+                       &out->slots, &out->blocks, out->layout, &out->deadline, &out->started, &name_at);
     out->pool = line + name_at;
-    return found == 14 && name_at > 0 && out->pid > 0 && (out->state & ~STATE_STANDIN) <= GENERATION_DRAINING;
+    return found == 19 && name_at > 0 && out->pid > 0 && (out->state & ~STATE_STANDIN) <= GENERATION_DRAINING;
+}
+
+/* A pool that is not there any more goes on writing into the files that it had; others have new ones. */
+static void take_logs(struct child *child, const struct child_line *line)
+{
+    struct member *m = child->member;
+    child->journal_fd = inherited_fd(line->journal);
+    for (int i = 0; i < LOG_FILES; i++) {
+        int file = inherited_fd(line->files[i]);
+        child->log_pipes[i] = inherited_fd(line->pipes[i]);
+        if (!m->conf && m->log_fds[i] < 0) {
+            m->log_fds[i] = file;
+        } else if (file >= 0) {
+            close(file); /* other processes of the pool name it, too: then it is not there any more */
+        }
+    }
+    child_start_scribes(child);
 }
 
 static void take_descriptors(struct child *child, const struct child_line *line)
@@ -102,6 +122,7 @@ static void adopt(struct supervisor *s, const char *text)
     g->adopted = true;
     struct child *child = child_add(m, g, line.pid);
     take_descriptors(child, &line);
+    take_logs(child, &line);
     child->started_us = line.started;
     s->adopted = true;
     log_debug("[pool %s] child %d of generation %u goes on", m->name, line.pid, line.number);
@@ -145,6 +166,11 @@ static void pass_children(const struct supervisor *s, bool through)
         let_through(c->board_fd, through);
         let_through(c->pipes[OUTPUT_STDOUT], through);
         let_through(c->pipes[OUTPUT_STDERR], through);
+        let_through(c->journal_fd, through);
+        for (int i = 0; i < LOG_FILES; i++) {
+            let_through(c->log_pipes[i], through);
+            let_through(c->member->log_fds[i], through);
+        }
     }
 }
 
@@ -154,9 +180,11 @@ static bool write_child(int fd, const struct child *c)
     int state = (int)g->state | (g->standin ? STATE_STANDIN : 0);
     /* the new image does not know which drain it is that gets confirmed: it has its whole time */
     uint64_t deadline = g->drain_us > 0 ? clock_us() + g->drain_us : g->deadline_us;
-    return dprintf(fd, "%d %u %d %d %d %d %d %d %d %u %u %s %llu %llu %s\n", (int)c->pid, g->number,
-                   g->seat->index, state, c->channel, c->lookout, c->pipes[OUTPUT_STDOUT],
-                   c->pipes[OUTPUT_STDERR], c->board_fd, c->board_size.slots, c->board_size.blocks,
+    return dprintf(fd, "%d %u %d %d %d %d %d %d %d %d %d %d %d %d %u %u %s %llu %llu %s\n", (int)c->pid,
+                   g->number, g->seat->index, state, c->channel, c->lookout, c->pipes[OUTPUT_STDOUT],
+                   c->pipes[OUTPUT_STDERR], c->board_fd, c->journal_fd, c->log_pipes[LOG_FILE_ACCESS],
+                   c->log_pipes[LOG_FILE_SLOW], c->member->log_fds[LOG_FILE_ACCESS],
+                   c->member->log_fds[LOG_FILE_SLOW], c->board_size.slots, c->board_size.blocks,
                    view_layout(), (unsigned long long)deadline, (unsigned long long)c->started_us,
                    c->member->name) > 0;
 }
@@ -268,6 +296,7 @@ static void execute(struct supervisor *s, bool stranger)
 {
     say_execution(s->cli->argv);
     report_missed_lines(s);
+    scribes_rest(SCRIBES_MS);
     int fd = stranger ? -1 : write_state(s);
     if (stranger) {
         execute_stranger(s);
@@ -278,6 +307,7 @@ static void execute(struct supervisor *s, bool stranger)
         execvp(s->cli->argv[0], s->cli->argv);
     }
     int saved = errno;
+    scribes_go_on();
     sockets_keep(s->listeners);
     pass_children(s, false);
     drop_written_counters(s);

@@ -4,6 +4,9 @@
  * Worker and loop threads put lines in; any thread may exchange the descriptor, which stays its owner's. */
 #include "engine/telemetry/access_log.h"
 
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -13,6 +16,8 @@
 #include "engine/telemetry/access_format.h"
 #include "engine/telemetry/access_line.h"
 #include "engine/telemetry/log_writer.h"
+
+#define PATIENCE_MS 50 /* for a pipe that is full: once, until something fits again */
 
 enum form { FORM_FPM, FORM_JSON, FORM_COMBINED };
 
@@ -25,6 +30,9 @@ struct access_log {
     struct access_format *format; /* FORM_FPM */
     const struct setting_pair *suppress;
     bool wants_cpu;
+    void (*dropped)(void *ctx, uint64_t lines);
+    void *ctx;
+    _Atomic bool stuck; /* the last line did not fit, and was waited for */
 };
 
 struct access_log *access_log_create(int fd, const char *format, const struct setting_pair *suppress)
@@ -51,18 +59,21 @@ struct access_log *access_log_create(int fd, const char *format, const struct se
     return log;
 }
 
-/* A write to a regular file waits for no reader. */
+/* A write waits for no reader. */
 static bool never_blocks(int fd)
 {
     struct stat st;
 
-    return fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+    return fstat(fd, &st) == 0 &&
+           (S_ISREG(st.st_mode) || (S_ISFIFO(st.st_mode) && (fcntl(fd, F_GETFL) & O_NONBLOCK)));
 }
 
 int access_log_start(struct access_log *log, const char *service, void (*dropped)(void *ctx, uint64_t lines),
                      void *ctx)
 {
     log->service_n = access_line_service(service, log->service);
+    log->dropped = dropped;
+    log->ctx = ctx;
     if (log->form == FORM_FPM && never_blocks(log->fd)) {
         return 0;
     }
@@ -90,11 +101,6 @@ void access_log_destroy(struct access_log *log)
     }
 }
 
-void access_log_set_fd(struct access_log *log, int fd)
-{
-    atomic_store(&log->fd, fd);
-}
-
 bool access_log_wants_cpu(const struct access_log *log)
 {
     return log && log->wants_cpu;
@@ -120,12 +126,31 @@ static bool suppressed(const struct access_log *log, const struct request *r)
     return false;
 }
 
+static void write_line(struct access_log *log, int fd, const char *text, size_t n)
+{
+    struct pollfd room = {.fd = fd, .events = POLLOUT};
+    ssize_t done = write(fd, text, n);
+
+    if (done < 0 && errno == EAGAIN && !atomic_exchange(&log->stuck, true) &&
+        poll(&room, 1, PATIENCE_MS) > 0) {
+        done = write(fd, text, n);
+    }
+    if (done > 0) {
+        atomic_store_explicit(&log->stuck, false, memory_order_relaxed);
+    } else if (errno != EAGAIN) {
+        log_limited(LEVEL_WARNING, "cannot write to the access log");
+    }
+    if (done < (ssize_t)n && log->dropped) {
+        log->dropped(log->ctx, 1);
+    }
+}
+
 static void put(struct access_log *log, int fd, const char *text, size_t n)
 {
     if (log->writer) {
         log_writer_put(log->writer, text, n);
-    } else if (write(fd, text, n) < 0) {
-        log_limited(LEVEL_WARNING, "cannot write to the access log");
+    } else {
+        write_line(log, fd, text, n);
     }
 }
 

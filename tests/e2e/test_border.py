@@ -1,5 +1,6 @@
 """The border of a pool: nothing that one of its processes can write reaches the supervisor or another pool."""
 import ctypes
+import fcntl
 import os
 import random
 import re
@@ -303,3 +304,115 @@ def test_descriptors_that_cannot_be_closed(server):
     process.wait_for(lambda: "generation=2" in ctl(server, "status")[1], 30, "a new process of the neighbour")
     for _, peer in sent:
         peer.close()
+
+
+LOGGED = """access.log = {dir}/shared.access
+slowlog = {dir}/shared.slow
+request_slowlog_timeout = 1s
+"""
+
+
+@pytest.fixture
+def logging_server(tokiophp, workdir):
+    """Two pools that share their log files, one of them with HTTP."""
+    for name, code in (("hello", "echo 'hello';"), ("slow", "sleep(2); echo 'slow';")):
+        with open(os.path.join(workdir, f"{name}.php"), "w") as f:
+            f.write(f"<?php {code}")
+    user = f"user = {USER}\ngroup = {GROUP}\n" if IS_ROOT else ""
+    http = f"http.listen = 127.0.0.1:{process.free_port()}\nhttp.document_root = {{dir}}\n"
+    pools = "".join(f"[{name}]\n{user}listen = {{dir}}/{name}.sock\nlisten.mode = 0666\npm = static\npm.max_children = 2\n"
+                    f"catch_workers_output = yes\n{LOGGED}{more}" for name, more in (("good", ""), ("bad", http)))
+    s = tokiophp(address=os.path.join(workdir, "good.sock"),
+                 config="[global]\nerror_log = {dir}/error.log\ndaemonize = no\ncontrol_socket = {dir}/ctl\n" + pools)
+    s.wait_message("ready to handle connections")
+    s.script = os.path.join(workdir, "hello.php")
+    return s
+
+
+def stolen(pid):
+    """Every descriptor of the process, as an intruder in it has them: (what it is, ours)."""
+    libc, pidfd, found = ctypes.CDLL(None, use_errno=True), os.pidfd_open(pid), []
+    for fd in map(int, os.listdir(f"/proc/{pid}/fd")):
+        copy = libc.syscall(438, pidfd, fd, 0)  # pidfd_getfd
+        if copy >= 0:
+            found.append((os.readlink(f"/proc/self/fd/{copy}"), copy))
+    os.close(pidfd)
+    return found
+
+
+def spoil(fd):
+    """All that can be done to a file by who may write to it, however it was opened."""
+    for attempt in (lambda: fcntl.fcntl(fd, fcntl.F_SETFL, os.O_NONBLOCK), lambda: os.ftruncate(fd, 0),
+                    lambda: os.lseek(fd, 0, os.SEEK_SET), lambda: os.pwrite(fd, b"X" * 64, 0)):
+        try:
+            attempt()
+        except OSError:
+            pass
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="reaches into other users' processes")
+def test_no_log_can_be_spoilt(logging_server):
+    """What a pool's process may write to is no file: it cannot take back what it, or another pool, has logged."""
+    server, names = logging_server, ("error.log", "shared.access", "shared.slow")
+    paths = [os.path.join(server.directory, name) for name in names]
+    for pool in ("good", "bad"):
+        assert hello(server, pool) == (200, b"hello")
+        assert fetch(os.path.join(server.directory, f"{pool}.sock"), os.path.join(server.directory, "slow.php")).body == b"slow"
+    process.wait_for(lambda: all(os.path.getsize(path) > 0 for path in paths), 20, "lines in all logs")
+    process.wait_for(lambda: open(paths[1]).read().count("slow.php") == 2, 20, "the access log")
+    process.wait_for(lambda: open(paths[0]).read().count("finished trace") == 2, 20, "the slow log")
+    before = [open(path).read() for path in paths]
+    pids = engines(server, "bad")
+    for pid in pids:
+        for what, fd in stolen(pid):
+            assert not what.startswith(server.directory) and ".log" not in what, what
+            if not what.startswith("socket:"):  # those have no place to write at
+                spoil(fd)
+            os.close(fd)
+    assert [open(path).read()[:len(text)] for path, text in zip(paths, before)] == before
+    assert hello(server) == (200, b"hello")
+    process.wait_for(lambda: open(paths[1]).read().count("hello.php") == 3, 20, "another line")
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="looks into other users' processes")
+def test_what_a_process_has_of_others(logging_server):
+    """ARCHITECTURE.md, "What crosses the border": each descriptor and each shared mapping of a process that serves."""
+    server = logging_server
+    held = {pool: descriptors(engines(server, pool)[0]) for pool in ("good", "bad")}
+    kept = descriptors(server.pid)
+    assert {what for what in held["good"] if what in held["bad"] and not what.startswith("anon_inode:")} <= {"/dev/null"}
+    for pool, own in held.items():
+        counts = {kind: sum(1 for what in own if re.match(pattern, what)) for kind, pattern in KINDS.items()}
+        other = [what for what in own if not any(re.match(pattern, what) for pattern in KINDS.values())]
+        assert not other
+        assert counts["board"] == 1 and counts["null"] <= 1
+        # the board, and the listeners, which the supervisor keeps for the next process
+        shared = [what.split(":")[0] for what in own if what in kept and not what.startswith(("/dev/null", "anon_inode:", "pipe:"))]
+        assert sorted(shared) == ["/memfd"] + ["socket"] * (2 if pool == "bad" else 1)
+        sockets = stolen_sockets(engines(server, pool)[0])
+        assert len(sockets) == 2  # the channel and the lookout
+        for s in sockets:
+            s.close()
+        # stdout, stderr, the journal, the access log and the slow log; others are its own
+        assert sum(1 for what in own if what.startswith("pipe:") and what in kept) == 5
+        assert writable_shared(engines(server, pool)[0]) <= {"/memfd:board (deleted)", "/dev/zero (deleted)"}
+
+
+KINDS = {"board": r"/memfd:board", "null": r"/dev/null$", "pipe": r"pipe:", "socket": r"socket:",
+         "own": r"anon_inode:\[?(eventpoll|eventfd|timerfd|signalfd)", "opcache": r"/memfd:opcache_lock"}
+
+
+def descriptors(pid):
+    """What its descriptors are, each kernel object once."""
+    found = set()
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        what = os.readlink(f"/proc/{pid}/fd/{fd}")
+        found.add(what + (f" {os.stat(f'/proc/{pid}/fd/{fd}').st_ino}" if "memfd:" in what else ""))
+    return sorted(found)
+
+
+def writable_shared(pid):
+    """Mappings that somebody else could see it write to."""
+    with open(f"/proc/{pid}/maps") as maps:
+        fields = [line.split(maxsplit=5) for line in maps]
+    return {f[5].strip() if len(f) > 5 else "" for f in fields if f[1][1] == "w" and f[1][3] == "s"}

@@ -106,7 +106,7 @@ static void descriptors_come_along(void **state)
         assert_true(fds[i] >= 0);
     }
     before = open_count();
-    assert_int_equal(channel_send(ends[1], CHANNEL_LOGS, 7, "logs", fds, CHANNEL_FDS_MAX), 0);
+    assert_int_equal(channel_send(ends[1], CHANNEL_HAND_OVER, 7, "text", fds, CHANNEL_FDS_MAX), 0);
     assert_int_equal(channel_receive(ends[0], &message, NULL), 1);
     assert_int_equal(message.fd_count, CHANNEL_FDS_MAX);
     for (int i = 0; i < CHANNEL_FDS_MAX; i++) {
@@ -117,7 +117,7 @@ static void descriptors_come_along(void **state)
     assert_int_equal(message.fd_count, 0);
     assert_int_equal(open_count(), before);
     errno = 0;
-    assert_int_equal(channel_send(ends[1], CHANNEL_LOGS, 7, "logs", fds, CHANNEL_FDS_MAX + 1), -1);
+    assert_int_equal(channel_send(ends[1], CHANNEL_HAND_OVER, 7, "text", fds, CHANNEL_FDS_MAX + 1), -1);
     assert_int_equal(errno, EINVAL);
     for (int i = 0; i < CHANNEL_FDS_MAX; i++) {
         close(fds[i]);
