@@ -279,6 +279,7 @@ void php_pool_stop(void)
     }
     pool_destroy(pool);
     php_executor.stop();
+    scoreboard_destroy(board);
     for (size_t i = 0; i < file_count; i++) {
         unlink(files[i]);
         free(files[i]);

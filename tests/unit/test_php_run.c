@@ -119,7 +119,8 @@ static void test_ends(void **state)
         .script = php_script("<?php register_shutdown_function(function () { echo 'bye'; }); nothing();")};
     struct call parse = {.script = php_script("<?php this is not")};
     struct call memory = {.script = php_script("<?php $a = str_repeat('x', 200000000);")};
-    struct call recursion = {.script = php_script("<?php function f() { return f() + 1; } f();")};
+    struct call recursion = {.script = php_script("<?php function f() { return f() + 1; } f();"),
+                             .php_value = "memory_limit=8M"};
     struct call error_header = {.script = fatal.script,
                                 .php_admin_value = "fastcgi.error_header=HTTP/1.1 599 Broken"};
 
