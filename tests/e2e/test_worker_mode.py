@@ -1,7 +1,6 @@
 """worker.script: the application boots once on each of its threads, and what a request changed is undone after it."""
 import json
 import os
-import re
 import shutil
 import threading
 import urllib.parse
@@ -428,7 +427,7 @@ def test_a_script_that_stops_booting(worker, front):
     w.put("boot.php", "<?php return null + undefined();")
     w.raw(front, "exit;")
     assert w.raw(front, "return 1;")[0] == 503
-    assert re.search(r"did not boot: .*undefined\(\).*answered with 503", w.server.messages())
+    w.server.wait_message(r"did not boot: .*undefined\(\).*answered with 503")
     os.unlink(w.folder + "/boot.php")
     process.wait_for(lambda: w.raw(front, "return 1;")[0] == 200, 30, "the next boot")
     assert w.boot(front) != before
