@@ -27,7 +27,7 @@
 #include "http/pages/internal.h"
 #include "http/proto/h1_conn.h"
 #include "http/proto/h2_conn.h"
-#include "http/site/claims.h"
+#include "http/site/addresses.h"
 #include "http/site/owners.h"
 #include "http/site/rules.h"
 #include "http/site/sites.h"
@@ -48,7 +48,7 @@ static int stop_at_first(void *ctx, const char *address, int kind)
 
 static bool names_address(const struct pool_conf *pool)
 {
-    return claims_each_address(pool, stop_at_first, NULL) != 0;
+    return addresses_each(pool, stop_at_first, NULL) != 0;
 }
 
 static int count_tls(void *ctx, const char *address, int kind)
@@ -61,7 +61,7 @@ static int count_tls(void *ctx, const char *address, int kind)
 static bool wants_tls(const struct pool_conf *pool)
 {
     bool tls = false;
-    claims_each_address(pool, count_tls, &tls);
+    addresses_each(pool, count_tls, &tls);
     return tls;
 }
 
@@ -112,7 +112,7 @@ static int http_check(const struct config *config, struct pool_conf *pool)
     struct http_settings *s = http_settings_of(pool);
     struct stat st;
     char error[256];
-    if (claims_check(config, pool) != 0 || internal_check(pool, s) != 0) {
+    if (addresses_check(config, pool) != 0 || internal_check(pool, s) != 0) {
         return -1;
     }
     for (const struct pool_conf *one = config->pools; one && !pool->next; one = one->next) {
@@ -120,7 +120,7 @@ static int http_check(const struct config *config, struct pool_conf *pool)
             return -1;
         }
     }
-    if (claims_listens(pool) && !s->document_root) {
+    if (addresses_has_one(pool) && !s->document_root) {
         return complain(pool, "http.listen needs http.document_root");
     }
     if (s->document_root && !pool->s.chroot) {
@@ -180,7 +180,7 @@ static int add_listener(void *ctx, const char *text, int kind)
 static int add_own_listener(void *ctx, const char *text, int kind)
 {
     const struct listen_list *list = ctx;
-    bool own = claims_owner(http_settings_of(list->pool)->config->pools, text) == list->pool;
+    bool own = addresses_owner(http_settings_of(list->pool)->config->pools, text) == list->pool;
     return own ? add_listener(ctx, text, kind) : 0;
 }
 
@@ -191,8 +191,8 @@ static int http_listeners(const struct pool_conf *pool, struct listener **list)
     }
     struct listen_list all = {pool, list};
     const struct http_settings *s = http_settings_of(pool);
-    int bad = claims_each_in(s->internal_listen, LISTENER_INTERNAL, add_listener, &all);
-    return bad ? bad : claims_each_address(pool, add_own_listener, &all);
+    int bad = addresses_each_in(s->internal_listen, LISTENER_INTERNAL, add_listener, &all);
+    return bad ? bad : addresses_each(pool, add_own_listener, &all);
 }
 
 /* -- start -- */
@@ -305,7 +305,7 @@ static int start(struct pool *pool, const struct listener *listeners)
 {
     const struct pool_conf *conf = pool_conf(pool);
     const struct http_settings *s = http_settings_of(conf);
-    bool site = claims_listens(conf);
+    bool site = addresses_has_one(conf);
     if (!site && (!s->internal_listen || !*s->internal_listen)) {
         return 0;
     }
@@ -367,7 +367,7 @@ static bool needs_file(const char *path, const void *ctx)
     const struct pool_conf *owner = ctx;
     for (const struct pool_conf *pool = http_settings_of(owner)->config->pools; pool; pool = pool->next) {
         const struct http_settings *s = http_settings_of(pool);
-        if ((pool == owner || claims_on(pool, owner)) &&
+        if ((pool == owner || addresses_are_shared(pool, owner)) &&
             (is_file(s->tls_cert, path) || is_file(s->tls_key, path) || is_file(s->tls_client_ca, path) ||
              names_file(s->tls_certs, path))) {
             return true;

@@ -20,7 +20,7 @@
 #include "engine/base/str.h"
 #include "engine/supervise/control_path.h"
 #include "engine/supervise/state.h"
-#include "engine/telemetry/server.h"
+#include "engine/telemetry/server_page.h"
 
 #define CLIENTS_MAX  16
 #define CLIENT_US    (5 * CLOCK_US_PER_SECOND)
@@ -135,7 +135,7 @@ static void answer_top(const struct supervisor *s, struct buf *out)
 {
     struct view *view = boards_view(s, NULL);
     if (view) {
-        server_live_lines(view, out);
+        server_page_lines(view, out);
     }
     view_free(view);
 }

@@ -1,4 +1,4 @@
-/* The terminal view: asks the supervisor once a second for its lines (server_lines.c), and draws what
+/* The terminal view: asks the supervisor once a second for its lines (server_page_lines.c), and draws what
  * changed. One thread, plain ANSI; the terminal is put back in order on every way out. */
 #include "engine/supervise/top.h"
 

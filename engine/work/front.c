@@ -6,7 +6,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/must.h"
 #include "engine/telemetry/metrics.h"
-#include "engine/telemetry/server.h"
+#include "engine/telemetry/server_page.h"
 #include "engine/work/pool_private.h"
 
 static struct waitset *set_of(const struct pool *pool, const struct waitable *w)

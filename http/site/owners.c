@@ -5,7 +5,7 @@
 #include "engine/base/log.h"
 #include "http/http_settings.h"
 #include "http/net/front.h"
-#include "http/site/claims.h"
+#include "http/site/addresses.h"
 
 static bool has(const char *text)
 {
@@ -23,8 +23,8 @@ static int is_tls(void *ctx, const char *address, int kind)
 static bool speaks_tls(const struct config *config, const struct pool_conf *pool)
 {
     for (const struct pool_conf *owner = config->pools; owner; owner = owner->next) {
-        bool there = owner == pool ? claims_listens(pool) : claims_on(pool, owner);
-        if (there && claims_each_address(owner, is_tls, NULL)) {
+        bool there = owner == pool ? addresses_has_one(pool) : addresses_are_shared(pool, owner);
+        if (there && addresses_each(owner, is_tls, NULL)) {
             return true;
         }
     }
@@ -74,7 +74,7 @@ static int check_claimer(const struct setting_table *table, const struct pool_co
 int owners_check(const struct setting_table *table, const struct config *config, const struct pool_conf *pool)
 {
     const struct http_settings *s = http_settings_of(pool);
-    bool claims = has(s->server_name) || has(s->routes), listens = claims_listens(pool);
+    bool claims = has(s->server_name) || has(s->routes), listens = addresses_has_one(pool);
     if ((claims || listens) && s->tls_client_verify != 0 && !speaks_tls(config, pool)) {
         return refuse(pool, "http.tls_client_verify", "no address of this pool speaks TLS");
     }

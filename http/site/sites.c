@@ -9,7 +9,7 @@
 #include "http/content/error_pages.h"
 #include "http/content/static.h"
 #include "http/net/limits.h"
-#include "http/site/claims.h"
+#include "http/site/addresses.h"
 #include "http/site/route.h"
 #include "http/upstream/upstream.h"
 #include "http/wire/path.h"
@@ -386,7 +386,7 @@ struct sites *sites_create(const struct pool_conf *pool, const struct setting_ta
     sites->main = site_create(pool, sites->compressors);
     bool bad = !sites->main || add_upstreams(sites, sites->main) != 0;
     for (const struct pool_conf *p = http_settings_of(pool)->config->pools; !bad && p; p = p->next) {
-        bad = (p == pool || claims_on(p, pool)) && add_pool(sites, p) != 0;
+        bad = (p == pool || addresses_are_shared(p, pool)) && add_pool(sites, p) != 0;
     }
     if (bad) {
         sites_destroy(sites);

@@ -3,7 +3,7 @@
  * can be sent to a FastCGI server (http.upstream). A site says where files are and how they are served, a
  * target which process runs the scripts.
  *
- * Made once in the engine process (what the configuration says of it is checked in claims.c), read-only
+ * Made once in the engine process (what the configuration says of it is checked in addresses.c), read-only
  * afterwards: any thread. */
 #ifndef HTTP_SITE_SITES_H
 #define HTTP_SITE_SITES_H

@@ -7,7 +7,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/must.h"
 #include "engine/engine_settings.h"
-#include "engine/telemetry/server.h"
+#include "engine/telemetry/server_page.h"
 #include "tests/support/board.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -48,7 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct buf lines = {0};
     MUST(view);
     check(view);
-    server_live_lines(view, &lines);
+    server_page_lines(view, &lines);
     pool_view_keep(&kept, &from);
     MUST(!lines.failed && board_workers(&from) <= small.slots);
     buf_free(&lines);

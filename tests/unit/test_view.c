@@ -18,7 +18,7 @@
 #include "engine/base/clock.h"
 #include "engine/engine_settings.h"
 #include "engine/telemetry/metrics_page.h"
-#include "engine/telemetry/server.h"
+#include "engine/telemetry/server_page.h"
 #include "engine/telemetry/status.h"
 #include "tests/support/board.h"
 
@@ -277,7 +277,7 @@ static void look_at_everything(void)
     assert_true(board_workers(&from) <= board->size.slots);
     status_render(view, view->pools, "full&json", &page, &type);
     status_render(view, view->pools, "full", &page, &type);
-    server_live_lines(view, &page);
+    server_page_lines(view, &page);
     metrics_render(view, true, &page);
     assert_false(page.failed);
     buf_free(&page);

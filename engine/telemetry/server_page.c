@@ -1,5 +1,5 @@
 /* Pages about the whole server, made from a view. Any thread. */
-#include "engine/telemetry/server.h"
+#include "engine/telemetry/server_page.h"
 
 #include <stdio.h>
 
@@ -119,8 +119,8 @@ int server_page(const struct view *view, const struct config *config, enum serve
     case SERVER_READY: code = health(view, false, out); break;
     case SERVER_HEALTH: code = health(view, true, out); break;
     case SERVER_STATUS: status(view, out); break;
-    case SERVER_CONFIG: server_config_json(config, out); break;
-    case SERVER_LIVE_NUMBERS: server_live_json(view, config, out); break;
+    case SERVER_CONFIG: server_page_config(config, out); break;
+    case SERVER_LIVE_NUMBERS: server_page_live(view, config, out); break;
     case SERVER_METRICS:
     case SERVER_OPENMETRICS: code = metrics(view, page == SERVER_OPENMETRICS, out, type); break;
     }

@@ -1,7 +1,7 @@
 /* The settings in effect as JSON, by the same rows that read them. What may be a secret is masked. Any
  * thread. */
 #include "engine/base/settings_mask.h"
-#include "engine/telemetry/server.h"
+#include "engine/telemetry/server_page.h"
 
 #define TEXT_MAX 8192
 
@@ -59,7 +59,7 @@ static void add_table(struct buf *out, const struct setting_table *table, const 
     }
 }
 
-void server_config_json(const struct config *config, struct buf *out)
+void server_page_config(const struct config *config, struct buf *out)
 {
     buf_text(out, "{\n  \"version\": \"" TOKIOPHP_VERSION "\",\n  \"file\": ");
     if (config->path) {

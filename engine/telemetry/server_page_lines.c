@@ -1,9 +1,9 @@
-/* What server_live.c says, as lines of words with tabs between: for `tokiophp top`, which needs no JSON.
+/* What server_page_live.c says, as lines of words with tabs between: for `tokiophp top`, which needs no JSON.
  * Texts that a client sent are stripped of everything that a terminal could obey. Any thread. */
 #include <sys/sysinfo.h>
 
 #include "engine/base/clock.h"
-#include "engine/telemetry/server.h"
+#include "engine/telemetry/server_page.h"
 
 static unsigned long long number(uint64_t n)
 {
@@ -65,7 +65,7 @@ static void add_workers(struct buf *out, const struct view *view, const struct p
     }
 }
 
-void server_live_lines(const struct view *view, struct buf *out)
+void server_page_lines(const struct view *view, struct buf *out)
 {
     struct sysinfo info = {.mem_unit = 1};
 

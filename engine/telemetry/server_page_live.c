@@ -7,7 +7,7 @@
 #include <unistd.h>
 
 #include "engine/base/clock.h"
-#include "engine/telemetry/server.h"
+#include "engine/telemetry/server_page.h"
 
 #define WORKERS_SHOWN   256
 #define PROCESSES_SHOWN 64
@@ -172,7 +172,7 @@ static void add_pool(struct buf *out, const struct view *view, const struct pool
     buf_text(out, "}");
 }
 
-void server_live_json(const struct view *view, const struct config *config, struct buf *out)
+void server_page_live(const struct view *view, const struct config *config, struct buf *out)
 {
     struct sysinfo info = {.mem_unit = 1};
     uint64_t wall = clock_wall_us();

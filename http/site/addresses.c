@@ -1,5 +1,5 @@
 /* Shared listeners. See the header. */
-#include "http/site/claims.h"
+#include "http/site/addresses.h"
 
 #include <errno.h>
 #include <pwd.h>
@@ -20,7 +20,8 @@ static bool given(const char *text)
 
 /* -- addresses -- */
 
-int claims_each_in(const char *list, int kind, int (*fn)(void *ctx, const char *address, int kind), void *ctx)
+int addresses_each_in(const char *list, int kind, int (*fn)(void *ctx, const char *address, int kind),
+                      void *ctx)
 {
     struct str rest = list ? str_of(list) : (struct str){"", 0}, piece;
     while (rest.p && str_split(&rest, ',', &piece)) {
@@ -39,12 +40,12 @@ int claims_each_in(const char *list, int kind, int (*fn)(void *ctx, const char *
     return 0;
 }
 
-int claims_each_address(const struct pool_conf *pool, int (*fn)(void *ctx, const char *address, int kind),
-                        void *ctx)
+int addresses_each(const struct pool_conf *pool, int (*fn)(void *ctx, const char *address, int kind),
+                   void *ctx)
 {
     const struct http_settings *s = http_settings_of(pool);
-    int result = claims_each_in(s->listen, LISTENER_PLAIN, fn, ctx);
-    return result ? result : claims_each_in(s->tls_listen, LISTENER_TLS, fn, ctx);
+    int result = addresses_each_in(s->listen, LISTENER_PLAIN, fn, ctx);
+    return result ? result : addresses_each_in(s->tls_listen, LISTENER_TLS, fn, ctx);
 }
 
 static int is_same(void *ctx, const char *address, int kind)
@@ -53,10 +54,10 @@ static int is_same(void *ctx, const char *address, int kind)
     return strcmp(ctx, address) == 0;
 }
 
-const struct pool_conf *claims_owner(const struct pool_conf *first, const char *address)
+const struct pool_conf *addresses_owner(const struct pool_conf *first, const char *address)
 {
     const struct pool_conf *pool = first;
-    while (pool && !claims_each_address(pool, is_same, (void *)(uintptr_t)address)) {
+    while (pool && !addresses_each(pool, is_same, (void *)(uintptr_t)address)) {
         pool = pool->next;
     }
     return pool;
@@ -67,27 +68,27 @@ static int is_owned(void *ctx, const char *address, int kind)
 {
     const struct pool_conf *owner = ctx;
     (void)kind;
-    return claims_owner(http_settings_of(owner)->config->pools, address) == owner;
+    return addresses_owner(http_settings_of(owner)->config->pools, address) == owner;
 }
 
 static bool names_address_of(const struct pool_conf *pool, const struct pool_conf *owner)
 {
-    return claims_each_address(pool, is_owned, (void *)(uintptr_t)owner) != 0;
+    return addresses_each(pool, is_owned, (void *)(uintptr_t)owner) != 0;
 }
 
-bool claims_listens(const struct pool_conf *pool)
+bool addresses_has_one(const struct pool_conf *pool)
 {
     return names_address_of(pool, pool);
 }
 
-bool claims_on(const struct pool_conf *pool, const struct pool_conf *owner)
+bool addresses_are_shared(const struct pool_conf *pool, const struct pool_conf *owner)
 {
     const struct http_settings *s = http_settings_of(pool);
     if (pool == owner || (!given(s->server_name) && !given(s->routes))) {
         return false;
     }
     if (!given(s->listen) && !given(s->tls_listen)) {
-        return claims_listens(owner); /* names no address: all of them */
+        return addresses_has_one(owner); /* names no address: all of them */
     }
     return names_address_of(pool, owner);
 }
@@ -151,12 +152,12 @@ static int check_silent(const struct config *config, const struct pool_conf *poo
 static int check_claimer(const struct config *config, struct pool_conf *pool)
 {
     const struct http_settings *s = http_settings_of(pool);
-    bool heard = claims_listens(pool);
+    bool heard = addresses_has_one(pool);
     if (!given(s->server_name) && !given(s->routes)) {
         return check_silent(config, pool);
     }
     for (struct pool_conf *owner = config->pools; owner; owner = owner->next) {
-        if (claims_on(pool, owner)) {
+        if (addresses_are_shared(pool, owner)) {
             heard = true;
             allow(pool, owner);
         }
@@ -172,7 +173,7 @@ static int check_claimer(const struct config *config, struct pool_conf *pool)
     return 0;
 }
 
-int claims_check(const struct config *config, const struct pool_conf *pool)
+int addresses_check(const struct config *config, const struct pool_conf *pool)
 {
     http_settings_of(pool)->config = config;
     if (pool->next) {
