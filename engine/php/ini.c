@@ -14,7 +14,6 @@
 #include "engine/base/buf.h"
 #include "engine/base/log.h"
 #include "engine/php/cgi.h"
-#include "engine/php/ini_request.h"
 #include "engine/php/override.h"
 
 #define USER_INI_DIRECTORIES 4096 /* cached .user.ini results per thread, then the cache starts anew */
@@ -180,6 +179,14 @@ void ini_apply_pool(const struct pool_conf *pool, bool report)
         apply_pairs(pool->s.php_admin_flag, true, true, report);
     }
     zend_end_try();
+}
+
+ZEND_FUNCTION(ini_no_function)
+{
+    const zend_string *name = EX(func)->common.function_name;
+
+    (void)return_value;
+    zend_throw_error(NULL, "Call to undefined function %s()", ZSTR_VAL(name));
 }
 
 void ini_each_word(const char *list, void (*fn)(const char *word, size_t n, void *ctx), void *ctx)

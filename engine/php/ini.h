@@ -20,5 +20,7 @@ void ini_each_word(const char *list, void (*fn)(const char *word, size_t n, void
 /* sapi_module.activate: per host, per directory, .user.ini. */
 void ini_activate(const struct request *r);
 void ini_user_cache_init(HashTable *cache);
+/* The handler of a function that is not there. */
+ZEND_FUNCTION(ini_no_function);
 
 #endif

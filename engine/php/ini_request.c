@@ -68,14 +68,6 @@ void ini_keep_process_entries(void)
 
 /* -- functions -- */
 
-ZEND_FUNCTION(ini_no_function)
-{
-    const zend_string *name = EX(func)->common.function_name;
-
-    (void)return_value;
-    zend_throw_error(NULL, "Call to undefined function %s()", ZSTR_VAL(name));
-}
-
 static bool has_preloaded_scripts(void)
 {
     const char *preload = INI_STR("opcache.preload");

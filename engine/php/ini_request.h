@@ -12,7 +12,5 @@ void ini_keep_process_entries(void);
 bool ini_apply_request(struct php_thread *t, const struct request *r);
 /* After request shutdown: everything is as before ini_apply_request. */
 void ini_request_end(struct php_thread *t);
-/* The handler of a function that is not there. */
-ZEND_FUNCTION(ini_no_function);
 
 #endif

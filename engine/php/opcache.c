@@ -11,9 +11,6 @@
  * spellings of paths). Where the code itself is too much it would be as full at once, so none is asked for:
  * the cache is closed, since a full one crashes threads (zend_accel_load_script), and new scripts run
  * uncached. Strings beyond their buffer are merely not shared. */
-#include "php.h"
-#include "zend_exceptions.h"
-
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/php/opcache_private.h"
@@ -43,7 +40,6 @@ static bool told[PARTS];               /* control thread */
 
 static _Atomic bool restart_wanted; /* OPcache is off for the rest of this process's life */
 static zif_handler reset_of_php;    /* constant after opcache_start, as the next */
-static zend_function *status_function, *compile_function, *reset_function;
 
 enum { RESET = 2 }; /* ACCEL_RESTART_USER of ZendAccelerator.h, which is not installed */
 
@@ -101,9 +97,7 @@ static PHP_FUNCTION(opcache_reset_by_swap)
 void opcache_start(void)
 {
     started_us = clock_us();
-    status_function = zend_hash_str_find_ptr(CG(function_table), ZEND_STRL("opcache_get_status"));
-    reset_function = zend_hash_str_find_ptr(CG(function_table), ZEND_STRL("opcache_reset"));
-    compile_function = zend_hash_str_find_ptr(CG(function_table), ZEND_STRL("opcache_compile_file"));
+    opcache_find_functions();
     override_function("opcache_reset", zif_opcache_reset_by_swap, &reset_of_php);
 #if PHP_VERSION_ID >= 80400
     zend_accel_schedule_restart_hook = on_restart_wanted;
@@ -128,53 +122,9 @@ static zend_long number_of(const HashTable *table, const char *name)
     return value ? zval_get_long((zval *)(uintptr_t)value) : 0;
 }
 
-HashTable *opcache_part_of(const zval *status, const char *name)
-{
-    const zval *part =
-        Z_TYPE_P(status) == IS_ARRAY ? zend_hash_str_find(Z_ARRVAL_P(status), name, strlen(name)) : NULL;
-
-    return part && Z_TYPE_P(part) == IS_ARRAY ? Z_ARRVAL_P(part) : NULL;
-}
-
 static int percent_of(zend_long used, zend_long whole)
 {
     return whole > 0 ? (int)(used * 100 / whole) : 0;
-}
-
-static void call(zend_function *function, zval *argument, zval *result)
-{
-    ZVAL_NULL(result);
-    zend_call_known_function(function, NULL, NULL, result, 1, argument, NULL);
-    if (EG(exception)) {
-        zend_clear_exception();
-    }
-}
-
-void opcache_status(bool with_scripts, zval *status)
-{
-    zval argument;
-
-    ZVAL_BOOL(&argument, with_scripts);
-    call(status_function, &argument, status);
-}
-
-void opcache_compile(const char *path, size_t n)
-{
-    zval argument, result;
-
-    ZVAL_STRINGL(&argument, path, n);
-    call(compile_function, &argument, &result);
-    zval_ptr_dtor(&result);
-    zval_ptr_dtor(&argument);
-}
-
-void opcache_reset(void)
-{
-    zval result;
-
-    ZVAL_NULL(&result);
-    zend_call_known_function(reset_function, NULL, NULL, &result, 0, NULL, NULL);
-    zval_ptr_dtor(&result);
 }
 
 void opcache_measure(void)
@@ -233,16 +183,6 @@ void opcache_begin(struct php_thread *t)
         entry->on_modify(entry, now ? ZSTR_CHAR('1') : entry->value, entry->mh_arg1, entry->mh_arg2,
                          entry->mh_arg3, ZEND_INI_STAGE_ACTIVATE);
     }
-}
-
-bool opcache_can_tell(void)
-{
-    return opcache_guarded() && status_function;
-}
-
-bool opcache_can_compile(void)
-{
-    return opcache_can_tell() && compile_function;
 }
 
 /* While it fills up, each request is looked at, so that it is closed before it is full. */

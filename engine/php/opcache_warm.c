@@ -11,7 +11,6 @@
 
 #define WARM_PERCENT    70 /* how far the old generation's scripts may fill the new one */
 #define WARM_LOOK_EVERY 64 /* scripts */
-#define KEPT_MAX        (1u << 20)
 
 struct warming {
     const char *list;
@@ -79,35 +78,6 @@ void opcache_warm(const char *list, size_t n, unsigned budget_ms)
               (unsigned)((clock_us() - began) / 1000), opcache_percent(PART_MEMORY));
 }
 
-struct listing {
-    char *out;
-    size_t size, n;
-};
-
-static void list_scripts(void *context)
-{
-    struct listing *l = context;
-    zend_string *path;
-    zval status, *script;
-
-    opcache_status(true, &status);
-    HashTable *scripts = opcache_part_of(&status, "scripts");
-
-    if (scripts) {
-        ZEND_HASH_FOREACH_STR_KEY_VAL(scripts, path, script)
-        {
-            (void)script;
-            if (path && l->n + ZSTR_LEN(path) + 1 <= l->size && !strchr(ZSTR_VAL(path), '\n')) {
-                memcpy(l->out + l->n, ZSTR_VAL(path), ZSTR_LEN(path));
-                l->n += ZSTR_LEN(path);
-                l->out[l->n++] = '\n';
-            }
-        }
-        ZEND_HASH_FOREACH_END();
-    }
-    zval_ptr_dtor(&status);
-}
-
 /* opcache.restrict_api is meant for scripts, not for the server: its value counts as the script. */
 static void run_unrestricted(void (*body)(void *ctx), void *ctx)
 {
@@ -120,58 +90,19 @@ static void run_unrestricted(void (*body)(void *ctx), void *ctx)
     efree(path);
 }
 
-static void list_unrestricted(void *context)
+static void list_unrestricted(void *listing)
 {
-    run_unrestricted(list_scripts, context);
-}
-
-/* What an opcache_reset() found, since nobody is told afterwards. */
-static pthread_mutex_t kept_lock = PTHREAD_MUTEX_INITIALIZER;
-static char *kept; /* kept_lock guards it, and its length */
-static size_t kept_n;
-
-void opcache_keep_list(void)
-{
-    struct listing l = {.out = malloc(KEPT_MAX), .size = KEPT_MAX};
-
-    if (!l.out) {
-        return;
-    }
-    zend_set_memory_limit(SIZE_MAX); /* the list is ours, not the script's */
-    list_scripts(&l);
-    zend_set_memory_limit((size_t)PG(memory_limit));
-    if (l.n > 0) {
-        pthread_mutex_lock(&kept_lock);
-        free(kept);
-        kept = realloc(l.out, l.n);
-        kept_n = kept ? l.n : 0;
-        pthread_mutex_unlock(&kept_lock);
-    } else {
-        free(l.out);
-    }
-}
-
-static size_t copy_kept(char *out, size_t size)
-{
-    size_t n = 0;
-
-    pthread_mutex_lock(&kept_lock);
-    if (kept && kept_n <= size) {
-        memcpy(out, kept, kept_n);
-        n = kept_n;
-    }
-    pthread_mutex_unlock(&kept_lock);
-    return n;
+    run_unrestricted(opcache_list, listing);
 }
 
 size_t opcache_warm_list(char *out, size_t size)
 {
-    struct listing l = {.out = out, .size = size};
+    struct opcache_listing l = {.out = out, .size = size};
 
     if (opcache_can_tell()) {
         run_aside(list_unrestricted, &l);
     }
-    return l.n > 0 ? l.n : copy_kept(out, size);
+    return l.n > 0 ? l.n : opcache_kept_list(out, size);
 }
 
 static void reset(void *context)

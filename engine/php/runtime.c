@@ -37,10 +37,6 @@
 /* What the system gives a process that does not ask, and what larger frames need to go as deep. */
 #define STACK_OF_PHP_FPM ((8u << 20) + (256u << 10))
 
-ZEND_TSRMLS_CACHE_DEFINE()
-
-_Thread_local struct php_thread *php_thread;
-
 static const struct pool_conf *pool_started; /* set before threads exist */
 static _Atomic unsigned threads_alive;       /* workers between thread_start and thread_stop */
 static void (*interrupt_before)(zend_execute_data *frame);
