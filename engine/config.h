@@ -25,9 +25,6 @@ int config_check_workers(struct config *config, struct pool_conf *pool);
 /* What rows cannot check, in php-fpm's order and words; completes the structs. 0, or -1 (reported). */
 int config_check(struct config *config);
 
-/* -y, or where the file is when nobody says; malloc'ed. */
-char *config_default_path(const struct cli_options *cli);
-
 /* The directory that relative paths of this pool (NULL: of the server) begin at. */
 const char *config_prefix(const struct config *config, const struct pool_conf *pool);
 

@@ -124,6 +124,8 @@ extern const struct setting_table engine_global_table, engine_pool_table;
 /* Reads, completes and checks a configuration; every problem is logged. NULL: there was an error (exit 78).
  * Use config_free() for one that is not going to be used (a tested reload). */
 struct config *config_load(const struct cli_options *cli);
+/* -y, or where the file is when nobody says; malloc'ed. */
+char *config_default_path(const struct cli_options *cli);
 void config_dump(const struct config *config); /* -tt */
 /* All rows of this build on stdout, as "text", "markdown" or "ini"; -1: no such format. */
 int config_print_settings(const char *format);

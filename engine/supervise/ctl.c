@@ -11,7 +11,6 @@
 #include <unistd.h>
 
 #include "engine/base/sock.h"
-#include "engine/config.h"
 #include "engine/engine.h"
 #include "engine/supervise/control_path.h"
 #include "engine/supervise/supervisor.h"

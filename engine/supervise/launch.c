@@ -1,6 +1,5 @@
 /* Engine processes as the supervisor has them: forked, heard, read, reaped. This is the state machine's table
- * of functions for real life. Supervisor's thread; a child's record lives from the fork (or the adoption)
- * until the process has been reaped. */
+ * of functions for real life; the record of one is child.c's. Supervisor's thread. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -21,29 +20,6 @@
 
 #define PIPE_ROUNDS 16   /* reads of one pipe before others get their turn */
 #define LAST_ROUNDS 4096 /* more than a channel holds: what a process forked may go on speaking in it */
-#define ROOM_MS     1000
-
-struct child *child_add(struct member *member, struct generation *g, pid_t pid)
-{
-    struct child *child = xcalloc(1, sizeof(*child));
-    child->member = member;
-    child->generation = g;
-    child->pid = pid;
-    child->channel = child->pipes[OUTPUT_STDOUT] = child->pipes[OUTPUT_STDERR] = -1;
-    child->lookout = child->board_fd = child->journal_fd = -1;
-    for (int i = 0; i < LOG_FILES; i++) {
-        child->log_pipes[i] = -1;
-    }
-    child->started_us = clock_us();
-    child->output =
-        output_sources_create(member->name, pid, !member->conf || member->conf->s.decorate_workers_output);
-    child->journal = journal_create();
-    child->next = member->supervisor->children;
-    member->supervisor->children = child;
-    g->process = child;
-    g->pid = pid;
-    return child;
-}
 
 static void close_fd(int *fd)
 {
@@ -222,28 +198,6 @@ static int hook_launch(struct seat *seat, struct generation *g, int warm_fd)
 
 /* -- the other hooks -- */
 
-/* A full channel is emptied as fast as the process gets the processor, unless it is stuck: then nothing more
- * is waited for. */
-static int tell(struct child *child, enum channel_type type, int64_t number, const char *text, const int *fds,
-                int fd_count)
-{
-    struct pollfd room = {.fd = child->channel, .events = POLLOUT};
-    int rc;
-    while ((rc = channel_send(child->channel, type, number, text, fds, fd_count)) != 0 && errno == EAGAIN &&
-           !child->deaf) {
-        child->deaf = poll(&room, 1, ROOM_MS) <= 0;
-    }
-    child->deaf = child->deaf && rc != 0;
-    return rc;
-}
-
-void child_tell(struct child *child, enum channel_type type, int64_t number)
-{
-    if (child->channel >= 0) {
-        tell(child, type, number, NULL, NULL, 0);
-    }
-}
-
 static void send_simple(struct generation *g, enum channel_type type, int64_t number)
 {
     child_tell(g->process, type, number);
@@ -354,7 +308,7 @@ static void pass_on(const struct generation *from, const struct channel_message 
     if (!child || child->channel < 0 || m->fd_count != 1) {
         return;
     }
-    if (tell(child, CHANNEL_ADOPT, m->number, m->text, m->fds, 1) != 0) {
+    if (child_send(child, CHANNEL_ADOPT, m->number, m->text, m->fds, 1) != 0) {
         log_warning("[pool %s] an idle connection could not be handed over", child->member->name);
     }
 }

@@ -134,13 +134,17 @@ int members_prepare(struct supervisor *s); /* listeners, identities, counters */
 int members_listen(struct supervisor *s);
 void members_reopen_logs(struct supervisor *s);
 
+/* child.c */
+struct child *child_add(struct member *member, struct generation *g, pid_t pid);
+int child_send(struct child *child, enum channel_type type, int64_t number, const char *text, const int *fds,
+               int fd_count); /* 0 or -1 */
+void child_tell(struct child *child, enum channel_type type, int64_t number);
+
 /* launch.c */
 extern const struct generation_hooks launch_hooks;
-struct child *child_add(struct member *member, struct generation *g, pid_t pid);
 void child_close(struct child *child); /* what the pipes still hold is said; the child leaves the list */
 void child_start_scribes(struct child *child);
 void child_hear(struct child *child); /* its channel has something */
-void child_tell(struct child *child, enum channel_type type, int64_t number);
 void child_read(struct child *child, enum output_stream stream);
 void child_read_journal(struct child *child);
 void child_reap(struct supervisor *s, pid_t pid, int status);

@@ -1,0 +1,54 @@
+/* An engine process's record, from the fork (or the adoption) until it has been reaped, and what is said to
+ * it through its channel. Supervisor's thread. */
+#include <errno.h>
+#include <poll.h>
+
+#include "engine/base/clock.h"
+#include "engine/supervise/channel.h"
+#include "engine/supervise/state.h"
+
+#define ROOM_MS 1000
+
+struct child *child_add(struct member *member, struct generation *g, pid_t pid)
+{
+    struct child *child = xcalloc(1, sizeof(*child));
+    child->member = member;
+    child->generation = g;
+    child->pid = pid;
+    child->channel = child->pipes[OUTPUT_STDOUT] = child->pipes[OUTPUT_STDERR] = -1;
+    child->lookout = child->board_fd = child->journal_fd = -1;
+    for (int i = 0; i < LOG_FILES; i++) {
+        child->log_pipes[i] = -1;
+    }
+    child->started_us = clock_us();
+    child->output =
+        output_sources_create(member->name, pid, !member->conf || member->conf->s.decorate_workers_output);
+    child->journal = journal_create();
+    child->next = member->supervisor->children;
+    member->supervisor->children = child;
+    g->process = child;
+    g->pid = pid;
+    return child;
+}
+
+/* A full channel is emptied as fast as the process gets the processor, unless it is stuck: then nothing more
+ * is waited for. */
+int child_send(struct child *child, enum channel_type type, int64_t number, const char *text, const int *fds,
+               int fd_count)
+{
+    struct pollfd room = {.fd = child->channel, .events = POLLOUT};
+    int rc;
+    while ((rc = channel_send(child->channel, type, number, text, fds, fd_count)) != 0 && errno == EAGAIN &&
+           !child->deaf) {
+        child->deaf = poll(&room, 1, ROOM_MS) <= 0;
+    }
+    child->deaf = child->deaf && rc != 0;
+    return rc;
+}
+
+void child_tell(struct child *child, enum channel_type type, int64_t number)
+{
+    if (child->channel >= 0) {
+        child_send(child, type, number, NULL, NULL, 0);
+    }
+}
