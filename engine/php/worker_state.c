@@ -123,9 +123,9 @@ static void put_back_told(const struct script_state *s)
     }
 }
 
-/* -- the time zone: what was set goes with the module's shutdown, and what was not comes from date.timezone
- * -- */
+/* -- the time zone -- */
 
+/* What was set goes with the module's shutdown, and what was not comes from date.timezone. */
 static void forget_zone(const struct script_state *s)
 {
     if (s->date && s->date->request_shutdown_func) {
