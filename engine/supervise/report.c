@@ -11,6 +11,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/supervise/notify.h"
+#include "engine/supervise/scribe.h"
 #include "engine/supervise/state.h"
 
 #define CRASH_FILES_MAX 1000 /* of one supervisor: a crash loop must not fill the disk */
@@ -71,11 +72,24 @@ static void send_numbers(struct supervisor *s)
     s->notified_requests = requests;
 }
 
-/* What our own log has not taken, for whoever asks an engine process. */
+/* Access and slow log lines that a full disk, say, has not taken: the error log says it, if it can. */
+static uint64_t say_unwritten(void)
+{
+    static uint64_t said;
+    uint64_t lost = scribes_lost();
+    if (lost > said) {
+        log_limited(LEVEL_ERROR, "%llu lines of access or slow logs could not be written",
+                    (unsigned long long)(lost - said));
+        said = lost;
+    }
+    return lost;
+}
+
+/* What our logs have not taken, for whoever asks an engine process. */
 void report_missed_lines(struct supervisor *s)
 {
     static uint64_t counted;
-    uint64_t all = log_dropped();
+    uint64_t all = log_dropped() + say_unwritten();
     if (s->members && all > counted) {
         s->members->past.sum.totals[TOTAL_LOG_MISSED] += all - counted;
         counted = all;

@@ -12,6 +12,7 @@ import time
 
 import pytest
 
+import fcgi_client
 import process
 import tokiophp as program
 from web import Answer, Site
@@ -305,3 +306,15 @@ def lines_so_far(path):
     with open(path, "rb") as f:
         data = f.read()
     return data[:data.rfind(b"\n") + 1].decode().splitlines()
+
+
+def test_lines_that_a_full_disk_does_not_take(tokiophp, workdir):
+    """They are lost, requests are served, and the error log says how many."""
+    server = tokiophp(pool="access.log = /dev/full\n")
+    for _ in range(3):
+        assert fcgi_client.fetch(server.address, f"{workdir}/www/hello.php").body == b"hello"
+
+    def said():
+        os.kill(server.pid, signal.SIGCHLD)  # any event: an idle supervisor does not look
+        return re.search(r"ERROR: (\d+) lines of access or slow logs could not be written", server.messages())
+    assert process.wait_for(said).group(1) in "123"
