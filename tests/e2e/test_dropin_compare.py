@@ -11,7 +11,7 @@ import pytest
 
 import fcgi_client
 import tokiophp as server_module
-from both import PHP_FPM
+from both import OTHER_RELEASE, PHP_FPM
 from process import Program, wait_for
 from workdirs import make_workdir, remove_workdir
 
@@ -318,6 +318,7 @@ def normal(answer):
     """An answer without what differs between any two processes."""
     answer = dict(answer)
     answer["stderr"] = re.sub(r"\b(theirs|ours)\b", "X", answer.get("stderr", ""))
+    answer["head"] = [re.sub(r"^(X-Powered-By: PHP)/[\d.]+.*", r"\1", line) for line in answer.get("head", [])]
     body = answer.get("body", b"")
     try:
         data = json.loads(body[max(body.find(b"{"), 0):])
@@ -350,8 +351,14 @@ def difference(a, b, path=""):
     return [] if a == b else [f"{path}: php-fpm {str(a)[:600]!r}, tokiophp {str(b)[:600]!r}"]
 
 
+# What PHP itself says differently from one release to the next.
+RELEASES_DIFFER = {"memory.php", "status_fn.php", "no boundary"}
+
+
 @pytest.mark.parametrize("name", [name for name, _ in requests("/x")])
 def test_same_answer(pair, name):
+    if OTHER_RELEASE and name in RELEASES_DIFFER:
+        pytest.skip(OTHER_RELEASE)
     how = dict(requests(pair.root))[name]
     theirs, ours = (normal(a) for a in pair.ask(how))
     found = [d for d in difference(theirs, ours) if not any(re.search(w, d) for w in WANTED_DIFFERENCES.get(name, []))]

@@ -66,7 +66,7 @@ def test_same_verdict(workdir, section, line):
 
 def test_values_of_the_environment(workdir):
     """What scripts see of env[]: constants of PHP, quotes, words, and names with dots."""
-    lines = "\n".join(["env[A] = PHP_VERSION", "env[B] = yes", "env[D] = E_ALL & ~E_NOTICE", "env[E] = \"x\"y", "env[F] = a b", "env[G] = {x}",
+    lines = "\n".join(["env[A] = PHP_VERSION", "env[B] = yes", "env[D] = E_WARNING | E_NOTICE", "env[E] = \"x\"y", "env[F] = a b", "env[G] = {x}",
                        "env[H] = PHP_OS", "env[I] = DIRECTORY_SEPARATOR", "env[a.b] = 1", "env[c d] = 2", "env[K] = $HOME", "env[L] = 'E_ALL'", "env[M] = PHP_INT_MAX",
                        "env[N] = 007", "env[O] = a,b:c"])
     text = """<?php $g = []; foreach (array_merge(range('A', 'O'), ['a.b', 'c d', 'a_b', 'c_d']) as $n) { $g[$n] = [getenv($n), getenv($n, true),

@@ -5,6 +5,7 @@ distribution's.
 """
 import glob
 import os
+import re
 import subprocess
 
 import fcgi_client
@@ -21,7 +22,18 @@ def find_php_fpm():
     return next((c for c in candidates if os.path.exists(c)), None)
 
 
+def release(program):
+    """ "8.4" of a php-fpm, or of ours, which says it with -v as well."""
+    words = subprocess.run([program, "-v"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+    found = re.search(r"PHP (\d+\.\d+)", words)
+    return found.group(1) if found else None
+
+
 PHP_FPM = find_php_fpm()
+THEIRS, OURS = release(PHP_FPM) if PHP_FPM else None, release(server_module.PROGRAM)
+# Why what changed between releases of PHP cannot be compared; None: it can.
+OTHER_RELEASE = None if THEIRS == OURS else f"the php-fpm to compare with is {THEIRS}, this is PHP {OURS}: packaging/php-zts/build " \
+    "--with-nts-fpm makes one of the same release"
 WHY_NOT = "the program under test is a php-fpm" if server_module.is_stand_in() else None if PHP_FPM else "no php-fpm to compare with"
 CONFIG = """
 [global]
