@@ -23,6 +23,7 @@
 #include "engine/base/str.h"
 #include "engine/engine_settings.h"
 
+struct guest;
 struct pool;
 struct worker;
 struct request;
@@ -62,6 +63,9 @@ struct frontend {
     /* Supervisor: append the listeners that this pool wants, with xcalloc'ed nodes. 0 or -1 (reported). Both
      * "none" and several are fine. */
     int (*listeners)(const struct pool_conf *pool, struct listener **list);
+    /* Supervisor, may be NULL: do processes of `owner` answer clients of `site`, another pool? Then they
+     * count and log such requests in its name (pool_guest). */
+    bool (*answers_for)(const struct pool_conf *owner, const struct pool_conf *site);
     /* Engine process, main thread, right after the fork and before any code of a user runs; may be NULL:
      * wipes what the supervisor's memory holds of other pools' secrets. */
     void (*forget)(const struct pool_conf *pool);
@@ -195,8 +199,16 @@ enum request_page { PAGE_SCRIPT, PAGE_PING, PAGE_STATUS, PAGE_ERROR };
 /* Times of one request in clock_us(); 0 = not reached. */
 struct request_times {
     uint64_t accepted, queued, started, php_started, script_done;
-    uint64_t finished; /* the response */
-    uint64_t ended;    /* the worker's part, PHP's shutdown included */
+    uint64_t finished;        /* the response */
+    uint64_t ended;           /* the worker's part, PHP's shutdown included */
+    uint64_t asked, answered; /* another process that runs it; the end of its answer */
+};
+
+/* What the script took of its process. */
+struct request_usage {
+    bool known;
+    uint64_t user_us, system_us;
+    size_t memory_peak;
 };
 
 /* Who the request is in logs and traces (engine/telemetry/trace.h). id[0] == 0: not made yet. */
@@ -239,6 +251,10 @@ struct request {
     int error_level;           /* enum log_level of error_message */
     bool keep_alive;           /* fcgi: FCGI_KEEP_CONN; informative */
     bool head_counts;          /* HEAD: the body is made as for GET, and the front end only counts it */
+    struct guest *guest;       /* the pool whose request it is; NULL: r->pool */
+    bool counted_elsewhere;    /* by the process that sent it here, which writes its line, too */
+    bool usage_wanted;         /* by that process */
+    const char *upstream;      /* what runs it, where that is another process; for the access log, or NULL */
 
     /* -- kept by the engine while it runs; worker's thread unless said -- */
     pthread_mutex_t io_lock; /* held inside each io function; abandon takes it with trylock */
@@ -251,6 +267,7 @@ struct request {
         body_sent; /* bytes of the response body given to the front end, or what left of them (settled) */
     struct request_times times;
     struct worker *worker;
+    struct request_usage usage; /* known once the script is over, if it was asked for */
     struct request_trace trace; /* made by the front end, or when PHP asks for it */
     bool logged;                /* its line is in the access log */
     const char *auth_user;      /* basic auth user, for the access log; worker's memory, NULL = none */
@@ -338,11 +355,16 @@ void request_traceparent(const struct request *r, char out[TRACEPARENT_SIZE]);
  * the first one. NULL: none is free; then its requests are not counted. */
 struct metrics_block;
 struct metrics_block *pool_counters(struct pool *pool);
-/* Such a request is over: counts it, and writes it to the access log. Uses method, status, body_read,
- * body_sent, times.accepted, trace and params. The thread that claimed the block. */
+/* Such a request is over: counts it, and writes it to the access log, of r->guest if there is one. Uses
+ * method, status, body_read, body_sent, times.accepted, trace and params. The thread that claimed the block.
+ */
 void pool_account(struct pool *pool, struct metrics_block *counters, struct request *r);
-/* Is there an access log? Only then are params worth filling in for pool_account. */
-bool pool_logs_access(const struct pool *pool);
+/* Another pool, whose clients come to this process (frontend.answers_for). NULL: it is this process's own. */
+struct guest *pool_guest(const struct pool *pool, const struct pool_conf *conf);
+/* Will it have a line in an access log? Only then are params worth filling in for pool_account. */
+bool request_is_logged(const struct request *r);
+/* Does that line tell what the script took (request_usage)? */
+bool request_shows_usage(const struct request *r);
 enum pool_event {
     EVENT_RATE_LIMITED,  /* a request was refused with 429 */
     EVENT_TLS_HANDSHAKE, /* completed */
@@ -352,6 +374,7 @@ enum pool_event {
     POOL_EVENTS
 };
 void pool_count_event(struct pool *pool, enum pool_event event);
+void request_count_event(const struct request *r, enum pool_event event); /* of its pool */
 void pool_count_events(struct pool *pool, enum pool_event event, uint64_t count);
 void pool_count_connection(struct pool *pool, int change); /* +1: a client has connected, -1: it is gone */
 void pool_count_accepted(

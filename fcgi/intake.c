@@ -91,18 +91,28 @@ static int take_params(struct request *r, char **envp)
 }
 
 /* FastCGI has no interim answers, and HEAD no body that could be counted. http/upstream/upstream_request.c
- * says with these variables, which are no script's business, that it takes both. */
+ * says with these variables, which are no script's business, that it takes both; and that it counts and logs
+ * the request, for which it may want to know more than the answer. */
 static int take_offers(struct fcgi_exchange *x)
 {
-    static const struct str interim = {"TOKIO_INTERIM", 13}, counts = {"TOKIO_HEAD", 10};
+    static const struct str offers[] = {{"TOKIO_INTERIM", 13}, {"TOKIO_HEAD", 10}, {"TOKIO_COUNTED", 13}};
     struct request *r = &x->request;
+    const char *said[3];
 
     if (x->conn->kind != FCGI_INTERNAL) {
         return 0;
     }
-    x->may_hint = params_get(r, interim) != NULL;
-    r->head_counts = params_get(r, counts) != NULL;
-    return params_set(r, interim, NULL) < 0 ? -1 : params_set(r, counts, NULL);
+    for (int i = 0; i < 3; i++) {
+        said[i] = params_get(r, offers[i]);
+        if (said[i] && params_set(r, offers[i], NULL) < 0) {
+            return -1;
+        }
+    }
+    x->may_hint = said[0] != NULL;
+    r->head_counts = said[1] != NULL;
+    r->counted_elsewhere = said[2] != NULL;
+    r->usage_wanted = said[2] && strcmp(said[2], "usage") == 0;
+    return 0;
 }
 
 int intake_request(struct fcgi_exchange *x)

@@ -302,6 +302,21 @@ static void end_streams(struct fcgi_exchange *x)
     }
 }
 
+/* For the log of the process that asked: a record that FastCGI does not have, which only goes there. */
+static void tell_usage(struct fcgi_exchange *x)
+{
+    const struct request_usage *usage = &x->request.usage;
+    char text[FCGI_WIRE_USAGE_MAX];
+
+    if (!x->request.usage_wanted || !usage->known || x->broken || make_room(x) < 0) {
+        return;
+    }
+    int n = snprintf(text, sizeof(text), "%llu %llu %zu", (unsigned long long)usage->user_us,
+                     (unsigned long long)usage->system_us, usage->memory_peak);
+
+    x->broken = record_write(x->conn->wait.fd, x->id, FCGI_WIRE_USAGE, text, (size_t)n) < 0;
+}
+
 /* The connection is no longer this exchange's: it may serve another worker's request the next moment. */
 static void give_back(struct fcgi_exchange *x)
 {
@@ -315,6 +330,7 @@ static void finish(struct fcgi_exchange *x)
     struct fcgi_conn *c = x->conn;
 
     x->fcgx.keepConnection = 1;
+    tell_usage(x);
     end_streams(x);
     if (x->broken) {
         give_back(x);

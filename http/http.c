@@ -254,7 +254,7 @@ static int make_parts(struct http_front *front)
     if (!front->compressors) {
         return complain(front->conf, "out of memory");
     }
-    front->sites = sites_create(front->conf, &http_pool_table, front->compressors);
+    front->sites = sites_create(front->pool, &http_pool_table, front->compressors);
     if (!front->sites) {
         return -1;
     }
@@ -331,6 +331,11 @@ static int start(struct pool *pool, const struct listener *listeners)
     }
     pool_set_front(pool, &http_frontend, front);
     return 0;
+}
+
+static bool http_answers_for(const struct pool_conf *owner, const struct pool_conf *site)
+{
+    return addresses_are_shared(site, owner);
 }
 
 static int http_start(struct pool *pool, const struct listener *listeners)
@@ -469,6 +474,7 @@ const struct frontend http_frontend = {
     .pool_table = &http_pool_table,
     .check = http_check,
     .listeners = http_listeners,
+    .answers_for = http_answers_for,
     .forget = http_forget,
     .start = http_start,
     .open = http_open,

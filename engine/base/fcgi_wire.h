@@ -26,7 +26,9 @@ enum fcgi_wire_type {
     FCGI_WIRE_GET_VALUES,
     FCGI_WIRE_GET_VALUES_RESULT,
     FCGI_WIRE_UNKNOWN_TYPE,
+    FCGI_WIRE_USAGE = 64, /* ours, between processes of one server: what the script took, as text */
 };
+#define FCGI_WIRE_USAGE_MAX 64
 enum { FCGI_WIRE_RESPONDER = 1, FCGI_WIRE_AUTHORIZER, FCGI_WIRE_FILTER }; /* roles */
 enum { FCGI_WIRE_KEEP_CONN = 1 };                                         /* flags */
 

@@ -65,8 +65,16 @@ static void show_user(const struct php_thread *t, struct request *r)
     }
 }
 
+static bool wants_cpu(const struct request *r)
+{
+    return r->usage_wanted || access_log_wants_cpu(pool_access_log(r->pool));
+}
+
 void run_describe(struct php_thread *t, struct request *r)
 {
+    if (wants_cpu(r)) {
+        getrusage(RUSAGE_THREAD, &t->usage_before);
+    }
     fill_request_info(r);
     show_user(t, r);
 }
@@ -78,9 +86,6 @@ static bool begin(struct php_thread *t, struct request *r)
     EG(exit_status) = 0;
     worker_set_state(t->worker, WORKER_INFO);
     t->interrupt = 0;
-    if (access_log_wants_cpu(pool_access_log(r->pool))) {
-        getrusage(RUSAGE_THREAD, &t->usage_before);
-    }
     zend_first_try
     {
         run_describe(t, r);
@@ -252,29 +257,34 @@ static const char *find_header(void *context, const char *name, size_t n, size_t
     return NULL;
 }
 
-static void write_access_log(struct php_thread *t)
+static void note_usage(const struct php_thread *t, struct request *r)
 {
-    struct request *r = t->request;
-    struct access_log *log = pool_access_log(r->pool);
-    struct access_facts facts = pool_access_facts(r);
+    struct request_usage *usage = &r->usage;
+    struct rusage used;
 
-    if (!log) {
+    *usage = (struct request_usage){.known = true, .memory_peak = t->memory_peak};
+    if (wants_cpu(r)) {
+        getrusage(RUSAGE_THREAD, &used);
+        usage->user_us = microseconds(&used.ru_utime) - microseconds(&t->usage_before.ru_utime);
+        usage->system_us = microseconds(&used.ru_stime) - microseconds(&t->usage_before.ru_stime);
+    }
+}
+
+static void write_access_log(struct request *r)
+{
+    struct access_log *log = pool_access_log(r->pool);
+
+    if (!log || r->counted_elsewhere) {
         return;
     }
     if (access_log_waits(log)) {
         r->auth_user = r->auth_user ? arena_dup(r->arena, r->auth_user, strlen(r->auth_user)) : NULL;
         return;
     }
+    struct access_facts facts = pool_access_facts(r);
+
     facts.header = find_header;
     facts.duration_us = r->times.script_done - r->times.started;
-    facts.memory_peak = t->memory_peak;
-    if (access_log_wants_cpu(log)) {
-        struct rusage used;
-
-        getrusage(RUSAGE_THREAD, &used);
-        facts.user_us = microseconds(&used.ru_utime) - microseconds(&t->usage_before.ru_utime);
-        facts.system_us = microseconds(&used.ru_stime) - microseconds(&t->usage_before.ru_stime);
-    }
     r->logged = true;
     access_log_write(log, r, &facts);
 }
@@ -293,7 +303,8 @@ void run_script_done(struct php_thread *t)
     }
     r->auth_user = SG(request_info).auth_user;
     t->memory_peak = zend_memory_peak_usage(true);
-    write_access_log(t);
+    note_usage(t, r);
+    write_access_log(r);
     if (!access_log_waits(pool_access_log(r->pool))) {
         r->auth_user = NULL; /* PHP frees it in its shutdown */
     }

@@ -46,9 +46,12 @@ static void add_member(struct view *view, const struct member *m)
     struct pool_view *pool = view_add_pool(view, &m->past);
     pool->silent = is_silent(m);
     for (const struct child *c = m->supervisor->children; c; c = c->next) {
+        struct board_source from = source(c);
+        uint32_t guest;
         if (c->member == m) {
-            struct board_source from = source(c);
             view_add_board(view, &from);
+        } else if (guests_number(&c->guests, m->name, &guest)) {
+            pool_view_add_guest(pool, &from, guest);
         }
     }
 }
@@ -79,10 +82,17 @@ struct view *boards_view(const struct supervisor *s, const struct member *only)
 void boards_keep(const struct child *child)
 {
     /* One whose seat is gone counts for its pool all the same. */
-    struct member *home = member_find(child->member->supervisor, child->member->name);
+    struct supervisor *s = child->member->supervisor;
+    struct member *home = member_find(s, child->member->name);
     struct board_source from = source(child);
     if (home) {
         pool_view_keep(&home->past, &from);
+    }
+    for (uint32_t i = 0; i < child->guests.count; i++) {
+        struct member *guest = member_find(s, child->guests.places[i].name);
+        if (guest) {
+            pool_view_add_guest(&guest->past, &from, i);
+        }
     }
 }
 

@@ -62,6 +62,7 @@ void child_close(struct child *child)
     close_fd(&child->channel);
     close_fd(&child->lookout);
     close_fd(&child->board_fd);
+    guests_free(&child->guests);
     output_sources_destroy(child->output);
     free(child);
 }
@@ -99,11 +100,16 @@ static int open_logs(struct ends *ends, const struct member *m)
 }
 
 /* Side 0 is ours, side 1 the process's. Without catch_workers_output it writes to /dev/null, our stdin. */
-static int open_ends(struct ends *ends, const struct pool_conf *pool)
+static int open_ends(struct ends *ends, const struct pool_conf *pool, uint32_t guests)
 {
     bool catch_output = pool->s.catch_workers_output;
-    *ends = (struct ends){
-        {-1, -1}, {-1, -1}, -1, scoreboard_size(pool), {{-1, -1}, {-1, -1}}, {-1, -1}, {{-1, -1}, {-1, -1}}};
+    *ends = (struct ends){{-1, -1},
+                          {-1, -1},
+                          -1,
+                          scoreboard_size(pool, guests),
+                          {{-1, -1}, {-1, -1}},
+                          {-1, -1},
+                          {{-1, -1}, {-1, -1}}};
     ends->board_fd = scoreboard_file(ends->board_size);
     if (ends->board_fd < 0 || channel_pair(ends->channel) != 0 || lookout_pair(ends->lookout) != 0) {
         return -1;
@@ -124,8 +130,19 @@ static int open_ends(struct ends *ends, const struct pool_conf *pool)
     return 0;
 }
 
+static struct process_guest *guests_of(const struct supervisor *s, const struct guests *guests)
+{
+    struct process_guest *list = xcalloc(guests->count ? guests->count : 1, sizeof(*list));
+    for (uint32_t i = 0; i < guests->count; i++) {
+        const struct guest_place *place = &guests->places[i];
+        list[i] =
+            (struct process_guest){.conf = member_find(s, place->name)->conf, .access_log_fd = place->log[1]};
+    }
+    return list;
+}
+
 static _Noreturn void run_process(struct member *m, const struct generation *g, const struct ends *ends,
-                                  int warm_fd)
+                                  const struct guests *guests, int warm_fd)
 {
     struct supervisor *s = m->supervisor;
     struct process_args args = {
@@ -147,6 +164,8 @@ static _Noreturn void run_process(struct member *m, const struct generation *g, 
         .awaited = g->awaited,
         .journal_fd = ends->journal[1],
         .log_fds = {ends->logs[LOG_FILE_ACCESS][1], ends->logs[LOG_FILE_SLOW][1]},
+        .guests = guests_of(s, guests),
+        .guest_count = guests->count,
         .stdout_fd = ends->out[OUTPUT_STDOUT][1],
         .stderr_fd = ends->out[OUTPUT_STDERR][1],
         .drain_ms = (unsigned)(s->drain_us / 1000),
@@ -159,21 +178,26 @@ static int hook_launch(struct seat *seat, struct generation *g, int warm_fd)
 {
     struct member *m = seat->owner;
     struct ends ends;
+    struct guests guests;
     pid_t pid = -1;
-    if (open_ends(&ends, m->conf) == 0 && open_logs(&ends, m) == 0) {
+    guests_find(&guests, m->supervisor->config, m->conf);
+    if (open_ends(&ends, m->conf, guests.count) == 0 && open_logs(&ends, m) == 0 &&
+        guests_open_logs(&guests, m->supervisor) == 0) {
         pid = fork();
     }
     if (pid == 0) {
-        run_process(m, g, &ends, warm_fd);
+        run_process(m, g, &ends, &guests, warm_fd);
     }
     if (pid < 0) {
         log_sys(LEVEL_ERROR, "[pool %s] no engine process could be made", m->name);
     }
     close_ends(&ends, 1);
+    guests_close_theirs(&guests);
     closer_drop(warm_fd);
     if (pid < 0) {
         close_ends(&ends, 0);
         close_fd(&ends.board_fd);
+        guests_free(&guests);
         return -1;
     }
     struct child *child = child_add(m, g, pid);
@@ -181,6 +205,7 @@ static int hook_launch(struct seat *seat, struct generation *g, int warm_fd)
     child->lookout = ends.lookout[0];
     child->board_fd = ends.board_fd;
     child->board_size = ends.board_size;
+    child->guests = guests;
     child->pipes[OUTPUT_STDOUT] = ends.out[OUTPUT_STDOUT][0];
     child->pipes[OUTPUT_STDERR] = ends.out[OUTPUT_STDERR][0];
     child->journal_fd = ends.journal[0];
@@ -399,6 +424,7 @@ void child_start_scribes(struct child *child)
             child->scribes[i] = scribe_start(child->log_pipes[i], target);
         }
     }
+    guests_start_scribes(&child->guests, child->member->supervisor);
 }
 
 /* -- its end -- */

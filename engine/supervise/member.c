@@ -18,7 +18,7 @@
 #include "engine/supervise/sockets.h"
 #include "engine/supervise/state.h"
 
-struct member *member_find(struct supervisor *s, const char *name)
+struct member *member_find(const struct supervisor *s, const char *name)
 {
     struct member *m = s->members;
     while (m && strcmp(m->name, name) != 0) {

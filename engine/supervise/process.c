@@ -14,6 +14,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/settings_mask.h"
 #include "engine/base/system_log.h"
@@ -76,6 +77,9 @@ static void close_foreign(const struct process_args *args, const struct listener
                         system_log_fd()};
     for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++) {
         keep_add(&keep, ours[i]);
+    }
+    for (uint32_t i = 0; i < args->guest_count; i++) {
+        keep_add(&keep, args->guests[i].access_log_fd);
     }
     for (const struct listener *l = own; l; l = l->next) {
         keep_add(&keep, l->fd);
@@ -250,16 +254,38 @@ static const char *access_format(const struct pool_conf *pool)
     return own && *own ? own : pool->s.access_format;
 }
 
-static void open_access_log(struct process *p)
+static struct access_log *open_access_log(struct process *p, const struct pool_conf *pool, int fd)
+{
+    const char *service = p->args->config->global.service_name;
+    struct access_log *log = access_log_create(fd, access_format(pool), pool->s.access_suppress_path);
+    if (log && access_log_start(log, service, count_dropped_lines, p->pool) != 0) {
+        log_sys(LEVEL_WARNING, "[pool %s] the access log gets no thread of its own", pool->name);
+    }
+    return log;
+}
+
+static int open_access_logs(struct process *p)
 {
     const struct process_args *args = p->args;
-    p->access_log = access_log_create(args->log_fds[LOG_FILE_ACCESS], access_format(args->pool),
-                                      args->pool->s.access_suppress_path);
-    if (p->access_log && access_log_start(p->access_log, args->config->global.service_name,
-                                          count_dropped_lines, p->pool) != 0) {
-        log_sys(LEVEL_WARNING, "[pool %s] the access log gets no thread of its own", args->pool->name);
-    }
+    p->access_log = open_access_log(p, args->pool, args->log_fds[LOG_FILE_ACCESS]);
     pool_set_logs(p->pool, p->access_log, args->log_fds[LOG_FILE_SLOW]);
+    p->guests = xcalloc(args->guest_count ? args->guest_count : 1, sizeof(*p->guests));
+    for (uint32_t i = 0; i < args->guest_count; i++) {
+        const struct process_guest *guest = &args->guests[i];
+        p->guests[i] =
+            (struct guest_conf){guest->conf, open_access_log(p, guest->conf, guest->access_log_fd)};
+    }
+    return pool_set_guests(p->pool, p->guests, args->guest_count);
+}
+
+static void stop_access_logs(const struct process *p)
+{
+    uint64_t until = clock_us() + LAST_LINES_MS * 1000ULL;
+    access_log_stop(p->access_log, LAST_LINES_MS);
+    for (uint32_t i = 0; i < p->args->guest_count; i++) {
+        uint64_t now = clock_us();
+        access_log_stop(p->guests[i].log, now < until ? (unsigned)((until - now) / 1000) : 0);
+    }
 }
 
 static const char *start(struct process *p, const struct listener *own)
@@ -278,7 +304,9 @@ static const char *start(struct process *p, const struct listener *own)
     pool_set_process_max(p->pool, (uint32_t)args->config->global.process_max, count_all_workers, p);
     lookout_open(args->lookout);
     pool_set_server(p->pool, args->config, lookout_view);
-    open_access_log(p);
+    if (open_access_logs(p) != 0) {
+        return "out of memory";
+    }
     if (start_frontends(p, own) != 0) {
         return "a front end did not start";
     }
@@ -296,7 +324,7 @@ static void end(struct process *p)
 {
     if (!p->draining || !process_is_drained(p)) {
         pool_settle(p->pool, LAST_ANSWERS_MS);
-        access_log_stop(p->access_log, LAST_LINES_MS);
+        stop_access_logs(p);
         return;
     }
     bool all_ended = pool_stop(p->pool);
@@ -305,7 +333,7 @@ static void end(struct process *p)
             frontends[i]->stop(p->pool);
         }
     }
-    access_log_stop(p->access_log, LAST_LINES_MS);
+    stop_access_logs(p);
     if (all_ended) {
         pool_destroy(p->pool);
         p->executor->stop();

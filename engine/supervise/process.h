@@ -9,6 +9,12 @@
 #include "engine/supervise/scribe.h"
 #include "engine/telemetry/scoreboard.h"
 
+/* Another pool whose clients it answers. */
+struct process_guest {
+    const struct pool_conf *conf;
+    int access_log_fd; /* our end (scribe.h); -1 = none */
+};
+
 struct process_args {
     struct config *config; /* this process's own copy */
     const struct cli_options *cli;
@@ -20,14 +26,16 @@ struct process_args {
     int lookout; /* our end */
     const struct pool_keys *keys;
     uint32_t generation;
-    bool standin;             /* no PHP: answer 503 */
-    bool sleeps;              /* it is told to go when it has rested for long */
-    bool awaited;             /* somebody waits for its start */
-    const char *why;          /* of a stand-in: what is wrong */
-    int channel;              /* our end */
-    int warm_fd;              /* list of scripts to compile before ready, -1 = none */
-    int journal_fd;           /* our end: for lines of the server's log */
-    int log_fds[LOG_FILES];   /* our ends (scribe.h); -1 = none */
+    bool standin;                       /* no PHP: answer 503 */
+    bool sleeps;                        /* it is told to go when it has rested for long */
+    bool awaited;                       /* somebody waits for its start */
+    const char *why;                    /* of a stand-in: what is wrong */
+    int channel;                        /* our end */
+    int warm_fd;                        /* list of scripts to compile before ready, -1 = none */
+    int journal_fd;                     /* our end: for lines of the server's log */
+    int log_fds[LOG_FILES];             /* our ends (scribe.h); -1 = none */
+    const struct process_guest *guests; /* as the board has them */
+    uint32_t guest_count;
     int stdout_fd, stderr_fd; /* pipes to the supervisor, or /dev/null */
     unsigned drain_ms;        /* how long a drain may take when there is no supervisor left to say so */
 };

@@ -12,6 +12,7 @@ struct process {
     const struct executor *executor;
     struct pool *pool;
     struct access_log *access_log;
+    struct guest_conf *guests; /* args->guests and their logs */
     struct scoreboard *board;
     int wake_fd; /* eventfd of the signal handlers */
     bool open;   /* connections are accepted */

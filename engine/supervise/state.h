@@ -9,6 +9,7 @@
 #include "engine/engine.h"
 #include "engine/supervise/channel.h"
 #include "engine/supervise/generation.h"
+#include "engine/supervise/guests.h"
 #include "engine/supervise/identity.h"
 #include "engine/supervise/journal.h"
 #include "engine/supervise/output.h"
@@ -54,7 +55,8 @@ struct child {
     int lookout;  /* its questions; -1: closed */
     int board_fd; /* -1: it has none that we can read */
     struct scoreboard_size board_size;
-    int pipes[2]; /* its stdout and stderr, by enum output_stream; -1 = none */
+    struct guests guests; /* as many as its board has blocks for */
+    int pipes[2];         /* its stdout and stderr, by enum output_stream; -1 = none */
     struct output_sources *output;
     int journal_fd; /* its lines for our log; -1: closed */
     struct journal *journal;
@@ -125,7 +127,7 @@ void finish_at_once(struct supervisor *s);                   /* TERM */
 void finish_tick(struct supervisor *s, uint64_t now);
 
 /* member.c. The functions of the start: 0 or -1 (reported). */
-struct member *member_find(struct supervisor *s, const char *name);
+struct member *member_find(const struct supervisor *s, const char *name);
 /* For a process whose pool or seat does not exist any more: a place that only drains. */
 struct member *member_add_orphanage(struct supervisor *s, const char *name,
                                     const struct generation_hooks *hooks);

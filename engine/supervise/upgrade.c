@@ -33,7 +33,7 @@
 
 #define STATE_STANDIN 16 /* beside a generation's state */
 #define TEST_VARIABLE "TOKIOPHP_TEST"
-#define TEST_ANSWER   "tokiophp understands state 3" /* changes with the lines of children */
+#define TEST_ANSWER   "tokiophp understands state 4" /* changes with the lines of children */
 #define TEST_US       (20 * CLOCK_US_PER_SECOND)
 #define TEST_OUTPUT   65536
 #define SCRIBES_MS    1000 /* for a log that does not take lines */
@@ -72,19 +72,27 @@ static bool read_line(const char *line, struct child_line *out)
     return found == 19 && name_at > 0 && out->pid > 0 && (out->state & ~STATE_STANDIN) <= GENERATION_DRAINING;
 }
 
-/* A pool that is not there any more goes on writing into the files that it had; others have new ones. */
+/* A pool that is not there any more goes on writing into the files that it had; others have new ones, also
+ * for processes whose seat is gone. */
+static void take_file(struct member *m, enum log_file which, int file)
+{
+    const struct member *home = member_find(m->supervisor, m->name);
+    if (home->conf) {
+        m->log_fds[which] = home->log_fds[which];
+    } else if (m->log_fds[which] < 0) {
+        m->log_fds[which] = file;
+    }
+    if (home->conf && file >= 0) {
+        close(file); /* other processes of the pool name it, too: then it is not there any more */
+    }
+}
+
 static void take_logs(struct child *child, const struct child_line *line)
 {
-    struct member *m = child->member;
     child->journal_fd = inherited_fd(line->journal);
     for (int i = 0; i < LOG_FILES; i++) {
-        int file = inherited_fd(line->files[i]);
         child->log_pipes[i] = inherited_fd(line->pipes[i]);
-        if (!m->conf && m->log_fds[i] < 0) {
-            m->log_fds[i] = file;
-        } else if (file >= 0) {
-            close(file); /* other processes of the pool name it, too: then it is not there any more */
-        }
+        take_file(child->member, (enum log_file)i, inherited_fd(line->files[i]));
     }
     child_start_scribes(child);
 }
@@ -96,7 +104,7 @@ static void take_descriptors(struct child *child, const struct child_line *line)
     child->pipes[OUTPUT_STDOUT] = inherited_fd(line->out);
     child->pipes[OUTPUT_STDERR] = inherited_fd(line->err);
     child->board_fd = inherited_fd(line->board);
-    child->board_size = (struct scoreboard_size){line->slots, line->blocks};
+    child->board_size = (struct scoreboard_size){.slots = line->slots, .blocks = line->blocks};
     if (child->board_fd >= 0 && strcmp(line->layout, view_layout()) != 0) {
         close(child->board_fd);
         child->board_fd = -1;
@@ -128,6 +136,27 @@ static void adopt(struct supervisor *s, const char *text)
     log_debug("[pool %s] child %d of generation %u goes on", m->name, line.pid, line.number);
 }
 
+/* "guest PID PIPE FILE NAME", behind the line of that process. False: another kind of line. */
+static bool adopt_guest(struct supervisor *s, const char *line)
+{
+    int pid, log_pipe, file, name_at = 0;
+    if (sscanf(line, "guest %d %d %d %n", &pid, &log_pipe, &file, &name_at) != 3 || name_at == 0) {
+        return false;
+    }
+    const char *name = line + name_at;
+    struct member *m = member_find(s, name);
+    m = m ? m : member_add_orphanage(s, name, &launch_hooks);
+    take_file(m, LOG_FILE_ACCESS, inherited_fd(file));
+    for (struct child *c = s->children; c; c = c->next) {
+        if (c->pid == pid) {
+            guests_add(&c->guests, name, inherited_fd(log_pipe));
+            guests_start_scribes(&c->guests, s);
+            c->board_size.guests = c->guests.count;
+        }
+    }
+    return true;
+}
+
 void upgrade_adopt(struct supervisor *s)
 {
     FILE *file = inherited_open();
@@ -138,7 +167,7 @@ void upgrade_adopt(struct supervisor *s)
         const char *pool = inherited_counters_line(line, &fd);
         if (pool) {
             drop_counters(s, pool, fd);
-        } else if (!inherited_keys_line(line)) {
+        } else if (!inherited_keys_line(line) && !adopt_guest(s, line)) {
             adopt(s, line);
         }
     }
@@ -171,7 +200,22 @@ static void pass_children(const struct supervisor *s, bool through)
             let_through(c->log_pipes[i], through);
             let_through(c->member->log_fds[i], through);
         }
+        for (uint32_t i = 0; i < c->guests.count; i++) {
+            let_through(c->guests.places[i].log[0], through);
+            let_through(guests_file(&c->guests.places[i], s), through);
+        }
     }
+}
+
+static bool write_guests(int fd, const struct child *c)
+{
+    bool good = true;
+    for (uint32_t i = 0; i < c->guests.count && good; i++) {
+        const struct guest_place *place = &c->guests.places[i];
+        good = dprintf(fd, "guest %d %d %d %s\n", (int)c->pid, place->log[0],
+                       guests_file(place, c->member->supervisor), place->name) > 0;
+    }
+    return good;
 }
 
 static bool write_child(int fd, const struct child *c)
@@ -186,7 +230,8 @@ static bool write_child(int fd, const struct child *c)
                    c->log_pipes[LOG_FILE_SLOW], c->member->log_fds[LOG_FILE_ACCESS],
                    c->member->log_fds[LOG_FILE_SLOW], c->board_size.slots, c->board_size.blocks,
                    view_layout(), (unsigned long long)deadline, (unsigned long long)c->started_us,
-                   c->member->name) > 0;
+                   c->member->name) > 0 &&
+           write_guests(fd, c);
 }
 
 /* What the pool has counted without the boards of those that live; the next image gets these for itself. */

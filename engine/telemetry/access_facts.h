@@ -18,6 +18,7 @@ struct access_facts {
     void *ctx;
     uint64_t user_us, system_us, duration_us;
     size_t memory_peak;
+    uint64_t upstream_us; /* of r->upstream: from the question to the end of its answer, or of the wait */
 };
 
 #endif

@@ -278,6 +278,21 @@ static char *json_ids(char *to, const struct request_trace *trace)
     return add(to, trace->span_id, sizeof(trace->span_id) - 1);
 }
 
+static char *milliseconds(char *to, uint64_t us)
+{
+    return thousandths(decimal(to, us / 1000), (unsigned)(us % 1000));
+}
+
+/* Who ran it, where that was another process, and how long its answer took. */
+static char *json_upstream(char *to, const struct request *r, const struct access_facts *facts)
+{
+    if (!r->upstream) {
+        return LITERAL(to, ",\"upstream\":null,\"upstream_ms\":null");
+    }
+    to = json_field(to, ",\"upstream\":", str_of(r->upstream), WORD_MAX_BYTES);
+    return milliseconds(LITERAL(to, ",\"upstream_ms\":"), facts->upstream_us);
+}
+
 static char *json_data(char *to, const struct request *r, const struct sources *from, struct str path,
                        const struct access_facts *facts)
 {
@@ -288,8 +303,8 @@ static char *json_data(char *to, const struct request *r, const struct sources *
     to = json_field(to, ",\"http\":", protocol_of(r, from), WORD_MAX_BYTES);
     to = decimal(LITERAL(to, ",\"status\":"), (unsigned)r->status);
     to = decimal(LITERAL(to, ",\"bytes\":"), r->body_sent);
-    to = decimal(LITERAL(to, ",\"duration_ms\":"), facts->duration_us / 1000);
-    to = thousandths(to, (unsigned)(facts->duration_us % 1000));
+    to = milliseconds(LITERAL(to, ",\"duration_ms\":"), facts->duration_us);
+    to = json_upstream(to, r, facts);
     to = json_field(to, ",\"ip\":", str_of(r->remote_ip), WORD_MAX_BYTES);
     to = json_field(to, ",\"ua\":", text_of(from->agent), FIELD_MAX_BYTES);
     to = json_field(to, ",\"referer\":", text_of(from->referer), FIELD_MAX_BYTES);

@@ -106,6 +106,11 @@ bool access_log_wants_cpu(const struct access_log *log)
     return log && log->wants_cpu;
 }
 
+bool access_log_shows_usage(const struct access_log *log)
+{
+    return log && (log->wants_cpu || (log->format && access_format_has(log->format, 'M')));
+}
+
 bool access_log_waits(const struct access_log *log)
 {
     return log && log->form != FORM_FPM;

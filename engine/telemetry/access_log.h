@@ -24,6 +24,8 @@ int access_log_start(struct access_log *log, const char *service, void (*dropped
 void access_log_stop(struct access_log *log, unsigned wait_ms);
 /* The format shows CPU time: only then is it worth two system calls a request. NULL: no. */
 bool access_log_wants_cpu(const struct access_log *log);
+/* The format shows what the script took, CPU time or memory. NULL: no. */
+bool access_log_shows_usage(const struct access_log *log);
 /* The line tells what the whole response was: it is written when the request is over, not before PHP's
  * shutdown. NULL: no. */
 bool access_log_waits(const struct access_log *log);

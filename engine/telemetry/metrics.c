@@ -57,6 +57,15 @@ static void add(_Atomic uint64_t *counter, uint64_t n)
                           memory_order_relaxed);
 }
 
+static void add_times(struct metrics_block *block, const struct metrics_facts *facts, int first)
+{
+    for (int i = first; i < HISTOGRAM_COUNT; i++) {
+        if (facts->times[i] != UINT64_MAX) {
+            histogram_add(&block->histograms[i], facts->times[i]);
+        }
+    }
+}
+
 void metrics_add(struct metrics_block *block, const struct metrics_facts *facts)
 {
     add(&block->requests, 1);
@@ -66,11 +75,7 @@ void metrics_add(struct metrics_block *block, const struct metrics_facts *facts)
     if (facts->status >= METRICS_STATUS_MIN && facts->status <= METRICS_STATUS_MAX) {
         add(&block->statuses[facts->status - METRICS_STATUS_MIN], 1);
     }
-    for (int i = 0; i < HISTOGRAM_COUNT; i++) {
-        if (facts->times[i] != UINT64_MAX) {
-            histogram_add(&block->histograms[i], facts->times[i]);
-        }
-    }
+    add_times(block, facts, 0);
 }
 
 /* From one point in time to a later one, if both were reached. */
@@ -97,7 +102,9 @@ void metrics_add_request(struct metrics_block *block, const struct request *r, u
                 [HISTOGRAM_PHP_SHUTDOWN] = between(t->script_done, t->ended ? t->ended : ended_us),
             },
     };
-    if (block) {
+    if (block && r->counted_elsewhere) {
+        add_times(block, &facts, HISTOGRAM_QUEUE);
+    } else if (block) {
         metrics_add(block, &facts);
     }
 }

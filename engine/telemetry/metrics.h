@@ -28,7 +28,7 @@ enum metrics_method {
 };
 
 enum metrics_histogram {
-    HISTOGRAM_DURATION,  /* from the request's arrival to the end of its response */
+    HISTOGRAM_DURATION,  /* from the request's arrival to the end of its response; those after it: here */
     HISTOGRAM_QUEUE,     /* waiting for a worker */
     HISTOGRAM_PHP_START, /* PHP's request start-up */
     HISTOGRAM_SCRIPT,
@@ -64,7 +64,8 @@ struct metrics_facts {
 };
 enum metrics_method metrics_method(const char *method, size_t n);
 void metrics_add(struct metrics_block *block, const struct metrics_facts *facts); /* the block's thread */
-/* The same of a request that is over at `ended_us`; block may be NULL. */
+/* The same of a request that is over at `ended_us`; block may be NULL. Of one that is counted elsewhere: how
+ * long its parts took here, and no more. */
 void metrics_add_request(struct metrics_block *block, const struct request *r, uint64_t ended_us);
 void metrics_count(struct scoreboard *board, enum metrics_total which, uint64_t n); /* any thread */
 uint64_t metrics_counted(const struct scoreboard *board, enum metrics_total which);

@@ -44,12 +44,12 @@ const char *worker_state_name(enum worker_state state)
 
 /* -- size and file -- */
 
-struct scoreboard_size scoreboard_size(const struct pool_conf *pool)
+struct scoreboard_size scoreboard_size(const struct pool_conf *pool, uint32_t guests)
 {
     int64_t residents = pool->s.worker_script ? pool->s.worker_num : 0;
     uint32_t slots = (uint32_t)(pool->s.max_children + residents) * 2 + SPARE_SLOTS;
 
-    return (struct scoreboard_size){.slots = slots, .blocks = slots + METRICS_CLAIMS};
+    return (struct scoreboard_size){.slots = slots, .blocks = slots + METRICS_CLAIMS, .guests = guests};
 }
 
 size_t scoreboard_slot_at(uint32_t slot)
@@ -62,9 +62,14 @@ size_t scoreboard_block_at(struct scoreboard_size size, uint32_t block)
     return scoreboard_slot_at(size.slots) + (size_t)block * sizeof(struct metrics_block);
 }
 
+size_t scoreboard_guest_at(struct scoreboard_size size, uint32_t guest)
+{
+    return scoreboard_block_at(size, size.blocks) + (size_t)guest * sizeof(struct metrics_block);
+}
+
 static size_t board_bytes(struct scoreboard_size size)
 {
-    return scoreboard_block_at(size, size.blocks);
+    return scoreboard_guest_at(size, size.guests);
 }
 
 int scoreboard_file(struct scoreboard_size size)
@@ -109,7 +114,7 @@ struct scoreboard *scoreboard_open(int fd, struct scoreboard_size size)
 
 struct scoreboard *scoreboard_create(const struct pool_conf *pool)
 {
-    struct scoreboard_size size = scoreboard_size(pool);
+    struct scoreboard_size size = scoreboard_size(pool, 0);
     int fd = scoreboard_file(size);
     struct scoreboard *board = fd >= 0 ? scoreboard_open(fd, size) : NULL;
 

@@ -47,7 +47,10 @@ enum metrics_total {
     METRICS_TOTALS
 };
 
-/* -- the shared memory: numbers, then slots, then the metrics' blocks -- */
+/* -- the shared memory -- */
+
+/* Numbers, then slots, then the metrics' blocks: the process's own, then one for each other pool whose
+ * clients it answers, in the order in which the supervisor named them. */
 
 /* Whole cache lines: workers write theirs at every request. */
 struct scoreboard_slot {
@@ -82,12 +85,14 @@ struct scoreboard_numbers {
 /* -- its size and its users -- */
 
 struct scoreboard_size {
-    uint32_t slots, blocks;
+    uint32_t slots, blocks, guests;
 };
-struct scoreboard_size scoreboard_size(const struct pool_conf *pool); /* of one of its processes */
+/* Of one of its processes, which answers clients of so many other pools. */
+struct scoreboard_size scoreboard_size(const struct pool_conf *pool, uint32_t guests);
 /* Where things lie, in bytes from the beginning. */
 size_t scoreboard_slot_at(uint32_t slot);
 size_t scoreboard_block_at(struct scoreboard_size size, uint32_t block);
+size_t scoreboard_guest_at(struct scoreboard_size size, uint32_t guest);
 
 /* A new one, all zero, close-on-exec: its descriptor, or -1 with errno. The supervisor. */
 int scoreboard_file(struct scoreboard_size size);

@@ -210,6 +210,19 @@ static void add_metrics(struct pool_view *pool, const struct board_source *from,
     }
 }
 
+void pool_view_add_guest(struct pool_view *pool, const struct board_source *from, uint32_t guest)
+{
+    struct metrics_block *block = aligned_alloc(_Alignof(struct metrics_block), sizeof(*block));
+
+    if (block && from->fd >= 0 && guest < from->size.guests &&
+        read_at(from, block, sizeof(*block), scoreboard_guest_at(from->size, guest))) {
+        atomic_store(&block->connections, 0);
+        atomic_store(&block->pending, 0);
+        metrics_merge(&pool->sum, block);
+    }
+    free(block);
+}
+
 static void raise32(uint32_t *most, uint32_t n)
 {
     *most = n > *most ? n : *most;

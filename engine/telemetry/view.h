@@ -79,6 +79,9 @@ uint32_t board_workers(const struct board_source *from);
 bool board_worker(const struct board_source *from, uint32_t slot, struct worker_row *out);
 /* The process is gone: its counters stay with the pool. */
 void pool_view_keep(struct pool_view *pool, const struct board_source *from);
+/* What a process of another pool has counted for this one, its guest of that number: answers, and nothing of
+ * workers or connections. */
+void pool_view_add_guest(struct pool_view *pool, const struct board_source *from, uint32_t guest);
 
 /* How a pool is, for health checks. */
 enum pool_health {

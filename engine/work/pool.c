@@ -109,6 +109,7 @@ void pool_destroy(struct pool *pool)
     residents_close(pool);
     passed_free(&pool->passed);
     queue_free(&pool->queue);
+    free(pool->guests);
     pthread_cond_destroy(&pool->gate_open);
     pthread_mutex_destroy(&pool->gate);
     free(pool->workers);

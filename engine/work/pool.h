@@ -71,6 +71,13 @@ struct view *pool_look(const struct pool *pool);
 /* Before pool_start; NULL = none. */
 void pool_set_logs(struct pool *pool, struct access_log *access_log, int slow_log_fd);
 struct access_log *pool_access_log(const struct pool *pool);
+/* Before pool_start: the other pools whose clients this process answers, as its board has them; log: NULL =
+ * it has none. 0 or -1: out of memory. */
+struct guest_conf {
+    const struct pool_conf *conf;
+    struct access_log *log;
+};
+int pool_set_guests(struct pool *pool, const struct guest_conf *guests, uint32_t count);
 struct access_facts pool_access_facts(const struct request *r); /* whose it is; the rest is the caller's */
 
 const struct executor *pool_executor(const struct pool *pool);

@@ -31,6 +31,8 @@ struct pool {
     struct waitset *waitset;
     struct waitset *page_set; /* of the page workers; NULL = no reserved waitable was ever added */
     struct access_log *access_log;
+    struct guest *guests; /* in the order of the board's blocks */
+    uint32_t guest_count;
     _Atomic int slow_log_fd;
     int control_fd; /* eventfd: the control thread is wanted */
     int event_fd;   /* epoll over control_fd and, for ondemand, the wait set */

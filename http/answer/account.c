@@ -6,6 +6,7 @@
 
 #include "engine/base/clock.h"
 #include "http/net/conn.h"
+#include "http/wire/base64.h"
 
 /* -- who -- */
 
@@ -68,17 +69,39 @@ static struct str value_of(const struct http_head *head, struct str name)
     return field ? field->value : STR_NONE;
 }
 
+/* Who a client says it is, as PHP says of those that a script hears: for answers that no PHP here makes. */
+static const char *basic_user(struct exchange *x, struct str authorization)
+{
+    static const struct str scheme = {"Basic ", 6};
+    bool basic = authorization.n > scheme.n && str_ieq((struct str){authorization.p, scheme.n}, scheme);
+    struct str text =
+        basic ? str_trim((struct str){authorization.p + scheme.n, authorization.n - scheme.n}) : STR_NONE;
+    char *user = text.n ? arena_alloc(x->arena, text.n + 1) : NULL;
+    ssize_t n = user ? base64_decode(text, (unsigned char *)user, text.n) : -1;
+    if (n < 0) {
+        return NULL;
+    }
+    user[n] = '\0';
+    char *colon = strchr(user, ':');
+    if (!colon) {
+        return NULL;
+    }
+    *colon = '\0';
+    return user;
+}
+
 void account_head(struct exchange *x, const struct http_head *head)
 {
     struct request *r = &x->request;
     r->method = arena_dup(x->arena, head->method.p, head->method.n);
-    if (!pool_logs_access(r->pool)) {
+    if (!request_is_logged(r)) {
         return;
     }
     r->uri = arena_dup(x->arena, head->path.p ? head->path.p : "", head->path.n);
     r->query = arena_dup(x->arena, head->query.p ? head->query.p : "", head->query.n);
     r->query = r->query ? r->query : "";
     r->remote_ip = arena_dup(x->arena, x->http.client.ip, strlen(x->http.client.ip));
+    r->auth_user = basic_user(x, value_of(head, STR("authorization")));
     add_param(x, STR("REQUEST_URI"), head->target);
     add_param(x, STR("HTTP_HOST"), head->host);
     add_param(x, STR("HTTP_USER_AGENT"), value_of(head, STR("user-agent")));
@@ -174,7 +197,7 @@ void account_answer(struct exchange *x, bool bare)
     if (!r->times.accepted) {
         r->times.accepted = clock_us();
     }
-    if (!r->remote_ip && pool_logs_access(r->pool)) {
+    if (!r->remote_ip && request_is_logged(r)) {
         char ip[64];
         sock_ip(&x->delivery.conn->peer, ip, sizeof ip);
         r->remote_ip = arena_dup(x->arena, ip, strlen(ip));
@@ -278,9 +301,13 @@ bool account_settled(struct request *r)
 
 void account_over(struct exchange *x)
 {
+    struct request *r = &x->request;
     if (x->delivery.answered) {
         settle(x);
-        pool_account(x->request.pool, x->loop->counters, &x->request);
+        if (x->http.target && r->authorization && request_is_logged(r)) {
+            r->auth_user = basic_user(x, str_of(r->authorization));
+        }
+        pool_account(r->pool, x->loop->counters, r);
     }
 }
 

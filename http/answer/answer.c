@@ -104,7 +104,7 @@ void answer_limited(struct exchange *x, const struct rate_verdict *v)
               str_of(arena_printf(x->arena, "%u", v->remaining)));
     add_field(x->delivery.answer, STR("X-RateLimit-Reset"), str_of(reset));
     atomic_fetch_add_explicit(&x->loop->front->rejected, 1, memory_order_relaxed);
-    pool_count_event(x->loop->front->pool, EVENT_RATE_LIMITED);
+    request_count_event(&x->request, EVENT_RATE_LIMITED);
     log_limited(LEVEL_NOTICE, "http: rate limit reached by %s", x->http.client.ip);
 }
 

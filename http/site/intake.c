@@ -135,6 +135,7 @@ static enum intake_verdict decide(struct exchange *x, const struct http_head *he
     const struct pool_settings *pool = &choice.site->conf->s;
     x->http.site = choice.site;
     x->http.target = choice.target;
+    x->request.guest = choice.guest;
     atomic_fetch_add_explicit(&front->requests, 1, memory_order_relaxed);
     account_begin(x, head);
     x->http.head_only = str_eq(head->method, STR("HEAD"));

@@ -30,6 +30,7 @@ struct target {
 struct host_rule {
     struct http_site *site;
     struct upstream_target *target;
+    struct guest *guest;
     unsigned client_rule;
     size_t number;          /* from 1 on; 0 is the listener's own */
     struct host_rule *next; /* file order */
@@ -50,12 +51,14 @@ struct path_rule {
     struct http_site *own;          /* what its settings make, for the variants; NULL: there are none */
     struct variant *variants;       /* by the host's number; NULL: no difference to the host's site */
     struct upstream_target *target;
+    struct guest *guest; /* as of a choice; of a foreign target: the host's, whatever is here */
     bool foreign;
     struct path_rule *next;
 };
 
 struct sites {
     const struct pool_conf *pool;
+    const struct pool *process; /* whose guests the others are */
     struct compress_pool *compressors;
     struct http_site *main;
     unsigned client_rule; /* of its host */
@@ -242,7 +245,10 @@ static struct http_site *add_host_rule(struct sites *sites, const struct pool_co
     struct http_site *site = site_create(pool, sites->compressors);
     if (site) {
         *last = xcalloc(1, sizeof **last);
-        **last = (struct host_rule){.site = site, .target = target, .number = ++sites->host_count};
+        **last = (struct host_rule){.site = site,
+                                    .target = target,
+                                    .guest = pool_guest(sites->process, pool),
+                                    .number = ++sites->host_count};
     }
     return site;
 }
@@ -255,7 +261,8 @@ static int add_routes(struct sites *sites, const struct pool_conf *pool, struct 
         sites,
         (struct path_rule){.names = given(s->server_name) && pool != sites->pool ? s->server_name : NULL,
                            .patterns = s->routes,
-                           .target = target});
+                           .target = target,
+                           .guest = pool_guest(sites->process, pool)});
     if (pool == sites->pool) {
         return 0;
     }
@@ -377,11 +384,13 @@ const struct tls_host *sites_tls(const struct sites *sites, size_t *count)
     return sites->tls;
 }
 
-struct sites *sites_create(const struct pool_conf *pool, const struct setting_table *table,
+struct sites *sites_create(struct pool *process, const struct setting_table *table,
                            struct compress_pool *compressors)
 {
+    const struct pool_conf *pool = pool_conf(process);
     struct sites *sites = xcalloc(1, sizeof *sites);
     sites->pool = pool;
+    sites->process = process;
     sites->compressors = compressors;
     sites->main = site_create(pool, sites->compressors);
     bool bad = !sites->main || add_upstreams(sites, sites->main) != 0;
@@ -427,6 +436,7 @@ static size_t choose_host(const struct sites *sites, struct str host, struct sit
             number = rule->number;
             out->site = rule->site;
             out->target = rule->target;
+            out->guest = rule->guest;
             out->client_rule = rule->client_rule;
         }
     }
@@ -451,6 +461,7 @@ static void choose_path(const struct sites *sites, struct str host, size_t numbe
         if (applies(rule, out->site, host, (struct str){path, (size_t)n})) {
             out->site = rule->site ? rule->site : rule->variants ? &rule->variants[number].site : out->site;
             out->target = rule->target;
+            out->guest = rule->foreign ? out->guest : rule->guest;
             out->foreign = rule->foreign;
             return;
         }

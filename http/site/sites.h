@@ -18,6 +18,7 @@ struct upstream_target;
 struct site_choice {
     const struct http_site *site;
     struct upstream_target *target; /* NULL: this process's workers */
+    struct guest *guest;            /* the pool that the request is counted for; NULL: this process's */
     bool foreign;                   /* the target's files need not be here: nothing is looked up */
     unsigned client_rule;           /* of the host: what is asked of its clients (net/tls.h) */
 };
@@ -25,7 +26,7 @@ struct site_choice {
 struct sites;
 
 /* table: of struct http_settings; compressors: for static files. NULL: reported. */
-struct sites *sites_create(const struct pool_conf *pool, const struct setting_table *table,
+struct sites *sites_create(struct pool *process, const struct setting_table *table,
                            struct compress_pool *compressors);
 void sites_destroy(struct sites *sites);
 const struct http_site *sites_main(const struct sites *sites); /* the listener's own pool */

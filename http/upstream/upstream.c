@@ -30,6 +30,7 @@ static struct exchange *detach(struct upstream *u)
     struct exchange *x = u->x;
     u->x = NULL;
     x->delivery.upstream = NULL;
+    x->request.times.answered = clock_us();
     atomic_fetch_sub_explicit(&u->target->active, 1, memory_order_relaxed);
     return x;
 }
@@ -67,6 +68,8 @@ int upstream_submit(struct exchange *x)
                     target->name, (long long)target->capacity);
         return 503;
     }
+    x->request.upstream = target->name;
+    x->request.times.asked = clock_us();
     return start(x, false);
 }
 

@@ -105,6 +105,11 @@ static enum upstream_heard take_bytes(struct upstream *u, const char *p, size_t 
         case UPSTREAM_MORE: break;
         case UPSTREAM_OUT: bad = u->head_done ? pass_body(u, data.p, data.n) : take_head(u, data); break;
         case UPSTREAM_ERR: log_message(u, data); break;
+        case UPSTREAM_USED:
+            if (u->target->ours) {
+                u->x->request.usage = upstream_usage_parse(data);
+            }
+            break;
         case UPSTREAM_OVER: u->excess = n > 0; return HEARD_END;
         case UPSTREAM_BAD: *why = "it does not speak FastCGI"; return HEARD_BAD;
         }

@@ -7,8 +7,8 @@
 
 #define BODY_PIECE (32u << 10)
 
-/* Ids, so that both processes' logs name the request alike; and whether an interim head may come before the
- * answer's (fcgi/reply.c). */
+/* Ids, so that both processes' logs name the request alike; whether an interim head may come before the
+ * answer's (fcgi/reply.c); and that the request is counted and logged here, where its client is. */
 static void add_own(struct buf *pairs, const struct upstream *u)
 {
     const struct request *r = &u->x->request;
@@ -23,6 +23,9 @@ static void add_own(struct buf *pairs, const struct upstream *u)
     }
     if (r->head_counts) {
         upstream_wire_param(pairs, STR("TOKIO_HEAD"), STR("1"));
+    }
+    if (u->target->ours) {
+        upstream_wire_param(pairs, STR("TOKIO_COUNTED"), request_shows_usage(r) ? STR("usage") : STR("1"));
     }
 }
 

@@ -51,10 +51,21 @@ void upstream_wire_stream(struct buf *out, enum fcgi_wire_type type, const char 
 
 /* -- in -- */
 
-static void take_end(struct upstream_records *r, struct str data)
+static void keep(struct upstream_records *r, struct str data)
 {
-    for (size_t i = 0; i < data.n && r->end_n < sizeof r->end; i++) {
-        r->end[r->end_n++] = (unsigned char)data.p[i];
+    for (size_t i = 0; i < data.n && r->kept_n < sizeof r->kept; i++) {
+        r->kept[r->kept_n++] = data.p[i];
+    }
+}
+
+static enum upstream_event end_of_record(const struct upstream_records *r, struct str *data, int *status)
+{
+    switch (r->reader.header.type) {
+    case FCGI_WIRE_END_REQUEST:
+        *status = r->kept_n >= 8 ? (unsigned char)r->kept[4] : -1;
+        return *status < 0 ? UPSTREAM_BAD : UPSTREAM_OVER;
+    case FCGI_WIRE_USAGE: *data = (struct str){r->kept, r->kept_n}; return UPSTREAM_USED;
+    default: return UPSTREAM_MORE;
     }
 }
 
@@ -65,20 +76,15 @@ static enum upstream_event step(struct upstream_records *r, enum fcgi_wire_step 
     uint8_t type = r->reader.header.type;
     switch (what) {
     case FCGI_WIRE_HEADER:
-        r->end_n = 0;
+        r->kept_n = 0;
         return r->reader.header.version == FCGI_WIRE_VERSION ? UPSTREAM_MORE : UPSTREAM_BAD;
     case FCGI_WIRE_CONTENT:
         if (type == FCGI_WIRE_STDOUT || type == FCGI_WIRE_STDERR) {
             return type == FCGI_WIRE_STDOUT ? UPSTREAM_OUT : UPSTREAM_ERR;
         }
-        take_end(r, *data);
+        keep(r, *data);
         return UPSTREAM_MORE;
-    case FCGI_WIRE_END:
-        if (type == FCGI_WIRE_END_REQUEST) {
-            *status = r->end_n == sizeof r->end ? r->end[4] : -1;
-            return *status < 0 ? UPSTREAM_BAD : UPSTREAM_OVER;
-        }
-        return UPSTREAM_MORE;
+    case FCGI_WIRE_END: return end_of_record(r, data, status);
     default: return UPSTREAM_MORE;
     }
 }
@@ -96,6 +102,19 @@ enum upstream_event upstream_records_next(struct upstream_records *r, const char
     } while (event == UPSTREAM_MORE && what != FCGI_WIRE_MORE);
     *used = n - left;
     return event;
+}
+
+struct request_usage upstream_usage_parse(struct str text)
+{
+    uint64_t numbers[3];
+    struct str word;
+    for (int i = 0; i < 3; i++) {
+        if (!str_word(&text, &word) || !str_to_u64(word, &numbers[i])) {
+            return (struct request_usage){.known = false};
+        }
+    }
+    return (struct request_usage){
+        .known = true, .user_us = numbers[0], .system_us = numbers[1], .memory_peak = (size_t)numbers[2]};
 }
 
 /* -- a response's head -- */

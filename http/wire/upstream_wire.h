@@ -17,19 +17,23 @@ void upstream_wire_stream(struct buf *out, enum fcgi_wire_type type, const char 
 /* -- in -- */
 struct upstream_records {
     struct fcgi_wire_reader reader;
-    unsigned char end[8]; /* END_REQUEST's body */
-    unsigned end_n;
+    char kept[FCGI_WIRE_USAGE_MAX]; /* the body of what is short: END_REQUEST, USAGE */
+    unsigned kept_n;
 };
 enum upstream_event {
     UPSTREAM_MORE, /* all bytes are used */
     UPSTREAM_OUT,  /* data: a piece of the response */
     UPSTREAM_ERR,  /* data: a piece of a message */
+    UPSTREAM_USED, /* data: what the script took, if a process of ours says so; upstream_usage_parse() */
     UPSTREAM_OVER, /* the request has ended; `status` is its protocol status */
     UPSTREAM_BAD,  /* not FastCGI */
 };
 /* The next event in n bytes; used: how many it took. */
 enum upstream_event upstream_records_next(struct upstream_records *r, const char *p, size_t n, size_t *used,
                                           struct str *data, int *status);
+
+/* Unknown if it is not the text of a FCGI_WIRE_USAGE. */
+struct request_usage upstream_usage_parse(struct str text);
 
 /* -- a response's head -- */
 #define UPSTREAM_LINES (WIRE_LINES_MAX + 1)

@@ -44,8 +44,9 @@ class Logged:
         self.asked = 0
         listen = f"http.listen = 127.0.0.1:{self.address[1]}\n"
         served = f"{listen}http.document_root = {root}\nhttp.sendfile_root = {root}\n"
+        served += f"access.log = {self.path}\nhttp.access_log_format = json\n"
         behind = pool_section("behind", served + "http.routes = *.php\n") if place == "routed" else ""
-        self.server = tokiophp(pool=f"{served}access.log = {self.path}\nhttp.access_log_format = json\n", php=behind)
+        self.server = tokiophp(pool=served, php=behind)
         self.server.wait_accepting(self.address)
 
     def wait_started(self):

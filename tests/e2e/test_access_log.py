@@ -55,7 +55,7 @@ def test_json(tokiophp, root, workdir):
     assert (first["level"], first["type"], first["msg"]) == ("info", "access", "GET /hello.php 200")
     assert first["ctx"]["service"] == "shop" and set(first["ctx"]) == {"service", "request_id", "trace_id", "span_id"}
     data = first["data"]
-    assert set(data) == {"host", "method", "path", "query", "http", "status", "bytes", "duration_ms", "ip", "ua", "referer", "xff", "tls"}
+    assert set(data) == {"host", "method", "path", "query", "http", "status", "bytes", "duration_ms", "upstream", "upstream_ms", "ip", "ua", "referer", "xff", "tls"}
     assert (data["method"], data["path"], data["query"], data["http"]) == ("GET", "/hello.php", 'a=1"&b=%00', "HTTP/1.1")
     assert (data["status"], data["bytes"], data["ip"]) == (200, 5, "127.0.0.1")
     assert data["host"] == page["data"]["host"] == "%s:%d" % site.address
@@ -318,3 +318,28 @@ def test_lines_that_a_full_disk_does_not_take(tokiophp, workdir):
         os.kill(server.pid, signal.SIGCHLD)  # any event: an idle supervisor does not look
         return re.search(r"ERROR: (\d+) lines of access or slow logs could not be written", server.messages())
     assert process.wait_for(said).group(1) in "123"
+
+
+def test_fewer_processes_after_a_reload(tokiophp, root, workdir):
+    """What processes of before finish is logged, of those as well whose place there is no more."""
+    path, marks, count = os.path.join(workdir, "access.log"), os.path.join(workdir, "tmp"), 4
+    script = os.path.join(root, "long.php")
+    with open(script, "w") as f:
+        f.write(f"<?php touch('{marks}/began-' . $_GET['n']); while (!file_exists('{marks}/go')) usleep(50000); echo 'hello';")
+    server = tokiophp(pool=f"pm = static\npm.processes = 2\npm.max_children = {count // 2}\naccess.log = {path}\naccess.format = %r%Q%q\n")
+    clients = [threading.Thread(target=fcgi_client.fetch, args=(server.address, script), kwargs={"query": f"n={i}", "timeout": 60}) for i in range(count)]
+    for t in clients:
+        t.start()
+    process.wait_for(lambda: len([n for n in os.listdir(marks) if n.startswith("began-")]) == count, 20, "the scripts, in both processes")
+    with open(server.config_path) as f:
+        text = f.read()
+    with open(server.config_path, "w") as f:
+        f.write(text.replace("pm.processes = 2", "pm.processes = 1"))
+    server.signal(signal.SIGUSR2)
+    process.wait_for(lambda: server.messages().count("ready to handle connections") >= 2, 30, "the reload")
+    with open(os.path.join(marks, "go"), "w"):
+        pass
+    for t in clients:
+        t.join()
+    process.wait_for(lambda: len(lines(path)) == count, 20, "their lines")
+    assert sorted(numbers([path])) == list(range(count))

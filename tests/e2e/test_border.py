@@ -314,14 +314,14 @@ request_slowlog_timeout = 1s
 
 @pytest.fixture
 def logging_server(tokiophp, workdir):
-    """Two pools that share their log files, one of them with HTTP."""
+    """Pools that share their log files: one with HTTP, and one that is a host on its listener."""
     for name, code in (("hello", "echo 'hello';"), ("slow", "sleep(2); echo 'slow';")):
         with open(os.path.join(workdir, f"{name}.php"), "w") as f:
             f.write(f"<?php {code}")
     user = f"user = {USER}\ngroup = {GROUP}\n" if IS_ROOT else ""
     http = f"http.listen = 127.0.0.1:{process.free_port()}\nhttp.document_root = {{dir}}\n"
     pools = "".join(f"[{name}]\n{user}listen = {{dir}}/{name}.sock\nlisten.mode = 0666\npm = static\npm.max_children = 2\n"
-                    f"catch_workers_output = yes\n{LOGGED}{more}" for name, more in (("good", ""), ("bad", http)))
+                    f"catch_workers_output = yes\n{LOGGED}{more}" for name, more in (("good", ""), ("bad", http), ("guest", f"{http}http.server_name = guest.example\n")))
     s = tokiophp(address=os.path.join(workdir, "good.sock"),
                  config="[global]\nerror_log = {dir}/error.log\ndaemonize = no\ncontrol_socket = {dir}/ctl\n" + pools)
     s.wait_message("ready to handle connections")
@@ -393,8 +393,8 @@ def test_what_a_process_has_of_others(logging_server):
         assert len(sockets) == 2  # the channel and the lookout
         for s in sockets:
             s.close()
-        # stdout, stderr, the journal, the access log and the slow log; others are its own
-        assert sum(1 for what in own if what.startswith("pipe:") and what in kept) == 5
+        # stdout, stderr, the journal, the access log and the slow log, and the guest's access log; others are its own
+        assert sum(1 for what in own if what.startswith("pipe:") and what in kept) == (6 if pool == "bad" else 5)
         assert writable_shared(engines(server, pool)[0]) <= {"/memfd:board (deleted)", "/dev/zero (deleted)"}
 
 

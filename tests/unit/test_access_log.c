@@ -212,13 +212,14 @@ static void whole_lines(void **state)
     char service[ACCESS_LINE_SERVICE];
     struct memory_call *call = call_for("PUT", "/a/b", "q=\xc3\xa4&r=1");
     struct request *r = &call->request;
-    const struct access_facts took = {.duration_us = 1234056};
+    const struct access_facts took = {.duration_us = 1234056, .upstream_us = 1000007};
     const char *ts = "{\"ts\":\"2026-01-01T00:00:00.000";
 
     (void)state;
     r->status = 404;
     r->body_sent = UINT64_MAX;
     r->remote_ip = "2001:db8::1";
+    r->upstream = "pool \"x\"";
     snprintf(r->trace.id, sizeof(r->trace.id), "id-1");
     snprintf(r->trace.trace_id, sizeof(r->trace.trace_id), "%032d", 7);
     snprintf(r->trace.span_id, sizeof(r->trace.span_id), "%016d", 8);
@@ -237,7 +238,9 @@ static void whole_lines(void **state)
         "\"/a/b\",\"query\":"
         "\"q=\xc3\xa4&r=1\",\"http\":\"HTTP/"
         "1.1\",\"status\":404,\"bytes\":18446744073709551615,\"duration_ms\":"
-        "1234.056,\"ip\":\"2001:db8::1\",\"ua\":\"a\\\"b\",\"referer\":null,\"xff\":null,\"tls\":"
+        "1234.056,\"upstream\":\"pool "
+        "\\\"x\\\"\",\"upstream_ms\":1000.007,\"ip\":\"2001:db8::1\",\"ua\":\"a\\\"b\",\"referer\":null,"
+        "\"xff\":null,\"tls\":"
         "\"TLSv1.3\"}}\n");
     log_line[access_line_combined(r, &took, log_line)] = '\0';
     assert_memory_equal(log_line, "2001:db8::1 - - [", 17);
@@ -257,7 +260,7 @@ static void long_texts_are_cut(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof(fills); i++) {
         memset(text, fills[i], sizeof(text) - 1);
-        r->uri = r->method = r->remote_ip = r->query = r->auth_user = text;
+        r->uri = r->method = r->remote_ip = r->query = r->auth_user = r->upstream = text;
         request_param(r, STR("HTTP_USER_AGENT"), str_of(text));
         request_param(r, STR("HTTP_REFERER"), str_of(text));
         request_param(r, STR("HTTP_X_FORWARDED_FOR"), str_of(text));

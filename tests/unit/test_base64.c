@@ -1,4 +1,4 @@
-/* base64url as HTTP2-Settings carries it. */
+/* base64url as HTTP2-Settings carries it, base64 as credentials do. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -40,11 +40,29 @@ static void test_refused(void **state)
     assert_decodes("AAAAAAAAAAAAAAAAAAAAAAAAAAAA", "", -1); /* more than the room */
 }
 
+static void test_credentials(void **state)
+{
+    static const struct {
+        const char *text, *bytes;
+    } cases[] = {{"am9lOng=", "joe:x"}, {"am9lOng", "joe:x"}, {"+/8=", "\373\377"}, {"", ""}, {"==", ""}};
+    unsigned char out[16];
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        ssize_t n = (ssize_t)strlen(cases[i].bytes);
+        assert_int_equal(base64_decode(str_of(cases[i].text), out, sizeof out), n);
+        assert_memory_equal(out, cases[i].bytes, (size_t)n);
+    }
+    assert_int_equal(base64_decode(STR("-_8="), out, sizeof out), -1);
+    assert_int_equal(base64_decode(STR("Zg==="), out, sizeof out), -1);
+    assert_int_equal(base64_decode(STR("Z"), out, sizeof out), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_decode),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_credentials),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -84,6 +84,23 @@ static void times_of_a_worker(void **state)
     }
 }
 
+static void counted_elsewhere(void **state)
+{
+    (void)state;
+    struct request r = {.method = "GET", .status = 200, .body_sent = 9, .counted_elsewhere = true};
+    r.times = (struct request_times){
+        .accepted = 10, .queued = 20, .started = 50, .php_started = 90, .script_done = 190, .finished = 150};
+    metrics_add_request(metrics_claim(m), &r, 200);
+    struct metrics_sum s = sum();
+    assert_int_equal(s.requests, 0);
+    assert_int_equal(s.bytes_out, 0);
+    assert_int_equal(s.methods[METHOD_GET], 0);
+    assert_int_equal(s.statuses[200 - METRICS_STATUS_MIN], 0);
+    assert_int_equal(s.histograms[HISTOGRAM_DURATION].count, 0);
+    assert_int_equal(s.histograms[HISTOGRAM_SCRIPT].count, 1); /* which is known here alone */
+    assert_int_equal(s.histograms[HISTOGRAM_SCRIPT].sum_us, 100);
+}
+
 static void blocks_are_never_shared(void **state)
 {
     (void)state;
@@ -129,6 +146,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(sums_are_exact, make, unmake),
         cmocka_unit_test_setup_teardown(times_of_a_worker, make, unmake),
+        cmocka_unit_test_setup_teardown(counted_elsewhere, make, unmake),
         cmocka_unit_test_setup_teardown(blocks_are_never_shared, make, unmake),
         cmocka_unit_test_setup_teardown(a_thread_that_ends_leaves_its_counts, make, unmake),
         cmocka_unit_test_setup_teardown(gauges_are_held_within_bounds, make, unmake),

@@ -106,6 +106,40 @@ static void test_flipped_bits(void **state)
     assert_string_equal(read_in_steps("HTTP/1.1 400 Bad", 16, 16), "bad");
 }
 
+static struct request_usage usage_of(const char *text)
+{
+    return upstream_usage_parse(str_of(text));
+}
+
+/* What no FastCGI server says, but our own processes do. */
+static void test_usage(void **state)
+{
+    static const char bytes[] = "\1\x40\0\1\0\12\6\0"
+                                "12 3 65536\0\0\0\0\0\0";
+    (void)state;
+    for (size_t step = 1; step < sizeof bytes; step++) {
+        struct upstream_records r = {0};
+        struct str data = STR_NONE;
+        int status, seen = 0;
+        for (size_t at = 0, used; at < sizeof bytes - 1; at += used) {
+            size_t left = sizeof bytes - 1 - at;
+            size_t n = left < step ? left : step;
+            if (upstream_records_next(&r, bytes + at, n, &used, &data, &status) == UPSTREAM_USED) {
+                struct request_usage usage = upstream_usage_parse(data);
+                assert_true(usage.known);
+                assert_int_equal(usage.user_us, 12);
+                assert_int_equal(usage.system_us, 3);
+                assert_int_equal(usage.memory_peak, 65536);
+                seen++;
+            }
+        }
+        assert_int_equal(seen, 1);
+    }
+    assert_false(usage_of("").known);
+    assert_false(usage_of("1 2").known);
+    assert_false(usage_of("1 x 3").known);
+}
+
 static void test_heads(void **state)
 {
     (void)state;
@@ -165,6 +199,7 @@ int main(void)
         cmocka_unit_test(test_stream_is_cut_into_records),
         cmocka_unit_test(test_records_at_every_split),
         cmocka_unit_test(test_flipped_bits),
+        cmocka_unit_test(test_usage),
         cmocka_unit_test(test_heads),
         cmocka_unit_test(test_bad_heads),
         cmocka_unit_test(test_interim_heads),

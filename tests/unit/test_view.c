@@ -48,6 +48,37 @@ static void put(enum worker_state state)
 
 /* -- counting -- */
 
+/* Another process's board has a block for this pool: its answers count, nothing else of it does. */
+static void what_others_count_for_it(void **state)
+{
+    struct scoreboard_size size = scoreboard_size(&conf, 2);
+    struct scoreboard *other = scoreboard_open(scoreboard_file(size), size);
+    struct board_source from = board_source(other);
+    struct pool_view pool = past;
+
+    (void)state;
+    assert_non_null(other);
+    struct metrics_block *block = &other->blocks[size.blocks + 1];
+    block->requests = 7;
+    block->connections = INT64_MAX;
+    block->pending = -5;
+    block->events[EVENT_RATE_LIMITED] = 2;
+    for (uint32_t i = 0; i < 4; i++) { /* two are not there */
+        pool_view_add_guest(&pool, &from, i);
+    }
+    assert_int_equal(pool.sum.requests, 7);
+    assert_int_equal(pool.sum.events[EVENT_RATE_LIMITED], 2);
+    assert_int_equal(pool.sum.connections, 0);
+    assert_int_equal(pool.sum.pending, 0);
+    while (metrics_claim(other)) { /* no thread gets a guest's */
+    }
+    assert_int_equal(block->claimed, 0);
+    struct view *view = board_view(&past, other); /* nor are they the pool's own */
+    assert_int_equal(view->pools->sum.requests, 0);
+    view_free(view);
+    scoreboard_destroy(other);
+}
+
 /* To everybody else; a pool all of whose workers look for work at this moment serves. */
 static void a_worker_that_looks_is_idle(void **state)
 {
@@ -396,10 +427,10 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, make, unmake)
     const struct CMUnitTest tests[] = {
-        TEST(a_worker_that_looks_is_idle), TEST(counts_as_php_fpm),     TEST(a_process_that_drains),
-        TEST(a_board_of_another_build),    TEST(what_a_process_leaves), TEST(long_texts_are_cut),
-        TEST(never_half_a_text),           TEST(dead_process),          TEST(any_word_may_be_anything),
-        TEST(every_word_may_be_anything),  TEST(a_file_of_it),
+        TEST(what_others_count_for_it), TEST(a_worker_that_looks_is_idle), TEST(counts_as_php_fpm),
+        TEST(a_process_that_drains),    TEST(a_board_of_another_build),    TEST(what_a_process_leaves),
+        TEST(long_texts_are_cut),       TEST(never_half_a_text),           TEST(dead_process),
+        TEST(any_word_may_be_anything), TEST(every_word_may_be_anything),  TEST(a_file_of_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
