@@ -77,7 +77,7 @@ def test_refuses_clearly_and_leaves_nothing(workdir, pool, settings, message):
 def test_no_pool_at_all_is_an_error(workdir):
     """The process ends; it does not sit there with sockets that nobody serves."""
     config = write_config(workdir, "php_admin_value[disable_functions] = x\nengine = php\n"
-                          "rlimit_files = 12\n")
+                          "rlimit_files = 6\n")
     code, text = run(workdir, config=config, seconds=60)
     assert code == 70, text
     assert "no pool could be started" in text
