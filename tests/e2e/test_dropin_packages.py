@@ -109,7 +109,9 @@ def test_debian_8_2_as_installed(workdir):
         import pwd
         www = pwd.getpwnam("www-data")
         assert (info.st_uid, info.st_gid, info.st_mode & 0o777) == (www.pw_uid, www.pw_gid, 0o660)
-        assert os.stat(f"/proc/{program.family()[1]}").st_uid == www.pw_uid
+        with open(workdir + "/www/owner.php", "w") as f:
+            f.write("<?php echo fileowner('/proc/self');")
+        assert fcgi_client.fetch(address, workdir + "/www/owner.php").body == str(www.pw_uid).encode()
         assert read(program, "/run/php/php8.2-fpm.pid") == str(program.pid)
         assert program.stop(signal.SIGTERM) == 0
     finally:

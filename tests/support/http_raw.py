@@ -52,12 +52,12 @@ class Raw:
         return int(first.split()[1]), fields, first.split()[0].split("/")[1]
 
     def chunks(self):
-        body = b""
+        body = bytearray()  # bytes would be copied whole with each chunk: minutes for 50 MB
         while True:
             size = int(self.line().split(";")[0], 16)
             if size == 0:
                 assert self.line() == ""
-                return body
+                return bytes(body)
             body += self.file.read(size)
             assert self.line() == ""
 
