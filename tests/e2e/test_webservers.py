@@ -212,7 +212,7 @@ def test_nothing_leaks_into_the_next_request(site):
 def test_early_response(site):
     """The client has the whole answer while the script still runs."""
     file = temporary(site)
-    got = ask(site, "/early.php?file=" + os.path.basename(file), timeout=4)
+    got = ask(site, "/early.php?file=" + os.path.basename(file), timeout=30)
     assert got.text.startswith("early unsent") and "never seen" not in got.text and not os.path.exists(file)
     open(file + ".go", "w").close()
     wait_for(lambda: os.path.exists(file), 10, "the end of the script")

@@ -2,6 +2,8 @@
 import socket
 import ssl
 
+from process import PATIENCE
+
 
 class Reply:
     def __init__(self, status, fields, body, version="1.1"):
@@ -13,7 +15,7 @@ class Reply:
 
 
 class Raw:
-    def __init__(self, address, tls=None, timeout=20):
+    def __init__(self, address, tls=None, timeout=PATIENCE):
         self.sock = socket.create_connection(address, timeout=timeout)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # pieces leave as they are sent
         if tls:

@@ -18,8 +18,12 @@ def free_port(host="127.0.0.1"):
         return s.getsockname()[1]
 
 
-def wait_for(condition, seconds=15, what="condition"):
-    """The condition's first true value. Fails after `seconds`."""
+PATIENCE = 30  # seconds: what is waited for comes at once, unless the machine has much else to do
+
+
+def wait_for(condition, seconds=PATIENCE, what="condition"):
+    """The condition's first true value. Fails after `seconds`, and never before PATIENCE."""
+    seconds = max(seconds, PATIENCE)
     end = time.monotonic() + seconds
     while True:
         value = condition()
@@ -30,7 +34,7 @@ def wait_for(condition, seconds=15, what="condition"):
         time.sleep(0.02)
 
 
-def connect(address, timeout=10):
+def connect(address, timeout=PATIENCE):
     """A connected stream socket. address: a path, or (host, port)."""
     family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     s = socket.socket(family)
@@ -120,7 +124,7 @@ class Program:
     def rss_kb(self, field="VmRSS"):
         return sum(status_field(pid, field) for pid in self.family())
 
-    def wait_accepting(self, address, seconds=20):
+    def wait_accepting(self, address, seconds=PATIENCE):
         def ready():
             if not self.running():
                 raise Failure(f"{self.command[0]} ended with {self.process.returncode} at start:\n{self.log()}")
@@ -130,7 +134,7 @@ class Program:
     def signal(self, number):
         os.kill(self.pid, number)
 
-    def wait(self, seconds=20):
+    def wait(self, seconds=PATIENCE):
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -144,7 +148,7 @@ class Program:
                 pass
         self.process.wait()
 
-    def stop(self, number=signals.SIGTERM, seconds=20):
+    def stop(self, number=signals.SIGTERM, seconds=PATIENCE):
         """End it and return its exit code. What it left running is killed, and is a failure."""
         if self.stopped:
             return self.process.returncode
@@ -153,7 +157,7 @@ class Program:
             if self.running():
                 self.signal(number)
             code = self.wait(seconds)
-            end = time.monotonic() + 5
+            end = time.monotonic() + PATIENCE / 3
             while self.family() and time.monotonic() < end:
                 time.sleep(0.02)
             left = self.family()

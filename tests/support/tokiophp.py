@@ -7,7 +7,7 @@ import os
 import re
 import signal as signals
 
-from process import Failure, Program, wait_for
+from process import PATIENCE, Failure, Program, wait_for
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
 PROGRAM = os.environ.get("TOKIOPHP", os.path.join(ROOT, "build/tokiophp"))
@@ -70,13 +70,13 @@ class Tokiophp(Program):
                 text += f.read()
         return text
 
-    def wait_message(self, pattern, seconds=15):
+    def wait_message(self, pattern, seconds=PATIENCE):
         return wait_for(lambda: re.search(pattern, self.messages()), seconds, f"a log line like {pattern!r}")
 
     def engine_pids(self):
         return self.family()[1:]
 
-    def stop(self, number=signals.SIGTERM, seconds=20):
+    def stop(self, number=signals.SIGTERM, seconds=PATIENCE):
         first = not self.stopped
         code = super().stop(number, seconds)
         if first and code != 0:
