@@ -330,14 +330,17 @@ static void tick_lost(struct pool *pool, struct worker *w, uint64_t now)
     }
 }
 
+/* A worker that starts keeps the pool from being lost, but proves nothing: one after the other may fail. */
 static void look_for_able(struct pool *pool, uint64_t now)
 {
-    if (sizing_is_able(pool, now)) {
+    enum ability ability = sizing_ability(pool, now);
+
+    if (ability == ABLE) {
         pool->unable_since_us = 0;
     } else if (pool->unable_since_us == 0) {
         pool->unable_since_us = now;
     }
-    pool->is_lost = pool->unable_since_us != 0 && now - pool->unable_since_us > UNABLE_US;
+    pool->is_lost = ability == UNABLE && now - pool->unable_since_us > UNABLE_US;
 }
 
 bool pool_is_lost(const struct pool *pool)
@@ -409,7 +412,8 @@ static bool is_at_rest(const struct pool *pool, bool goes)
 {
     return pool->counters && atomic_load(&pool->counters->connections) == 0 && queue_empty(&pool->queue) &&
            pool->lost_count == 0 && !atomic_load(&pool->swap_reason) && pool->unable_since_us == 0 &&
-           atomic_load(&pool->memory.held_until_us) == 0 && sizing_is_settled(pool, goes);
+           atomic_load(&pool->memory.held_until_us) == 0 && passed_empty(&pool->passed) &&
+           residents_rest(pool) && sizing_is_settled(pool, goes);
 }
 
 /* Whoever accepts counts the connection and then asks whether we rest; here it is the other way round. */

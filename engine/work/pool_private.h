@@ -69,7 +69,7 @@ struct pool {
     uint32_t lost_count;
     uint64_t retired_requests; /* served by workers that are gone */
 
-    uint64_t unable_since_us; /* no worker can take work; 0 = one can */
+    uint64_t unable_since_us; /* no worker can take work yet; 0 = one can */
     bool is_lost;
 
     /* Sizing. */
@@ -105,6 +105,7 @@ int residents_open(struct pool *pool); /* before any worker, when the queue is m
 void residents_close(struct pool *pool);
 void residents_start(struct pool *pool);                 /* all of them, in pool_start */
 void residents_tick(struct pool *pool, uint64_t now_us); /* once a second: lost ones come back */
+bool residents_rest(const struct pool *pool); /* all are there and wait, and nothing waits for them */
 bool residents_want(const struct pool *pool, const struct request *r); /* any thread */
 struct resident *resident_create(void);                                /* free()d; NULL = out of memory */
 bool resident_begin(struct worker *w, struct request *r); /* worker's thread: false = it has been refused */
@@ -121,8 +122,12 @@ void sizing_tick(struct pool *pool, uint64_t now_us); /* once a second: php-fpm'
 void sizing_demand(struct pool *pool);                /* every tick: ondemand */
 bool sizing_is_settled(const struct pool *pool,
                        bool goes); /* all idle, and sizing_tick would change nothing */
-bool sizing_is_able(const struct pool *pool,
-                    uint64_t now_us);                     /* a worker can take work, or nobody wants one */
+enum ability {
+    UNABLE,    /* no worker can take work, and somebody wants one */
+    ABLE_SOON, /* one is starting, and has not needed suspiciously long */
+    ABLE,      /* one serves, or nobody wants one */
+};
+enum ability sizing_ability(const struct pool *pool, uint64_t now_us);
 void sizing_wanted(struct pool *pool, uint32_t sleeping); /* a worker took work and left so many asleep */
 
 /* deadline.c */

@@ -139,6 +139,19 @@ void residents_tick(struct pool *pool, uint64_t now)
     }
 }
 
+bool residents_rest(const struct pool *pool)
+{
+    const struct residents *all = &pool->residents;
+    uint32_t resting = 0;
+
+    for (uint32_t i = 0; i < pool->worker_count; i++) {
+        const struct worker *w = pool->workers[i];
+
+        resting += w && w->resident && worker_get_state(w) == WORKER_IDLE;
+    }
+    return resting == all->count && queue_empty(&all->queue) && passed_empty(&all->passed);
+}
+
 const char *pool_failure(struct pool *pool)
 {
     return pool->residents.why[0] ? pool->residents.why : "the workers did not start";

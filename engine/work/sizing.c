@@ -17,7 +17,7 @@
 #include "engine/work/pool_private.h"
 
 #define SEEMS_BUSY_RATE 8
-#define STAND_US        (3 * CLOCK_US_PER_SECOND)
+#define STAND_US        (5 * CLOCK_US_PER_SECOND)
 /* A connection that a worker is just accepting still looks as if it waited. */
 #define SETTLE_NS 200000
 
@@ -300,19 +300,26 @@ void sizing_demand(struct pool *pool)
 }
 
 /* A thread that does not come up waits for a lock that a crash has taken along. */
-bool sizing_is_able(const struct pool *pool, uint64_t now)
+enum ability sizing_ability(const struct pool *pool, uint64_t now)
 {
+    enum ability found = UNABLE;
+
     for (uint32_t i = 0; i < pool->worker_count; i++) {
         const struct worker *w = pool->workers[i];
 
         int life = w && worker_is_classic(w) && !atomic_load(&w->lost) ? atomic_load(&w->life) : LIFE_ENDED;
 
-        if (life == LIFE_SERVING || (life == LIFE_STARTING && now < w->started_us + STAND_US)) {
-            return true;
+        if (life == LIFE_SERVING) {
+            return ABLE;
+        }
+        if (life == LIFE_STARTING && now < w->started_us + STAND_US) {
+            found = ABLE_SOON;
         }
     }
-    return pool->ondemand ? !somebody_waits(pool)
-                          : atomic_load(&pool->running) == 0 && pool->warned_process_max;
+    bool needs_none =
+        pool->ondemand ? !somebody_waits(pool) : atomic_load(&pool->running) == 0 && pool->warned_process_max;
+
+    return needs_none ? ABLE : found;
 }
 
 /* The worker has said that it is not idle any more and now asks whether anybody looks; the control thread

@@ -173,43 +173,28 @@ def test_a_routed_request_wakes_its_pool(tokiophp, workdir):
 def test_a_deadline_counts_after_a_rest(serve, workdir):
     """Nobody ticks while the process rests: whoever takes a request has to say so."""
     server = serve("pm.max_children = 2\nrequest_terminate_timeout = 1s\n")
-    wait_for(lambda: still(server), 60, "rest")
+    wait_for(lambda: server.still(), 60, "rest")
     sleeps = script(workdir, "sleeps.php", "<?php sleep(60); echo 'slept';")
     response = fetch(server.address, sleeps)
     assert b"slept" not in response.body
     assert "execution timed out" in server.messages()
 
 
-def switches(server):
-    """How often each thread of the server has gone to sleep or was put aside."""
-    found = {}
-    for pid in server.family():
-        for tid in os.listdir(f"/proc/{pid}/task"):
-            with open(f"/proc/{pid}/task/{tid}/status") as f:
-                found[pid, tid] = [line for line in f if line.startswith(("voluntary", "nonvoluntary"))]
-    return found
-
-
-def still(server, seconds=2):
-    before = switches(server)
-    time.sleep(seconds)
-    return before == switches(server)
-
-
 @pytest.mark.parametrize("pool", ["pm = static\npm.max_children = 3\n",
                                   "pm = dynamic\npm.max_children = 5\npm.start_servers = 2\npm.min_spare_servers = 1\n"
-                                  "pm.max_spare_servers = 2\n", ONDEMAND])
+                                  "pm.max_spare_servers = 2\n", ONDEMAND,
+                                  "pm.max_children = 2\nworker.script = {dir}/www/worker/index.php\nworker.num = 2\n"])
 def test_an_idle_server_sleeps(serve, pool):
     server = serve(pool)
     assert answers(server.fcgi) and answers(server.http)
-    wait_for(lambda: still(server), 60, "a server that sleeps")
+    wait_for(lambda: server.still(), 60, "a server that sleeps")
     assert answers(server.fcgi) and answers(server.http)
-    wait_for(lambda: still(server), 60, "a server that sleeps")
+    wait_for(lambda: server.still(), 60, "a server that sleeps")
 
 
 def test_a_resting_process_that_dies_is_replaced(serve):
     server = serve("pm.max_children = 2\n")
-    wait_for(lambda: still(server), 60, "rest")
+    wait_for(lambda: server.still(), 60, "rest")
     old = engines(server)[0]
     os.kill(old, signal.SIGKILL)
     wait_for(lambda: session_of(old) is None, 10, "its end")

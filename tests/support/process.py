@@ -124,6 +124,21 @@ class Program:
     def rss_kb(self, field="VmRSS"):
         return sum(status_field(pid, field) for pid in self.family())
 
+    def switches(self):
+        """How often each thread has gone to sleep or was put aside."""
+        found = {}
+        for pid in self.family():
+            for tid in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{tid}/status") as f:
+                    found[pid, tid] = [line for line in f if line.startswith(("voluntary", "nonvoluntary"))]
+        return found
+
+    def still(self, seconds=2):
+        """Nothing of it has run for so long."""
+        before = self.switches()
+        time.sleep(seconds)
+        return before == self.switches()
+
     def wait_accepting(self, address, seconds=PATIENCE):
         def ready():
             if not self.running():

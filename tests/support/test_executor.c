@@ -13,7 +13,7 @@
 #include "engine/work/worker.h"
 #include "tests/support/test_executor.h"
 
-_Atomic int test_threads, test_idles, test_interrupts[3], test_refuse_threads;
+_Atomic int test_threads, test_idles, test_interrupts[3], test_refuse_threads, test_refusal_ms;
 
 static int start(const struct cli_options *cli, const struct pool_conf *pool)
 {
@@ -31,6 +31,7 @@ static int thread_start(struct worker *w)
 {
     if (test_refuse_threads > 0) {
         test_refuse_threads--;
+        usleep((useconds_t)test_refusal_ms * 1000);
         return -1;
     }
     w->executor_data = calloc(1, sizeof(_Atomic bool));

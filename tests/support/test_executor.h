@@ -14,5 +14,6 @@ extern _Atomic int test_threads;        /* threads that started and did not stop
 extern _Atomic int test_idles;          /* calls of idle */
 extern _Atomic int test_interrupts[3];  /* by reason */
 extern _Atomic int test_refuse_threads; /* so many of the next threads refuse to start */
+extern _Atomic int test_refusal_ms;     /* what a refusal takes */
 
 #endif

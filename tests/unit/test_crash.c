@@ -156,19 +156,22 @@ static bool is_lost(void *ctx)
     return pool_is_lost(((struct test_pool *)ctx)->pool);
 }
 
-/* Nobody takes the place of the last worker: that is no pool any more. */
+/* Nobody takes the place of the last worker: that is no pool any more, although there is nearly always one
+ * that just starts. */
 static void without_workers_the_pool_is_lost(void **state)
 {
     struct test_pool *t = start(2);
 
     (void)state;
     test_refuse_threads = 1000;
+    test_refusal_ms = 50;
     one_crash(t, "/segv", SIGSEGV);
     test_pool_run(t, 300);
     assert_false(pool_is_lost(t->pool)); /* one is left */
     one_crash(t, "/segv", SIGSEGV);
     assert_true(test_pool_until(t, is_lost, t, 10000));
     test_refuse_threads = 0;
+    test_refusal_ms = 0;
     test_pool_stop(t);
 }
 
