@@ -2,6 +2,7 @@
  * it through its channel. Supervisor's thread. */
 #include <errno.h>
 #include <poll.h>
+#include <unistd.h>
 
 #include "engine/base/clock.h"
 #include "engine/supervise/channel.h"
@@ -29,6 +30,14 @@ struct child *child_add(struct member *member, struct generation *g, pid_t pid)
     g->process = child;
     g->pid = pid;
     return child;
+}
+
+void child_close_fd(int *fd)
+{
+    if (*fd >= 0) {
+        close(*fd);
+        *fd = -1;
+    }
 }
 
 /* A full channel is emptied as fast as the process gets the processor, unless it is stuck: then nothing more

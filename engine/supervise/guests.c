@@ -64,18 +64,10 @@ int guests_open_logs(struct guests *guests, const struct supervisor *s)
     return 0;
 }
 
-static void close_end(int *fd)
-{
-    if (*fd >= 0) {
-        close(*fd);
-        *fd = -1;
-    }
-}
-
 void guests_close_theirs(struct guests *guests)
 {
     for (uint32_t i = 0; i < guests->count; i++) {
-        close_end(&guests->places[i].log[1]);
+        child_close_fd(&guests->places[i].log[1]);
     }
 }
 
@@ -98,7 +90,7 @@ void guests_free(struct guests *guests)
         if (place->scribe) {
             scribe_leave(place->scribe);
         } else {
-            close_end(&place->log[0]);
+            child_close_fd(&place->log[0]);
         }
         free(place->name);
     }

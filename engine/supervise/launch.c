@@ -21,14 +21,6 @@
 #define PIPE_ROUNDS 16   /* reads of one pipe before others get their turn */
 #define LAST_ROUNDS 4096 /* more than a channel holds: what a process forked may go on speaking in it */
 
-static void close_fd(int *fd)
-{
-    if (*fd >= 0) {
-        close(*fd);
-        *fd = -1;
-    }
-}
-
 static void close_pipe(struct child *child, enum output_stream stream)
 {
     if (child->pipes[stream] >= 0 && child->output) {
@@ -37,7 +29,7 @@ static void close_pipe(struct child *child, enum output_stream stream)
                                  stream); /* a grandchild may still hold the pipe's other end */
         }
     }
-    close_fd(&child->pipes[stream]);
+    child_close_fd(&child->pipes[stream]);
 }
 
 void child_close(struct child *child)
@@ -50,18 +42,18 @@ void child_close(struct child *child)
     close_pipe(child, OUTPUT_STDOUT);
     close_pipe(child, OUTPUT_STDERR);
     child_read_journal(child);
-    close_fd(&child->journal_fd);
+    child_close_fd(&child->journal_fd);
     journal_destroy(child->journal);
     for (int i = 0; i < LOG_FILES; i++) {
         if (child->scribes[i]) {
             scribe_leave(child->scribes[i]);
         } else {
-            close_fd(&child->log_pipes[i]);
+            child_close_fd(&child->log_pipes[i]);
         }
     }
-    close_fd(&child->channel);
-    close_fd(&child->lookout);
-    close_fd(&child->board_fd);
+    child_close_fd(&child->channel);
+    child_close_fd(&child->lookout);
+    child_close_fd(&child->board_fd);
     guests_free(&child->guests);
     output_sources_destroy(child->output);
     free(child);
@@ -79,13 +71,13 @@ struct ends {
 
 static void close_ends(struct ends *ends, int side)
 {
-    close_fd(&ends->channel[side]);
-    close_fd(&ends->lookout[side]);
-    close_fd(&ends->out[OUTPUT_STDOUT][side]);
-    close_fd(&ends->out[OUTPUT_STDERR][side]);
-    close_fd(&ends->journal[side]);
+    child_close_fd(&ends->channel[side]);
+    child_close_fd(&ends->lookout[side]);
+    child_close_fd(&ends->out[OUTPUT_STDOUT][side]);
+    child_close_fd(&ends->out[OUTPUT_STDERR][side]);
+    child_close_fd(&ends->journal[side]);
     for (int i = 0; i < LOG_FILES; i++) {
-        close_fd(&ends->logs[i][side]);
+        child_close_fd(&ends->logs[i][side]);
     }
 }
 
@@ -196,7 +188,7 @@ static int hook_launch(struct seat *seat, struct generation *g, int warm_fd)
     closer_drop(warm_fd);
     if (pid < 0) {
         close_ends(&ends, 0);
-        close_fd(&ends.board_fd);
+        child_close_fd(&ends.board_fd);
         guests_free(&guests);
         return -1;
     }
@@ -392,7 +384,7 @@ static void hear(struct child *child, int rounds)
         obey(child, &message);
     }
     if (rc < 0) {
-        close_fd(&child->channel); /* its exit follows, or its deadline ends it */
+        child_close_fd(&child->channel); /* its exit follows, or its deadline ends it */
     }
 }
 
@@ -404,7 +396,7 @@ void child_hear(struct child *child)
 void child_read(struct child *child, enum output_stream stream)
 {
     if (!child->output || !output_sources_read(child->output, stream, child->pipes[stream], PIPE_ROUNDS)) {
-        close_fd(&child->pipes[stream]);
+        child_close_fd(&child->pipes[stream]);
     }
 }
 
@@ -412,7 +404,7 @@ void child_read_journal(struct child *child)
 {
     if (child->journal_fd >= 0 &&
         (!child->journal || !journal_read(child->journal, child->journal_fd, PIPE_ROUNDS))) {
-        close_fd(&child->journal_fd);
+        child_close_fd(&child->journal_fd);
     }
 }
 

@@ -150,6 +150,7 @@ void child_hear(struct child *child); /* its channel has something */
 void child_read(struct child *child, enum output_stream stream);
 void child_read_journal(struct child *child);
 void child_reap(struct supervisor *s, pid_t pid, int status);
+void child_close_fd(int *fd); /* -1 = it is closed, before and afterwards */
 
 /* rest.c */
 bool member_may_sleep(const struct member *m);
