@@ -72,16 +72,26 @@ static PHP_FUNCTION(fastcgi_finish_request)
     RETURN_BOOL(sapi_finish_early());
 }
 
-static PHP_FUNCTION(tokio_send_headers)
+bool functions_status(INTERNAL_FUNCTION_PARAMETERS, zend_long *status)
 {
-    zend_long status = 200;
-
+    (void)return_value;
+    *status = 200;
     ZEND_PARSE_PARAMETERS_START(0, 1)
     Z_PARAM_OPTIONAL
-    Z_PARAM_LONG(status)
-    ZEND_PARSE_PARAMETERS_END();
-    if (status < 100 || status > 599) {
+    Z_PARAM_LONG(*status)
+    ZEND_PARSE_PARAMETERS_END_EX(return false);
+    if (*status < 100 || *status > 599) {
         zend_argument_value_error(1, "must be between 100 and 599");
+        return false;
+    }
+    return true;
+}
+
+static PHP_FUNCTION(tokio_send_headers)
+{
+    zend_long status;
+
+    if (!functions_status(INTERNAL_FUNCTION_PARAM_PASSTHRU, &status)) {
         RETURN_THROWS();
     }
     if (!current_request() || SG(headers_sent)) {

@@ -42,14 +42,9 @@ ZEND_FUNCTION(frankenphp_log)
  * the head has left now or before. */
 ZEND_FUNCTION(headers_send)
 {
-    zend_long status = 200;
+    zend_long status;
 
-    ZEND_PARSE_PARAMETERS_START(0, 1)
-    Z_PARAM_OPTIONAL
-    Z_PARAM_LONG(status)
-    ZEND_PARSE_PARAMETERS_END();
-    if (status < 100 || status > 599) {
-        zend_argument_value_error(1, "must be between 100 and 599");
+    if (!functions_status(INTERNAL_FUNCTION_PARAM_PASSTHRU, &status)) {
         RETURN_THROWS();
     }
     if (status < 200) {

@@ -83,7 +83,8 @@ static char *current_text(char *out, size_t size)
 
 const char *paths_virtual_directory(void)
 {
-    const cwd_state *directory = is_real ? NULL : virtual_directory();
+    /* A thread without PHP has the process's: the supervisor may start programs, too. */
+    const cwd_state *directory = is_real || !tsrm_get_ls_cache() ? NULL : virtual_directory();
 
     return directory && directory->cwd && directory->cwd_length ? directory->cwd : NULL;
 }

@@ -1,11 +1,12 @@
 /* A request inside of a worker script. PHP's own request startup and shutdown take everything away and build
- * it anew; here only what belongs to a client is made, and taken away again:
+ * it anew; here only what belongs to a client is made, and taken away again.
  *
- *   begin   SAPI's half of php_request_startup(): output, headers, body, uploads, authentication,
- * superglobals, session, filter and random numbers; the script's own are put aside end
- * php_request_shutdown()'s steps that are the request's, in its order: shutdown functions, output, session
- * and filter, headers, superglobals, body and uploads; then the client has its answer, and worker_state.c
- * puts back what was changed
+ * begin: SAPI's half of php_request_startup(): output, headers, body, uploads, authentication, superglobals,
+ * session, filter and random numbers; the script's own are put aside.
+ *
+ * end: php_request_shutdown()'s steps that are the request's, in its order: shutdown functions, output,
+ * session and filter, headers, superglobals, body and uploads. Then the client has its answer, and
+ * worker_state.c puts back what was changed.
  *
  * A bailout in any of it ends the script after the request. */
 #include "engine/php/worker_script.h"

@@ -14,10 +14,10 @@
 #include "ext/session/php_session.h"
 #include "ext/standard/basic_functions.h"
 #include "ext/standard/file.h"
-#include "php_ini.h"
 
 #include "engine/php/env.h"
 #include "engine/php/hygiene.h"
+#include "engine/php/ini_kept.h"
 #include "engine/php/paths.h"
 
 /* -- functions that tell and set -- */
@@ -37,19 +37,13 @@ static const struct {
 };
 #define PAIRS (sizeof pairs / sizeof *pairs)
 
-struct setting {
-    zend_string *name, *value;
-    uint8_t modifiable;
-};
-
 struct handler {
     zval current;
     zend_stack earlier; /* of zval */
 };
 
 struct script_state {
-    struct setting *settings;
-    size_t setting_count;
+    struct ini_kept *settings;
     struct handler errors, exceptions;
     int error_levels;
     zend_stack earlier_levels; /* of int */
@@ -157,83 +151,6 @@ static void put_back_zone(struct script_state *s)
     forget_zone(s);
     if (Z_TYPE(s->time_zone) != IS_UNDEF) {
         call_and_forget(s->zone.set, &s->time_zone);
-    }
-}
-
-/* -- settings -- */
-
-static void take_settings(struct script_state *s)
-{
-    zend_ini_entry *entry;
-
-    if (!EG(modified_ini_directives)) {
-        return;
-    }
-    s->settings =
-        safe_emalloc(zend_hash_num_elements(EG(modified_ini_directives)) + 1, sizeof *s->settings, 0);
-    ZEND_HASH_FOREACH_PTR(EG(modified_ini_directives), entry)
-    {
-        s->settings[s->setting_count++] = (struct setting){
-            entry->name, entry->value ? zend_string_copy(entry->value) : NULL, entry->modifiable};
-    }
-    ZEND_HASH_FOREACH_END();
-}
-
-static const struct setting *find_setting(const struct script_state *s, const zend_string *name)
-{
-    for (size_t i = 0; i < s->setting_count; i++) {
-        if (s->settings[i].name == name) {
-            return &s->settings[i];
-        }
-    }
-    return NULL;
-}
-
-/* Those that the boot had not changed. Restoring takes them out of the table, so it is begun again. */
-static bool restore_one(const struct script_state *s)
-{
-    zend_string *name;
-
-    ZEND_HASH_FOREACH_STR_KEY(EG(modified_ini_directives), name)
-    {
-        if (name && !find_setting(s, name)) {
-            zend_string *copy = zend_string_copy(name);
-
-            zend_restore_ini_entry(copy, ZEND_INI_STAGE_DEACTIVATE);
-            zend_hash_del(EG(modified_ini_directives), copy);
-            zend_string_release(copy);
-            return true;
-        }
-    }
-    ZEND_HASH_FOREACH_END();
-    return false;
-}
-
-static bool is_same(const zend_string *a, const zend_string *b)
-{
-    return a == b || (a && b && zend_string_equals(a, b));
-}
-
-static void put_back_settings(const struct script_state *s)
-{
-    while (EG(modified_ini_directives) && restore_one(s)) {
-    }
-    for (size_t i = 0; i < s->setting_count; i++) {
-        const struct setting *was = &s->settings[i];
-        zend_ini_entry *entry = zend_hash_find_ptr(EG(ini_directives), was->name);
-
-        if (!entry || (entry->modified && is_same(entry->value, was->value))) {
-            continue;
-        }
-        if (&ps_globals_id) {
-            PS(set_handler) = 1; /* else session.save_handler refuses "user" */
-        }
-        zend_alter_ini_entry_ex(was->name, was->value ? was->value : ZSTR_EMPTY_ALLOC(), PHP_INI_SYSTEM,
-                                ZEND_INI_STAGE_DEACTIVATE, true);
-        if (&ps_globals_id) {
-            PS(set_handler) = 0;
-        }
-        entry->modifiable = was->modifiable;
     }
 }
 
@@ -450,7 +367,7 @@ struct script_state *worker_state_take(struct php_thread *t)
 
     take_told(s);
     take_zone(s);
-    take_settings(s);
+    s->settings = ini_keep();
     take_handlers(s);
     take_streams(s);
     take_session(s);
@@ -465,7 +382,7 @@ struct script_state *worker_state_take(struct php_thread *t)
 void worker_state_put_back(struct php_thread *t, struct script_state *s)
 {
     put_back_handlers(s); /* first: what follows may warn */
-    put_back_settings(s);
+    ini_put_back(s->settings);
     put_back_told(s);
     put_back_zone(s);
     put_back_streams(s);
@@ -484,17 +401,10 @@ void worker_state_free(struct script_state *s)
     for (size_t i = 0; i < PAIRS; i++) {
         zval_ptr_dtor(&s->told[i]);
     }
-    for (size_t i = 0; i < s->setting_count; i++) {
-        if (s->settings[i].value) {
-            zend_string_release(s->settings[i].value);
-        }
-    }
     for (size_t i = 0; i < SESSION_FUNCTIONS; i++) {
         zval_ptr_dtor(&s->session[i]);
     }
-    if (s->settings) {
-        efree(s->settings);
-    }
+    ini_free_kept(s->settings);
     zval_ptr_dtor(&s->errors.current);
     zval_ptr_dtor(&s->exceptions.current);
     free_stack(&s->errors.earlier, true);
