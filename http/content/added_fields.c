@@ -33,8 +33,7 @@ void added_fields_init(struct added_fields *s, const struct http_settings *setti
     if (settings->security_headers) {
         add_security(s, settings);
     }
-    unsigned hsts = added_fields_seen(s, STR("Strict-Transport-Security"));
-    s->tls_only = hsts;
+    s->tls_only = added_fields_seen(s, STR("Strict-Transport-Security"));
 }
 
 const char *added_fields_fault(const struct http_settings *settings)

@@ -81,11 +81,14 @@ const struct lifetime *lifetimes_find(const struct lifetimes *all, struct str ra
 int lifetimes_check(const struct http_settings *settings, char *error, size_t size)
 {
     for (const struct setting_pair *pair = settings->cache; pair; pair = pair->next) {
-        char why[128] = "a pattern begins with / or *";
+        char why[128];
         int64_t seconds;
-        if ((pair->key[0] != '/' && pair->key[0] != '*') ||
-            read_value(pair->value, &seconds, why, sizeof(why)) != 0) {
-            snprintf(error, size, "http.cache[%s] = %s: %s", pair->key, pair->value, why);
+        const char *fault = pattern_fault(str_of(pair->key));
+        if (!fault && read_value(pair->value, &seconds, why, sizeof(why)) != 0) {
+            fault = why;
+        }
+        if (fault) {
+            snprintf(error, size, "http.cache[%s] = %s: %s", pair->key, pair->value, fault);
             return -1;
         }
     }

@@ -38,6 +38,16 @@ static bool is_one_star(struct str pattern)
     return star && !memchr(star + 1, '*', pattern.n - (size_t)(star + 1 - pattern.p));
 }
 
+/* Is this place of a URL before its path begins? A target that is a path has no host. */
+static bool is_in_host(struct str target, const char *place)
+{
+    if (target.p[0] == '/') {
+        return false;
+    }
+    const char *host = (const char *)memmem(target.p, target.n, "://", 3) + 3;
+    return place < host || !memchr(host, '/', (size_t)(place - host));
+}
+
 static const char *redirect_fault(struct str pattern, const char *value)
 {
     struct redirect to = read_redirect(value);
@@ -53,12 +63,11 @@ static const char *redirect_fault(struct str pattern, const char *value)
     if (!wire_value_ok(to.target) || memchr(to.target.p, ' ', to.target.n)) {
         return "the target has characters that no URL has";
     }
-    const char *star = memchr(to.target.p, '*', to.target.n),
-               *host = memmem(to.target.p, to.target.n, "://", 3);
+    const char *star = memchr(to.target.p, '*', to.target.n);
     if (star && (!is_one_star(to.target) || !is_one_star(pattern))) {
         return "a * in the target stands for what the pattern's * stood for: each has one";
     }
-    if (star && host && !memchr(host + 3, '/', (size_t)(star - host - 3))) {
+    if (star && is_in_host(to.target, star)) {
         return "a * may not be part of the host";
     }
     return NULL;
@@ -69,9 +78,9 @@ static int check_pairs(const char *name, const struct setting_pair *pair,
                        size_t size)
 {
     for (; pair; pair = pair->next) {
-        const char *fault = pair->key[0] == '/' || pair->key[0] == '*'
-                                ? fault_of(str_of(pair->key), pair->value)
-                                : "a pattern begins with / or *";
+        struct str pattern = str_of(pair->key);
+        const char *fault = pattern_fault(pattern);
+        fault = fault ? fault : fault_of(pattern, pair->value);
         if (fault) {
             snprintf(error, size, "%s[%s] = %s: %s", name, pair->key, pair->value, fault);
             return -1;

@@ -38,7 +38,7 @@ const struct http_field *http_head_find(const struct http_head *head, struct str
 /* An answer that the loop can send by itself: static file, redirect, error page, 304. */
 struct http_answer {
     int status;
-    struct http_field fields[24];
+    struct http_field fields[32];
     size_t field_count;
     struct str lines; /* fields of a script's, however many: "Name: value\r\n"; mutable, or STR_NONE */
     /* The body is the concatenation of these pieces; a multi-range answer has several. */

@@ -29,6 +29,11 @@ bool pattern_match(struct str pattern, struct str text)
     return p == pattern.n;
 }
 
+const char *pattern_fault(struct str pattern)
+{
+    return pattern.n && (pattern.p[0] == '/' || pattern.p[0] == '*') ? NULL : "a pattern begins with / or *";
+}
+
 struct str pattern_host_name(struct str host)
 {
     for (size_t i = host.n; i > 0 && host.p[i - 1] != ']'; i--) {

@@ -6,6 +6,8 @@
 
 /* '*' stands for any run of characters, none and slashes included; everything else for itself. */
 bool pattern_match(struct str pattern, struct str text);
+/* Why this cannot be the pattern of a path, or NULL. */
+const char *pattern_fault(struct str pattern);
 /* How well one of the names fits the host (case ignored; without port and trailing dot): 0 = none does. An
  * exact name beats every wildcard, a longer wildcard ("*.example.org") a shorter one. */
 unsigned pattern_host(const char *names, struct str host);

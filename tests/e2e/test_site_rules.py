@@ -28,6 +28,8 @@ http.static_cache_ttl = 1h
 """
 SECURE = "http.redirect_https = yes\nhttp.trusted_proxies = 127.0.0.0/8\n"
 SITES = {"rules": Site(FILES, pool=RULES), "secure": Site(FILES, pool=SECURE, listener="")}
+# as many as may be added, beside those of http.security_headers: every answer has room for them
+SITES["full"] = Site(FILES, pool="http.security_headers = yes\n" + "".join(f"http.add_header[X-{i}] = {i}\n" for i in range(10)))
 stages = fixture(SITES)
 OWN, PLAIN = ("own",), ("h1", "h2c")
 
@@ -56,6 +58,8 @@ CASES = [
     sent("another host", "/moved", 301, "https://other.example/here?x=1"), sent("its own query stays", "/moved?y=2", 301, "https://other.example/here?x=1"),
     sent("a star in front", "/shop/item.asp", 308, "/shop/item.php"), sent("a form", "/old/form", 302, "/new/form", method="POST", content=b"a=b"),
     Case("fields of a script", "/vars.php", site="rules", status=200, has={"X-Robots-Tag": "noindex", "Cross-Origin-Opener-Policy": "same-origin"}),
+    Case("all that may be added", "/build/app.js", site="full", places=OWN, status=200, has={f"X-{i}": str(i) for i in range(10)}),
+    Case("and to a redirect", "/build", site="full", places=OWN, has={f"X-{i}": str(i) for i in range(10)}),
     Case("the script's own", "/says.php", site="rules", status=200, has={"X-Robots-Tag": ["all"], "Cache-Control": ["private"]}),
     Case("fields of an error", "/nothing.txt", site="rules", places=OWN, status=404, has={"X-Robots-Tag": "noindex"}),
     kept("for a year", "/build/app.js", "public, max-age=31536000"), kept("the first rule counts", "/build/never.js", "no-cache"),
@@ -73,6 +77,15 @@ def test_rules(stages, case, way, place):
     stages.check(case, way, place)
 
 
+def dry_run(workdir, line):
+    os.mkdir(workdir + "/site")
+    path = workdir + "/t.ini"
+    with open(path, "w") as f:
+        f.write(f"[global]\nerror_log = {workdir}/error.log\n" + pool_section(
+            "www", f"http.listen = 127.0.0.1:{free_port()}\nhttp.document_root = {workdir}/site\n{line}\n"))
+    return subprocess.run([PROGRAM, "-t", "-y", path], capture_output=True, text=True, check=False)
+
+
 @pytest.mark.parametrize("line, why", [
     ("http.redirect[/a] = 200 /b", "none of 301"), ("http.redirect[/a] = b", "expected a path or a URL"), ("http.redirect[/a] = 301", "expected a path or a URL"),
     ("http.redirect[/a] = /b/*", "each has one"), ("http.redirect[/*/*] = /b/*", "each has one"), ("http.redirect[a] = /b", "begins with /"),
@@ -82,13 +95,14 @@ def test_rules(stages, case, way, place):
     ("\n".join(f"http.add_header[X-{i}] = {i}" for i in range(11)), "too many"),
 ])
 def test_refused(workdir, line, why):
-    os.mkdir(workdir + "/site")
-    path = workdir + "/t.ini"
-    with open(path, "w") as f:
-        f.write(f"[global]\nerror_log = {workdir}/error.log\n" + pool_section(
-            "www", f"http.listen = 127.0.0.1:{free_port()}\nhttp.document_root = {workdir}/site\n{line}\n"))
-    done = subprocess.run([PROGRAM, "-t", "-y", path], capture_output=True, text=True, check=False)
+    done = dry_run(workdir, line)
     assert done.returncode == 78 and why in done.stdout + done.stderr, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("line", ["http.redirect[/a*] = \"/b*?from=http://here\"", "http.redirect[/a*] = https://b/*"])
+def test_taken(workdir, line):
+    done = dry_run(workdir, line)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_documented():
