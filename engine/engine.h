@@ -69,6 +69,12 @@ struct frontend {
     /* Engine process, main thread, right after the fork and before any code of a user runs; may be NULL:
      * wipes what the supervisor's memory holds of other pools' secrets. */
     void (*forget)(const struct pool_conf *pool);
+    /* Supervisor, may be NULL: the files whose text an engine process inherits (certificates, keys). */
+    void (*files)(const struct pool_conf *pool, void (*each)(const char *path, void *ctx), void *ctx);
+    /* Supervisor, where there are files: reads them once more, and calls back for each pool whose processes
+     * hold a text that is not the newest good one. What is no good is reported, and changes nothing. */
+    void (*renew)(const struct config *config, void (*outdated)(const struct pool_conf *pool, void *ctx),
+                  void *ctx);
     /* Engine process, main thread, after the executor has started and before the workers do: take the
      * listeners that are this front end's and make all that can fail, but accept nothing yet. 0 or -1
      * (reported). */

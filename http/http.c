@@ -14,6 +14,7 @@
 #include "http/answer/body.h"
 #include "http/answer/exchange.h"
 #include "http/answer/spool.h"
+#include "http/certificates.h"
 #include "http/content/compress_pool.h"
 #include "http/content/lifetime.h"
 #include "http/http.h"
@@ -38,73 +39,10 @@
 
 /* -- configuration -- */
 
-static int stop_at_first(void *ctx, const char *address, int kind)
-{
-    (void)ctx;
-    (void)address;
-    (void)kind;
-    return 1;
-}
-
-static bool names_address(const struct pool_conf *pool)
-{
-    return addresses_each(pool, stop_at_first, NULL) != 0;
-}
-
-static int count_tls(void *ctx, const char *address, int kind)
-{
-    (void)address;
-    *(bool *)ctx |= kind == LISTENER_TLS;
-    return 0;
-}
-
-static bool wants_tls(const struct pool_conf *pool)
-{
-    bool tls = false;
-    addresses_each(pool, count_tls, &tls);
-    return tls;
-}
-
 static int complain(const struct pool_conf *pool, const char *text)
 {
     log_alert("[pool %s] %s", pool->name, text);
     return -1;
-}
-
-/* By a pool that has TLS on no address of its own: when it answers for a name on another's. */
-static bool certificate_is_used(const struct config *config, const struct pool_conf *pool)
-{
-    bool elsewhere = false;
-    for (const struct pool_conf *other = config->pools; other; other = other->next) {
-        elsewhere |= wants_tls(other);
-    }
-    return elsewhere && !names_address(pool);
-}
-
-static int check_tls(const struct config *config, const struct pool_conf *pool, const struct http_settings *s)
-{
-    if (!wants_tls(pool) && s->tls_cert && !certificate_is_used(config, pool)) {
-        return complain(
-            pool, "no address of http.tls_cert speaks TLS: name it in http.tls_listen, or as tls:ADDRESS in "
-                  "http.listen");
-    }
-    char error[512];
-    if (tls_check_clients(s, error, sizeof error) != 0) {
-        return complain(pool, error);
-    }
-    if (!wants_tls(pool) && !s->tls_cert) {
-        return 0;
-    }
-    if (!s->tls_cert || !s->tls_key) {
-        return complain(pool, "a TLS address needs http.tls_cert and http.tls_key");
-    }
-    const struct tls_host host = {.names = s->server_name, .settings = s};
-    struct tls_context *context = tls_context_create(&host, 1, error, sizeof error);
-    if (!context) {
-        return complain(pool, error);
-    }
-    tls_context_destroy(context);
-    return 0;
 }
 
 static int http_check(const struct config *config, struct pool_conf *pool)
@@ -112,7 +50,7 @@ static int http_check(const struct config *config, struct pool_conf *pool)
     struct http_settings *s = http_settings_of(pool);
     struct stat st;
     char error[256];
-    if (addresses_check(config, pool) != 0 || internal_check(pool, s) != 0) {
+    if (certificates_make(pool) != 0 || addresses_check(config, pool) != 0 || internal_check(pool, s) != 0) {
         return -1;
     }
     for (const struct pool_conf *one = config->pools; one && !pool->next; one = one->next) {
@@ -146,7 +84,7 @@ static int http_check(const struct config *config, struct pool_conf *pool)
         log_alert("[pool %s] http.add_header: %s", pool->name, fault);
         return -1;
     }
-    return check_tls(config, pool, s);
+    return certificates_check(config, pool);
 }
 
 struct listen_list {
@@ -264,7 +202,8 @@ static int make_parts(struct http_front *front)
     }
     size_t count;
     const struct tls_host *hosts = sites_tls(front->sites, &count);
-    if (wants_tls(front->conf) && !(front->tls = tls_context_create(hosts, count, error, sizeof error))) {
+    if (certificates_wanted(front->conf) &&
+        !(front->tls = tls_context_create(hosts, count, error, sizeof error))) {
         return complain(front->conf, error);
     }
     return 0;
@@ -346,47 +285,6 @@ static int http_start(struct pool *pool, const struct listener *listeners)
     return result;
 }
 
-/* "cert:key cert:key" */
-static bool names_file(const char *pairs, const char *path)
-{
-    struct str rest = str_of(pairs), piece;
-    while (rest.p && str_split(&rest, ' ', &piece)) {
-        const char *colon = memchr(piece.p, ':', piece.n);
-        size_t first = colon ? (size_t)(colon - piece.p) : piece.n;
-        if (str_eq((struct str){piece.p, first}, str_of(path)) ||
-            (colon && str_eq((struct str){colon + 1, piece.n - first - 1}, str_of(path)))) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool is_file(const char *file, const char *path)
-{
-    return file && strcmp(file, path) == 0;
-}
-
-/* Its own, and those of the hosts that others have on its listeners. */
-static bool needs_file(const char *path, const void *ctx)
-{
-    const struct pool_conf *owner = ctx;
-    for (const struct pool_conf *pool = http_settings_of(owner)->config->pools; pool; pool = pool->next) {
-        const struct http_settings *s = http_settings_of(pool);
-        if ((pool == owner || addresses_are_shared(pool, owner)) &&
-            (is_file(s->tls_cert, path) || is_file(s->tls_key, path) || is_file(s->tls_client_ca, path) ||
-             names_file(s->tls_certs, path))) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Whoever can read this process's memory finds no other pool's keys, and no keys where there is no TLS. */
-static void http_forget(const struct pool_conf *pool)
-{
-    pem_forget(wants_tls(pool) ? needs_file : NULL, pool);
-}
-
 static struct http_front *front_of(struct pool *pool)
 {
     return pool_front(pool, &http_frontend);
@@ -453,14 +351,6 @@ static void http_stop(struct pool *pool)
     front_destroy(front);
 }
 
-static void http_tick(struct pool *pool)
-{
-    struct http_front *front = front_of(pool);
-    if (front && front->tls) {
-        tls_context_tick(front->tls);
-    }
-}
-
 static void http_rekey(struct pool *pool, const struct pool_keys *keys)
 {
     struct http_front *front = front_of(pool);
@@ -475,7 +365,9 @@ const struct frontend http_frontend = {
     .check = http_check,
     .listeners = http_listeners,
     .answers_for = http_answers_for,
-    .forget = http_forget,
+    .forget = certificates_forget,
+    .files = certificates_files,
+    .renew = certificates_renew,
     .start = http_start,
     .open = http_open,
     .refuse = http_refuse,
@@ -483,6 +375,5 @@ const struct frontend http_frontend = {
     .drain_heard = http_drain_heard,
     .drained = http_drained,
     .stop = http_stop,
-    .tick = http_tick,
     .rekey = http_rekey,
 };

@@ -18,10 +18,10 @@ struct http_given {
         body_memory, body_files, response_buffer, response_files, max_body_size, header_timeout, idle_timeout,
         body_timeout, write_timeout, stream_timeout, handshake_timeout, queue_timeout, body_rate_min,
         max_connections, connections_per_client, queue_capacity, head_size, h2_max_streams, tls_redirect,
-        tls_cert, tls_key, tls_certs, tls_client_ca, tls_ciphers, tls_ocsp_file, tls_client_verify,
-        compression, compress_min, compress_types, gzip_level, brotli_level, zstd_level, static_cache_ttl,
-        static_memory, cache, redirect_https, redirect, deny, add_header, trusted_proxies, proxy_protocol,
-        rate_limit, rate_window, rate_kind, error_pages_dir, sendfile_root, security_headers,
+        tls_self_signed, tls_cert, tls_key, tls_certs, tls_client_ca, tls_ciphers, tls_ocsp_file,
+        tls_client_verify, compression, compress_min, compress_types, gzip_level, brotli_level, zstd_level,
+        static_cache_ttl, static_memory, cache, redirect_https, redirect, deny, add_header, trusted_proxies,
+        proxy_protocol, rate_limit, rate_window, rate_kind, error_pages_dir, sendfile_root, security_headers,
         header_frame_options, header_content_type_options, header_referrer_policy, header_permissions_policy,
         header_csp, header_hsts, profile, request_id_headers, internal_listen, internal_token,
         access_log_format;
@@ -55,6 +55,7 @@ struct http_settings {
         *tls_ciphers;
     char *tls_ocsp_file;
     bool tls_redirect;
+    bool tls_self_signed;  /* http.tls_self_signed: tls_cert and tls_key, where they are not set */
     int tls_client_verify; /* 0 off 1 optional 2 required */
     bool compression;
     int64_t compress_min;

@@ -24,6 +24,7 @@ enum source_kind {
     SOURCE_TEST,
     SOURCE_CONTROL,
     SOURCE_CLIENT,
+    SOURCE_WATCHED,
     SOURCE_LISTENER
 };
 
@@ -78,6 +79,7 @@ static void collect(struct supervisor *s, struct sources *w)
     w->count = 0;
     watch(w, s->test_fd, SOURCE_TEST, s);
     watch(w, s->control_fd, SOURCE_CONTROL, s);
+    watch(w, s->watched_fd, SOURCE_WATCHED, s);
     for (struct control_client *c = s->clients; c; c = control_client_next(c)) {
         watch(w, control_client_fd(c), SOURCE_CLIENT, c);
     }
@@ -112,6 +114,7 @@ static void dispatch(struct supervisor *s, const struct sources *w)
         case SOURCE_TEST: upgrade_read(s); break;
         case SOURCE_CONTROL: control_accept(s); break;
         case SOURCE_CLIENT: control_read(s, object); break;
+        case SOURCE_WATCHED: watched_read(s); break;
         case SOURCE_LISTENER: member_wake(object); break;
         }
     }
@@ -128,6 +131,7 @@ static int wait_ms(const struct supervisor *s)
     uint64_t next = sooner(s->notify_us, s->test_pid > 0 ? s->test_deadline_us : 0);
     next = sooner(next, control_next_us(s));
     next = sooner(next, s->keys_us);
+    next = sooner(next, s->phase == PHASE_RUNNING ? s->renew_us : 0);
     next = sooner(next, rest_next_us(s));
     next = sooner(next, pulse_next_us(s));
     next = sooner(next, s->report_fd >= 0 ? s->report_latest_us : 0);

@@ -95,6 +95,10 @@ struct supervisor {
     uint64_t finish_us;     /* FINISHING: by then all has to be done */
     bool finishes_upstream; /* FINISHING: the pools that others ask drain, too */
     uint64_t keys_us;       /* when the pools' keys change */
+    /* watched.c */
+    int watched_fd; /* inotify; -1 = nothing is watched */
+    struct watched_file *watched;
+    uint64_t renew_us; /* when the files are read again; 0 = they have not changed */
     /* the test of a reload */
     pid_t test_pid;
     int test_fd;
@@ -136,11 +140,17 @@ int members_prepare(struct supervisor *s); /* listeners, identities, counters */
 int members_listen(struct supervisor *s);
 void members_reopen_logs(struct supervisor *s);
 
+/* watched.c */
+void watched_open(struct supervisor *s); /* when the configuration has been checked */
+void watched_read(struct supervisor *s);
+void watched_tick(struct supervisor *s, uint64_t now);
+
 /* child.c */
 struct child *child_add(struct member *member, struct generation *g, pid_t pid);
 int child_send(struct child *child, enum channel_type type, int64_t number, const char *text, const int *fds,
                int fd_count); /* 0 or -1 */
 void child_tell(struct child *child, enum channel_type type, int64_t number);
+void child_close_fd(int *fd); /* -1 = it is closed, before and afterwards */
 
 /* launch.c */
 extern const struct generation_hooks launch_hooks;
@@ -150,7 +160,6 @@ void child_hear(struct child *child); /* its channel has something */
 void child_read(struct child *child, enum output_stream stream);
 void child_read_journal(struct child *child);
 void child_reap(struct supervisor *s, pid_t pid, int status);
-void child_close_fd(int *fd); /* -1 = it is closed, before and afterwards */
 
 /* rest.c */
 bool member_may_sleep(const struct member *m);

@@ -195,6 +195,7 @@ static void tick(struct supervisor *s)
     pulse_tick(s, now);
     rest_tick(s, now);
     members_rotate_keys(s, now);
+    watched_tick(s, now);
     upgrade_tick(s, now);
     finish_tick(s, now);
     control_tick(s, now);
@@ -255,6 +256,7 @@ int supervisor_run(const struct cli_options *cli, struct config *config,
         .report_fd = -1,
         .test_fd = -1,
         .control_fd = -1,
+        .watched_fd = -1,
         .started_us = clock_us(),
         .report_latest_us = clock_us() + REPORT_LATEST_US,
         .pid_path = cli->pid_path ? cli->pid_path : config->global.pid,
@@ -272,6 +274,7 @@ int supervisor_run(const struct cli_options *cli, struct config *config,
         return code;
     }
     upgrade_adopt(&s);
+    watched_open(&s);
     if (!cli->serve) {
         log_notice("fpm is running, pid %d", (int)getpid());
     }

@@ -12,8 +12,10 @@
 struct pem {
     struct pem *next;
     char *path;
-    char *text;
-    size_t n;
+    struct pem_text {
+        char *p;
+        size_t n;
+    } text, before; /* before: p == NULL but between pem_renew() and pem_settle() */
 };
 
 static struct pem *kept;
@@ -42,25 +44,79 @@ static char *read_file(const char *path, size_t *n)
     return text;
 }
 
-struct str pem_load(const char *path)
+/* p == NULL with errno: it cannot be read. */
+static struct pem_text read_text(const char *path)
 {
-    for (const struct pem *p = kept; p; p = p->next) {
-        if (strcmp(p->path, path) == 0) {
-            return (struct str){p->text, p->n};
-        }
-    }
     size_t n;
     char *text = read_file(path, &n);
     if (!text) {
-        return STR_NONE;
+        return (struct pem_text){NULL, 0};
     }
-    struct pem *p = xmalloc(sizeof *p);
-    *p = (struct pem){.next = kept, .path = xstrdup(path), .text = xmalloc(n + 1), .n = n};
-    memcpy(p->text, text, n);
+    struct pem_text made = {xmalloc(n + 1), n};
+    memcpy(made.p, text, n);
     explicit_bzero(text, n);
     free(text);
-    kept = p;
-    return (struct str){p->text, p->n};
+    return made;
+}
+
+static void wipe(struct pem_text *text)
+{
+    if (text->p) {
+        explicit_bzero(text->p, text->n);
+        free(text->p);
+        *text = (struct pem_text){NULL, 0};
+    }
+}
+
+static struct pem *find(const char *path)
+{
+    struct pem *p = kept;
+    while (p && strcmp(p->path, path) != 0) {
+        p = p->next;
+    }
+    return p;
+}
+
+struct str pem_load(const char *path)
+{
+    struct pem *p = find(path);
+    if (!p) {
+        struct pem_text text = read_text(path);
+        if (!text.p) {
+            return STR_NONE;
+        }
+        p = xcalloc(1, sizeof *p);
+        *p = (struct pem){.next = kept, .path = xstrdup(path), .text = text};
+        kept = p;
+    }
+    return (struct str){p->text.p, p->text.n};
+}
+
+bool pem_renew(const char *path)
+{
+    struct pem *p = find(path);
+    struct pem_text text = p ? read_text(path) : (struct pem_text){NULL, 0};
+    if (!text.p || (text.n == p->text.n && memcmp(text.p, p->text.p, text.n) == 0)) {
+        wipe(&text);
+        return false;
+    }
+    wipe(&p->before);
+    p->before = p->text;
+    p->text = text;
+    return true;
+}
+
+void pem_settle(const char *path, bool good)
+{
+    struct pem *p = find(path);
+    if (p && p->before.p) {
+        if (!good) {
+            struct pem_text refused = p->text;
+            p->text = p->before;
+            p->before = refused;
+        }
+        wipe(&p->before);
+    }
 }
 
 void pem_forget(bool (*needs)(const char *path, const void *ctx), const void *ctx)
@@ -73,8 +129,8 @@ void pem_forget(bool (*needs)(const char *path, const void *ctx), const void *ct
             continue;
         }
         *link = p->next;
-        explicit_bzero(p->text, p->n);
-        free(p->text);
+        wipe(&p->text);
+        wipe(&p->before);
         free(p->path);
         free(p);
     }

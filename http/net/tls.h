@@ -30,7 +30,6 @@ struct tls_context *tls_context_create(const struct tls_host *hosts, size_t coun
 int tls_check_clients(const struct http_settings *settings, char *error, size_t error_size);
 void tls_context_destroy(struct tls_context *context);
 void tls_memory_settle(void); /* no more keys will be read: nothing has to be wiped any more */
-void tls_context_tick(struct tls_context *context); /* about once a second: the OCSP file */
 void tls_context_rekey(struct tls_context *context, const struct pool_keys *keys); /* main thread */
 
 enum tls_result { TLS_DONE, TLS_WANT_READ, TLS_WANT_WRITE, TLS_FAILED };

@@ -261,15 +261,6 @@ void tls_context_destroy(struct tls_context *context)
     free(context);
 }
 
-void tls_context_tick(struct tls_context *context)
-{
-    for (size_t i = 0; i < context->cert_count; i++) {
-        if (context->certs[i].ocsp) {
-            tls_ocsp_tick(context->certs[i].ocsp);
-        }
-    }
-}
-
 void tls_context_rekey(struct tls_context *context, const struct pool_keys *keys)
 {
     tls_tickets_rekey(context->tickets, keys);

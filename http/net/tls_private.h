@@ -52,11 +52,10 @@ void tls_tickets_rekey(struct tls_tickets *tickets, const struct pool_keys *keys
 /* Tickets of `ctx` are made and opened with these keys, which must outlive it. */
 void tls_tickets_use(struct tls_tickets *tickets, SSL_CTX *ctx);
 
-/* -- tls_ocsp.c: made and ticked by the main thread, used in handshakes by every loop -- */
+/* -- tls_ocsp.c: made by the main thread, used in handshakes by every loop -- */
 struct tls_ocsp;
 struct tls_ocsp *tls_ocsp_create(const char *path); /* borrows path; a file that is not there may come */
 void tls_ocsp_destroy(struct tls_ocsp *ocsp);
-void tls_ocsp_tick(struct tls_ocsp *ocsp); /* reads the file again if it changed */
 /* Handshakes of `ctx` carry the response, which must outlive it. */
 void tls_ocsp_use(struct tls_ocsp *ocsp, SSL_CTX *ctx);
 

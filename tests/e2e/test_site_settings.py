@@ -12,7 +12,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, ResponseReceived
 from http_raw import Raw
-from process import free_port
+from process import free_port, wait_for
 from test_tls import make_cert
 from tokiophp import PROGRAM
 from web_cases import ABSENT, VARIABLES, Case, Site, fixture, parametrize, pool_section
@@ -199,6 +199,13 @@ class Vault:
             pool_section("safe", "http.server_name = safe.example\nhttp.tls_ciphers = ECDHE-ECDSA-CHACHA20-POLY1305\n" + rule % "ca2") +
             pool_section("twin", "http.server_name = twin.example\n" + rule % "ca2"))
         server.wait_message("ready to handle connections", 60)
+        self.server = server
+
+    def shaken(self, name, ca, *more):
+        """What openssl says of a handshake."""
+        return subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{self.port}", "-servername", name, "-status",
+                               "-cert", f"{self.dir}/client-of-{ca}.pem", "-key", f"{self.dir}/client-of-{ca}.key", *more],
+                              input="", capture_output=True, text=True, timeout=60, check=False).stdout
 
     def staple(self, name, status):
         """A response of the authority that says nothing but its status, the smallest that there is."""
@@ -290,18 +297,22 @@ def test_the_host_has_its_certificate(vault):
 
 def test_each_host_has_its_ciphers_and_staple(vault):
     """Also where its certificate is another's: safe has none of its own. TLS 1.3 has suites that no setting changes."""
-    def shaken(name, ca, *more):
-        return subprocess.run(["openssl", "s_client", "-connect", f"127.0.0.1:{vault.port}", "-servername", name, "-status",
-                               "-cert", f"{vault.dir}/client-of-{ca}.pem", "-key", f"{vault.dir}/client-of-{ca}.key", *more],
-                              input="", capture_output=True, text=True, timeout=60, check=False).stdout
     for name, ca, suite, staple in (("vault.example", "ca1", "ECDHE-ECDSA-AES256-GCM-SHA384", "unauthorized"),
                                     ("safe.example", "ca2", "ECDHE-ECDSA-CHACHA20-POLY1305", "trylater"),
                                     ("twin.example", "ca2", "", "trylater"), ("open.example", "ca1", "", "trylater")):
-        text = shaken(name, ca, "-tls1_2")
+        text = vault.shaken(name, ca, "-tls1_2")
         assert f"Cipher is {suite}" in text and "Cipher is (NONE)" not in text and f"OCSP Response Status: {staple}" in text, (name, text)
         other = "ECDHE-ECDSA-AES128-GCM-SHA256" if suite else "ECDHE-ECDSA-AES128-SHA"  # which the usual list has not
-        assert "Cipher is (NONE)" in shaken(name, ca, "-tls1_2", "-cipher", other), name
-        assert "TLSv1.3" in shaken(name, ca, "-tls1_3")
+        assert "Cipher is (NONE)" in vault.shaken(name, ca, "-tls1_2", "-cipher", other), name
+        assert "TLSv1.3" in vault.shaken(name, ca, "-tls1_3")
+
+
+def test_a_staple_is_renewed_while_nobody_asks(vault):
+    """The first handshake after a rest has what was written meanwhile."""
+    assert "OCSP Response Status: trylater" in vault.shaken("open.example", "ca1")
+    wait_for(vault.server.still, 60, "rest")
+    vault.staple("open", 6)
+    assert "OCSP Response Status: unauthorized" in vault.shaken("open.example", "ca1")
 
 
 @pytest.mark.parametrize("sni, authority, client, status", [
