@@ -4,13 +4,42 @@
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "engine/base/log.h"
 #include "engine/base/sock.h"
 #include "engine/base/str.h"
+#include "engine/supervise/inherited.h"
+
+static bool to_open; /* the first URL that is said */
+
+/* The user's browser is nobody's child of ours: the process between us and it ends at once. */
+static void open_browser(const char *url)
+{
+    const char *program = getenv("BROWSER");
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        sigset_t none;
+
+        sigemptyset(&none);
+        sigprocmask(SIG_SETMASK, &none, NULL);
+        if (fork() == 0) {
+            setsid();
+            program = program && *program ? program : "xdg-open";
+            execlp(program, program, url, (char *)NULL);
+        }
+        _exit(0);
+    }
+    if (pid > 0) {
+        waitpid(pid, NULL, 0);
+    }
+}
 
 static void say(const struct config *config, const char *scheme, const char *host, unsigned port)
 {
@@ -22,10 +51,16 @@ static void say(const struct config *config, const char *scheme, const char *hos
     if (!usual) {
         snprintf(number, sizeof number, ":%u", port);
     }
-    log_notice("serving %s at %s://%s%s/%s", root, scheme, host, number,
+    char *url = xasprintf("%s://%s%s/", scheme, host, number);
+    log_notice("serving %s at %s%s", root, url,
                index && strncmp(index, "nearest:", 8) == 0
                    ? " (paths without a file run the nearest index.php)"
                    : "");
+    if (to_open) {
+        open_browser(url);
+        to_open = false;
+    }
+    free(url);
 }
 
 /* The addresses of this machine, for a listener on all of them. */
@@ -107,6 +142,7 @@ void announce(const struct config *config)
     enum log_level level = log_get_level();
 
     log_set_level(level > LEVEL_NOTICE ? LEVEL_NOTICE : level);
+    to_open = config->cli->opens && !inherited();
     say_list(config, "http", pool_setting_text(config->pools, "http.listen"));
     say_list(config, "https", pool_setting_text(config->pools, "http.tls_listen"));
     log_set_level(level);

@@ -1,6 +1,6 @@
 /* The command line. php-fpm's letters and long names mean what they mean to php-fpm, under whatever name we
- * run; the words (serve, ctl, top, fpm) exist only as tokiophp. Main thread, before anything else; what is
- * allocated lives as long as the process. */
+ * run; the words (serve, ctl, top, php, fpm) exist only as tokiophp. Main thread, before anything else; what
+ * is allocated lives as long as the process. */
 #include "engine/cli.h"
 
 #include <ctype.h>
@@ -157,12 +157,20 @@ static void parse_flags(struct cli *cli, int argc, char **argv)
 /* -- serve -- */
 
 static const struct option serve_options[] = {
-    {"listen", required_argument, NULL, 'l'},   {"index", required_argument, NULL, 'I'},
-    {"workers", required_argument, NULL, 'w'},  {"worker", required_argument, NULL, 'W'},
-    {"tls-cert", required_argument, NULL, 'C'}, {"tls-key", required_argument, NULL, 'K'},
-    {"php-ini", required_argument, NULL, 'c'},  {"no-php-ini", no_argument, NULL, 'n'},
-    {"define", required_argument, NULL, 'd'},   {"test", no_argument, NULL, 't'},
-    {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
+    {"listen", required_argument, NULL, 'l'},
+    {"index", required_argument, NULL, 'I'},
+    {"workers", required_argument, NULL, 'w'},
+    {"worker", required_argument, NULL, 'W'},
+    {"tls-cert", required_argument, NULL, 'C'},
+    {"tls-key", required_argument, NULL, 'K'},
+    {"tls", no_argument, NULL, 'T'},
+    {"open", no_argument, NULL, 'o'},
+    {"php-ini", required_argument, NULL, 'c'},
+    {"no-php-ini", no_argument, NULL, 'n'},
+    {"define", required_argument, NULL, 'd'},
+    {"test", no_argument, NULL, 't'},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
 };
 
 /* "27002" and ":27002" are for this machine alone; whoever means all addresses writes 0.0.0.0. malloc'ed. */
@@ -218,6 +226,11 @@ static bool take_serve_option(struct cli *cli, int letter, struct serve_words *w
         words->tls = true;
         break;
     case 'K': add_setting(o, "http.tls_key", optarg); break;
+    case 'T':
+        add_setting(o, "http.tls_self_signed", "yes");
+        words->tls = true;
+        break;
+    case 'o': o->opens = true; break;
     case 'c':
     case 'n':
     case 'd':
@@ -333,8 +346,8 @@ void cli_parse(int argc, char **argv, struct cli *out)
         parse_flags(out, argc - 1, argv + 1);
     } else if (is_word(argc, argv, "serve")) {
         parse_serve(out, argc - 1, argv + 1);
-    } else if (is_word(argc, argv, "ctl") || is_word(argc, argv, "top")) {
-        out->action = CLI_CONTROL;
+    } else if (is_word(argc, argv, "ctl") || is_word(argc, argv, "top") || is_word(argc, argv, "php")) {
+        out->action = is_word(argc, argv, "php") ? CLI_RUN_PHP : CLI_CONTROL;
         out->argc = argc - 1;
         out->argv = argv + 1;
     } else if (argc > 1 && strncmp(argv[1], print_settings, strlen(print_settings)) == 0) {
@@ -370,6 +383,7 @@ static const char own_usage[] =
     "  %s fpm [OPTION]...                  as php-fpm: its default paths and messages\n"
     "  %s ctl COMMAND                      talk to the running server (ctl help)\n"
     "  %s top                              watch the running server\n"
+    "  %s php [ARGUMENT]...                PHP's command line, of the same PHP (cron, artisan, composer)\n"
     "  %s --print-settings [text|markdown|ini]\n"
     "\nOptions:\n";
 
@@ -384,6 +398,8 @@ static const char serve_usage[] =
     "  --workers N           requests at once (by CPU)\n"
     "  --worker FILE[,N]     boot this script once on each of N threads (worker mode)\n"
     "  --tls-cert FILE --tls-key FILE   HTTPS, on 127.0.0.1:8443 if --listen does not say otherwise\n"
+    "  --tls                 the same with a certificate for localhost, mkcert's if it is there\n"
+    "  --open                opens the site in the browser ($BROWSER, xdg-open)\n"
     "  -d NAME=VALUE, -c FILE, -n       PHP's settings, php.ini, no php.ini\n"
     "  -t                    only test\n\n"
     "Examples:\n"
@@ -407,7 +423,7 @@ void cli_print_usage(const struct cli *cli, const char *program)
                p);
     } else {
         printf("Usage:\n");
-        printf(own_usage, p, p, (int)strlen(p), "", p, p, p, p);
+        printf(own_usage, p, p, (int)strlen(p), "", p, p, p, p, p);
     }
     printf("%s", fpm_usage);
 }

@@ -11,6 +11,7 @@ enum cli_action {
     CLI_PHP,            /* `what` of php_info_main(): i, m or v */
     CLI_PRINT_SETTINGS, /* `format` */
     CLI_CONTROL,        /* ctl_main(argc, argv) */
+    CLI_RUN_PHP,        /* PHP's command line program with argc, argv */
 };
 
 struct cli {
@@ -19,7 +20,7 @@ struct cli {
     char what;
     char *refused; /* what cannot be understood, and why: a sentence's part, malloc'ed */
     const char *format;
-    int argc; /* CLI_CONTROL: from the word on */
+    int argc; /* CLI_CONTROL, CLI_RUN_PHP: from the word on */
     char **argv;
 };
 

@@ -110,6 +110,7 @@ struct cli_options {
     int test;        /* -t: 1, -tt: 2 */
     bool serve;      /* no file: one pool made of `settings` and the environment */
     bool finds_out;  /* `serve`: what the folder holds decides what it does not say */
+    bool opens;      /* `serve`: the user's browser, once it serves */
     char *settings;  /* rows that the command line sets, one "name=value\n" each; they win over everything */
     bool as_php_fpm; /* php-fpm's default paths, messages and strictness */
     int argc;

@@ -1,8 +1,10 @@
 /* The program: command line, then one of the things that it asks for. Main thread; no other exists before
  * supervisor_run(). */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "engine/announce.h"
 #include "engine/base/log.h"
@@ -29,6 +31,19 @@ static int show_php(const struct cli *cli)
     }
     return cli->what == 'v' ? EXIT_OK : EXIT_SOFTWARE;
 #endif
+}
+
+/* The command line of the PHP that serves: the same extensions and php.ini, unless it is told another. */
+static int run_php(const struct cli *cli)
+{
+#ifdef HAVE_PHP
+    execv(TOKIOPHP_PHP_BINARY, cli->argv);
+    fprintf(stderr, "tokiophp: cannot run %s: %s\n", TOKIOPHP_PHP_BINARY, strerror(errno));
+#else
+    (void)cli;
+    fprintf(stderr, "tokiophp: this build has no PHP\n");
+#endif
+    return EXIT_SOFTWARE;
 }
 
 static int print_settings(const struct cli *cli)
@@ -115,6 +130,7 @@ int main(int argc, char **argv)
     case CLI_PHP: return show_php(&cli);
     case CLI_PRINT_SETTINGS: return print_settings(&cli);
     case CLI_CONTROL: return ctl_main(cli.argc, cli.argv);
+    case CLI_RUN_PHP: return run_php(&cli);
     case CLI_RUN: break;
     }
     return run(&cli);

@@ -1,6 +1,8 @@
 """`tokiophp serve DIR`: what it finds out about a folder, what it says, and what a developer's browser gets."""
 import os
 import re
+import signal
+import ssl
 import subprocess
 
 import pytest
@@ -130,3 +132,45 @@ def test_urls_that_a_browser_takes(project, level):
 def test_help_is_its_own():
     done = subprocess.run([PROGRAM, "serve", "--help"], capture_output=True, text=True, timeout=20)
     assert done.returncode == 0 and "--listen ADDRESS" in done.stdout and "php-fpm" not in done.stdout
+
+
+def test_a_certificate_of_its_own(serve, project, workdir):
+    """Made once, and kept: a browser remembers what its user has let pass."""
+    shown = []
+    for _ in range(2):
+        served = serve(project, "--tls", XDG_DATA_HOME=f"{workdir}/data")
+        context = ssl.create_default_context(cafile=f"{workdir}/data/tokiophp/localhost.pem")
+        with Raw(served.address, tls=context) as raw:
+            assert raw.send("GET /app.css HTTP/1.1\r\nHost: localhost\r\n\r\n").reply().body == b"a {}"
+            shown.append(raw.sock.getpeercert(True))
+        process.wait_for(lambda s=served: "https://localhost:" in s.server.log(), 20, "its line")
+        served.server.stop()
+    assert shown[0] == shown[1]
+    assert os.stat(f"{workdir}/data/tokiophp/localhost.key").st_mode & 0o777 == 0o600
+
+
+def test_no_place_for_a_certificate(project):
+    done = subprocess.run([PROGRAM, "serve", project, "--tls", "-t"], capture_output=True, text=True, timeout=20,
+                          env={"PATH": os.environ["PATH"], "XDG_DATA_HOME": "/proc/none"})
+    assert done.returncode == 78 and "no place for a certificate: /proc/none/tokiophp" in done.stdout + done.stderr
+
+
+def test_the_browser_is_opened(serve, project, workdir):
+    put(workdir, "browser", f"#!/bin/sh\necho \"$@\" >> {workdir}/opened\n")
+    os.chmod(f"{workdir}/browser", 0o755)
+    served = serve(project, "--open", BROWSER=f"{workdir}/browser")
+    process.wait_for(lambda: os.path.exists(f"{workdir}/opened"), 30, "the browser")
+    served.server.signal(signal.SIGUSR2)
+    process.wait_for(lambda: served.server.log().count("serving ") == 2, 60, "the reload")
+    with open(f"{workdir}/opened", encoding="utf-8") as f:
+        assert f.read() == f"http://localhost:{served.address[1]}/\n"
+
+
+def test_phps_command_line(workdir):
+    def php(*arguments, **how):
+        return subprocess.run([PROGRAM, "php", *arguments], capture_output=True, text=True, timeout=60, check=False, **how)
+    served = subprocess.run([PROGRAM, "-v"], capture_output=True, text=True, timeout=60, check=True).stdout
+    done = php("-r", "echo PHP_SAPI, ' ', PHP_VERSION, ' ', PHP_ZTS, ' ', implode(',', array_slice($argv, 1)); exit(3);", "--", "-a", "b c")
+    assert done.returncode == 3 and done.stdout.startswith("cli ") and done.stdout.endswith(" 1 -a,b c")
+    assert done.stdout.split()[1] in served
+    assert php(input="<?php echo 6 * 7;").stdout == "42"
