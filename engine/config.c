@@ -152,12 +152,12 @@ static bool is_number(const struct setting_row *row)
 }
 
 /* The reader has turned off, no and none into "" and on into "1", as PHP's does. For words and numbers ("off"
- * is a time and may be a word) that went too far. */
+ * may be a time or a word) of ours that went too far. */
 static const char *value_for(const struct setting_row *row, const struct ini_entry *e)
 {
     bool was_word = settings_bool(e->raw) >= 0;
 
-    if (row->as_php_fpm && (row->type != SETTING_TIME || strcasecmp(e->raw, "off") != 0)) {
+    if (row->as_php_fpm) {
         return e->value;
     }
     return was_word && (is_number(row) || row->type == SETTING_WORD) ? e->raw : e->value;

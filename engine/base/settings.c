@@ -133,6 +133,15 @@ static bool time_of_php_fpm(const char *text, int64_t *out)
     return true;
 }
 
+static bool time_or_off(const char *text, int64_t *out)
+{
+    if (strcasecmp(text, "off") == 0) {
+        *out = 0;
+        return true;
+    }
+    return with_unit(time_units, text, out);
+}
+
 static bool octal_number(const char *text, int64_t *out)
 {
     if (!*text || strspn(text, "01234567") != strlen(text) || strlen(text) > 6) {
@@ -149,12 +158,7 @@ static bool parse_number(const struct setting_row *row, const char *text, int64_
         return true;
     }
     switch (row->type) {
-    case SETTING_TIME:
-        if (strcasecmp(text, "off") == 0) {
-            *out = 0;
-            return true;
-        }
-        return row->as_php_fpm ? time_of_php_fpm(text, out) : with_unit(time_units, text, out);
+    case SETTING_TIME: return row->as_php_fpm ? time_of_php_fpm(text, out) : time_or_off(text, out);
     case SETTING_SIZE: return with_unit(size_units, text, out);
     case SETTING_OCTAL: return octal_number(text, out);
     default: return row->as_php_fpm ? number_of_php_fpm(row, text, out) : signed_number(text, out);
@@ -170,10 +174,11 @@ static bool in_bounds(const struct setting_row *row, int64_t value)
 
 /* -- what is expected -- */
 
-static const char *kind_of_number(enum setting_type type)
+static const char *kind_of_number(const struct setting_row *row)
 {
-    switch (type) {
-    case SETTING_TIME: return "a time (30, 30s, 5m, 2h, 1d or off)";
+    switch (row->type) {
+    case SETTING_TIME:
+        return row->as_php_fpm ? "a time (30, 30s, 5m, 2h or 1d)" : "a time (30, 30s, 5m, 2h, 1d or off)";
     case SETTING_SIZE: return "a size (4096, 64K, 16M or 2G)";
     case SETTING_OCTAL: return "an octal number (0660)";
     default: return "a number";
@@ -209,12 +214,11 @@ const char *settings_expected(const struct setting_row *row, char *out, size_t s
         break;
     default:
         if (row->min == row->max) {
-            snprintf(out, size, "%s", kind_of_number(row->type));
+            snprintf(out, size, "%s", kind_of_number(row));
         } else if (row->max == INT64_MAX) {
-            snprintf(out, size, "%s of at least %" PRId64, kind_of_number(row->type), row->min);
+            snprintf(out, size, "%s of at least %" PRId64, kind_of_number(row), row->min);
         } else {
-            snprintf(out, size, "%s from %" PRId64 " to %" PRId64, kind_of_number(row->type), row->min,
-                     row->max);
+            snprintf(out, size, "%s from %" PRId64 " to %" PRId64, kind_of_number(row), row->min, row->max);
         }
         add_words(row, " or ", out, size);
     }

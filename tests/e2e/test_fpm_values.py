@@ -21,7 +21,7 @@ pm.max_children = 2
 %s
 """
 TIMES = ["1.5s", "3 s", "-1", "5ms", "3y", "3w", "3Y", "3S", "3M", "10", "s", "abc", "1h", "2d", "0x10", "1e3", "+5", "5 m", "m", "-5m", "yes", "${NOPE}",
-         '"7s"', ""]
+         '"7s"', "", "off", "no", "OFF"]
 NUMBERS = ["-1", "+1", "1.5", "abc", "", "1 ", "0x1", "1k", "yes", "on", "off", "E_ALL", "--1", "1-", "2|4", "~1", "!0"]
 YES_NO = ["1", "0", "yes", "no", "maybe", "2", "", '"on"', "TRUE", "null", "none", "-1"]
 TEXTS = ["a=b", "mysql://u:p@h/d?x=1&y=2", "x(y)", "a!b", '"unclosed', "'unclosed", "{x", "x}", "a & b", "1|2", "(3)", "[a]", "a;b", "$HOME", "PHP_VERSION"]
