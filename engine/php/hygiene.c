@@ -140,6 +140,14 @@ static const struct {
     {LC_COLLATE, LC_COLLATE_MASK, "LC_COLLATE"},
     {LC_MONETARY, LC_MONETARY_MASK, "LC_MONETARY"},
     {LC_MESSAGES, LC_MESSAGES_MASK, "LC_MESSAGES"},
+#ifdef LC_PAPER_MASK /* glibc's: a list of all categories must have each when it is set again */
+    {LC_PAPER, LC_PAPER_MASK, "LC_PAPER"},
+    {LC_NAME, LC_NAME_MASK, "LC_NAME"},
+    {LC_ADDRESS, LC_ADDRESS_MASK, "LC_ADDRESS"},
+    {LC_TELEPHONE, LC_TELEPHONE_MASK, "LC_TELEPHONE"},
+    {LC_MEASUREMENT, LC_MEASUREMENT_MASK, "LC_MEASUREMENT"},
+    {LC_IDENTIFICATION, LC_IDENTIFICATION_MASK, "LC_IDENTIFICATION"},
+#endif
 };
 #define CATEGORIES (sizeof categories / sizeof *categories)
 
@@ -235,6 +243,9 @@ static _Thread_local unsigned locale_changes; /* by setlocale() */
 
 static bool use_locale(zend_long category, const char *name)
 {
+    if (category != LC_ALL && strchr(name, ';')) {
+        return false; /* a list of all categories; newlocale() would take one out of it */
+    }
     locale_t old = php_thread->locale;
     locale_t base = old ? duplocale(old) : duplocale(LC_GLOBAL_LOCALE);
     locale_t made = base ? change(mask_of(category), name, base) : (locale_t)0;
@@ -327,6 +338,13 @@ static void restore_locale(struct php_thread *t)
         t->locale = NULL;
         zend_update_current_locale();
         tell_pcre();
+    }
+}
+
+void hygiene_begin_character(mbstate_t *state)
+{
+    if (php_thread && state == &BG(mblen_state)) {
+        memset(state, 0, sizeof *state);
     }
 }
 

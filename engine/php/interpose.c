@@ -19,9 +19,11 @@
 #include <syslog.h>
 #include <unistd.h>
 #include <utime.h>
+#include <wchar.h>
 
 #include "engine/php/env.h"
 #include "engine/php/frame.h"
+#include "engine/php/hygiene.h"
 #include "engine/php/opcache_lock.h"
 #include "engine/php/paths.h"
 #include "engine/php/program.h"
@@ -279,6 +281,14 @@ int glob(const char *pattern, int flags, int (*on_error)(const char *path, int e
 FILE *virtual_popen(const char *command, const char *mode)
 {
     return program_popen(command, mode);
+}
+
+/* -- characters: PHP with threads would begin in the middle of the one that another text broke off -- */
+
+size_t mbrtowc(wchar_t *out, const char *text, size_t n, mbstate_t *state)
+{
+    hygiene_begin_character(state);
+    return REAL(mbrtowc)(out, text, n, state);
 }
 
 /* -- time limits: PHP would arm a timer of the process for one request (timeout.c) -- */

@@ -17,6 +17,7 @@
 #include <sys/times.h>
 #include <syslog.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #include "engine/base/log.h"
 #include "engine/php/interpose.h"
@@ -72,6 +73,7 @@ static const struct symbol symbols[] = {
     SYMBOL(times, LIBC),
     SYMBOL(link, LIBC),
     SYMBOL(glob, LIBC),
+    SYMBOL(mbrtowc, LIBC),
     SYMBOL(fcntl, LIBC),
     SYMBOL(virtual_creat, LIBC), /* libphp itself does not call it */
     SYMBOL(zend_set_timeout, LIBPHP),

@@ -65,6 +65,8 @@ READERS = {
     "set, changed, taken away": "putenv('A=1'); echo getenv('A'); putenv('A=2'); echo getenv('A'), shell_exec('echo $A'); putenv('A'); var_dump(getenv('A')); echo shell_exec('echo [$A]'); putenv('FROM_POOL'); var_dump(getenv('FROM_POOL')); echo shell_exec('echo [$FROM_POOL]');",
     "all of it": "putenv('A=1'); putenv('FROM_POOL=mine'); $e = getenv(); echo $e['A'], $e['FROM_POOL'];",
     "locale": "putenv('LC_ALL=C.UTF-8'); echo setlocale(LC_CTYPE, ''); putenv('LC_ALL=xx_XX'); var_dump(setlocale(LC_CTYPE, ''));",
+    "locale put back": "setlocale(LC_CTYPE, 'C.UTF-8'); $old = setlocale(LC_ALL, 0); setlocale(LC_ALL, 'POSIX'); echo setlocale(LC_ALL, 0), setlocale(LC_ALL, $old), setlocale(LC_CTYPE, 0); "
+                       "var_dump(setlocale(LC_ALL, 'LC_CTYPE=C;LC_TIME=C'), setlocale(LC_TIME, $old));",
     "a program's": "putenv('TZ=Asia/Tokyo'); echo shell_exec('date +%Z');",
 }
 

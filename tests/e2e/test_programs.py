@@ -148,6 +148,22 @@ def test_started_as_usual(both, what):
     assert both.say("ours", script) == theirs
 
 
+def test_characters_that_broke_off(both):
+    """What one text ends in the middle of does not count for the next, of the same request or of the worker's next one."""
+    broken = "setlocale(LC_CTYPE, 'C.UTF-8'); escapeshellcmd(\"a;\\xc3\");"
+    asked = "setlocale(LC_CTYPE, 'C.UTF-8'); foreach ([\"\\xc3\\xa4\", \"a'b\", \"\\xa4x\", \"\\xac;\", \"\\xe2\\x82\\xac\"] as $t) echo bin2hex(escapeshellarg($t) . " \
+            "escapeshellcmd($t) . basename(\"/$t\")), ' ', fputcsv(fopen('php://memory', 'w'), [$t]), ' ';"
+    both.write("broken.php", "<?php " + broken)
+    both.write("asked.php", "<?php " + asked)
+    both.write("broken-asked.php", "<?php " + broken + asked)
+    expected = both.say("theirs", "asked.php")
+    assert both.say("theirs", "broken-asked.php") == expected
+    for _ in range(20):
+        both.say("ours", "broken.php")
+        assert both.say("ours", "asked.php") == expected
+        assert both.say("ours", "broken-asked.php") == expected
+
+
 def test_secrets_are_not_in_the_argument_list(both):
     both.write("secret.php", "<?php putenv('MYSQL_PWD=s3cret'); $p = proc_open('sleep 0.3; true', [], $q); $r = proc_open(['sleep', '0.3'], [], $q); usleep(50000);"
                              "foreach ([$p, $r] as $x) echo str_replace(\"\\0\", ' ', file_get_contents('/proc/' . proc_get_status($x)['pid'] . '/cmdline')), '|';"
