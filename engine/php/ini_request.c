@@ -100,6 +100,7 @@ static void mask(struct php_thread *t, zval *place, bool rename)
     m->real = Z_PTR_P(place);
     m->stand_in = m->real->internal_function;
     m->stand_in.handler = zif_ini_no_function;
+    m->stand_in.module = NULL; /* get_extension_funcs() goes by it */
     m->name = zend_string_copy(bucket->key);
     m->hidden = rename ? unspeakable(bucket->key) : NULL;
     m->next = t->masked;
@@ -168,6 +169,23 @@ static struct request_setting *remember(struct php_thread *t, zend_ini_entry *en
     return s;
 }
 
+/* Functions that hand out an entry's value without counting it (mb_get_info()) would free it while it is in
+ * use, and a worker of php-fpm dies of that. So it has more references than a request can lose. */
+#define SPARE_REFERENCES (1u << 30)
+
+static void keep_alive(zend_string *value)
+{
+    GC_SET_REFCOUNT(value, GC_REFCOUNT(value) + SPARE_REFERENCES);
+}
+
+static void release(zend_string *value)
+{
+    uint32_t count = GC_REFCOUNT(value);
+
+    GC_SET_REFCOUNT(value, count > SPARE_REFERENCES ? count - SPARE_REFERENCES : 1);
+    zend_string_release_ex(value, true);
+}
+
 /* A value that PHP does not take is php-fpm's user's, too, silently. */
 static void change(struct php_thread *t, zend_ini_entry *entry, const char *value, bool admin)
 {
@@ -179,8 +197,9 @@ static void change(struct php_thread *t, zend_ini_entry *entry, const char *valu
         return;
     }
     if (s->own_value) {
-        zend_string_release_ex(entry->value, true);
+        release(entry->value);
     }
+    keep_alive(text);
     entry->value = text;
     s->own_value = true;
     if (admin) {
@@ -200,7 +219,7 @@ static void put_back(struct request_setting *s)
     s->entry->value = s->former;
     s->entry->modifiable = s->former_modifiable;
     if (own) {
-        zend_string_release_ex(own, true);
+        release(own);
     }
     free(s);
 }

@@ -40,11 +40,15 @@ void paths_thread_start(bool own)
 /* -- the directory as a text -- */
 
 /* libphp does not export where a thread's virtual_cwd_globals are, but an array inside of them. */
+static virtual_cwd_globals *virtual_globals(void)
+{
+    return (virtual_cwd_globals *)(void *)((char *)realpath_cache_get_buckets() -
+                                           offsetof(virtual_cwd_globals, realpath_cache));
+}
+
 static cwd_state *virtual_directory(void)
 {
-    return &((virtual_cwd_globals *)(void *)((char *)realpath_cache_get_buckets() -
-                                             offsetof(virtual_cwd_globals, realpath_cache)))
-                ->cwd;
+    return &virtual_globals()->cwd;
 }
 
 static int is_no_directory(const cwd_state *state)
@@ -269,4 +273,25 @@ void paths_leave(cwd_state *before)
 
     efree(directory->cwd);
     *directory = *before;
+}
+
+/* php_request_startup() takes the cache of names away where there is an open_basedir, and nobody gives it
+ * back: the worker would go without for good. */
+void paths_request_end(void)
+{
+    zend_long *limit = &virtual_globals()->realpath_cache_size_limit;
+    zend_ini_entry *size;
+
+    if (*limit != 0 || (PG(open_basedir) && *PG(open_basedir))) {
+        return;
+    }
+    size = zend_hash_str_find_ptr(EG(ini_directives), ZEND_STRL("realpath_cache_size"));
+    if (size && size->value) {
+        zend_string *complaint = NULL; /* heard at the start already */
+
+        *limit = zend_ini_parse_quantity(size->value, &complaint);
+        if (complaint) {
+            zend_string_release(complaint);
+        }
+    }
 }

@@ -22,6 +22,8 @@ void paths_begin(bool own_settings);
 /* Into the directory of a script before it runs, and out of it. *before is between the two PHP's memory. */
 void paths_enter(const char *script, cwd_state *before);
 void paths_leave(cwd_state *before);
+/* After PHP's shutdown of a request, when its settings are undone. */
+void paths_request_end(void);
 
 /* chdir() and getcwd() of scripts. A buffer of NULL: PHP's memory. */
 int paths_change(const char *directory);

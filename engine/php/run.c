@@ -378,6 +378,7 @@ static void end(struct php_thread *t)
     }
     request_finish(r);
     ini_request_end(t);
+    paths_request_end();
     cgi_publish_rules();
     sapi_tap_log(false);
     t->request = NULL;

@@ -6,10 +6,11 @@ import threading
 import pytest
 
 import tokiophp as server_module
-from both import PHP_FPM
+from both import OTHER_RELEASE, PHP_FPM
 from fcgi_client import Connection, fetch
 from process import wait_for
 from side_by_side import SideBySide
+from test_opcache_reset import opcache_lines, put
 
 pytestmark = pytest.mark.skipif(not PHP_FPM or server_module.is_stand_in(), reason="no php-fpm to compare with")
 FRESH = "pm.max_requests = 1"  # php-fpm keeps a value for good, and believes that an error is one of a script
@@ -26,7 +27,8 @@ echo json_encode($out);""",
                "'session.save_handler', 'error_log', 'mbstring.language', 'default_charset', 'disable_functions', 'assert.exception', "
                "'zend.assertions', 'opcache.enable', 'auto_prepend_file', 'output_buffering'] as $k) { $y[$k] = $x[$k] ?? null; } echo json_encode($y);",
     "missing.php": """<?php $all = get_defined_functions()['internal'];
-echo json_encode([function_exists('exec'), is_callable('exec'), in_array('exec', $all), function_exists('strrev'), in_array('strrev', $all),
+echo json_encode([function_exists('exec'), is_callable('exec'), in_array('exec', $all), in_array('exec', get_extension_funcs('standard')),
+  isset((new ReflectionExtension('standard'))->getFunctions()['exec']), function_exists('strrev'), in_array('strrev', $all),
   is_callable('EXEC'), function_exists('\\\\exec')]);
 try { echo exec('echo ran'); } catch (Error $e) { echo get_class($e), $e->getMessage(); }
 try { echo call_user_func('exec', 'echo ran'); } catch (Error $e) { echo get_class($e), $e->getMessage(); }
@@ -179,6 +181,54 @@ def test_disabled_with_opcache(workdir, tokiophp):
                 assert fetch(server.address, workdir + "/www/preloaded.php").body == b"ran"
                 assert fetch(server.address, workdir + "/www/preloaded.php", **case).body == b"Call to undefined function exec()"
         server.stop()
+
+
+def test_values_in_shared_code(workdir):
+    """What OPcache makes of ini_get() with an administrator's value is in the shared code, there and here: the value of the request that
+    compiled it. All else says the request's own."""
+    script = put(workdir + "/www/shared.php", "<?php echo ini_get('precision'), ' ', ini_get($_GET['n']), ' ', 1 / strlen($_GET['n']);")
+    with SideBySide(workdir, pool="pm.max_children = 4", php_ini=opcache_lines() + "opcache.enable = 1") as pair:
+        said = []
+        for program in pair.programs:
+            workers = [Connection(program.address, 30) for _ in range(4)]  # php-fpm gives each a worker of its own
+            said.append([c.request(script=script, keep=True, query="n=precision", **values).body.decode() for c, values in zip(workers, (
+                {"PHP_ADMIN_VALUE": "precision=4"}, {"PHP_ADMIN_VALUE": "precision=5"}, {"PHP_VALUE": "precision=6"}, {}))])
+            for c in workers:
+                c.close()
+    assert said[0] == said[1] and [line.split(" ", 1)[1] for line in said[1]] == [
+        "4 0.1111", "5 0.11111", "6 0.111111", "14 0.11111111111111"]
+
+
+def test_a_value_that_is_not_counted(workdir, tokiophp):
+    """mb_get_info() frees the value that it hands out (ext/mbstring/mbstring.c); php-fpm's worker does not survive that."""
+    path = workdir + "/www/info.php"
+    with open(path, "w") as f:
+        f.write("<?php $all = mb_get_info(); $n = 'http_output_conv_mimetypes'; echo $all[$n], mb_get_info($n), mb_get_info($n); unset($all); echo ini_get(\"mbstring.$n\");")
+    server = tokiophp(pool="pm.max_children = 1")
+    for n in range(20):
+        value = f"of-request-{n}"
+        got = fetch(server.address, path, PHP_VALUE="mbstring.http_output_conv_mimetypes=" + value)
+        assert got.body.decode() == 4 * value
+        assert "of-request" not in fetch(server.address, path).body.decode()
+    assert "heap" not in server.messages() and "crash" not in server.messages()
+
+
+@pytest.mark.parametrize("where", ["request", "host", "directory"])
+def test_the_cache_of_names_is_back(workdir, where):
+    """PHP does without it where there is an open_basedir; the requests after that have it as in a fresh worker."""
+    script = "<?php echo ini_get('open_basedir'), json_encode(isset(realpath_cache_get()[__DIR__]));"
+    with SideBySide(workdir, FRESH, php_ini="[HOST=limited]\nopen_basedir = /\n") as pair:
+        for name in ("a", "b"):
+            os.mkdir(f"{workdir}/www/{name}")
+        path, plain = pair.script("a/limited.php", script), pair.script("b/plain.php", script)
+        if where == "directory":
+            pair.script("a/.user.ini", "open_basedir = /\n")
+        how = {"request": {"PHP_VALUE": "open_basedir=/"}, "host": {"SERVER_NAME": "limited"}, "directory": {"DOCUMENT_ROOT": workdir + "/www"}}[where]
+        for _ in range(2):
+            theirs, ours = pair.ask(path, **how)
+            assert OTHER_RELEASE or ours == theirs  # 8.2 looks at open_basedir at its start only
+            theirs, ours = pair.ask(plain)
+            assert ours == theirs == (200, "true")
 
 
 @pytest.mark.parametrize("name", ["opcache.protect_memory", "opcache.force_restart_timeout", "syslog.ident", "syslog.facility"])
