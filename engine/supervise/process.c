@@ -334,8 +334,7 @@ static void end(struct process *p)
         }
     }
     stop_access_logs(p);
-    if (all_ended) {
-        pool_destroy(p->pool);
+    if (all_ended && pool_destroy(p->pool)) {
         p->executor->stop();
     }
 }

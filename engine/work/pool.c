@@ -86,14 +86,14 @@ struct pool *pool_create(const struct pool_conf *conf, const struct executor *ex
     return pool;
 }
 
-void pool_destroy(struct pool *pool)
+bool pool_destroy(struct pool *pool)
 {
     if (!pool) {
-        return;
+        return true;
     }
     /* A lost thread may still look at what it knows of the pool. The process ends soon. */
     if (pool->lost_count > 0) {
-        return;
+        return false;
     }
     for (uint32_t i = 0; i < pool->worker_count; i++) {
         MUST(!pool->workers[i]);
@@ -114,6 +114,7 @@ void pool_destroy(struct pool *pool)
     pthread_mutex_destroy(&pool->gate);
     free(pool->workers);
     free(pool);
+    return true;
 }
 
 void pool_set_process_max(struct pool *pool, uint32_t max, uint32_t (*running)(void *ctx), void *ctx)
@@ -159,6 +160,9 @@ static void count_running(struct pool *pool, const struct worker *w, int change)
 
 int pool_add_worker(struct pool *pool, enum worker_kind kind)
 {
+    if (pool->lock_is_lost) {
+        return -1;
+    }
     int id = free_id(pool);
     struct worker *w = id >= 0 ? worker_create(pool, id, kind) : NULL;
 
@@ -404,6 +408,7 @@ void pool_tick(struct pool *pool)
             sizing_tick(pool, now);
         }
         residents_tick(pool, now);
+        stuck_tick(pool, now);
         watch_tick(pool, now);
     }
 }

@@ -42,7 +42,7 @@ void pool_settle(const struct pool *pool, unsigned ms);
 bool pool_idle(const struct pool *pool); /* nothing runs, nothing queued (lost workers do not count) */
 /* Ends and joins every worker that is not lost; true when none is left running. */
 bool pool_stop(struct pool *pool);
-void pool_destroy(struct pool *pool);
+bool pool_destroy(struct pool *pool); /* after pool_stop; false: left as it is, lost workers may look at it */
 
 /* Why this process should be replaced, or NULL: crashed or lost workers, pm.max_requests, pm.max_memory,
  * executor. */

@@ -1,6 +1,6 @@
 /* struct pool, for the files of engine/work that are its organs: pool.c (life), front.c (the front ends see
  * it), sizing.c (how many workers), deadline.c, crash.c, memory.c, watch.c, worker.c, worker_thread.c,
- * request_run.c, resident.c. Control thread unless a field says otherwise. */
+ * request_run.c, resident.c, stuck.c. Control thread unless a field says otherwise. */
 #ifndef ENGINE_WORK_POOL_PRIVATE_H
 #define ENGINE_WORK_POOL_PRIVATE_H
 
@@ -68,6 +68,7 @@ struct pool {
     struct worker **lost;                 /* written off or crashed; kept, never used */
     uint32_t lost_count;
     uint64_t retired_requests; /* served by workers that are gone */
+    bool lock_is_lost;         /* to a crash, and a new thread needs it: no more are made */
 
     uint64_t unable_since_us; /* no worker can take work yet; 0 = one can */
     bool is_lost;
@@ -139,6 +140,10 @@ void deadline_answer_trace(struct worker *w); /* handler of WORKER_SIGNAL_TRACE,
 /* A lost worker's client: told `abandon_status` if its request can be locked. false: try again at the next
  * tick. */
 bool deadline_abandon(struct worker *w, bool insist);
+
+/* stuck.c */
+void stuck_tick(struct pool *pool, uint64_t now_us); /* once a second: who waits for what a crash has taken */
+void stuck_answer(struct worker *w, const void *context); /* handler of WORKER_SIGNAL_TRACE */
 
 /* crash.c: also crash_install() for process.c */
 void crash_collect(struct pool *pool, struct worker *w, uint64_t now_us);

@@ -104,10 +104,12 @@ static void on_interrupt(int signal)
     (void)signal; /* its delivery is its meaning: the system call returns EINTR */
 }
 
-static void on_trace(int signal)
+static void on_trace(int signal, siginfo_t *info, void *context)
 {
     (void)signal;
+    (void)info;
     if (current_worker) {
+        stuck_answer(current_worker, context);
         deadline_answer_trace(current_worker);
     }
 }
@@ -118,8 +120,8 @@ void worker_install_signals(void)
 
     sigemptyset(&action.sa_mask);
     sigaction(WORKER_SIGNAL_INTERRUPT, &action, NULL);
-    action.sa_handler = on_trace;
-    action.sa_flags = SA_RESTART | SA_ONSTACK;
+    action.sa_sigaction = on_trace;
+    action.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
     sigaction(WORKER_SIGNAL_TRACE, &action, NULL);
 }
 

@@ -11,6 +11,7 @@
 
 #include "engine/engine.h"
 #include "engine/telemetry/scoreboard.h"
+#include "engine/work/stuck.h"
 
 #define WORKER_MAGIC 0x3072ce11u
 /* Virtual. Frames of a PHP with threads are larger, and it is to go
@@ -24,7 +25,7 @@
 
 /* Breaks blocking system calls (handler without SA_RESTART). Not SIGRTMIN: PHP's own timers use it. */
 #define WORKER_SIGNAL_INTERRUPT (SIGRTMIN + 2)
-/* Asks for a backtrace for the slow log. */
+/* Asks for a backtrace for the slow log, and for what the thread waits for (stuck.h). */
 #define WORKER_SIGNAL_TRACE (SIGRTMIN + 3)
 
 /* Where a worker is with starting and ending. */
@@ -83,6 +84,7 @@ struct worker {
     uint64_t requests;       /* worker's thread */
     _Atomic uint64_t idle_since_us; /* written by the worker's thread when it goes to sleep */
     struct crash_note crash;
+    struct stuck_wait wait;
     void *alternate_stack; /* for the crash handler */
 
     struct scoreboard_slot own_slot; /* of one that has none in the scoreboard: a page worker, a lost one, or

@@ -185,7 +185,7 @@ static void worker_loop(struct worker *w)
 {
     bool rested = true; /* nothing to give back before the first request */
 
-    while (!atomic_load(&w->pool->ending)) {
+    while (!atomic_load(&w->pool->ending) && !atomic_load(&w->lost)) {
         worker_look(w, &rested, -1);
     }
     waitset_wake(w->waitset); /* the next one that sleeps must hear of the end, too */
@@ -262,6 +262,9 @@ void *worker_thread(void *arg)
     } else {
         worker_stands(w);
         worker_loop(w);
+    }
+    if (atomic_load(&w->lost)) {
+        worker_sleep_for_ever(w);
     }
     pool->executor->thread_stop(w);
     current_worker = NULL;

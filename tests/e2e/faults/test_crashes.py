@@ -106,6 +106,32 @@ def test_what_a_crash_takes_with_it(faulty, front, name):
     assert server.server.running()
 
 
+def test_who_waits_for_a_lock_of_the_dead_holds_nothing_up(faulty, front):
+    """They are answered, and their process goes, long before its drain would have to end."""
+    server = faulty(fronts=(front,), settings="process_control_timeout = 300s\n")
+    here = f"{server.www}/marks"
+    os.mkdir(here)
+    os.chmod(here, 0o777)
+    server.script("holds.php", f"<?php fault_take(); touch('{here}/held');"
+                               f"while (!file_exists('{here}/go')) {{ usleep(10000); clearstatcache(); }} fault_null();")
+    server.script("waits.php", f"<?php touch('{here}/' . $_GET['n']); fault_lock(); echo 'got it';")
+    server.script("other.php", f"<?php touch('{here}/other'); sleep(5); echo 'done';")
+    old = server.engines()
+    holds = Several([lambda: server.ask(front, "/holds.php").status])
+    process.wait_for(lambda: os.path.exists(f"{here}/held"), 20, "the lock")
+    waits = Several([lambda n=n: server.ask(front, f"/waits.php?n={n}", timeout=50).status for n in range(2)])
+    other = Several([lambda: server.ask(front, "/other.php", timeout=50).text])
+    process.wait_for(lambda: len(os.listdir(here)) == 4, 20, "who waits, and another one")
+    open(f"{here}/go", "w").close()
+    assert holds.results()[0] in (500, 502)
+    assert set(waits.results()) <= {500, 502}
+    assert other.results() == ["done"]
+    process.wait_for(lambda: not set(old) & set(server.engines()), 60, "the end of their process")
+    assert server.count("waits for a lock that a crash has taken along") == 2
+    assert server.count("is killed") == 0
+    back_after(server, front)
+
+
 @pytest.mark.parametrize("which", ["loop", "control"])
 def test_a_crash_outside_of_the_workers(faulty, front, which):
     server = faulty(fronts=("http", front))

@@ -137,6 +137,13 @@ PHP_FUNCTION(fault_lock)
     RETURN_TRUE;
 }
 
+/* The same lock, kept until this thread dies. */
+PHP_FUNCTION(fault_take)
+{
+    ZEND_PARSE_PARAMETERS_NONE();
+    pthread_mutex_lock(&everybody);
+}
+
 PHP_FUNCTION(fault_leak)
 {
     zend_long bytes;
@@ -277,8 +284,9 @@ static const zend_function_entry functions[] = {
         PHP_FE(fault_fpe, arginfo_any) PHP_FE(fault_bus, arginfo_any) PHP_FE(fault_ill, arginfo_any)
             PHP_FE(fault_heap, arginfo_any) PHP_FE(fault_free, arginfo_any)
                 PHP_FE(fault_opcache_lock, arginfo_any) PHP_FE(fault_lock, arginfo_any)
-                    PHP_FE(fault_leak, arginfo_any) PHP_FE(fault_stubborn, arginfo_any)
-                        PHP_FE(fault_spin, arginfo_any) PHP_FE(fault_program, arginfo_any) PHP_FE_END};
+                    PHP_FE(fault_take, arginfo_any) PHP_FE(fault_leak, arginfo_any)
+                        PHP_FE(fault_stubborn, arginfo_any) PHP_FE(fault_spin, arginfo_any)
+                            PHP_FE(fault_program, arginfo_any) PHP_FE_END};
 
 zend_module_entry fault_module_entry = {
     STANDARD_MODULE_HEADER,    "fault", functions, PHP_MINIT(fault), NULL, NULL, NULL, NULL, "1",
