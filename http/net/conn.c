@@ -185,6 +185,13 @@ static void sweep(struct loop *loop)
     for_each(loop, sweep_conn);
 }
 
+static void late(struct loop *loop, uint64_t us)
+{
+    for (struct conn *c = loop->conns; c; c = c->next) {
+        c->deadline_us += c->deadline_us ? us : 0;
+    }
+}
+
 static void drain(struct loop *loop)
 {
     for_each(loop, drain_conn);
@@ -207,4 +214,4 @@ static bool waits(struct loop *loop)
 }
 
 const struct loop_part conn_loop_part = {
-    .turn = turn, .sweep = sweep, .drain = drain, .waits = waits, .close = close_all};
+    .turn = turn, .sweep = sweep, .late = late, .drain = drain, .waits = waits, .close = close_all};

@@ -20,13 +20,14 @@ struct sites;
 
 /* What hangs on each loop and is driven by its clockwork, on its thread. Any of these may be NULL. */
 struct loop_part {
-    int (*open)(struct loop *loop);    /* the loop is made, before its thread; 0 or -1 */
-    void (*turn)(struct loop *loop);   /* at the end of a pass in which messages came or time was looked at */
-    void (*sweep)(struct loop *loop);  /* four times a second */
-    void (*refuse)(struct loop *loop); /* the server ends: nobody new comes in */
-    void (*drain)(struct loop *loop);  /* the process ends soon: no new work */
-    bool (*waits)(struct loop *loop);  /* is there anything that sweep looks after? */
-    void (*close)(struct loop *loop);  /* the loop ends; parts before this one in the list are closed */
+    int (*open)(struct loop *loop);   /* the loop is made, before its thread; 0 or -1 */
+    void (*turn)(struct loop *loop);  /* at the end of a pass in which messages came or time was looked at */
+    void (*sweep)(struct loop *loop); /* four times a second */
+    void (*late)(struct loop *loop, uint64_t us); /* in place of a sweep: for so long nobody looked */
+    void (*refuse)(struct loop *loop);            /* the server ends: nobody new comes in */
+    void (*drain)(struct loop *loop);             /* the process ends soon: no new work */
+    bool (*waits)(struct loop *loop);             /* is there anything that sweep looks after? */
+    void (*close)(struct loop *loop); /* the loop ends; parts before this one in the list are closed */
 };
 
 struct http_front {

@@ -117,13 +117,18 @@ static void on_wake(evutil_socket_t fd, short what, void *ctx)
 }
 
 /* This thread got no processor for a while, or its machine stood still. What clients sent meanwhile is heard
- * before anyone of them is called late; but once, or a machine that is always late would have no deadlines.
- */
+ * before anyone of them is called late, and that time is not counted; but once, or a machine that is always
+ * late would have no deadlines. */
 static bool is_late(struct loop *loop)
 {
     uint64_t since = loop->now_us - loop->swept_us;
     loop->swept_us = loop->now_us;
     loop->was_late = !loop->was_late && since > LATE_US;
+    for (const struct loop_part *const *part = loop->front->loop_parts; loop->was_late && *part; part++) {
+        if ((*part)->late) {
+            (*part)->late(loop, since);
+        }
+    }
     return loop->was_late;
 }
 
