@@ -23,6 +23,10 @@ from workdirs import make_workdir, remove_workdir  # noqa: E402
 TEST_SECONDS = int(os.environ.get("TEST_SECONDS", "120"))
 
 
+class TookTooLong(BaseException):
+    """Of no kind that somebody who waits, or who ends what was started, catches for other reasons."""
+
+
 def pytest_configure(config):
     config.addinivalue_line("markers", "seconds(n): the test may take n seconds instead of %d" % TEST_SECONDS)
 
@@ -53,7 +57,7 @@ def pytest_runtest_protocol(item):
     seconds = marker.args[0] if marker else TEST_SECONDS
 
     def expired(_signal, _frame):
-        raise TimeoutError(f"{item.nodeid} took more than {seconds} s")
+        raise TookTooLong(f"{item.nodeid} took more than {seconds} s")
     previous = signal.signal(signal.SIGALRM, expired)
     signal.alarm(seconds)
     try:

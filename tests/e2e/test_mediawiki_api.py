@@ -282,7 +282,7 @@ def servers(workdir, tokiophp, webserver):
             program.stop()
 
 
-@pytest.mark.seconds(240)
+@pytest.mark.seconds(900)  # it copies and removes some ten thousand files
 def test_interfaces(servers):
     wrong = []
     for row in ROWS:
