@@ -6,7 +6,7 @@ import pytest
 
 from process import session_of, wait_for
 from test_bad_moments import ctl, script
-from test_rest import answers, engines, serve, still  # noqa: F401
+from test_rest import answers, engines, serve  # noqa: F401
 
 
 def patient(front):
@@ -21,10 +21,10 @@ def patient(front):
 def test_stopped_while_it_rests(serve):  # noqa: F811
     """Who connects finds it stopped, and is answered by its successor."""
     server = serve("pm.max_children = 2\n")
-    wait_for(lambda: still(server), 60, "rest")
+    wait_for(lambda: server.still(), 60, "rest")
     old = engines(server)[0]
     os.kill(old, signal.SIGSTOP)
-    assert still(server, 4)  # nobody asks before there is a reason
+    assert server.still(4)  # nobody asks before there is a reason
     waiting = [(front, patient(front)) for front in (server.http, server.fcgi)]
     wait_for(lambda: "silent" in ctl(server, "status"), 30, "that its silence is told")
     assert all(front.answered(sock) for front, sock in waiting)
