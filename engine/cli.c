@@ -161,6 +161,7 @@ static const struct option serve_options[] = {
     {"index", required_argument, NULL, 'I'},
     {"workers", required_argument, NULL, 'w'},
     {"worker", required_argument, NULL, 'W'},
+    {"watch", optional_argument, NULL, 'x'},
     {"tls-cert", required_argument, NULL, 'C'},
     {"tls-key", required_argument, NULL, 'K'},
     {"tls", no_argument, NULL, 'T'},
@@ -183,6 +184,11 @@ static char *listen_argument(const char *text)
     return xasprintf("%s%s%s", tls ? "tls:" : "", port_alone ? "127.0.0.1:" : "",
                      port_alone ? port : address);
 }
+
+/* What an application is made of, without what it and its tools write. */
+static const char watched[] =
+    "**/*.php **/*.twig **/*.html **/*.css **/*.js **/*.yaml **/*.yml **/.env* .env* "
+    "!**/var/** !**/cache/** !**/storage/** !**/node_modules/**";
 
 /* FILE, or FILE,N. */
 static void add_worker_script(struct cli_options *o, const char *text)
@@ -221,6 +227,10 @@ static bool take_serve_option(struct cli *cli, int letter, struct serve_words *w
     case 'I': add_setting(o, "http.index", optarg); break;
     case 'w': add_setting(o, "pm.max_children", optarg); break;
     case 'W': add_worker_script(o, optarg); break;
+    case 'x':
+        add_setting(o, "worker.watch", optarg ? optarg : watched);
+        add_setting(o, "http.live_reload", "/.tokiophp/reload");
+        break;
     case 'C':
         add_setting(o, "http.tls_cert", optarg);
         words->tls = true;
@@ -397,6 +407,7 @@ static const char serve_usage[] =
     "                        index.html: single-page application\n"
     "  --workers N           requests at once (by CPU)\n"
     "  --worker FILE[,N]     boot this script once on each of N threads (worker mode)\n"
+    "  --watch[=PATTERNS]    begin anew when a file changes, and let browsers reload their page\n"
     "  --tls-cert FILE --tls-key FILE   HTTPS, on 127.0.0.1:8443 if --listen does not say otherwise\n"
     "  --tls                 the same with a certificate for localhost, mkcert's if it is there\n"
     "  --open                opens the site in the browser ($BROWSER, xdg-open)\n"

@@ -1,20 +1,103 @@
-/* worker.script: what can be known of it before it boots. Supervisor's thread. */
+/* worker.script: what can be known of it before it boots; and where the patterns of worker.watch begin.
+ * Supervisor's thread. */
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
+#include "engine/base/buf.h"
 #include "engine/base/log.h"
 #include "engine/config.h"
 
-/* The script's name is what PHP sees: in a pool with a root directory of its own, from there. */
-static bool is_file(const struct pool_settings *s)
+/* Names are what PHP sees: in a pool with a root directory of its own, from there. */
+static bool is_file(const struct pool_settings *s, const char *folder, size_t n, const char *name)
 {
     char path[PATH_MAX];
     struct stat st;
-    int n = snprintf(path, sizeof path, "%s%s", s->chroot ? s->chroot : "", s->worker_script);
+    int length = snprintf(path, sizeof path, "%s%.*s%s", s->chroot ? s->chroot : "", (int)n, folder, name);
 
-    return n > 0 && (size_t)n < sizeof path && stat(path, &st) == 0 && S_ISREG(st.st_mode);
+    return length > 0 && (size_t)length < sizeof path && stat(path, &st) == 0 && S_ISREG(st.st_mode);
 }
+
+/* -- worker.watch -- */
+
+static size_t parent(const char *path, size_t n)
+{
+    while (n > 0 && path[n - 1] != '/') {
+        n--;
+    }
+    return n > 0 ? n - 1 : 0;
+}
+
+/* The project: the folder with a composer.json that the file is in or below; else the folder that it is in.
+ */
+static size_t project_of(const struct pool_settings *s, const char *file)
+{
+    size_t folder = parent(file, strlen(file));
+
+    for (size_t n = folder; n > 0; n = parent(file, n)) {
+        if (is_file(s, file, n, "/composer.json")) {
+            return n;
+        }
+    }
+    return folder;
+}
+
+/* Patterns that do not begin with a slash begin at the project, whose "./" they may have. */
+static void make_absolute(struct pool_settings *s, const char *folder, size_t n)
+{
+    struct buf out = {0};
+    struct str rest = str_of(s->worker_watch), word;
+
+    while (str_word(&rest, &word)) {
+        bool not_this = word.p[0] == '!';
+
+        word = (struct str){word.p + not_this, word.n - not_this};
+        buf_text(&out, out.n ? " " : "");
+        buf_text(&out, not_this ? "!" : "");
+        if (word.n > 2 && word.p[0] == '.' && word.p[1] == '/') {
+            word = (struct str){word.p + 2, word.n - 2};
+        }
+        if (word.n > 0 && word.p[0] != '/') {
+            buf_printf(&out, "%.*s/", (int)n, folder);
+        }
+        buf_str(&out, word);
+    }
+    buf_add(&out, "", 1);
+    free(s->worker_watch);
+    s->worker_watch = xstrdup(out.failed ? "" : out.p);
+    buf_free(&out);
+}
+
+static int check_watch(struct pool_conf *pool)
+{
+    struct pool_settings *s = &pool->s;
+
+    if (!s->worker_watch || !*s->worker_watch) {
+        return 0;
+    }
+    if (strstr(s->worker_watch, "../")) {
+        log_error("[pool %s] worker.watch: patterns with ../ are not understood; write the folder's name",
+                  pool->name);
+        return -1;
+    }
+    const char *root = pool_setting_text(pool, "http.document_root");
+    char *file = s->worker_script ? xstrdup(s->worker_script) : xasprintf("%s/", root ? root : "");
+
+    make_absolute(s, file, project_of(s, file));
+    free(file);
+    return 0;
+}
+
+void config_watch_from(struct pool_conf *pool, const char *folder)
+{
+    if (pool->s.worker_watch) {
+        make_absolute(&pool->s, folder, strlen(folder));
+    }
+}
+
+/* -- all -- */
 
 int config_check_script(struct pool_conf *pool)
 {
@@ -23,10 +106,13 @@ int config_check_script(struct pool_conf *pool)
     if (s->worker_num == 0) {
         s->worker_num = s->max_children;
     }
+    if (check_watch(pool) < 0) {
+        return -1;
+    }
     if (!s->worker_script) {
         return 0;
     }
-    if (!is_file(s)) {
+    if (!is_file(s, s->worker_script, strlen(s->worker_script), "")) {
         log_error("[pool %s] the worker.script '%s' does not exist or is not a file", pool->name,
                   s->worker_script);
         return -1;

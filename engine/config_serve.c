@@ -73,6 +73,10 @@ void config_find_out(struct config *config)
                *index = pool_setting_text(pool, "http.index");
     char *below = root ? public_folder(root) : NULL;
 
+    if (root) {
+        config_watch_from(pool, root);
+    }
+
     if (below) { /* a framework's links lead to files of the project */
         set(pool, "http.symlink_root", root);
         set(pool, "http.document_root", below);

@@ -326,8 +326,9 @@ void pool_set_front(struct pool *pool, const struct frontend *frontend, void *da
  * that no request can get lost on its way to a connection that is just being closed. kind: for adopt. True:
  * it is given, and the caller closes its own descriptor, which no wait set knows any more. */
 bool pool_hand_over(const struct frontend *frontend, int fd, int kind);
-bool pool_can_hand_over(const struct pool *pool); /* there is somebody to take it */
-bool pool_draining(const struct pool *pool);      /* any thread */
+bool pool_can_hand_over(const struct pool *pool);       /* there is somebody to take it */
+bool pool_draining(const struct pool *pool);            /* any thread */
+uint64_t pool_started_wall_us(const struct pool *pool); /* when this process began; any thread */
 /* In frontend.start: reserved waitables will come. 0, or -1: out of memory. */
 int pool_reserve(struct pool *pool);
 

@@ -47,6 +47,19 @@ static int check_suppress_path(const char *value, char *error, size_t error_size
     return 0;
 }
 
+static int check_routes(const char *value, char *error, size_t error_size)
+{
+    struct str rest = str_of(value), pattern;
+
+    while (str_word(&rest, &pattern)) {
+        if (pattern.p[0] != '/' && pattern.p[0] != '*') {
+            snprintf(error, error_size, "expected paths that begin with '/'");
+            return -1;
+        }
+    }
+    return 0;
+}
+
 #define MAX_CHILDREN_MOST 65535
 #define WORKER_NUM_MOST   4096
 
@@ -256,8 +269,17 @@ static const struct setting_row pool_rows[] = {
      .help = "script that boots once on each of worker.num threads and answers its requests there"},
     {POOL("worker.num", SETTING_INT, worker_num), .initial = "0", .min = 0, .max = WORKER_NUM_MOST,
      .help = "threads that hold worker.script, beside those of pm; 0 = as many as pm.max_children"},
+    {POOL("worker.routes", SETTING_STRING, worker_routes), .check = check_routes,
+     .help =
+         "paths (with *) that worker.script answers, whatever script they lead to; unset = those that lead "
+         "to it"},
     {POOL("worker.max_requests", SETTING_INT, worker_max_requests), .initial = "0", .min = 0,
      .max = INT64_MAX, .help = "requests after which worker.script ends and boots anew; 0 = never"},
+    {POOL("worker.watch", SETTING_STRING, worker_watch),
+     .help = "files whose change starts the pool's process anew: patterns with * and **, !pattern takes out "
+             "(worker-mode.md)"},
+    {POOL("worker.max_memory", SETTING_SIZE, worker_max_memory), .initial = "0",
+     .help = "PHP memory above which worker.script, after a request, ends and boots anew; 0 = any"},
     {POOL("worker.max_consecutive_failures", SETTING_INT, worker_failures), .initial = "6", .min = -1,
      .max = INT32_MAX, .help = "boots of worker.script that may fail in a row; -1 = any number"},
     {POOL("worker.env", SETTING_MAP, worker_env), .secret = true,

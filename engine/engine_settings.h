@@ -67,8 +67,11 @@ struct pool_settings {
     char *allow_process_calls; /* functions that a threaded engine refuses by default and this pool allows */
     char *worker_script; /* boots once on each of worker_num threads and takes its requests there; NULL = none
                           */
+    char *worker_routes; /* patterns of paths; NULL or "" = what leads to the script is for it */
     int64_t worker_num;  /* complete after config_check() */
     int64_t worker_max_requests; /* of one run of the script; 0 = no limit */
+    char *worker_watch;          /* patterns of files; absolute after config_check() */
+    int64_t worker_max_memory;   /* bytes that one may keep between two requests; 0 = any */
     int64_t worker_failures;     /* boots in a row that may fail; -1 = no limit */
     struct setting_pair *worker_env;
 };

@@ -79,6 +79,9 @@ static int http_check(const struct config *config, struct pool_conf *pool)
     if (rules_check(s, error, sizeof error) != 0 || lifetimes_check(s, error, sizeof error) != 0) {
         return complain(pool, error);
     }
+    if (s->live_reload && *s->live_reload && (*s->live_reload != '/' || strpbrk(s->live_reload, "\"\\<>"))) {
+        return complain(pool, "http.live_reload: expected a path");
+    }
     const char *fault = added_fields_fault(s);
     if (fault) {
         log_alert("[pool %s] http.add_header: %s", pool->name, fault);

@@ -151,6 +151,10 @@ static const struct setting_row rows[] = {
         .open = true),
     ROW(SITE, "add_header", MAP, add_header, NULL,
         "http.add_header[NAME] = VALUE: a field of every response that has none of that name", .open = true),
+    ROW(SITE, "live_reload", STRING, live_reload, NULL,
+        "path at which pages learn that the pool has begun anew (worker.watch), and load themselves again; "
+        "for "
+        "development"),
     ROW(SITE, "trusted_proxies", STRING, trusted_proxies, NULL,
         "networks whose X-Forwarded-* and Forwarded are believed, separated by blanks or commas"),
     ROW(LISTENER, "proxy_protocol", BOOL, proxy_protocol, "no",

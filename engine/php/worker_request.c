@@ -27,6 +27,7 @@
 #include "engine/php/run.h"
 #include "engine/php/timeout.h"
 #include "engine/work/request.h"
+#include "engine/work/resident.h"
 
 #define PLACE_OF_ENV 4
 static const char *const superglobals[] = {"_GET", "_POST",  "_COOKIE",  "_SERVER",
@@ -358,13 +359,16 @@ static void collect_garbage(struct worker_script *s)
 {
     zend_gc_status status;
 
+    s->memory = zend_memory_usage(false);
     zend_gc_get_status(&status);
-    if (status.num_roots < GARBAGE_WORTH_LOOKING || s->end != CALLBACK_RETURNED) {
+    if ((status.num_roots < GARBAGE_WORTH_LOOKING && !worker_script_is_full(s)) ||
+        s->end != CALLBACK_RETURNED) {
         return;
     }
     zend_try
     {
         zend_gc_collect_cycles();
+        s->memory = zend_memory_usage(false);
     }
     zend_catch
     {
@@ -402,4 +406,5 @@ void worker_request_run(struct php_thread *t, struct request *r)
     t->request = NULL;
     t->interrupt = 0;
     collect_garbage(s);
+    resident_keeps(t->worker, s->memory);
 }

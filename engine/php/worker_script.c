@@ -27,6 +27,38 @@ static bool is_used_up(const struct worker_script *s)
     return s->settings->worker_max_requests > 0 && s->served >= s->settings->worker_max_requests;
 }
 
+bool worker_script_is_full(const struct worker_script *s)
+{
+    return s->settings->worker_max_memory > 0 && s->memory > (size_t)s->settings->worker_max_memory;
+}
+
+/* It is to boot anew. */
+static bool has_had_its_time(const struct php_thread *t)
+{
+    const struct worker_script *s = t->script;
+
+    if (!is_used_up(s) && !worker_script_is_full(s)) {
+        return false;
+    }
+    resident_ends(t->worker, is_used_up(s) ? RESTART_MAX_REQUESTS : RESTART_MAX_MEMORY);
+    return true;
+}
+
+static void note_memory_of_boot(const struct php_thread *t)
+{
+    const struct worker_script *s = t->script;
+    size_t memory = zend_memory_usage(false);
+
+    resident_keeps(t->worker, memory);
+    if (s->settings->worker_max_memory > 0 && memory > (size_t)s->settings->worker_max_memory) {
+        log_limited(
+            LEVEL_WARNING,
+            "the worker script %s keeps %zu bytes once it has booted: worker.max_memory ends it after "
+            "each request",
+            s->settings->worker_script, memory);
+    }
+}
+
 static void boot_is_over(struct php_thread *t)
 {
     struct worker_script *s = t->script;
@@ -38,6 +70,7 @@ static void boot_is_over(struct php_thread *t)
     worker_state_free(s->state);
     s->state = worker_state_take(t);
     opcache_begin(t);
+    note_memory_of_boot(t);
     resident_ready(t->worker);
 }
 
@@ -59,7 +92,7 @@ ZEND_FUNCTION(tokio_handle_request)
         RETURN_THROWS();
     }
     boot_is_over(t);
-    if (is_used_up(s)) {
+    if (has_had_its_time(t)) {
         RETURN_FALSE;
     }
     s->call = call;
@@ -70,9 +103,11 @@ ZEND_FUNCTION(tokio_handle_request)
 
     s->waits = false;
     if (s->end == CALLBACK_BAILED) {
+        resident_ends(t->worker, RESTART_FATAL);
         zend_bailout();
     }
     if (s->end == CALLBACK_EXITED) {
+        resident_ends(t->worker, RESTART_EXIT);
         zend_throw_unwind_exit();
         return;
     }

@@ -29,6 +29,7 @@ struct worker_script {
     bool booted;    /* it has asked for its first request */
     bool waits;     /* in tokio_handle_request() */
     int64_t served; /* since it booted */
+    size_t memory;  /* what it kept after the last request, in bytes; 0 = before the first */
     enum callback_end end;
     struct script_state *state; /* as the boot left it; PHP's memory, NULL before */
 };
@@ -37,6 +38,7 @@ struct worker_script {
 void worker_script_hold(struct php_thread *t, const struct pool_conf *pool);
 /* Its variables while it boots, where a request has those of its client. */
 void worker_script_variables(zval *array);
+bool worker_script_is_full(const struct worker_script *s); /* it keeps more than worker.max_memory */
 /* One request, in the script that waits. */
 void worker_request_run(struct php_thread *t, struct request *r);
 

@@ -62,6 +62,33 @@ static void answer_trouble(const struct seat *seat, uint64_t now, struct buf *ou
     buf_text(out, "\n");
 }
 
+/* Worker scripts: what they do now, and what has become of them since the server counts. */
+static void answer_scripts(const struct view *view, const struct pool_view *pool, struct buf *out)
+{
+    const uint64_t *totals = pool->sum.totals;
+    uint64_t memory = 0;
+    for (uint32_t i = 0; i < pool->worker_count; i++) {
+        const struct worker_row *row = &view->workers[pool->first_worker + i];
+        memory = row->script_memory > memory && !row->draining ? row->script_memory : memory;
+    }
+    buf_text(out, "  worker script");
+    for (int i = SCRIPT_STATE_BOOTING; i < SCRIPT_STATES; i++) {
+        buf_printf(out, " %s=%u", script_state_name((enum script_phase)i), pool->script_states[i]);
+    }
+    buf_printf(
+        out, " queue=%u memory-most=%llu boots=%llu boot-time=%llums boot-failures=%llu", pool->script_queue,
+        (unsigned long long)memory, (unsigned long long)totals[TOTAL_BOOTS],
+        (unsigned long long)(totals[TOTAL_BOOTS] ? totals[TOTAL_BOOT_US] / totals[TOTAL_BOOTS] / 1000 : 0),
+        (unsigned long long)totals[TOTAL_BOOT_FAILURES]);
+    for (int i = 0; i < RESTART_REASONS; i++) {
+        if (totals[TOTAL_RESTARTS + i]) {
+            buf_printf(out, " restarts-%s=%llu", restart_reason_name((enum restart_reason)i),
+                       (unsigned long long)totals[TOTAL_RESTARTS + i]);
+        }
+    }
+    buf_text(out, "\n");
+}
+
 static void answer_status(const struct supervisor *s, struct buf *out)
 {
     static const char *const phases[] = {"launching", "running", "testing a new configuration", "finishing",
@@ -75,6 +102,9 @@ static void answer_status(const struct supervisor *s, struct buf *out)
         buf_printf(out, "pool %s workers=%u active=%u idle=%u requests=%llu crashes=%llu\n", m->name,
                    pool->idle + pool->active, pool->active, pool->idle, (unsigned long long)pool->accepted,
                    (unsigned long long)pool->sum.totals[TOTAL_CRASHES]);
+        if (pool->has_script && view) {
+            answer_scripts(view, pool, out);
+        }
         view_free(view);
         for (int i = 0; i < m->seat_count; i++) {
             const struct seat *seat = &m->seats[i];

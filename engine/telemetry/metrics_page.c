@@ -1,5 +1,6 @@
 /* The /metrics page: Prometheus text 0.0.4 and OpenMetrics 1.0 from the same numbers. One function a family;
  * a family lists every pool before the next one begins, as both formats ask. Any thread. */
+#include <stdio.h>
 #include <string.h>
 #include <sys/sysinfo.h>
 #include <unistd.h>
@@ -123,6 +124,94 @@ static void workers_by_state(struct page *page)
     }
 }
 
+/* -- worker scripts: of the pools that have one -- */
+
+static void script_line(struct page *page, const char *name, const struct pool_view *pool, const char *label,
+                        const char *word, uint64_t value)
+{
+    buf_printf(page->out, "%s{", name);
+    label_pool(page->out, pool->name);
+    buf_printf(page->out, ",%s=\"%s\"} %llu\n", label, word, (unsigned long long)value);
+}
+
+static void script_threads(struct page *page, const struct pool_view *pool, const char *name)
+{
+    for (int s = SCRIPT_STATE_BOOTING; s < SCRIPT_STATES; s++) {
+        script_line(page, name, pool, "state", script_state_name((enum script_phase)s),
+                    pool->script_states[s]);
+    }
+}
+
+static void script_restarts(struct page *page, const struct pool_view *pool, const char *name)
+{
+    for (int r = 0; r < RESTART_REASONS; r++) {
+        script_line(page, name, pool, "reason", restart_reason_name((enum restart_reason)r),
+                    pool->sum.totals[TOTAL_RESTARTS + r]);
+    }
+}
+
+/* Numbered as they come, so that a swap makes no new series. */
+static void script_memory(struct page *page, const struct pool_view *pool, const char *name)
+{
+    unsigned number = 0;
+
+    for (uint32_t i = 0; i < pool->worker_count; i++) {
+        const struct worker_row *row = &page->view->workers[pool->first_worker + i];
+        char word[16];
+
+        if (row->script_state != SCRIPT_STATE_NONE && !row->draining) {
+            snprintf(word, sizeof(word), "%u", number++);
+            script_line(page, name, pool, "worker", word, row->script_memory);
+        }
+    }
+}
+
+static void per_script(struct page *page, const char *name, enum family_type type, const char *help,
+                       void (*lines)(struct page *, const struct pool_view *, const char *name))
+{
+    bool first = true;
+
+    for (uint32_t i = 0; i < page->view->pool_count; i++) {
+        if (page->view->pools[i].has_script) {
+            if (first) {
+                family(page, name, type, help);
+            }
+            first = false;
+            lines(page, &page->view->pools[i], name);
+        }
+    }
+}
+
+#define SCRIPT_VALUE(function, expression)                                                                   \
+    static void function(struct page *page, const struct pool_view *pool, const char *name)                  \
+    {                                                                                                        \
+        buf_printf(page->out, "%s{", name);                                                                  \
+        label_pool(page->out, pool->name);                                                                   \
+        buf_printf(page->out, "} %.17g\n", (double)(expression));                                            \
+    }
+SCRIPT_VALUE(script_boots, pool->sum.totals[TOTAL_BOOTS])
+SCRIPT_VALUE(script_boot_seconds, (double)pool->sum.totals[TOTAL_BOOT_US] / 1e6)
+SCRIPT_VALUE(script_boot_failures, pool->sum.totals[TOTAL_BOOT_FAILURES])
+SCRIPT_VALUE(script_queue, pool->script_queue)
+
+static void script_families(struct page *page)
+{
+    per_script(page, "tokio_php_worker_script_threads", GAUGE,
+               "Threads that hold the worker script, by what it does.", script_threads);
+    per_script(page, "tokio_php_worker_script_boots_total", COUNTER, "Boots of the worker script.",
+               script_boots);
+    per_script(page, "tokio_php_worker_script_boot_seconds_total", COUNTER, "Time that these boots took.",
+               script_boot_seconds);
+    per_script(page, "tokio_php_worker_script_boot_failures_total", COUNTER, "Boots that failed.",
+               script_boot_failures);
+    per_script(page, "tokio_php_worker_script_restarts_total", COUNTER,
+               "Ends of a booted worker script that was to go on, by reason.", script_restarts);
+    per_script(page, "tokio_php_worker_script_queue", GAUGE, "Requests that wait for the worker script.",
+               script_queue);
+    per_script(page, "tokio_php_worker_script_memory_bytes", GAUGE,
+               "PHP memory that the script of each thread keeps between two requests.", script_memory);
+}
+
 /* Prometheus buckets at 1, 2.5 and 5 of each decade: enough for any dashboard; ours inside are finer. */
 static void histogram(struct page *page, enum metrics_histogram which, const char *name, const char *help)
 {
@@ -224,6 +313,7 @@ static void pool_families(struct page *page)
              value_log_dropped);
     per_pool(page, "tokio_php_opcache_used_percent", GAUGE, "Fill of the fullest OPcache resource.",
              value_opcache);
+    script_families(page);
     histogram(page, HISTOGRAM_DURATION, "tokio_php_request_duration_seconds", "Arrival to end of response.");
     histogram(page, HISTOGRAM_QUEUE, "tokio_php_queue_wait_seconds", "Waiting for a worker.");
     histogram(page, HISTOGRAM_PHP_START, "tokio_php_php_startup_seconds", "PHP's request start-up.");

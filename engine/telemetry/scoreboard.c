@@ -42,6 +42,20 @@ const char *worker_state_name(enum worker_state state)
     return (size_t)state < sizeof(state_names) / sizeof(*state_names) ? state_names[state] : "Unknown";
 }
 
+const char *restart_reason_name(enum restart_reason reason)
+{
+    static const char *const names[RESTART_REASONS] = {
+        [RESTART_MAX_REQUESTS] = "max_requests",
+        [RESTART_MAX_MEMORY] = "max_memory",
+        [RESTART_EXIT] = "exit",
+        [RESTART_FATAL] = "fatal",
+        [RESTART_ENDED] = "ended",
+        [RESTART_CRASH] = "crash",
+    };
+
+    return names[reason];
+}
+
 /* -- size and file -- */
 
 struct scoreboard_size scoreboard_size(const struct pool_conf *pool, uint32_t guests)
@@ -143,6 +157,7 @@ static void note_used(struct scoreboard *board, uint32_t used)
 static void clear_numbers(struct scoreboard_slot *slot)
 {
     atomic_store(&slot->tid, 0);
+    atomic_store(&slot->script_kib, 0);
     atomic_store(&slot->start_wall_us, 0);
     atomic_store(&slot->requests, 0);
     atomic_store(&slot->accepted_us, 0);

@@ -35,6 +35,18 @@ enum worker_state {                  /* php-fpm's "state" column, in order */
 };
 const char *worker_state_name(enum worker_state state);
 
+/* Why a worker script that had booted came to its end on a thread. */
+enum restart_reason {
+    RESTART_MAX_REQUESTS, /* worker.max_requests */
+    RESTART_MAX_MEMORY,   /* worker.max_memory */
+    RESTART_EXIT,         /* exit in a request */
+    RESTART_FATAL,        /* a fatal error, the memory limit or a deadline in a request */
+    RESTART_ENDED,        /* by itself */
+    RESTART_CRASH,        /* with its thread */
+    RESTART_REASONS
+};
+const char *restart_reason_name(enum restart_reason reason);
+
 /* What happens too rarely for a block of each thread (metrics.h). */
 enum metrics_total {
     TOTAL_EARLY,      /* responses finished before their script */
@@ -44,6 +56,11 @@ enum metrics_total {
     TOTAL_SWAPS,      /* engine processes replaced; the supervisor's own */
     TOTAL_SLOW,       /* requests in the slow log */
     TOTAL_LOG_MISSED, /* lines that the supervisor's own log did not take; the first pool has all of them */
+    TOTAL_BOOTS,      /* of worker scripts, to the first request that they asked for ... */
+    TOTAL_BOOT_US,    /* ... and how long these took together */
+    TOTAL_BOOT_FAILURES,
+    TOTAL_RESTARTS, /* the first of one for each restart_reason */
+    TOTAL_RESTARTS_LAST = TOTAL_RESTARTS + RESTART_REASONS - 1,
     METRICS_TOTALS
 };
 
@@ -57,6 +74,8 @@ struct scoreboard_slot {
     _Atomic uint32_t sequence; /* odd: the texts below are changing */
     _Atomic int state;         /* enum worker_state; FREE: claimed by the control thread */
     _Atomic pid_t tid;
+    _Atomic uint32_t script_kib;    /* what the worker script that it holds keeps between two requests; 0 = it
+                                       holds none; or one of the values below */
     _Atomic uint64_t start_wall_us; /* of the worker */
     _Atomic uint64_t requests;
     _Atomic uint64_t accepted_us; /* clock_us() at which the current or last request began */
@@ -68,6 +87,8 @@ struct scoreboard_slot {
     _Alignas(8) char method[16];
     char uri[128], query[512], script[256], user[40];
 };
+#define SCRIPT_BOOTS 1u         /* script_kib: it has not asked for a request yet */
+#define SCRIPT_DOWN  UINT32_MAX /* it does not boot, and its requests are refused */
 _Static_assert(sizeof(struct scoreboard_slot) % 64 == 0, "two workers would share a cache line");
 
 struct scoreboard_numbers {
@@ -78,6 +99,7 @@ struct scoreboard_numbers {
     _Atomic uint64_t slow_requests;
     _Atomic uint64_t memory_peak;
     _Atomic uint32_t listen_queue, listen_queue_max, listen_queue_len; /* sampled by the control thread */
+    _Atomic uint32_t script_queue; /* same: requests that wait for a worker script */
     _Atomic uint32_t opcache_used_percent;
     _Alignas(64) _Atomic uint64_t totals[METRICS_TOTALS]; /* any thread adds */
 };

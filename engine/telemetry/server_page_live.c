@@ -116,10 +116,12 @@ static void add_worker(struct buf *out, uint32_t id, const struct worker_row *sl
 
     buf_printf(out,
                "%s{\"id\":%u,\"state\":\"%s\",\"pid\":%d,\"tid\":%d,\"generation\":%u,\"requests\":%llu,"
-               "\"memory\":%llu,\"us\":%llu,\"last_us\":%llu,\"method\":\"",
+               "\"memory\":%llu,\"us\":%llu,\"last_us\":%llu,\"script_state\":\"%s\",\"script_memory\":%llu,"
+               "\"method\":\"",
                first ? "" : ",", id, worker_state_name(slot->state), (int)slot->process, (int)slot->tid,
                slot->generation, (unsigned long long)slot->requests, (unsigned long long)slot->memory_peak,
-               (unsigned long long)us, (unsigned long long)slot->duration_us);
+               (unsigned long long)us, (unsigned long long)slot->duration_us,
+               script_state_name(slot->script_state), (unsigned long long)slot->script_memory);
     buf_json(out, str_of(slot->method));
     buf_text(out, "\",\"uri\":\"");
     buf_json(out, str_of(slot->uri));

@@ -16,7 +16,7 @@
 #include "engine/engine_settings.h"
 
 #define READ_TRIES    8
-#define LAYOUT_NUMBER 2 /* to be raised when a number changes its meaning, but not its place */
+#define LAYOUT_NUMBER 3 /* to be raised when a number changes its meaning, but not its place */
 
 struct view *view_create(uint32_t pools)
 {
@@ -48,6 +48,7 @@ void pool_view_init(struct pool_view *pool, const struct pool_conf *conf)
     snprintf(pool->name, sizeof(pool->name), "%s", conf->name);
     pool->pm = conf->s.pm;
     pool->max_children = (uint32_t)conf->s.max_children;
+    pool->has_script = conf->s.worker_script != NULL;
     pool->start_wall_us = pool->counting_since_wall_us = clock_wall_us();
 }
 
@@ -73,6 +74,26 @@ const struct pool_view *view_find(const struct view *view, const char *name)
 
 /* -- a board's workers -- */
 
+const char *script_state_name(enum script_phase state)
+{
+    static const char *const names[SCRIPT_STATES] = {"none", "booting", "idle", "busy", "down"};
+
+    return names[state];
+}
+
+static enum script_phase script_state(uint32_t kib, enum worker_state state)
+{
+    if (kib == 0 || state == WORKER_LOST) {
+        return SCRIPT_STATE_NONE;
+    }
+    if (kib == SCRIPT_DOWN) {
+        return SCRIPT_STATE_DOWN;
+    }
+    return state == WORKER_CREATING ? SCRIPT_STATE_BOOTING
+           : state == WORKER_IDLE   ? SCRIPT_STATE_IDLE
+                                    : SCRIPT_STATE_BUSY;
+}
+
 static bool read_at(const struct board_source *from, void *out, size_t n, size_t at)
 {
     return pread(from->fd, out, n, (off_t)at) == (ssize_t)n;
@@ -92,8 +113,11 @@ static void copy_text(char *out, const char *text, size_t size)
 static void copy_slot(const struct scoreboard_slot *slot, bool texts, struct worker_row *row)
 {
     uint64_t now = clock_wall_us(), started = atomic_load(&slot->start_wall_us);
+    uint32_t kib = atomic_load(&slot->script_kib);
 
     row->tid = atomic_load(&slot->tid);
+    row->script_state = script_state(kib, row->state);
+    row->script_memory = kib > SCRIPT_BOOTS && kib != SCRIPT_DOWN ? (uint64_t)kib * 1024 : 0;
     row->start_wall_us = started < now ? started : now;
     row->requests = atomic_load(&slot->requests);
     row->accepted_us = atomic_load(&slot->accepted_us);
@@ -158,6 +182,7 @@ static void count_row(struct pool_view *pool, const struct worker_row *row)
         return;
     }
     pool->states[row->state]++;
+    pool->script_states[row->script_state] += !row->draining;
     pool->idle += row->state == WORKER_IDLE;
     pool->active += works(row->state);
 }
@@ -263,6 +288,7 @@ void view_add_board(struct view *view, const struct board_source *from)
         raise32(&pool->listen_queue_len, atomic_load(&numbers.listen_queue_len));
         raise32(&pool->opcache_used_percent, at_most(atomic_load(&numbers.opcache_used_percent), 100));
     }
+    pool->script_queue += at_most(atomic_load(&numbers.script_queue), INT32_MAX);
     add_metrics(pool, from, &numbers);
     add_workers(view, pool, from, at_most(atomic_load(&numbers.slots_used), from->size.slots));
 }

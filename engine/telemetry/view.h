@@ -14,12 +14,25 @@
 #define VIEW_LAYOUT_MAX 64
 #define VIEW_NAME_MAX   128 /* of a pool, with its NUL */
 
+/* What a worker script does on its thread. */
+enum script_phase {
+    SCRIPT_STATE_NONE,
+    SCRIPT_STATE_BOOTING,
+    SCRIPT_STATE_IDLE,
+    SCRIPT_STATE_BUSY,
+    SCRIPT_STATE_DOWN,
+    SCRIPT_STATES
+};
+const char *script_state_name(enum script_phase state);
+
 /* One worker. Field by field what its slot says. */
 struct worker_row {
     pid_t process, tid;
     uint32_t generation;
-    bool draining;           /* of the process */
-    enum worker_state state; /* LOOKING is IDLE here */
+    bool draining;                  /* of the process */
+    enum worker_state state;        /* LOOKING is IDLE here */
+    enum script_phase script_state; /* NONE: it holds no worker script */
+    uint64_t script_memory;         /* bytes that this one keeps between two requests; 0 = not known yet */
     uint64_t start_wall_us, requests, accepted_us, duration_us, memory_peak, last_cpu_us, content_length;
     char method[16], uri[128], query[512], script[256], user[40];
 };
@@ -29,6 +42,7 @@ struct pool_view {
     char name[VIEW_NAME_MAX];
     int pm; /* enum pm_kind */
     uint32_t max_children;
+    bool has_script; /* worker.script */
     /* php-fpm's numbers: since this configuration serves */
     uint64_t start_wall_us;
     uint64_t accepted, slow_requests, memory_peak;
@@ -38,6 +52,8 @@ struct pool_view {
     struct metrics_sum sum;
     /* of this moment */
     uint32_t listen_queue, listen_queue_len, opcache_used_percent;
+    uint32_t script_queue;                 /* requests that wait for a worker script */
+    uint32_t script_states[SCRIPT_STATES]; /* of threads that hold one; draining processes aside */
     uint32_t states[WORKER_STATES]; /* workers; those of a draining process only while they have a request */
     uint32_t idle, active;          /* as php-fpm counts processes: parked and lost ones do not count */
     bool silent;                    /* its processes do not react */

@@ -172,6 +172,9 @@ void crash_collect(struct pool *pool, struct worker *w, uint64_t now)
     w->crash_told = true;
     atomic_store(&w->lost, true);
     metrics_count(pool->board, TOTAL_CRASHES, 1);
+    if (w->resident) {
+        metrics_count(pool->board, TOTAL_RESTARTS + RESTART_CRASH, 1);
+    }
     if (!w->buried) {
         w->abandon_status = 500;
         w->buried = deadline_abandon(w, true);

@@ -106,6 +106,7 @@ bool pool_destroy(struct pool *pool)
     }
     close(pool->control_fd);
     close(pool->event_fd);
+    file_watch_close(pool->files);
     residents_close(pool);
     passed_free(&pool->passed);
     queue_free(&pool->queue);
@@ -382,6 +383,7 @@ void pool_tick(struct pool *pool)
     }
     expire_queue(pool, &pool->queue, now);
     expire_queue(pool, &pool->residents.queue, now);
+    residents_sample(pool);
     if (now >= pool->next_expire_us) {
         pool->next_expire_us = now + EXPIRE_INTERVAL_US;
         waitset_expire(pool->waitset, now);
@@ -396,6 +398,7 @@ void pool_tick(struct pool *pool)
         return;
     }
     look_for_able(pool, now);
+    watch_files(pool, now);
     memory_tick(pool, now);
     bool full = memory_holds(pool, now); /* another worker would be of no use, and cost memory */
 
@@ -416,9 +419,9 @@ void pool_tick(struct pool *pool)
 static bool is_at_rest(const struct pool *pool, bool goes)
 {
     return pool->counters && atomic_load(&pool->counters->connections) == 0 && queue_empty(&pool->queue) &&
-           pool->lost_count == 0 && !atomic_load(&pool->swap_reason) && pool->unable_since_us == 0 &&
-           atomic_load(&pool->memory.held_until_us) == 0 && passed_empty(&pool->passed) &&
-           residents_rest(pool) && sizing_is_settled(pool, goes);
+           pool->lost_count == 0 && pool->files_changed_us == 0 && !atomic_load(&pool->swap_reason) &&
+           pool->unable_since_us == 0 && atomic_load(&pool->memory.held_until_us) == 0 &&
+           passed_empty(&pool->passed) && residents_rest(pool) && sizing_is_settled(pool, goes);
 }
 
 /* Whoever accepts counts the connection and then asks whether we rest; here it is the other way round. */

@@ -83,7 +83,6 @@ struct access_facts pool_access_facts(const struct request *r); /* whose it is; 
 const struct executor *pool_executor(const struct pool *pool);
 struct scoreboard *pool_scoreboard(const struct pool *pool);
 uint32_t pool_generation(const struct pool *pool);
-uint64_t pool_started_wall_us(const struct pool *pool);
 
 /* Called on the control thread with each crash, once (supervise/crash_report writes it). */
 extern void (*pool_on_crash)(struct pool *pool, const struct worker *w);

@@ -4,6 +4,7 @@
 #ifndef ENGINE_WORK_POOL_PRIVATE_H
 #define ENGINE_WORK_POOL_PRIVATE_H
 
+#include "engine/base/file_watch.h"
 #include "engine/work/memory.h"
 #include "engine/work/passed.h"
 #include "engine/work/pool.h"
@@ -13,6 +14,7 @@
 /* What the workers that hold the worker script have in common: resident.c. */
 struct residents {
     uint32_t count;     /* worker.num; 0 = there is no worker script */
+    const char *routes; /* of paths; NULL = what leads to the script is theirs */
     const char *script; /* as the pool says it, and where it really is; NULL = unknown */
     char *real;
     struct waitset *waitset; /* NULL without a script */
@@ -82,6 +84,9 @@ struct pool {
     uint32_t (*process_running)(void *ctx);
     void *process_ctx;
 
+    struct file_watch *files;                  /* of worker.watch; NULL = none */
+    uint64_t files_first_us, files_changed_us; /* a change is waited on; changed = 0: none is */
+
     uint64_t next_expire_us;
     uint64_t started_us;
     struct memory_watch memory;
@@ -105,6 +110,7 @@ static inline bool worker_is_classic(const struct worker *w)
 int residents_open(struct pool *pool); /* before any worker, when the queue is made; 0 or -1 with errno */
 void residents_close(struct pool *pool);
 void residents_start(struct pool *pool);                 /* all of them, in pool_start */
+void residents_sample(struct pool *pool);                /* each tick: how many requests wait */
 void residents_tick(struct pool *pool, uint64_t now_us); /* once a second: lost ones come back */
 bool residents_rest(const struct pool *pool); /* all are there and wait, and nothing waits for them */
 bool residents_want(const struct pool *pool, const struct request *r); /* any thread */
@@ -159,5 +165,6 @@ void memory_check_group(struct pool *pool, uint64_t now_us); /* once a second: t
 /* watch.c: what is looked at once a second */
 void watch_start(struct pool *pool);
 void watch_tick(struct pool *pool, uint64_t now_us);
+void watch_files(struct pool *pool, uint64_t now_us); /* each tick */
 
 #endif

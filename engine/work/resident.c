@@ -11,6 +11,9 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/path_text.h"
+#include "engine/base/pattern.h"
+#include "engine/telemetry/metrics.h"
 #include "engine/work/pool_private.h"
 #include "engine/work/request.h"
 
@@ -26,6 +29,7 @@ struct resident {
     bool ready;                        /* this run of the script has asked for a request */
     unsigned failures;                 /* boots in a row */
     char why[256];                     /* of the last one */
+    enum restart_reason end;           /* of this run, should it end now */
     _Atomic uint64_t booting_since_us; /* the control thread reads it; 0 = it is not booting */
 };
 
@@ -43,6 +47,7 @@ int residents_open(struct pool *pool)
         return 0;
     }
     all->script = s->worker_script;
+    all->routes = s->worker_routes && *s->worker_routes ? s->worker_routes : NULL;
     all->real = realpath(s->worker_script, NULL);
     all->count = s->worker_num > 0 ? (uint32_t)s->worker_num : (uint32_t)s->max_children;
     all->waitset = waitset_create();
@@ -64,12 +69,28 @@ void residents_close(struct pool *pool)
     free(all->real);
 }
 
+/* As an application sees it. What has no such text is nobody's route. */
+static bool is_routed(const char *routes, const struct request *r)
+{
+    const struct param *param = request_param_find(r, STR("REQUEST_URI"));
+    const char *uri = param ? param->value : r->uri ? r->uri : "";
+    char text[PATH_TEXT_MAX + 1];
+    int n = path_text((struct str){uri, strcspn(uri, "?")}, text);
+
+    return n > 0 && pattern_list_match(routes, (struct str){text, (size_t)n});
+}
+
+static bool leads_to(const struct residents *all, const char *script)
+{
+    return strcmp(script, all->script) == 0 || (all->real && strcmp(script, all->real) == 0);
+}
+
 bool residents_want(const struct pool *pool, const struct request *r)
 {
     const struct residents *all = &pool->residents;
 
     return all->count > 0 && r->page == PAGE_SCRIPT && r->script &&
-           (strcmp(r->script, all->script) == 0 || (all->real && strcmp(r->script, all->real) == 0));
+           (all->routes ? is_routed(all->routes, r) : leads_to(all, r->script));
 }
 
 bool worker_is_resident(const struct worker *w)
@@ -113,6 +134,17 @@ void residents_start(struct pool *pool)
 {
     for (uint32_t i = 0; i < pool->residents.count; i++) {
         pool_add_worker(pool, KIND_RESIDENT);
+    }
+}
+
+void residents_sample(struct pool *pool)
+{
+    const struct residents *all = &pool->residents;
+
+    if (all->count > 0) {
+        atomic_store_explicit(&pool->board->numbers->script_queue,
+                              atomic_load(&all->queue.count) + atomic_load(&all->passed.count),
+                              memory_order_relaxed);
     }
 }
 
@@ -170,11 +202,25 @@ void resident_ready(struct worker *w)
 {
     struct resident *own = w->resident;
 
-    atomic_store(&own->booting_since_us, 0);
+    metrics_count(w->pool->board, TOTAL_BOOTS, 1);
+    metrics_count(w->pool->board, TOTAL_BOOT_US, clock_us() - atomic_exchange(&own->booting_since_us, 0));
     own->ready = true;
     own->down = false;
     own->failures = 0;
     worker_stands(w);
+}
+
+void resident_keeps(struct worker *w, uint64_t bytes)
+{
+    uint64_t kib = bytes / 1024;
+
+    kib = kib <= SCRIPT_BOOTS ? SCRIPT_BOOTS + 1 : kib >= SCRIPT_DOWN ? SCRIPT_DOWN - 1 : kib;
+    atomic_store_explicit(&w->slot->script_kib, (uint32_t)kib, memory_order_relaxed);
+}
+
+void resident_ends(struct worker *w, enum restart_reason why)
+{
+    w->resident->end = why;
 }
 
 bool resident_serve(struct worker *w)
@@ -235,6 +281,7 @@ static void wait_down(struct worker *w, uint64_t until)
     bool rested = true;
 
     w->resident->down = true;
+    atomic_store(&w->slot->script_kib, SCRIPT_DOWN);
     worker_stands(w);
     for (uint64_t now = clock_us(); !atomic_load(&w->pool->ending) && now < until; now = clock_us()) {
         worker_look(w, &rested, (int)((until - now) / 1000) + 1);
@@ -251,6 +298,7 @@ static bool wait_for_next_boot(struct worker *w)
     unsigned ms = BACKOFF_FIRST_MS << shift;
 
     own->failures++;
+    metrics_count(pool->board, TOTAL_BOOT_FAILURES, 1);
     note_why(pool, own->why);
     bool too_many = most >= 0 && own->failures > (uint64_t)most;
 
@@ -275,11 +323,16 @@ bool resident_life(struct worker *w)
 
     while (!atomic_load(&pool->ending)) {
         own->ready = false;
+        own->end = RESTART_ENDED;
         snprintf(own->why, sizeof(own->why), "the worker script did not boot");
         worker_set_state(w, WORKER_CREATING);
+        atomic_store(&w->slot->script_kib, SCRIPT_BOOTS);
         atomic_store(&own->booting_since_us, clock_us());
         pool->executor->hold(w);
         atomic_store(&own->booting_since_us, 0);
+        if (own->ready && !atomic_load(&pool->ending)) {
+            metrics_count(pool->board, TOTAL_RESTARTS + (enum metrics_total)own->end, 1);
+        }
         if (!own->ready && !atomic_load(&pool->ending) && !wait_for_next_boot(w)) {
             log_error("[pool %s] %s", pool->conf->name, own->why);
             return false;

@@ -8,6 +8,9 @@
 #define ENGINE_WORK_RESIDENT_H
 
 #include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/telemetry/scoreboard.h"
 
 struct request;
 struct worker;
@@ -17,6 +20,10 @@ struct worker;
 void resident_ready(struct worker *worker);
 /* Waits for a request and runs it (executor->run, on top of this call). False: the thread is to end. */
 bool resident_serve(struct worker *worker);
+/* So much memory the script keeps, in bytes: before resident_ready() and after each request. */
+void resident_keeps(struct worker *worker, uint64_t bytes);
+/* Why a script that has booted comes to its end; RESTART_ENDED if nobody says. */
+void resident_ends(struct worker *worker, enum restart_reason why);
 /* Why the script did not boot, in one line; before hold returns without resident_ready(). */
 void resident_failed(struct worker *worker, const char *why);
 

@@ -13,6 +13,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "http/answer/account.h"
+#include "http/answer/live_reload.h"
 #include "http/answer/reply_head.h"
 #include "http/answer/reply_message.h"
 #include "http/content/error_pages.h"
@@ -284,6 +285,10 @@ static void reply_finish(struct request *r)
     struct buf top = {0};
     char size[24];
     bool everything = false;
+    struct str line = live_reload_line(x);
+    if (line.p) {
+        reply_write(r, line.p, line.n);
+    }
     if (reply->state == REPLY_NONE) {
         reply->status = 500;
         reply->no_body = x->http.head_only;

@@ -6,6 +6,7 @@
 
 #include "http/answer/answer.h"
 #include "http/answer/exchange.h"
+#include "http/answer/live_reload.h"
 #include "http/http_settings.h"
 #include "http/wire/path.h"
 #include "http/wire/pattern.h"
@@ -200,6 +201,9 @@ bool rules_answer(struct exchange *x, const struct http_head *head)
     if (settings->redirect_https && !x->http.client.https && head->host.n &&
         !str_starts(head->path, STR(ACME_FOLDER))) {
         redirect_https(x, head);
+        return true;
+    }
+    if (live_reload_answer(x, head)) {
         return true;
     }
     return (settings->deny || settings->redirect) && by_path(x, head, settings);

@@ -413,17 +413,6 @@ const struct http_site *sites_main(const struct sites *sites)
 
 /* -- choosing -- */
 
-static bool is_listed(const char *patterns, struct str path)
-{
-    struct str rest = str_of(patterns), pattern;
-    while (str_word(&rest, &pattern)) {
-        if (pattern_match(pattern, path)) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* The host's number. */
 static size_t choose_host(const struct sites *sites, struct str host, struct site_choice *out)
 {
@@ -447,7 +436,8 @@ static bool applies(const struct path_rule *rule, const struct http_site *site, 
                     struct str path)
 {
     return (!rule->within || rule->within == site) &&
-           (!rule->names || (host.p && pattern_host(rule->names, host))) && is_listed(rule->patterns, path);
+           (!rule->names || (host.p && pattern_host(rule->names, host))) &&
+           pattern_list_match(rule->patterns, path);
 }
 
 /* Patterns are held against the path that an application sees, not against what was sent: "/%68eavy" is

@@ -5,9 +5,7 @@
 #define HTTP_WIRE_PATH_H
 
 #include "engine/base/buf.h"
-#include "engine/base/str.h"
-
-#define PATH_TEXT_MAX 3072 /* bytes of a decoded path; leaves room for a document root within PATH_MAX */
+#include "engine/base/path_text.h"
 
 /* Asked at each slash: is what was read so far (NUL-terminated, n bytes) the name of a script, so that the
  * rest is its business? */
@@ -23,10 +21,6 @@ struct path_script {
  * dropped. Gives its length; or minus the status to answer: 400 (malformed, "..", NUL, or unnameable), 403 (a
  * hidden file, except below /.well-known; out has its name) or 414. script may be NULL. */
 int path_name(struct str raw, char *out, struct path_script *script);
-
-/* All of it as an application gets it: decoded once, empty and "." segments dropped, ".." takes the segment
- * before it. -400: malformed, NUL, or ".." beyond its beginning; -414. */
-int path_text(struct str raw, char *out);
 
 /* Percent-encodes what may not stand in a Location's path. Gives the length, or 0 when it does not fit. */
 size_t path_encode(struct str path, char *out, size_t size);

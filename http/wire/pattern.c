@@ -5,30 +5,6 @@
 
 #define EXACT 0xffffu
 
-/* On a mismatch the last '*' takes one character more: no recursion, at most pattern times text steps. */
-bool pattern_match(struct str pattern, struct str text)
-{
-    size_t p = 0, t = 0, star = SIZE_MAX, from = 0;
-    while (t < text.n) {
-        if (p < pattern.n && pattern.p[p] == '*') {
-            star = p++;
-            from = t;
-        } else if (p < pattern.n && pattern.p[p] == text.p[t]) {
-            p++;
-            t++;
-        } else if (star != SIZE_MAX) {
-            p = star + 1;
-            t = ++from;
-        } else {
-            return false;
-        }
-    }
-    while (p < pattern.n && pattern.p[p] == '*') {
-        p++;
-    }
-    return p == pattern.n;
-}
-
 const char *pattern_fault(struct str pattern)
 {
     return pattern.n && (pattern.p[0] == '/' || pattern.p[0] == '*') ? NULL : "a pattern begins with / or *";

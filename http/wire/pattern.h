@@ -1,11 +1,10 @@
-/* Patterns of the configuration: paths with '*', and host names. Pure functions; any thread. */
+/* Patterns of the configuration: host names; those of paths are in engine/base/pattern.h. Pure functions; any
+ * thread. */
 #ifndef HTTP_WIRE_PATTERN_H
 #define HTTP_WIRE_PATTERN_H
 
-#include "engine/base/str.h"
+#include "engine/base/pattern.h"
 
-/* '*' stands for any run of characters, none and slashes included; everything else for itself. */
-bool pattern_match(struct str pattern, struct str text);
 /* Why this cannot be the pattern of a path, or NULL. */
 const char *pattern_fault(struct str pattern);
 /* How well one of the names fits the host (case ignored; without port and trailing dot): 0 = none does. An

@@ -174,3 +174,28 @@ def test_phps_command_line(workdir):
     assert done.returncode == 3 and done.stdout.startswith("cli ") and done.stdout.endswith(" 1 -a,b c")
     assert done.stdout.split()[1] in served
     assert php(input="<?php echo 6 * 7;").stdout == "42"
+
+
+# -- --watch --
+
+def test_watch(serve, project):
+    """A change below the project, not only below its public files, begins it anew; and pages hear of it."""
+    put(project, "src/App.php", "<?php return 'one';")
+    put(project, "public/index.php", "<?php $boot = bin2hex(random_bytes(4)); $app = require __DIR__ . '/../src/App.php';"
+                                     "while (frankenphp_handle_request(function () use ($boot, $app) { echo \"$boot $app\"; }));")
+    served = serve(project, "--worker", project + "/public/index.php,2", "--watch")
+    boot, app, *line = served.text("/").split(maxsplit=2)
+    assert app == "one" and line == ['<script src="/.tokiophp/reload.js" async></script>\n']
+    process_id = served.text("/.tokiophp/reload")
+    put(project, "var/log/x.php", "<?php")
+    put(project, "src/App.php", "<?php return 'two';")
+    process.wait_for(lambda: served.text("/").split()[1] == "two", 30, "the new boot")
+    assert served.text("/.tokiophp/reload") != process_id
+
+
+def test_watch_with_patterns(serve, project):
+    put(project, "conf/a.yaml", "a: 1")
+    served = serve(project, "--watch=conf/*.yaml")
+    before = served.text("/.tokiophp/reload")
+    put(project, "conf/a.yaml", "a: 2")
+    process.wait_for(lambda: served.text("/.tokiophp/reload") != before, 30, "another process")

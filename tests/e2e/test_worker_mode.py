@@ -2,6 +2,7 @@
 import json
 import os
 import shutil
+import subprocess
 import threading
 import urllib.parse
 
@@ -10,6 +11,8 @@ import pytest
 import process
 from fcgi_client import Connection, fetch
 from h2_client import Client as Http2
+from http_raw import Raw
+from tokiophp import PROGRAM
 from web import Site
 
 FRONTS = ("http", "fcgi")
@@ -97,6 +100,49 @@ def test_other_scripts_run_as_ever(worker, front):
         else:
             text = fetch(w.server.address, w.www + "/plain.php").body.decode()
         assert text == "tokio_handle_request() is for the pool's worker.script classic"
+
+
+def test_routes(worker, front):
+    """Paths that belong to the worker script whatever they lead to, and no others."""
+    w = worker(num=2, pool="worker.routes = /api/* /worker/index.php/shop/*\nhttp.index = /front.php\n")
+    for name in ("front.php", "api.php"):
+        with open(f"{w.www}/{name}", "w") as f:
+            f.write("<?php echo 'classic ', basename(__FILE__);")
+    os.mkdir(w.www + "/api")
+    with open(w.www + "/api/file.php", "w") as f:
+        f.write("<?php echo 'classic ', basename(__FILE__);")
+
+    def ask(path, script):
+        query = "code=" + urllib.parse.quote("return [$_SERVER['REQUEST_URI'] === $_GET['uri'], basename($_SERVER['SCRIPT_FILENAME'])];") + \
+            "&uri=" + urllib.parse.quote(path)
+        if front == "http":
+            with Raw(w.site.address) as c:
+                c.send(f"GET {path}?{query} HTTP/1.1\r\nHost: x\r\n\r\n")
+                text = c.reply().body.decode()
+        else:
+            text = fetch(w.server.address, f"{w.www}/{script}", query=query, REQUEST_URI=f"{path}?{query}").body.decode()
+        return json.loads(text)["answer"][1] if text.startswith("{") else text
+    for path, script, answer in (("/api/users/5", "front.php", "front.php"), ("/api/file.php", "api/file.php", "file.php"),
+                                 ("/%61pi/x", "front.php", "front.php"), ("/other/../api/x", "front.php", "front.php"),
+                                 ("/worker/index.php/shop/1", "worker/index.php", "index.php")):
+        if "/../" in path and front == "http":
+            continue
+        assert ask(path, script) == answer, path
+    for path, script, answer in (("/apis", "front.php", "classic front.php"), ("/api.php", "api.php", "classic api.php"),
+                                 ("/other?/api/", "front.php", "classic front.php"), ("/api/../x", "front.php", "classic front.php")):
+        if "/../" in path and front == "http":
+            continue
+        assert ask(path, script) == answer, path
+
+
+def test_routes_are_checked(tokiophp, workdir):
+    w = Worker(tokiophp, workdir)
+    with open(w.server.config_path) as f:
+        text = f.read()
+    with open(workdir + "/wrong.ini", "w") as f:
+        f.write(text.replace("worker.num = 1", "worker.routes = api/*"))
+    done = subprocess.run([PROGRAM, "-t", "-y", workdir + "/wrong.ini"], capture_output=True, text=True)
+    assert done.returncode == 78 and "expected paths that begin with '/'" in done.stdout + done.stderr
 
 
 def test_one_connection_for_both_kinds(worker):
@@ -440,13 +486,10 @@ def test_a_script_that_stops_booting(worker, front):
 
 
 def test_the_configuration_is_checked(tokiophp, workdir):
-    import subprocess
-
-    import tokiophp as module
     path = workdir + "/t.ini"
     with open(path, "w") as f:
         f.write(f"[www]\nlisten = {workdir}/s\npm = static\npm.max_children = 1\nuser = nobody\nworker.script = {workdir}/no.php\n")
-    done = subprocess.run([module.PROGRAM, "-t", "-y", path], capture_output=True, text=True)
+    done = subprocess.run([PROGRAM, "-t", "-y", path], capture_output=True, text=True)
     assert done.returncode == 78 and "no.php' does not exist or is not a file" in done.stdout + done.stderr
 
 
@@ -466,7 +509,6 @@ def test_functions_by_other_names(worker, held):
 
 
 def test_early_hints_by_another_name(worker):
-    from http_raw import Raw
     w = worker()
     with Raw(w.site.address) as c:
         for _ in range(2):

@@ -48,6 +48,43 @@ static void test_match_is_bounded(void **state)
     assert_false(pattern_match(STR("*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*a*b"), str_of(text)));
 }
 
+static void test_files(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *pattern, *path;
+        bool fits, below;
+    } cases[] = {
+        {"/a/*.php", "/a/x.php", true, false},
+        {"/a/*.php", "/a/b/x.php", false, false},
+        {"/a/*.php", "/a", false, true},
+        {"/a/*.php", "/b", false, false},
+        {"/a/**/*.php", "/a/x.php", true, true},
+        {"/a/**/*.php", "/a/b/c/x.php", true, true},
+        {"/a/**/*.php", "/a/b/c/x.txt", false, true},
+        {"/a/**/*.php", "/a/.git/x.php", false, true},
+        {"/a/**/t/*.php", "/a/b/t/c/t/x.php", true, true},
+        {"/a/**/t/*.php", "/a/b/x.php", false, true},
+        {"/a/**/b/**/*.c", "/a/x/b/y/z.c", true, true},
+        {"/a/**/b/**/*.c", "/a/x/y/z.c", false, true},
+        {"/a/**", "/a/b/c", true, true},
+        {"/a/**", "/a", true, true},
+        {"/a/**", "/ab", false, false},
+        {"/a/.env*", "/a/.env.local", true, false},
+        {"/a/.env", "/a/.env/x", false, false},
+        {"/a/b/.env", "/a", false, true},
+        {"**", "x", true, true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct str pattern = str_of(cases[i].pattern), path = str_of(cases[i].path);
+        print_message("%s %s\n", cases[i].pattern, cases[i].path);
+        assert_int_equal(pattern_file_match(pattern, path), cases[i].fits);
+        if (!cases[i].fits) {
+            assert_int_equal(pattern_file_below(pattern, path), cases[i].below);
+        }
+    }
+}
+
 static void test_words(void **state)
 {
     (void)state;
@@ -80,9 +117,8 @@ static void test_host(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_match),
-        cmocka_unit_test(test_match_is_bounded),
-        cmocka_unit_test(test_words),
+        cmocka_unit_test(test_match), cmocka_unit_test(test_match_is_bounded),
+        cmocka_unit_test(test_files), cmocka_unit_test(test_words),
         cmocka_unit_test(test_host),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
