@@ -349,6 +349,7 @@ struct config *config_load(const struct cli_options *cli)
         config_free(config);
         return NULL;
     }
+    config_add_tasks(config);
     return config;
 }
 
@@ -365,6 +366,9 @@ void config_free(struct config *config)
 
     while (pool) {
         struct pool_conf *next = pool->next;
+        if (pool->tasks_of) {
+            memset(&pool->s, 0, sizeof pool->s); /* that one's */
+        }
         config_each_table(pool, free_table, NULL);
         for (int i = 0; frontends[i]; i++) {
             free(pool->frontend_settings[i]);

@@ -36,5 +36,11 @@ int config_each_table(const struct pool_conf *pool, config_table_fn fn, void *ct
 
 /* config_script.c: the pool's worker script. 0 or -1 (reported). */
 int config_check_script(struct pool_conf *pool);
+/* config_tasks.c: task.script and cron, 0 or -1 (reported); and the pools that they run in, which nothing
+ * checks: last of all. */
+int config_check_tasks(struct pool_conf *pool);
+void config_add_tasks(struct config *config);
+/* Patterns of worker.watch that have no folder yet begin at this one. */
+void config_watch_from(struct pool_conf *pool, const char *folder);
 
 #endif

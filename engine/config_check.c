@@ -379,7 +379,7 @@ static int check_pool(struct config *c, struct pool_conf *pool)
     if (check_pages(pool) < 0 || check_slowlog(pool) < 0) {
         return -1;
     }
-    return check_directories(c, pool) < 0 ? -1 : config_check_script(pool);
+    return check_directories(c, pool) < 0 || config_check_tasks(pool) < 0 ? -1 : config_check_script(pool);
 }
 
 static bool prefix_exists(const struct config *c)

@@ -181,7 +181,7 @@ void config_dump(const struct config *config)
     }
     dump_rest(&engine_global_table, &config->global, global_lines, COUNT(global_lines));
     log_notice(" ");
-    for (const struct pool_conf *pool = config->pools; pool; pool = pool->next) {
+    for (const struct pool_conf *pool = config->pools; pool && !pool->tasks_of; pool = pool->next) {
         dump_pool(pool);
     }
 }

@@ -74,6 +74,9 @@ struct pool_settings {
     int64_t worker_max_memory;   /* bytes that one may keep between two requests; 0 = any */
     int64_t worker_failures;     /* boots in a row that may fail; -1 = no limit */
     struct setting_pair *worker_env;
+    struct setting_pair *task_script; /* by name: a file */
+    int64_t task_num;                 /* threads of each */
+    struct setting_pair *cron;        /* by name: five fields and a command */
 };
 
 struct pool_conf {
@@ -87,6 +90,7 @@ struct pool_conf {
     char *internal_listen;
     uid_t *internal_users;
     size_t internal_user_count;
+    const struct pool_conf *tasks_of; /* it is none of the file's, but has that one's tasks; NULL = it is */
     struct pool_conf *next;
 };
 

@@ -28,6 +28,12 @@ static PHP_FUNCTION(tokio_request_id)
     RETURN_STRING(r->trace.id);
 }
 
+static PHP_FUNCTION(tokio_task_should_stop)
+{
+    ZEND_PARSE_PARAMETERS_NONE();
+    RETURN_BOOL(current_request() && pool_draining(php_thread->worker->pool));
+}
+
 static PHP_FUNCTION(tokio_worker_id)
 {
     ZEND_PARSE_PARAMETERS_NONE();
@@ -299,6 +305,7 @@ static const zend_function_entry table[] = {
     PHP_FE(fpm_get_status, arginfo_none_array_or_false)
     PHP_FE(tokio_request_id, arginfo_none_string)
     PHP_FE(tokio_worker_id, arginfo_none_int)
+    PHP_FE(tokio_task_should_stop, arginfo_none_bool)
     PHP_FE(tokio_server_info, arginfo_none_array)
     PHP_FE(tokio_request_heartbeat, arginfo_tokio_request_heartbeat)
     PHP_FE(tokio_send_headers, arginfo_tokio_send_headers)

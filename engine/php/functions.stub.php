@@ -43,6 +43,9 @@ function tokio_stream_flush(): bool {}
  */
 function tokio_handle_request(callable $callback): bool {}
 
+/** In a task.script: the process is to end, and the script should. */
+function tokio_task_should_stop(): bool {}
+
 /** @alias tokio_handle_request */
 function frankenphp_handle_request(callable $callback): bool {}
 

@@ -150,7 +150,7 @@ static void answer_config(const struct supervisor *s, struct buf *out)
 {
     buf_text(out, "[global]\n");
     add_settings(&engine_global_table, &s->config->global, out);
-    for (const struct pool_conf *pool = s->config->pools; pool; pool = pool->next) {
+    for (const struct pool_conf *pool = s->config->pools; pool && !pool->tasks_of; pool = pool->next) {
         buf_printf(out, "\n[%s]\n", pool->name);
         add_settings(&engine_pool_table, &pool->s, out);
         for (size_t i = 0; frontends[i]; i++) {

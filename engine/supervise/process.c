@@ -108,6 +108,12 @@ static int arrange_output(const struct process_args *args)
     return 0;
 }
 
+/* A pool and that of its tasks have their settings in common, what front ends own aside. */
+static bool is_family(const struct pool_conf *a, const struct pool_conf *b)
+{
+    return a->tasks_of == b || b->tasks_of == a;
+}
+
 /* Our memory is a copy of the supervisor's: what is secret of other pools goes before anything else. */
 static void forget_others(const struct process_args *args)
 {
@@ -115,7 +121,9 @@ static void forget_others(const struct process_args *args)
         if (pool == args->pool) {
             continue;
         }
-        settings_forget(&engine_pool_table, &pool->s);
+        if (!is_family(pool, args->pool)) {
+            settings_forget(&engine_pool_table, &pool->s);
+        }
         for (size_t i = 0; frontends[i]; i++) {
             if (frontends[i]->pool_table) {
                 settings_forget(frontends[i]->pool_table, pool->frontend_settings[i]);

@@ -15,7 +15,8 @@
 
 bool member_may_sleep(const struct member *m)
 {
-    return m->conf && m->conf->s.pm == PM_ONDEMAND && !m->closed && !member_shows_all(m);
+    return m->conf && m->conf->s.pm == PM_ONDEMAND && !m->conf->tasks_of && !m->closed &&
+           !member_shows_all(m);
 }
 
 /* -- what processes say -- */

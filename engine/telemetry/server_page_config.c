@@ -70,7 +70,7 @@ void server_page_config(const struct config *config, struct buf *out)
     buf_text(out, ",\n  \"global\": {");
     add_table(out, &engine_global_table, &config->global, true);
     buf_text(out, "\n  },\n  \"pools\": {");
-    for (const struct pool_conf *pool = config->pools; pool; pool = pool->next) {
+    for (const struct pool_conf *pool = config->pools; pool && !pool->tasks_of; pool = pool->next) {
         buf_text(out, pool == config->pools ? "\n   " : ",\n   ");
         add_string(out, pool->name);
         buf_text(out, ": {");

@@ -48,6 +48,7 @@ void pool_view_init(struct pool_view *pool, const struct pool_conf *conf)
     snprintf(pool->name, sizeof(pool->name), "%s", conf->name);
     pool->pm = conf->s.pm;
     pool->max_children = (uint32_t)conf->s.max_children;
+    pool->has_tasks = conf->tasks_of != NULL;
     pool->has_script = conf->s.worker_script != NULL;
     pool->start_wall_us = pool->counting_since_wall_us = clock_wall_us();
 }
@@ -331,7 +332,7 @@ enum pool_health pool_view_health(const struct pool_view *pool)
     if (pool->silent) {
         return POOL_DOWN;
     }
-    if (pool->states[WORKER_IDLE] + pool->states[WORKER_PARKED] > 0 ||
+    if (pool->states[WORKER_IDLE] + pool->states[WORKER_PARKED] > 0 || pool->has_tasks ||
         (pool->pm == PM_ONDEMAND && working == 0) || pool->unseen_serve) {
         return POOL_OK;
     }

@@ -43,6 +43,7 @@ struct pool_view {
     int pm; /* enum pm_kind */
     uint32_t max_children;
     bool has_script; /* worker.script */
+    bool has_tasks;  /* and nothing else: nobody waits for one of its workers */
     /* php-fpm's numbers: since this configuration serves */
     uint64_t start_wall_us;
     uint64_t accepted, slow_requests, memory_peak;

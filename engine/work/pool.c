@@ -16,6 +16,7 @@
 #include "engine/base/log.h"
 #include "engine/base/must.h"
 #include "engine/telemetry/metrics.h"
+#include "engine/work/cron.h"
 #include "engine/work/pool_private.h"
 
 #define PAGE_WORKERS       2
@@ -272,6 +273,7 @@ int pool_start(struct pool *pool)
         pool_add_worker(pool, KIND_PAGE);
     }
     residents_start(pool);
+    tasks_start(pool);
     while (starting(pool, &failed) > 0 && !failed && clock_us() < limit) {
         wait_control(pool, 100);
     }
@@ -476,6 +478,7 @@ void pool_interrupt_all(struct pool *pool)
 {
     uint64_t now = clock_us();
 
+    cron_terminate(pool->cron);
     for (uint32_t i = 0; i < pool->worker_count; i++) {
         if (pool->workers[i]) {
             deadline_force(pool, pool->workers[i], now);
@@ -501,7 +504,7 @@ static bool has_queued(const struct pool *pool)
 
 bool pool_idle(const struct pool *pool)
 {
-    if (has_queued(pool)) {
+    if (has_queued(pool) || cron_running(pool->cron) > 0) {
         return false;
     }
     for (uint32_t i = 0; i < pool->worker_count; i++) {

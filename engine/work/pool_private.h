@@ -9,6 +9,7 @@
 #include "engine/work/passed.h"
 #include "engine/work/pool.h"
 #include "engine/work/queue.h"
+#include "engine/work/task.h"
 #include "engine/work/waitset.h"
 
 /* What the workers that hold the worker script have in common: resident.c. */
@@ -84,6 +85,9 @@ struct pool {
     uint32_t (*process_running)(void *ctx);
     void *process_ctx;
 
+    struct task *next_task; /* of the worker that is being made */
+    struct cron *cron;      /* NULL = no command is ever due */
+
     struct file_watch *files;                  /* of worker.watch; NULL = none */
     uint64_t files_first_us, files_changed_us; /* a change is waited on; changed = 0: none is */
 
@@ -103,7 +107,7 @@ void pool_bury(struct pool *pool, struct worker *w);
 /* One of those that pm's rules are about. */
 static inline bool worker_is_classic(const struct worker *w)
 {
-    return !w->page && !w->resident;
+    return !w->page && !w->resident && !w->task;
 }
 
 /* resident.c */

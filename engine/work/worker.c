@@ -36,6 +36,11 @@ static void take_lane(struct worker *w, enum worker_kind kind)
         w->queue = &pool->residents.queue;
         w->passed = &pool->residents.passed;
         break;
+    case KIND_TASK:
+        w->task = pool->next_task;
+        pool->next_task = NULL;
+        w->waitset = pool->waitset;
+        break;
     }
 }
 
@@ -81,6 +86,7 @@ void worker_destroy(struct worker *w)
         arena_destroy(w->arena);
     }
     free(w->resident);
+    task_free(w);
     pthread_cond_destroy(&w->unpark);
     pthread_mutex_destroy(&w->lock);
     w->magic = 0;

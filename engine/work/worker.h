@@ -56,6 +56,7 @@ struct worker {
     struct pool *pool;
     bool page;                 /* serves reserved waitables and nothing else; no part of php-fpm's counts */
     struct resident *resident; /* holds the pool's worker script, no part of pm's counts; NULL = does not */
+    struct task *task;         /* runs a task.script, no part of pm's counts; NULL = does not */
     struct waitset *waitset;
     struct queue *queue;        /* of what loops have submitted for workers like this; NULL = of none */
     struct passed_list *passed; /* of what others have passed on to workers like this; NULL = of none */
@@ -125,7 +126,7 @@ _Noreturn void worker_sleep_for_ever(struct worker *w);
 
 /* Used by pool.c. A worker that has no thread yet: slot claimed, arena made; NULL = out of memory or slots.
  */
-enum worker_kind { KIND_CLASSIC, KIND_PAGE, KIND_RESIDENT };
+enum worker_kind { KIND_CLASSIC, KIND_PAGE, KIND_RESIDENT, KIND_TASK };
 struct worker *worker_create(struct pool *pool, int id, enum worker_kind kind);
 /* Starts the thread; 0 or an errno value. */
 int worker_start(struct worker *w);

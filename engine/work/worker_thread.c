@@ -259,6 +259,8 @@ void *worker_thread(void *arg)
 
     if (w->resident) {
         served = resident_life(w);
+    } else if (w->task) {
+        task_life(w);
     } else {
         worker_stands(w);
         worker_loop(w);
