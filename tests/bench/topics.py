@@ -4,6 +4,7 @@ import memory
 from cost import cost
 from peers import OWN
 from site_files import STATIC, static_name
+from worker import worker
 
 PROTOCOLS = {"h1": "HTTP/1.1", "tls": "HTTP/1.1 + TLS", "h2": "HTTP/2 + TLS"}
 CLIENTS = 32
@@ -123,4 +124,4 @@ def idle(bench):
 
 
 ALL = {"fcgi": fcgi, "http": http, "static": static, "latency": latency, "counts": counts, "memory": worker_memory, "idle": idle,
-       "cost": cost}
+       "cost": cost, "worker": worker}

@@ -23,7 +23,7 @@ class Project:
             self.put(name, text)
         self.put("public/index.php", "<?php $boot = bin2hex(random_bytes(6)); $app = require __DIR__ . '/../src/App.php';"
                                      "while (tokio_handle_request(function () use ($boot, $app) { echo \"$boot $app\"; }));")
-        held = f"worker.script = {self.folder}/public/index.php\nworker.num = 2\nworker.max_consecutive_failures = 0\n" if script else ""
+        held = f"worker.script = {self.folder}/public/index.php\nworker.num = 1\nworker.max_consecutive_failures = 0\n" if script else ""
         self.site = Site(start, self.folder + "/public", pool=f"pm.max_children = 2\n{held}worker.watch = \"{watch}\"\n{pool}")
         self.server = self.site.server
 

@@ -7,7 +7,9 @@ import subprocess
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
 # The oldest versions that know the PHP that they run on; and what else is wanted.
 WANTED = {"wordpress": ("6.7",), "dokuwiki": ("2024",), "mediawiki": ("1:1.43",), "phpmyadmin": ("4:5.2.2",),
-          "php-laravel-framework": ("10",), "php-symfony-framework-bundle": ("6", "php-symfony-yaml")}
+          "php-laravel-framework": ("10",), "php-symfony-framework-bundle": ("6", "php-symfony-yaml"),
+          "php-symfony-runtime": ("6", "php-symfony-framework-bundle", "php-symfony-yaml", "php-symfony-twig-bundle",
+                                  "php-symfony-form", "php-symfony-validator", "php-symfony-twig-bridge")}
 failures = {}
 
 

@@ -1,0 +1,163 @@
+"""A Symfony application in worker mode, over HTTP and behind nginx: what it answers is what it answers in classic mode, users do not
+mix, and nothing grows."""
+import http.client
+import json
+import os
+import re
+import threading
+import urllib.parse
+
+import packages
+import process
+import pytest
+import symfony
+from browser import multipart
+from faulty import tell
+from web import Site
+
+USERS = 16
+VISITS = int(os.environ.get("VISITS", "40"))  # of each user; VISITS=62500 makes a million
+FORM = {"form[name]": "Pear & co", "form[pieces]": "3", "form[send]": ""}
+# /visit, with its session, is different every time; so are these fields.
+VARIES = re.compile(r"^(Date|X-Request-ID|Traceparent|Connection|Keep-Alive|Server|Transfer-Encoding|Content-Length)$", re.I)
+
+
+class Shop:
+    def __init__(self, tokiophp, webserver, workdir, way, worker):
+        self.folder = workdir + "/shop"
+        more = symfony.pool(self.folder, worker)
+        if way == "nginx":
+            self.server = tokiophp(pool="pm.max_children = 4\n" + more)
+            site = webserver("nginx", self.folder + "/public", self.server.address, locations=NGINX)
+            self.address = ("127.0.0.1", site.port)
+        else:
+            site = Site(tokiophp, self.folder + "/public", pool=f"pm.max_children = 4\nhttp.index = /index.php\n{more}")
+            self.server, self.address = site.server, site.address
+
+    def connect(self):
+        return http.client.HTTPConnection(*self.address, timeout=60)
+
+    def ask(self, target, method="GET", body=None, connection=None, **fields):
+        """(status, fields, text)"""
+        c = connection or self.connect()
+        c.request(method, target, body, {k.replace("_", "-"): v for k, v in fields.items()})
+        answer = c.getresponse()
+        text = answer.read().decode()
+        if not connection:
+            c.close()
+        return answer.status, answer.getheaders(), text
+
+
+NGINX = "location / { try_files $uri /index.php$is_args$args; }"
+
+
+@pytest.fixture(params=["http", "nginx"])
+def way(request):
+    return request.param
+
+
+@pytest.fixture
+def shop(tokiophp, webserver, workdir, way):
+    try:
+        symfony.unpack(workdir)
+    except packages.Missing as why:
+        pytest.skip(str(why))
+    return lambda worker=True: Shop(tokiophp, webserver, workdir, way, worker)
+
+
+def steady(answer):
+    """What is the same each time."""
+    status, fields, text = answer
+    fields = sorted((n, re.sub("PHPSESSID=[^;]*", "PHPSESSID=", v)) for n, v in fields if not VARIES.match(n))
+    return status, fields, text
+
+
+def all_pages(shop):
+    pages = {}
+    for path in symfony.PAGES:
+        for method in ("GET", "HEAD", "POST"):
+            pages[method, path] = steady(shop.ask(path, method))
+    body = urllib.parse.urlencode(FORM)
+    pages["form"] = steady(shop.ask("/form", "POST", body, Content_Type="application/x-www-form-urlencoded"))
+    pages["bad form"] = steady(shop.ask("/form", "POST", body.replace("=3", "=many"), Content_Type="application/x-www-form-urlencoded"))
+    content, fields = multipart("file", "a.txt", b"some content\n" * 1000, "text/plain")
+    pages["upload"] = steady(shop.ask("/upload", "POST", content, **fields))
+    pages["not modified"] = steady(shop.ask("/cached", If_None_Match='"abc"'))
+    pages["login"] = steady(shop.ask("/login?name=me"))
+    return pages
+
+
+@pytest.mark.seconds(300)
+def test_answers_are_those_of_classic_mode(shop):
+    classic = all_pages(shop(worker=False))
+    assert classic["GET", "/hello/World"][2] == "Hello World by GET" and classic["form"][2] == '{"name":"Pear & co","pieces":3}'
+    assert classic["GET", "/fails"][0] == 500 and classic["GET", "/nothing"][0] == 404 and "FRUIT 19" in classic["GET", "/fruit"][2]
+    held = shop()
+    for _ in range(3):
+        own = all_pages(held)
+        assert {k: (own[k], v) for k, v in classic.items() if own[k] != v} == {}
+    assert "exited on signal" not in held.server.messages()
+
+
+def cookie_of(fields):
+    return next((re.match("(PHPSESSID=[^;]*)", v).group(1) for n, v in fields if n.lower() == "set-cookie"), None)
+
+
+class User(threading.Thread):
+    """Logs in, then comes again and again; wrong is what was not his own."""
+
+    def __init__(self, shop, number):
+        super().__init__()
+        self.shop, self.name_, self.wrong, self.asked = shop, f"user{number}", [], 0
+
+    def run(self):
+        connection = self.shop.connect()
+        try:
+            status, fields, _ = self.shop.ask(f"/login?name={self.name_}", connection=connection)
+            cookie = cookie_of(fields)
+            if status != 303 or not cookie:
+                raise AssertionError((status, fields))
+            for n in range(1, VISITS + 1):
+                status, fields, text = self.shop.ask(f"/visit?name={self.name_}", connection=connection, Cookie=cookie, X_Name=self.name_)
+                self.asked += 1
+                if status != 200 or json.loads(text) != [self.name_, self.name_, self.name_, n, 1, self.name_] or cookie_of(fields):
+                    self.wrong.append((n, status, fields, text[:300]))
+                    return
+        except Exception as e:
+            self.wrong.append(repr(e))
+        finally:
+            connection.close()
+
+
+@pytest.mark.seconds(300 if VISITS < 1000 else 36000)
+def test_users_never_mix(shop, way):
+    held = shop()
+    users = [User(held, n) for n in range(USERS)]
+    for user in users:
+        user.start()
+    for user in users:
+        user.join()
+    wrong = [w for user in users for w in user.wrong]
+    tell(f"Symfony in worker mode, {way}: {sum(u.asked for u in users)} requests of {USERS} users at once, {len(wrong)} wrong")
+    assert not wrong, wrong[:3]
+
+
+@pytest.mark.seconds(300 if VISITS < 1000 else 36000)
+def test_nothing_grows(shop, way):
+    """What PHP holds after the first hundred requests of each script is what it holds at the end."""
+    held = shop()
+    connection = held.connect()
+
+    def memory():
+        return max(int(held.ask("/memory", connection=connection)[2]) for _ in range(12))
+
+    def visit(times):
+        for n in range(times):
+            for path in ("/fruit", "/form", "/visit?name=x", "/fails", "/nothing"):
+                held.ask(path, connection=connection)
+    visit(100)
+    before = memory()
+    visit(max(100, VISITS))
+    after = memory()
+    tell(f"Symfony in worker mode, {way}: {before} bytes after 500 requests, {after} after {5 * max(100, VISITS)} more")
+    assert after < before + 64 * 1024
