@@ -85,7 +85,7 @@ use Symfony\Bundle\FrameworkBundle\Kernel\MicroKernelTrait;
 use Symfony\Bundle\TwigBundle\TwigBundle;
 use Symfony\Component\DependencyInjection\Loader\Configurator\ContainerConfigurator;
 use Symfony\Component\Form\Extension\Core\Type\{IntegerType, SubmitType, TextType};
-use Symfony\Component\HttpFoundation\{Cookie, JsonResponse, Request, RequestStack, Response, StreamedResponse};
+use Symfony\Component\HttpFoundation\{Cookie, Request, RequestStack, Response, StreamedResponse};
 use Symfony\Component\HttpKernel\Kernel;
 use Symfony\Component\Routing\Loader\Configurator\RoutingConfigurator;
 
@@ -116,27 +116,22 @@ final class Pages extends AbstractController
 {
     public function __construct(private Fruit $fruit, private Visitor $visitor) {}
 
-    public function hello(string $name, Request $request): Response
+    public function helloPage(string $name, Request $request): Response
     {
         return new Response("Hello $name by " . $request->getMethod());
     }
 
-    public function fruit(): Response
+    public function fruitPage(): Response
     {
         return $this->render('fruit.html.twig', ['fruit' => $this->fruit->all(), 'title' => 'Fruit & more']);
     }
 
-    public function json(mixed $data = null, int $status = 200, array $headers = [], array $context = []): JsonResponse
+    public function listPage(): Response
     {
-        return parent::json($data ?? $this->fruit->all(), $status, $headers, $context);
+        return $this->json($this->fruit->all());
     }
 
-    public function list(): Response
-    {
-        return $this->json();
-    }
-
-    public function login(Request $request): Response
+    public function loginPage(Request $request): Response
     {
         $request->getSession()->migrate();
         $request->getSession()->set('name', $request->query->get('name'));
@@ -144,7 +139,7 @@ final class Pages extends AbstractController
     }
 
     /** Who somebody is in the session, in a service that asks for it, and as he says himself. */
-    public function visit(Request $request): Response
+    public function visitPage(Request $request): Response
     {
         $session = $request->getSession();
         $session->set('visits', 1 + $session->get('visits', 0));
@@ -152,9 +147,9 @@ final class Pages extends AbstractController
             $request->cookies->count(), $request->headers->get('X-Name')]);
     }
 
-    public function form(Request $request): Response
+    public function formPage(Request $request): Response
     {
-        $form = $this->createFormBuilder(options: ['csrf_protection' => false])->add('name', TextType::class)->add('pieces', IntegerType::class)
+        $form = $this->createFormBuilder()->add('name', TextType::class)->add('pieces', IntegerType::class)
             ->add('send', SubmitType::class)->getForm();
         $form->handleRequest($request);
         if ($form->isSubmitted() && $form->isValid()) {
@@ -163,25 +158,25 @@ final class Pages extends AbstractController
         return $this->render('form.html.twig', ['form' => $form->createView()]);
     }
 
-    public function upload(Request $request): Response
+    public function uploadPage(Request $request): Response
     {
         $file = $request->files->get('file');
         return new Response($file->getClientOriginalName() . ' ' . md5_file($file->getPathname()));
     }
 
-    public function stream(): Response
+    public function streamPage(): Response
     {
         return new StreamedResponse(function () { echo 'part one,'; flush(); echo ' part two'; });
     }
 
-    public function cookie(): Response
+    public function cookiePage(): Response
     {
         $response = new Response('a cookie', 201, ['X-Own' => 'value']);
-        $response->headers->setCookie(Cookie::create('taste', 'sweet', 2000000000));
+        $response->headers->setCookie(Cookie::create('taste', 'sweet'));
         return $response;
     }
 
-    public function cached(Request $request): Response
+    public function cachedPage(Request $request): Response
     {
         $response = new Response('cached');
         $response->setEtag('abc')->setPublic();
@@ -189,12 +184,12 @@ final class Pages extends AbstractController
         return $response;
     }
 
-    public function fails(): Response
+    public function failsPage(): Response
     {
         throw new DomainException('it fails');
     }
 
-    public function memory(): Response
+    public function memoryPage(): Response
     {
         return new Response((string) memory_get_usage());
     }
@@ -222,16 +217,16 @@ final class App extends Kernel
             'form' => ['enabled' => true, 'csrf_protection' => ['enabled' => false]]]);
         $c->extension('twig', ['default_path' => $this->getProjectDir() . '/templates', 'strict_variables' => true]);
         $services = $c->services()->defaults()->autowire()->autoconfigure();
-        $services->set(Fruit::class)->args([$this->getProjectDir() . '/var/fruit.db']);
-        $services->set(Visitor::class);
-        $services->set(Pages::class)->public()->tag('controller.service_arguments');
+        $services->set(Fruit::class, Fruit::class)->args([$this->getProjectDir() . '/var/fruit.db']);
+        $services->set(Visitor::class, Visitor::class);
+        $services->set(Pages::class, Pages::class)->public()->tag('controller.service_arguments');
     }
 
     protected function configureRoutes(RoutingConfigurator $routes): void
     {
-        $routes->add('hello', '/hello/{name}')->controller([Pages::class, 'hello']);
+        $routes->add('hello', '/hello/{name}')->controller([Pages::class, 'helloPage']);
         foreach (['fruit', 'list', 'login', 'visit', 'form', 'upload', 'stream', 'cookie', 'cached', 'fails', 'memory'] as $name) {
-            $routes->add($name, "/$name")->controller([Pages::class, $name]);
+            $routes->add($name, "/$name")->controller([Pages::class, $name . 'Page']);
         }
     }
 }
