@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "engine/base/clock.h"
-#include "engine/base/fcgi_wire.h"
 #include "fcgi/exchange.h"
 #include "fcgi/record.h"
 
@@ -97,13 +96,13 @@ static void other_record(struct fcgi_exchange *x, uint8_t type, uint16_t id)
         sent = record_send_values(fd, true);
     } else if (!id && (type == 0 || type > FCGI_WIRE_GET_VALUES)) {
         sent = record_send_unknown_type(fd, type);
-    } else if (id == x->id && type == FCGI_WIRE_ABORT_REQUEST) {
+    } else if (id == x->out.id && type == FCGI_WIRE_ABORT_REQUEST) {
         b->end = BODY_ABORTED;
         x->aborted = true;
     } else if (type == FCGI_WIRE_BEGIN_REQUEST) {
-        b->end = id == x->id ? BODY_BROKEN : b->end;
+        b->end = id == x->out.id ? BODY_BROKEN : b->end;
         sent = record_send_end(fd, id, FCGI_CANT_MPX_CONN);
-    } else if (id == x->id && type != FCGI_WIRE_PARAMS && type != FCGI_WIRE_DATA) {
+    } else if (id == x->out.id && type != FCGI_WIRE_PARAMS && type != FCGI_WIRE_DATA) {
         b->end = BODY_BROKEN;
     }
     if (!sent) {
@@ -114,19 +113,16 @@ static void other_record(struct fcgi_exchange *x, uint8_t type, uint16_t id)
 static void header_complete(struct fcgi_exchange *x)
 {
     struct fcgi_body *b = &x->body;
-    const struct fcgi_wire_header h = fcgi_wire_get(b->header);
+    const struct fcgi_wire_header *h = &b->reader.header;
 
-    b->header_n = 0;
-    b->content_left = h.content;
-    b->padding_left = h.padding;
-    if (h.version != FCGI_WIRE_VERSION) {
+    if (h->version != FCGI_WIRE_VERSION) {
         b->end = BODY_BROKEN;
         return;
     }
-    b->ours = h.type == FCGI_WIRE_STDIN && h.id == x->id;
+    b->ours = h->type == FCGI_WIRE_STDIN && h->id == x->out.id;
     if (!b->ours) {
-        other_record(x, h.type, h.id);
-    } else if (!b->content_left) {
+        other_record(x, h->type, h->id);
+    } else if (!h->content) {
         b->end = BODY_WHOLE;
     }
 }
@@ -139,7 +135,7 @@ static size_t smaller(size_t a, size_t b)
 /* Some content of ours into buf; its length, 0 = nothing now, -1 = broken. */
 static ssize_t take_content(struct fcgi_exchange *x, char *buf, size_t n, bool wait)
 {
-    size_t want = smaller(n, x->body.content_left);
+    size_t want = smaller(n, x->body.reader.content_left);
     ssize_t got;
 
     if (!buffered(x) && want >= BODY_DIRECT_BYTES) {
@@ -153,49 +149,25 @@ static ssize_t take_content(struct fcgi_exchange *x, char *buf, size_t n, bool w
         }
     }
     if (got > 0) {
-        x->body.content_left -= (uint32_t)got;
+        x->body.reader.content_left -= (uint32_t)got;
     }
     return got;
 }
 
-/* Drops up to *left bytes that are here. 1, 0 = nothing now, -1 = broken. */
-static int drop(struct fcgi_exchange *x, uint32_t *left, bool wait)
-{
-    int ready = fill(x, wait);
-
-    if (ready > 0) {
-        size_t n = smaller(*left, buffered(x));
-
-        x->input_at += n;
-        *left -= (uint32_t)n;
-    }
-    return ready;
-}
-
-/* One step outside of our content: a piece of a header, of padding, of a foreign record. As drop(). */
+/* One step outside of our content: a piece of a header, of padding, of a foreign record. 1, 0 = nothing now,
+ * -1 = broken. */
 static int step(struct fcgi_exchange *x, bool wait)
 {
-    struct fcgi_body *b = &x->body;
+    const unsigned char *at = x->input + x->input_at;
+    size_t n = buffered(x);
+    struct str content;
+    enum fcgi_wire_step step = fcgi_wire_read(&x->body.reader, &at, &n, &content);
 
-    if (b->content_left) {
-        return drop(x, &b->content_left, wait);
+    x->input_at = x->input_n - n;
+    if (step == FCGI_WIRE_HEADER) {
+        header_complete(x);
     }
-    if (b->padding_left) {
-        return drop(x, &b->padding_left, wait);
-    }
-    int ready = fill(x, wait);
-
-    if (ready > 0) {
-        size_t n = smaller(sizeof(b->header) - b->header_n, buffered(x));
-
-        memcpy(b->header + b->header_n, x->input + x->input_at, n);
-        x->input_at += n;
-        b->header_n += (unsigned char)n;
-        if (b->header_n == sizeof(b->header)) {
-            header_complete(x);
-        }
-    }
-    return ready;
+    return step == FCGI_WIRE_MORE ? fill(x, wait) : 1;
 }
 
 ssize_t body_read(struct fcgi_exchange *x, char *buf, size_t n)
@@ -204,7 +176,7 @@ ssize_t body_read(struct fcgi_exchange *x, char *buf, size_t n)
     size_t got = 0;
 
     while (got < n && b->end == BODY_OPEN) {
-        if (b->ours && b->content_left) {
+        if (b->ours && b->reader.content_left) {
             ssize_t piece = take_content(x, buf + got, n - got, true);
 
             got += piece > 0 ? (size_t)piece : 0;
@@ -219,7 +191,7 @@ ssize_t body_read(struct fcgi_exchange *x, char *buf, size_t n)
 enum body_end body_skip(struct fcgi_exchange *x)
 {
     struct fcgi_body *b = &x->body;
-    int budget = 256; /* steps of at most sizeof(x->input): a peer that never stops is not waited for */
+    int budget = 1024; /* steps, four a record: a peer that never stops is not waited for */
 
     while (b->end == BODY_OPEN && budget) {
         if (step(x, false) <= 0) {
@@ -228,9 +200,9 @@ enum body_end body_skip(struct fcgi_exchange *x)
         budget--;
     }
     /* The end record's own padding. */
-    while (b->end == BODY_WHOLE && b->padding_left && step(x, false) > 0) {
+    while (b->end == BODY_WHOLE && b->reader.padding_left && step(x, false) > 0) {
     }
-    return b->end == BODY_WHOLE && b->padding_left ? BODY_OPEN : b->end;
+    return b->end == BODY_WHOLE && b->reader.padding_left ? BODY_OPEN : b->end;
 }
 
 bool body_visibly_empty(const struct fcgi_exchange *x)
@@ -240,7 +212,7 @@ bool body_visibly_empty(const struct fcgi_exchange *x)
     }
     const struct fcgi_wire_header h = fcgi_wire_get(x->input + x->input_at);
 
-    return h.version == FCGI_WIRE_VERSION && h.type == FCGI_WIRE_STDIN && h.content == 0 && h.id == x->id;
+    return h.version == FCGI_WIRE_VERSION && h.type == FCGI_WIRE_STDIN && h.content == 0 && h.id == x->out.id;
 }
 
 /* Steps over the end of a body that was read to its end, or is none: an ABORT_REQUEST can only lie behind it.
@@ -248,12 +220,14 @@ bool body_visibly_empty(const struct fcgi_exchange *x)
 static void pass_end(struct fcgi_exchange *x)
 {
     struct fcgi_body *b = &x->body;
+    bool between = !b->reader.content_left && !b->reader.padding_left && !b->reader.have;
 
-    if (b->end == BODY_OPEN && !b->content_left && !b->padding_left && !b->header_n && fill(x, false) > 0 &&
-        body_visibly_empty(x)) {
-        step(x, false);
+    if (b->end == BODY_OPEN && between && fill(x, false) > 0) {
+        while (b->end == BODY_OPEN && body_visibly_empty(x)) {
+            step(x, false);
+        }
     }
-    if (b->end == BODY_WHOLE && b->padding_left) {
+    if (b->end == BODY_WHOLE && b->reader.padding_left) {
         step(x, false);
     }
 }
@@ -268,7 +242,7 @@ bool body_peer_left(struct fcgi_exchange *x)
     pass_end(x);
     at = x->input + x->input_at;
     n = (ssize_t)buffered(x);
-    if (x->body.end != BODY_WHOLE || x->body.padding_left) {
+    if (x->body.end != BODY_WHOLE || x->body.reader.padding_left) {
         return poll(&p, 1, 0) > 0 && (p.revents & (POLLERR | POLLHUP));
     }
     if (!n) {
@@ -284,7 +258,7 @@ bool body_peer_left(struct fcgi_exchange *x)
     if (n >= FCGI_WIRE_HEADER_SIZE) {
         const struct fcgi_wire_header next = fcgi_wire_get(at);
 
-        x->aborted |= next.type == FCGI_WIRE_ABORT_REQUEST && next.id == x->id;
+        x->aborted |= next.type == FCGI_WIRE_ABORT_REQUEST && next.id == x->out.id;
     }
     return x->aborted;
 }

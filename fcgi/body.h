@@ -1,12 +1,13 @@
-/* The STDIN stream of one request, read straight into PHP's buffer. libfcgi's reader is not used for it: it
- * can read past the end of the request, and stumbles over ABORT_REQUEST and foreign records. Worker's
- * thread. */
+/* The STDIN stream of one request, read straight into PHP's buffer, and never past the end of the request.
+ * Worker's thread. */
 #ifndef FCGI_BODY_H
 #define FCGI_BODY_H
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
+
+#include "engine/base/fcgi_wire.h"
 
 struct fcgi_exchange;
 
@@ -19,9 +20,8 @@ enum body_end {
 
 struct fcgi_body {
     enum body_end end;
-    unsigned char header[8], header_n;
-    uint32_t content_left, padding_left;
-    bool ours; /* the content is this request's STDIN; else it is skipped */
+    struct fcgi_wire_reader reader;
+    bool ours; /* the record that is being read is this request's STDIN; else its content is skipped */
 };
 
 void body_begin(struct fcgi_body *body);

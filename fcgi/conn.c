@@ -35,7 +35,7 @@ void conn_close(struct fcgi_conn *c, const char *why)
         pool_wait_forget(c->front->pool, &c->wait);
     }
     close(c->wait.fd);
-    buf_free(&c->head);
+    fcgi_head_reset(&c->head);
     buf_free(&c->rest);
     conn_count_out(c);
     heap_free(c);
@@ -189,14 +189,10 @@ static void refuse(struct fcgi_conn *c, const char *why)
     conn_close(c, why);
 }
 
-/* More is needed. What the screen let through so far stays with the connection. */
-static void wait_for_head(struct fcgi_conn *c, struct fcgi_exchange *x)
+/* More is needed. What there is of the head stays with the connection. */
+static void wait_for_head(struct fcgi_conn *c)
 {
-    if (x->head.n) {
-        c->head = x->head;
-        x->head = (struct buf){.p = NULL};
-    }
-    if (!fcgi_screen_idle(&c->screen)) {
+    if (!fcgi_head_idle(&c->head)) {
         if (c->state != CONN_HEAD) {
             enter(c, CONN_HEAD, FCGI_HEAD_MS);
         }
@@ -209,29 +205,28 @@ static void wait_for_head(struct fcgi_conn *c, struct fcgi_exchange *x)
     park(c);
 }
 
-/* What the screen reported, short of a request; false: the connection is gone. */
-static bool control_event(struct fcgi_conn *c, struct fcgi_exchange *x, enum screen_event event)
+/* What came, short of a request; false: the connection is gone. */
+static bool control_event(struct fcgi_conn *c, enum head_event event)
 {
     int fd = c->wait.fd;
-    struct screen *s = &c->screen;
+    struct fcgi_head *h = &c->head;
     bool sent = true;
 
     switch (event) {
-    case SCREEN_VALUES: sent = record_send_values(fd, fcgi_screen_asked(s, STR(FCGI_MPXS_CONNS))); break;
-    case SCREEN_UNKNOWN: sent = record_send_unknown_type(fd, s->type); break;
-    case SCREEN_FOREIGN: sent = record_send_end(fd, s->other_id, FCGI_CANT_MPX_CONN); break;
-    case SCREEN_ABORTED:
-    case SCREEN_ROLE:
-        x->head.n = 0;
-        sent = record_send_end(fd, s->id, event == SCREEN_ROLE ? FCGI_UNKNOWN_ROLE : FCGI_REQUEST_COMPLETE);
-        if (sent && !s->keep) {
+    case HEAD_VALUES: sent = record_send_values(fd, fcgi_head_asked(h, STR(FCGI_MPXS_CONNS))); break;
+    case HEAD_UNKNOWN: sent = record_send_unknown_type(fd, h->reader.header.type); break;
+    case HEAD_FOREIGN: sent = record_send_end(fd, h->other_id, FCGI_CANT_MPX_CONN); break;
+    case HEAD_ABORTED:
+    case HEAD_ROLE:
+        sent = record_send_end(fd, h->id, event == HEAD_ROLE ? FCGI_UNKNOWN_ROLE : FCGI_REQUEST_COMPLETE);
+        if (sent && !h->keep) {
             conn_answered(c, false, false);
             return false;
         }
         break;
-    case SCREEN_REFUSED: refuse(c, s->why); return false;
-    case SCREEN_MORE:
-    case SCREEN_REQUEST: break;
+    case HEAD_REFUSED: refuse(c, h->why); return false;
+    case HEAD_MORE:
+    case HEAD_REQUEST: break;
     }
     if (!sent) {
         conn_close(c, "it does not read");
@@ -239,29 +234,23 @@ static bool control_event(struct fcgi_conn *c, struct fcgi_exchange *x, enum scr
     return sent;
 }
 
-/* Screens what lies in x->input. True: x->head holds a complete head. False: the connection is not ours any
- * more. */
+/* Takes what lies in x->input. True: c->head is complete. False: the connection is not ours any more. */
 static bool read_head(struct fcgi_conn *c, struct fcgi_exchange *x)
 {
-    if (c->head.p) {
-        buf_free(&x->head);
-        x->head = c->head;
-        c->head = (struct buf){.p = NULL};
-    }
     for (;;) {
         const unsigned char *p = x->input + x->input_at;
         size_t n = x->input_n - x->input_at;
-        enum screen_event event = fcgi_screen_feed(&c->screen, &p, &n, &x->head);
+        enum head_event event = fcgi_head_feed(&c->head, &p, &n);
 
         x->input_at = x->input_n - n;
-        if (event == SCREEN_REQUEST) {
+        if (event == HEAD_REQUEST) {
             return true;
         }
-        if (event == SCREEN_MORE) {
-            wait_for_head(c, x);
+        if (event == HEAD_MORE) {
+            wait_for_head(c);
             return false;
         }
-        if (!control_event(c, x, event)) {
+        if (!control_event(c, event)) {
             return false;
         }
     }
@@ -269,39 +258,21 @@ static bool read_head(struct fcgi_conn *c, struct fcgi_exchange *x)
 
 /* -- a request -- */
 
-static void lend(struct fcgi_conn *c, struct fcgi_exchange *x)
-{
-    c->state = CONN_BUSY;
-    x->conn = c;
-    x->id = c->screen.id;
-    x->keep = c->screen.keep;
-    x->aborted = x->broken = x->written = x->has_message = x->may_hint = x->hinted = false;
-    x->looked_us = 0;
-    atomic_store(&x->fd, c->wait.fd);
-    body_begin(&x->body);
-    fcgi_screen_reset(&c->screen);
-}
-
 /* To the workers that run such requests, with all that was read. What the exchange has is given back as after
  * a request. */
 static void pass(struct fcgi_conn *c, struct fcgi_exchange *x)
 {
     struct fcgi_front *front = c->front;
-    size_t n = x->input_n - x->input_at;
 
     atomic_store(&x->fd, -1);
     x->conn = NULL;
-    c->head = x->head;
-    x->head = (struct buf){.p = NULL};
-    buf_add(&c->rest, (const char *)x->input + x->input_at, n);
-    c->screen.id = x->id;
-    c->screen.keep = x->keep;
+    buf_add(&c->rest, (const char *)x->input + x->input_at, x->input_n - x->input_at);
     enter(c, CONN_PASSED, 0);
     if (c->waited) {
         pool_wait_forget(front->pool, &c->wait);
         c->waited = false;
     }
-    if (c->rest.failed) {
+    if (!fcgi_head_keep(&c->head) || c->rest.failed) {
         refuse(c, "out of memory");
     } else {
         pool_pass(front->pool, &c->wait, &x->request);
@@ -312,26 +283,23 @@ static void pass(struct fcgi_conn *c, struct fcgi_exchange *x)
 static bool run(struct fcgi_conn *c, struct fcgi_exchange *x, struct worker *worker)
 {
     pool_count_reading(worker);
-    lend(c, x);
-    if (exchange_accept(x, c) < 0) {
-        exchange_release(x);
-        x->conn = NULL;
-        conn_close(c, "libfcgi cannot read it");
-        return false;
-    }
+    c->state = CONN_BUSY;
+    exchange_begin(x, c);
     bool taken_in = intake_request(x) == 0;
 
     if (taken_in && !worker_takes(worker, &x->request)) {
         pass(c, x);
-    } else if (taken_in) {
-        pool_count_accepted(c->front->pool);
-        request_run(worker, &x->request);
     } else {
-        log_limited(LEVEL_ERROR, "fcgi: no memory for the variables of a request from %s", c->ip);
-        x->request.io->abandon(&x->request, 500, true);
+        fcgi_head_reset(&c->head); /* now: once it is answered, the connection may be another worker's */
+        if (taken_in) {
+            pool_count_accepted(c->front->pool);
+            request_run(worker, &x->request);
+        } else {
+            log_limited(LEVEL_ERROR, "fcgi: no memory for the variables of a request from %s", c->ip);
+            x->request.io->abandon(&x->request, 500, true);
+        }
     }
-    request_release(&x->request);
-    exchange_release(x);
+    exchange_end(x);
     return x->conn != NULL;
 }
 
@@ -345,9 +313,6 @@ static void run_all(struct fcgi_conn *c, struct fcgi_exchange *x, struct worker 
 /* Its request has been read by another worker. */
 static void serve_passed(struct fcgi_conn *c, struct fcgi_exchange *x, struct worker *worker)
 {
-    buf_free(&x->head);
-    x->head = c->head;
-    c->head = (struct buf){.p = NULL};
     memcpy(x->input, c->rest.n ? c->rest.p : "", c->rest.n);
     x->input_at = 0;
     x->input_n = c->rest.n;
@@ -385,8 +350,6 @@ void conn_serve(struct fcgi_conn *c, struct worker *worker)
     }
     x->input_at = 0;
     x->input_n = (size_t)n;
-    x->head.n = 0; /* a connection that was refused leaves its head behind */
-    x->head.failed = false;
     if (c->state == CONN_NEW) {
         c->state = CONN_IDLE;
     }
@@ -408,6 +371,7 @@ static struct fcgi_conn *create(struct fcgi_front *front, int kind, int fd,
     c->front = front;
     c->kind = kind;
     sock_ip(peer, c->ip, sizeof(c->ip));
+    fcgi_head_reset(&c->head);
     c->counted = true;
     atomic_fetch_add(&front->open, 1);
     pool_count_connection(front->pool, 1);

@@ -13,7 +13,7 @@
 #include "engine/base/buf.h"
 #include "engine/engine.h"
 #include "fcgi/fcgi.h"
-#include "fcgi/screen.h"
+#include "fcgi/head.h"
 
 #define FCGI_FIRST_BYTE_MS 5000  /* from accept to the first byte of the first request */
 #define FCGI_HEAD_MS       60000 /* from the first byte of a head to its last */
@@ -36,14 +36,13 @@ struct fcgi_conn {
     struct waitable wait; /* .fd is the socket */
     struct fcgi_front *front;
     enum conn_state state;
-    int kind;             /* enum fcgi_listener_kind of its listener */
-    bool waited;          /* the wait set knows the descriptor */
-    _Atomic bool counted; /* among front->open; whoever clears it counts it out */
-    struct screen screen; /* of the head being read */
-    struct buf head; /* what the screen let through of an incomplete head; of a complete one, if passed */
-    struct buf rest; /* what was read behind the head of one that was passed */
-    uint64_t deadline_us; /* of the state; 0 = none */
-    char ip[46];          /* the peer, for logs: "-" on a unix socket */
+    int kind;              /* enum fcgi_listener_kind of its listener */
+    bool waited;           /* the wait set knows the descriptor */
+    _Atomic bool counted;  /* among front->open; whoever clears it counts it out */
+    struct fcgi_head head; /* what has been read of the next request's */
+    struct buf rest;       /* what was read behind the head of one that was passed */
+    uint64_t deadline_us;  /* of the state; 0 = none */
+    char ip[46];           /* the peer, for logs: "-" on a unix socket */
 };
 
 /* Whoever accepted it. Takes over the descriptor, and counts as open from here on. NULL: there is no memory,

@@ -1,11 +1,13 @@
-/* From libfcgi's "NAME=VALUE" strings to a struct request. The strings are cut in two where they lie:
- * libfcgi keeps them until exchange_release(), which is after the request. Worker's thread. */
+/* From a complete head to a struct request: its pairs are copied into the request's arena in one pass, name
+ * and value each with the NUL that C wants, which takes no more room than their lengths did. Worker's thread.
+ */
 #include <limits.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/must.h"
 #include "fcgi/exchange.h"
 #include "fcgi/params.h"
 #include "fcgi/script.h"
@@ -58,35 +60,54 @@ static bool is_hidden(const struct param *p)
     return p->name_len == 0 || (p->name_len == 10 && memcmp(p->name, "HTTP_PROXY", 10) == 0);
 }
 
-static int take_params(struct request *r, char **envp)
+static struct param role_param(uint16_t role)
 {
-    size_t count = 0;
+    static const char *const roles[] = {"RESPONDER", "AUTHORIZER", "FILTER"};
+    const char *name = roles[role - FCGI_WIRE_RESPONDER];
 
-    while (envp[count]) {
-        count++;
+    return (struct param){"FCGI_ROLE", name, 9, (uint32_t)strlen(name)};
+}
+
+static char *put_text(char **room, struct str text)
+{
+    char *at = *room;
+
+    memcpy(at, text.p, text.n);
+    at[text.n] = '\0';
+    *room += text.n + 1;
+    return at;
+}
+
+/* A value ends at a NUL, as it does for php-fpm, and a name with one in it is no name. */
+static void take_pair(struct request *r, char **room, struct str name, struct str value)
+{
+    struct param *p = &r->params[r->param_count];
+
+    p->name = put_text(room, name);
+    p->name_len = (uint32_t)strlen(p->name);
+    p->value = put_text(room, value);
+    p->value_len = (uint32_t)strlen(p->value);
+    if (p->name_len == name.n && !is_hidden(p)) {
+        note_field(r, p);
+        r->param_count++;
     }
-    r->param_size = count + 8; /* script.c adds a few */
+}
+
+static int take_params(struct request *r, const struct fcgi_head *head)
+{
+    struct str rest = fcgi_head_params(head), name, value;
+    char *room = arena_alloc(r->arena, rest.n);
+
+    r->param_size = head->pairs + 8; /* the role, and script.c adds a few */
     r->params = arena_alloc(r->arena, r->param_size * sizeof(*r->params));
-    if (!r->params) {
+    if (!room || !r->params) {
         return -1;
     }
-    for (char **e = envp; *e; e++) {
-        char *equals = strchr(*e, '=');
-        struct param *p = &r->params[r->param_count];
-
-        if (!equals) { /* a NUL inside the name */
-            continue;
-        }
-        *equals = '\0';
-        *p = (struct param){.name = *e,
-                            .value = equals + 1,
-                            .name_len = (uint32_t)(equals - *e),
-                            .value_len = (uint32_t)strlen(equals + 1)};
-        if (!is_hidden(p)) {
-            note_field(r, p);
-            r->param_count++;
-        }
+    r->params[r->param_count++] = role_param(head->role);
+    while (fcgi_wire_pair(&rest, &name, &value)) {
+        take_pair(r, &room, name, value);
     }
+    MUST(!rest.n);
     return 0;
 }
 
@@ -126,7 +147,7 @@ int intake_request(struct fcgi_exchange *x)
     r->proto = 1000; /* what php-fpm tells PHP whatever the client speaks: redirects of POST stay 302 */
     r->keep_alive = x->keep;
     r->remote_ip = arena_dup(x->arena, c->ip, strlen(c->ip));
-    if (!r->remote_ip || take_params(r, x->fcgx.envp) < 0 || take_offers(x) < 0) {
+    if (!r->remote_ip || take_params(r, &c->head) < 0 || take_offers(x) < 0) {
         return -1;
     }
     /* Behind another process of ours the peer is nobody; who the client is has been settled there. */

@@ -1,4 +1,4 @@
-/* Writing FastCGI records without libfcgi's buffer: see record.h. Descriptors are written without blocking
+/* Writing FastCGI records: see record.h. Descriptors are written without blocking
  * and waited for with poll(), so that neither a signal nor a slow reader breaks a record. Any thread that
  * owns the connection. */
 #include <errno.h>
@@ -8,13 +8,13 @@
 #include <sys/uio.h>
 
 #include "engine/base/clock.h"
-#include "engine/base/fcgi_wire.h"
 #include "fcgi/conn.h"
 #include "fcgi/record.h"
 
 #define RECORDS_AT_ONCE 16
 
-int record_wait_writable(int fd)
+/* 0 once the socket takes more; -1: it does not for too long, or is broken. */
+static int wait_writable(int fd)
 {
     uint64_t until = clock_us() + FCGI_WRITE_WAIT_MS * 1000ULL;
     struct pollfd p = {.fd = fd, .events = POLLOUT};
@@ -47,7 +47,7 @@ static int send_all(int fd, struct iovec *iov, size_t count)
         if (sent < 0) {
             bool full = errno == EAGAIN || errno == EWOULDBLOCK;
 
-            if (errno != EINTR && (!full || record_wait_writable(fd) < 0)) {
+            if (errno != EINTR && (!full || wait_writable(fd) < 0)) {
                 return -1;
             }
             continue;
@@ -65,15 +65,17 @@ static int send_all(int fd, struct iovec *iov, size_t count)
     return 0;
 }
 
-int record_write(int fd, uint16_t id, uint8_t type, const char *p, size_t n)
+int record_write(int fd, struct str before, uint16_t id, enum fcgi_wire_type type, const char *p, size_t n)
 {
     static char padding[8];
     unsigned char header[RECORDS_AT_ONCE][FCGI_WIRE_HEADER_SIZE];
-    struct iovec iov[RECORDS_AT_ONCE * 2 + 1];
+    struct iovec iov[1 + RECORDS_AT_ONCE * 2 + 1];
+    size_t count = 0, pad = 0;
 
-    while (n) {
-        size_t count = 0, pad = 0;
-
+    if (before.n) {
+        iov[count++] = (struct iovec){(void *)(uintptr_t)before.p, before.n};
+    }
+    do {
         for (size_t i = 0; n && i < RECORDS_AT_ONCE; i++) {
             size_t content = n < FCGI_WIRE_CONTENT_MAX ? n : FCGI_WIRE_CONTENT_MAX;
 
@@ -90,7 +92,8 @@ int record_write(int fd, uint16_t id, uint8_t type, const char *p, size_t n)
         if (send_all(fd, iov, count) < 0) {
             return -1;
         }
-    }
+        count = 0;
+    } while (n);
     return 0;
 }
 
@@ -108,22 +111,18 @@ bool record_send_values(int fd, bool mpxs_asked)
     return record_send(fd, record, FCGI_WIRE_HEADER_SIZE + n + padding) == 0;
 }
 
-/* A control record whose body has eight bytes. */
-static bool send_short(int fd, enum fcgi_wire_type type, uint16_t id, const unsigned char body[8])
-{
-    unsigned char record[FCGI_WIRE_HEADER_SIZE + 8];
-
-    fcgi_wire_put(record, type, id, 8, 0);
-    memcpy(record + FCGI_WIRE_HEADER_SIZE, body, 8);
-    return record_send(fd, record, sizeof(record)) == 0;
-}
-
 bool record_send_unknown_type(int fd, uint8_t type)
 {
-    return send_short(fd, FCGI_WIRE_UNKNOWN_TYPE, 0, (const unsigned char[8]){type});
+    unsigned char record[FCGI_WIRE_HEADER_SIZE + 8] = {[FCGI_WIRE_HEADER_SIZE] = type};
+
+    fcgi_wire_put(record, FCGI_WIRE_UNKNOWN_TYPE, 0, 8, 0);
+    return record_send(fd, record, sizeof(record)) == 0;
 }
 
 bool record_send_end(int fd, uint16_t id, uint8_t protocol_status)
 {
-    return send_short(fd, FCGI_WIRE_END_REQUEST, id, (const unsigned char[8]){[4] = protocol_status});
+    unsigned char record[FCGI_WIRE_END_SIZE];
+
+    fcgi_wire_put_end(record, id, protocol_status);
+    return record_send(fd, record, sizeof(record)) == 0;
 }

@@ -1,10 +1,5 @@
-/* The answer: a request's io functions over libfcgi's streams.
- *
- * Output is collected in libfcgi's buffer (8 KiB), so that the head, a small body and END_REQUEST leave in
- * one write. What does not fit goes around it, as records straight from PHP's memory. libfcgi writes
- * blocking; before it does so behind something that may still be in the socket's buffer, we wait for room
- * ourselves, because only we can wait with a limit and through a signal. Worker's thread with io_lock held,
- * except reply_abandon. */
+/* The answer: a request's io functions, over the collected output of fcgi/out.h. Worker's thread with io_lock
+ * held, except reply_abandon. */
 #include <errno.h>
 #include <fastcgi.h>
 #include <stdio.h>
@@ -33,62 +28,12 @@ static struct fcgi_exchange *exchange_of(struct request *r)
 
 static bool is_gone(const struct fcgi_exchange *x)
 {
-    return x->broken || x->aborted;
-}
-
-/* libfcgi is about to write; make sure that it need not wait. */
-static int make_room(struct fcgi_exchange *x)
-{
-    if (x->written && record_wait_writable(x->conn->wait.fd) < 0) {
-        x->broken = true;
-        return -1;
-    }
-    x->written = true;
-    return 0;
-}
-
-static int flush_stream(struct fcgi_exchange *x, FCGX_Stream *stream)
-{
-    if (make_room(x) < 0) {
-        return -1;
-    }
-    if (FCGX_FFlush(stream) < 0 || FCGX_GetError(stream)) {
-        x->broken = true;
-        return -1;
-    }
-    return 0;
-}
-
-static bool fits(const FCGX_Stream *stream, size_t n)
-{
-    return n <= (size_t)(stream->stop - stream->wrNext);
-}
-
-/* Into the stream's buffer, or past it. */
-static int put(struct fcgi_exchange *x, FCGX_Stream *stream, uint8_t type, const char *p, size_t n)
-{
-    if (x->broken) {
-        return -1;
-    }
-    if (fits(stream, n)) {
-        return FCGX_PutStr(p, (int)n, stream) < 0 ? -1 : 0;
-    }
-    if (flush_stream(x, stream) < 0) {
-        return -1;
-    }
-    if (fits(stream, n * 2)) {
-        return FCGX_PutStr(p, (int)n, stream) < 0 ? -1 : 0;
-    }
-    if (record_write(x->conn->wait.fd, x->id, type, p, n) < 0) {
-        x->broken = true;
-        return -1;
-    }
-    return 0;
+    return x->out.broken || x->aborted;
 }
 
 static int put_out(struct fcgi_exchange *x, const char *p, size_t n)
 {
-    return put(x, x->fcgx.out, FCGI_WIRE_STDOUT, p, n);
+    return out_put(&x->out, FCGI_WIRE_STDOUT, p, n);
 }
 
 /* Has the client left while the script ran? Asked when output leaves anyway, not more often than it matters.
@@ -97,10 +42,10 @@ static bool peer_left(struct fcgi_exchange *x)
 {
     uint64_t now = clock_coarse_us();
 
-    if (x->written && now - x->looked_us >= LOOK_EVERY_US) {
+    if (x->out.written && now - x->looked_us >= LOOK_EVERY_US) {
         x->looked_us = now;
         if (body_peer_left(x)) {
-            x->broken |= !x->aborted;
+            x->out.broken |= !x->aborted;
         }
     }
     return is_gone(x);
@@ -110,7 +55,7 @@ static int reply_write(struct request *r, const char *p, size_t n)
 {
     struct fcgi_exchange *x = exchange_of(r);
 
-    if (is_gone(x) || (!fits(x->fcgx.out, n) && peer_left(x))) {
+    if (is_gone(x) || (!out_has_room(&x->out, n) && peer_left(x))) {
         return -1;
     }
     return put_out(x, p, n);
@@ -123,7 +68,7 @@ static int reply_flush(struct request *r)
     if (is_gone(x) || peer_left(x)) {
         return -1;
     }
-    return flush_stream(x, x->fcgx.out);
+    return out_flush(&x->out);
 }
 
 /* -- the head -- */
@@ -243,15 +188,14 @@ static int reply_send_interim(struct request *r, const struct response_head *hea
     if (!x->may_hint || head->status == 101) {
         return 0;
     }
-    x->hinted |= !x->written;
+    x->hinted |= !x->out.written;
     int result = put_line(x, line, (size_t)n);
     for (size_t i = 0; i < head->count && result == 0; i++) {
         if (is_named(&head->lines[i], STR("Link"))) { /* what http/answer/reply_head.c passes on */
             result = put_line(x, head->lines[i].text, head->lines[i].len);
         }
     }
-    return result == 0 && put_out(x, "\r\n", 2) == 0 && flush_stream(x, x->fcgx.out) == 0 && !is_gone(x) ? 0
-                                                                                                         : -1;
+    return result == 0 && put_out(x, "\r\n", 2) == 0 && out_flush(&x->out) == 0 && !is_gone(x) ? 0 : -1;
 }
 
 /* -- the rest -- */
@@ -261,7 +205,7 @@ static ssize_t reply_read_body(struct request *r, char *buf, size_t n)
     struct fcgi_exchange *x = exchange_of(r);
     uint64_t left = r->content_length < 0 ? n : (uint64_t)r->content_length - r->body_read;
 
-    if (x->broken) {
+    if (x->out.broken) {
         return -1;
     }
     if (r->content_length >= 0 && r->body_read >= (uint64_t)r->content_length) {
@@ -275,31 +219,14 @@ static void reply_message(struct request *r, const char *text, size_t n)
 {
     struct fcgi_exchange *x = exchange_of(r);
 
-    if (x->broken || !n) {
+    if (x->out.broken || !n) {
         return;
     }
     if (x->has_message) {
-        put(x, x->fcgx.err, FCGI_WIRE_STDERR, "; ", 2);
+        out_put(&x->out, FCGI_WIRE_STDERR, "; ", 2);
     }
     x->has_message = true;
-    put(x, x->fcgx.err, FCGI_WIRE_STDERR, text, n);
-}
-
-/* END_REQUEST, with what is still buffered. */
-static void end_streams(struct fcgi_exchange *x)
-{
-    FCGX_Stream *streams[] = {x->fcgx.err, x->fcgx.out};
-
-    for (int i = 0; i < 2 && !x->broken; i++) {
-        bool quiet = i == 0 && !x->has_message; /* closing an unused STDERR writes nothing */
-
-        if (!quiet && make_room(x) < 0) {
-            return;
-        }
-        if (FCGX_FClose(streams[i]) != 0) {
-            x->broken = true;
-        }
-    }
+    out_put(&x->out, FCGI_WIRE_STDERR, text, n);
 }
 
 /* For the log of the process that asked: a record that FastCGI does not have, which only goes there. */
@@ -308,20 +235,19 @@ static void tell_usage(struct fcgi_exchange *x)
     const struct request_usage *usage = &x->request.usage;
     char text[FCGI_WIRE_USAGE_MAX];
 
-    if (!x->request.usage_wanted || !usage->known || x->broken || make_room(x) < 0) {
+    if (!x->request.usage_wanted || !usage->known) {
         return;
     }
     int n = snprintf(text, sizeof(text), "%llu %llu %zu", (unsigned long long)usage->user_us,
                      (unsigned long long)usage->system_us, usage->memory_peak);
 
-    x->broken = record_write(x->conn->wait.fd, x->id, FCGI_WIRE_USAGE, text, (size_t)n) < 0;
+    out_put(&x->out, FCGI_WIRE_USAGE, text, (size_t)n);
 }
 
 /* The connection is no longer this exchange's: it may serve another worker's request the next moment. */
 static void give_back(struct fcgi_exchange *x)
 {
     atomic_store(&x->fd, -1);
-    x->fcgx.ipcFd = -1;
     x->conn = NULL;
 }
 
@@ -329,10 +255,8 @@ static void finish(struct fcgi_exchange *x)
 {
     struct fcgi_conn *c = x->conn;
 
-    x->fcgx.keepConnection = 1;
     tell_usage(x);
-    end_streams(x);
-    if (x->broken) {
+    if (out_end(&x->out) < 0) {
         give_back(x);
         conn_close(c, "it cannot be written");
         return;
@@ -360,7 +284,7 @@ static void reply_finish(struct request *r)
 
 /* -- a lost worker -- */
 
-/* Control thread. A whole small answer, made of bytes: libfcgi's streams belong to the lost worker. */
+/* Control thread. A whole small answer, past what is collected: that belongs to the lost worker. */
 static void send_canned(int fd, uint16_t id, int status)
 {
     const char *reason = reason_php(status);
@@ -397,12 +321,12 @@ static void reply_abandon(struct request *r, int status, bool locked)
     struct fcgi_conn *c = x->conn;
 
     give_back(x);
-    if (x->written && !x->hinted) {
+    if (x->out.written && !x->hinted) {
         shutdown(fd, SHUT_RDWR);
         conn_close(c, "its worker was lost in the middle of a response");
         return;
     }
-    send_canned(fd, x->id, status);
+    send_canned(fd, x->out.id, status);
     conn_answered(c, false, false);
 }
 

@@ -67,6 +67,17 @@ static inline void fcgi_wire_put(unsigned char p[FCGI_WIRE_HEADER_SIZE], enum fc
     p[7] = 0;
 }
 
+#define FCGI_WIRE_END_SIZE (FCGI_WIRE_HEADER_SIZE + 8)
+
+/* END_REQUEST, whole; the application status is 0. */
+static inline void fcgi_wire_put_end(unsigned char p[FCGI_WIRE_END_SIZE], uint16_t id,
+                                     uint8_t protocol_status)
+{
+    fcgi_wire_put(p, FCGI_WIRE_END_REQUEST, id, 8, 0);
+    memset(p + FCGI_WIRE_HEADER_SIZE, 0, 8);
+    p[FCGI_WIRE_HEADER_SIZE + 4] = protocol_status;
+}
+
 /* Records out of bytes that come in pieces. Zeroed: before a record. */
 struct fcgi_wire_reader {
     struct fcgi_wire_header header; /* of the record that is being read */
@@ -89,6 +100,8 @@ enum fcgi_wire_step fcgi_wire_read(struct fcgi_wire_reader *r, const unsigned ch
 
 /* A length as one byte or four; how many. */
 size_t fcgi_wire_put_length(unsigned char out[4], size_t n);
+/* The lengths in front of a pair, which *rest moves behind; false: they are not there as a whole. */
+bool fcgi_wire_lengths(struct str *rest, uint32_t *name_n, uint32_t *value_n);
 /* The next pair of a complete list; false at its end, or where it is malformed. */
 bool fcgi_wire_pair(struct str *rest, struct str *name, struct str *value);
 
