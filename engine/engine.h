@@ -121,16 +121,21 @@ struct waitable {
     bool shared;   /* a listener: workers of both kinds look after it */
     bool resident; /* changed by the owner, before pool_wait_add: looked after by the workers that hold the
                       pool's worker script */
+    bool dry; /* the owner's word before he arms it again: all that was there has been read. Else the wait set
+                 looks itself, which is a system call */
     struct waitable *next_passed; /* while it is passed on: guarded by that list's lock */
 };
 
 enum wait_mode {
     WAIT_LISTENER, /* stays armed; several workers may be told at once, so accepting may find nothing */
-    WAIT_ONESHOT,  /* an idle connection: fires once */
+    WAIT_ONESHOT,  /* an idle connection: fires once, until it is armed again; what it fired for may have been
+                      read already */
 };
 int pool_wait_add(struct pool *pool, struct waitable *w,
-                  enum wait_mode mode);                       /* any thread; 0 or -1 with errno */
-int pool_wait_rearm(struct pool *pool, struct waitable *w);   /* WAIT_ONESHOT, the owner */
+                  enum wait_mode mode);                     /* any thread; 0 or -1 with errno */
+int pool_wait_rearm(struct pool *pool, struct waitable *w); /* WAIT_ONESHOT, the owner */
+void pool_wait_mute(struct pool *pool, struct waitable *w); /* the owner, who reads on until he arms it again:
+                                                               nobody is to be woken by what comes */
 void pool_wait_forget(struct pool *pool, struct waitable *w); /* the owner, before close(fd) */
 /* The workers that hold the worker script run its requests and nothing else. False: `ready` has read a
  * request that another worker must run, and gives the waitable to one by pool_pass. */

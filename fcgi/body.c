@@ -40,12 +40,18 @@ static bool wait_readable(int fd)
 /* Up to n bytes from the connection; 0 = nothing now (only without wait), -1 = broken. */
 static ssize_t receive(struct fcgi_exchange *x, void *buf, size_t n, bool wait)
 {
-    int fd = x->conn->wait.fd;
+    struct fcgi_conn *c = x->conn;
+    int fd = c->wait.fd;
 
+    if (c->waited && !x->muted && x->body.end == BODY_OPEN) { /* each piece would wake an idle worker */
+        pool_wait_mute(c->front->pool, &c->wait);
+        x->muted = true;
+    }
     for (;;) {
         ssize_t got = recv(fd, buf, n, MSG_DONTWAIT);
 
         if (got > 0) {
+            c->wait.dry = (size_t)got < n;
             return got;
         }
         if (got < 0 && errno == EINTR) {

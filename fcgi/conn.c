@@ -163,6 +163,7 @@ static void linger(struct fcgi_conn *c)
     for (int i = 0; i < 64 && n > 0; i++) {
         n = recv(c->wait.fd, waste, sizeof(waste), MSG_DONTWAIT);
     }
+    c->wait.dry = n < 0;
     if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))) {
         park(c);
     } else {
@@ -340,6 +341,7 @@ void conn_serve(struct fcgi_conn *c, struct worker *worker)
     }
     ssize_t n = recv(c->wait.fd, x->input, sizeof(x->input), MSG_DONTWAIT);
 
+    c->wait.dry = n < (ssize_t)sizeof(x->input);
     if (n <= 0) {
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
             park(c);

@@ -59,7 +59,7 @@ void exchange_begin(struct fcgi_exchange *x, struct fcgi_conn *c)
 {
     x->conn = c;
     x->keep = c->head.keep;
-    x->aborted = x->has_message = x->may_hint = x->hinted = false;
+    x->muted = x->aborted = x->has_message = x->may_hint = x->hinted = false;
     x->looked_us = 0;
     atomic_store(&x->fd, c->wait.fd);
     body_begin(&x->body);

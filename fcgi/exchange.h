@@ -12,6 +12,7 @@ struct fcgi_exchange {
     struct fcgi_conn *conn; /* NULL once the connection has been given back */
     _Atomic int fd;         /* the connection's, for a locked-out abandon; -1 = given back */
     bool keep;              /* the peer's FCGI_KEEP_CONN */
+    bool muted;             /* the wait set hears nothing of the connection until it is armed again */
     bool aborted;           /* FCGI_ABORT_REQUEST came: the script's output goes nowhere, END_REQUEST does */
     bool may_hint;          /* the peer understands interim heads: another process of ours that said so */
     bool hinted;            /* all that has left are interim heads */

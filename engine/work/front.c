@@ -25,7 +25,7 @@ int pool_reserve(struct pool *pool)
 {
     MUST(pool->started_us == 0); /* no worker exists: nobody else is looking */
     if (!pool->page_set) {
-        pool->page_set = waitset_create();
+        pool->page_set = waitset_create(false);
     }
     return pool->page_set ? 0 : -1;
 }
@@ -51,6 +51,11 @@ int pool_wait_add(struct pool *pool, struct waitable *w, enum wait_mode mode)
 int pool_wait_rearm(struct pool *pool, struct waitable *w)
 {
     return waitset_rearm(set_of(pool, w), w);
+}
+
+void pool_wait_mute(struct pool *pool, struct waitable *w)
+{
+    waitset_mute(set_of(pool, w), w);
 }
 
 void pool_wait_forget(struct pool *pool, struct waitable *w)

@@ -38,7 +38,7 @@ static bool open_events(struct pool *pool)
 {
     struct epoll_event event = {.events = EPOLLIN, .data.fd = 0};
 
-    pool->waitset = waitset_create();
+    pool->waitset = waitset_create(pool->ondemand);
     pool->control_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pool->event_fd = epoll_create1(EPOLL_CLOEXEC);
     if (!pool->waitset || pool->control_fd < 0 || pool->event_fd < 0) {

@@ -50,7 +50,7 @@ int residents_open(struct pool *pool)
     all->routes = s->worker_routes && *s->worker_routes ? s->worker_routes : NULL;
     all->real = realpath(s->worker_script, NULL);
     all->count = s->worker_num > 0 ? (uint32_t)s->worker_num : (uint32_t)s->max_children;
-    all->waitset = waitset_create();
+    all->waitset = waitset_create(false);
     all->queue.pending = pool->queue.pending;
     all->queue.capacity = pool->queue.capacity;
     return all->waitset ? 0 : -1;

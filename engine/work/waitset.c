@@ -1,5 +1,10 @@
 /* The wait set: readiness becomes a worker's work without a thread in between.
  *
+ * A one-shot waitable stays with epoll, edge-triggered, while a worker has it in hand: what comes then is an
+ * event for another worker, who finds nobody armed, notes that in the slot (`missed`) and sleeps on. So to
+ * arm it again costs no system call, unless something was missed or its owner has not read all that was there
+ * (waitable.dry): then epoll looks once more. waitset_mute() is for an owner who expects much to come.
+ *
  * Any thread. A one-shot waitable belongs to the set while it is armed and to exactly one thread afterwards.
  * An epoll event does not carry a pointer: between its delivery and the worker's first instruction the
  * control thread may have taken the waitable out and freed it. It carries descriptor and sequence number, and
@@ -28,12 +33,14 @@ struct slot {
     struct waitable *w;           /* lock; NULL = nothing armed */
     uint32_t sequence;            /* lock; of the arming */
     bool listener;                /* lock */
+    bool missed;                  /* lock; an event came while nothing was armed */
     _Atomic uint64_t deadline_us; /* written under lock, read without it by waitset_expire; 0 = none */
 };
 
 struct waitset {
     int epoll;
     int wake;
+    bool one_shot;         /* read-only: epoll forgets what has fired until it is armed again */
     _Atomic uint32_t high; /* one more than the highest descriptor ever added */
     pthread_mutex_t grow;  /* guards making a chunk */
     _Atomic(struct slot *) chunks[CHUNKS];
@@ -41,7 +48,7 @@ struct waitset {
     _Atomic bool waking; /* the eventfd was written and nobody has come out with it yet */
 };
 
-struct waitset *waitset_create(void)
+struct waitset *waitset_create(bool one_shot)
 {
     struct waitset *set = aligned_alloc(64, sizeof(*set));
 
@@ -49,7 +56,8 @@ struct waitset *waitset_create(void)
         return NULL;
     }
     *set = (struct waitset){.epoll = epoll_create1(EPOLL_CLOEXEC),
-                            .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+                            .wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+                            .one_shot = one_shot};
     pthread_mutex_init(&set->grow, NULL);
     struct epoll_event event = {.events = EPOLLIN | EPOLLET, .data.u64 = WAKE_TAG};
 
@@ -142,23 +150,33 @@ static void note_high(struct waitset *set, uint32_t high)
     }
 }
 
+static void slot_arm(struct slot *slot, struct waitable *w)
+{
+    slot->w = w;
+    atomic_store_explicit(&slot->deadline_us, slot->listener ? 0 : w->deadline_us, memory_order_relaxed);
+}
+
 static void slot_disarm(struct slot *slot)
 {
     slot->w = NULL;
     atomic_store_explicit(&slot->deadline_us, 0, memory_order_relaxed);
 }
 
-/* The waitable that an event is about, or NULL if that arming is over. */
-static struct waitable *slot_claim(struct slot *slot, uint32_t sequence)
+/* The waitable that an event is about, or NULL if that arming is over. over: the peer has ended, which stays
+ * so after all that it sent has been read, and comes in no further event. */
+static struct waitable *slot_claim(struct slot *slot, uint32_t sequence, bool over)
 {
     struct waitable *w = NULL;
 
     pthread_mutex_lock(&slot->lock);
+    slot->missed |= over;
     if (slot->w && slot->sequence == sequence) {
         w = slot->w;
         if (!slot->listener) {
             slot_disarm(slot);
         }
+    } else {
+        slot->missed = true;
     }
     pthread_mutex_unlock(&slot->lock);
     return w;
@@ -175,32 +193,28 @@ static struct waitable *slot_claim(struct slot *slot, uint32_t sequence)
 
 /* -- arming -- */
 
-/* The lock is held until the kernel knows: else the control thread could take the waitable out, and its owner
- * close it, before our epoll_ctl, which would then fail, or arm whatever got the descriptor next. */
-static int slot_arm(struct slot *slot, struct waitset *set, struct waitable *w, enum wait_mode mode,
-                    int operation)
+static struct epoll_event event_of(const struct waitset *set, const struct slot *slot,
+                                   const struct waitable *w)
 {
-    bool listener = mode == WAIT_LISTENER;
-    struct epoll_event event = {.events = listener ? EPOLLIN : EPOLLIN | EPOLLRDHUP | EPOLLONESHOT};
+    uint32_t once = EPOLLIN | EPOLLRDHUP | (set->one_shot ? (uint32_t)EPOLLONESHOT : (uint32_t)EPOLLET);
 
-    pthread_mutex_lock(&slot->lock);
-    MUST(!slot->w);
-    slot->w = w;
-    slot->listener = listener;
-    slot->sequence++;
-    atomic_store_explicit(&slot->deadline_us, listener ? 0 : w->deadline_us, memory_order_relaxed);
-    event.data.u64 = (uint64_t)slot->sequence << 32 | (uint32_t)w->fd;
-    int error = epoll_ctl(set->epoll, operation, w->fd, &event) == 0 ? 0 : errno;
-
-    if (error) {
-        slot_disarm(slot);
-    }
-    pthread_mutex_unlock(&slot->lock);
-    return error;
+    return (struct epoll_event){.events = slot->listener ? (uint32_t)EPOLLIN : once,
+                                .data.u64 = (uint64_t)slot->sequence << 32 | (uint32_t)w->fd};
 }
 
-/* Once it is armed, another thread may take it out and free it. */
-static int arm(struct waitset *set, struct waitable *w, enum wait_mode mode, int operation)
+/* Under the slot's lock. 0 or an errno. */
+static int tell_epoll(struct waitset *set, struct slot *slot, const struct waitable *w, int operation)
+{
+    struct epoll_event event = event_of(set, slot, w);
+
+    slot->missed = false;
+    return epoll_ctl(set->epoll, operation, w->fd, &event) == 0 ? 0 : errno;
+}
+
+/* The lock is held until the kernel knows: else the control thread could take the waitable out, and its owner
+ * close it, before our epoll_ctl, which would then fail, or arm whatever got the descriptor next. Once it is
+ * armed, another thread may take it out and free it. */
+int waitset_add(struct waitset *set, struct waitable *w, enum wait_mode mode)
 {
     struct slot *slot = slot_make(set, w->fd);
 
@@ -208,23 +222,54 @@ static int arm(struct waitset *set, struct waitable *w, enum wait_mode mode, int
         return -1;
     }
     note_high(set, (uint32_t)w->fd + 1);
-    int error = slot_arm(slot, set, w, mode, operation);
+    pthread_mutex_lock(&slot->lock);
+    MUST(!slot->w);
+    slot->listener = mode == WAIT_LISTENER;
+    slot->sequence++;
+    slot_arm(slot, w);
+    int error = tell_epoll(set, slot, w, EPOLL_CTL_ADD);
 
     if (error) {
-        errno = error;
-        return -1;
+        slot_disarm(slot);
     }
-    return 0;
-}
-
-int waitset_add(struct waitset *set, struct waitable *w, enum wait_mode mode)
-{
-    return arm(set, w, mode, EPOLL_CTL_ADD);
+    pthread_mutex_unlock(&slot->lock);
+    errno = error;
+    return error ? -1 : 0;
 }
 
 int waitset_rearm(struct waitset *set, struct waitable *w)
 {
-    return arm(set, w, WAIT_ONESHOT, EPOLL_CTL_MOD);
+    struct slot *slot = slot_of(set, (uint32_t)w->fd);
+    int error = 0;
+
+    MUST(slot);
+    pthread_mutex_lock(&slot->lock);
+    MUST(!slot->w);
+    slot_arm(slot, w);
+    if (set->one_shot || slot->missed || !w->dry) {
+        error = tell_epoll(set, slot, w, EPOLL_CTL_MOD);
+    }
+    if (error) {
+        slot_disarm(slot);
+    }
+    pthread_mutex_unlock(&slot->lock);
+    errno = error;
+    return error ? -1 : 0;
+}
+
+void waitset_mute(struct waitset *set, struct waitable *w)
+{
+    struct slot *slot = slot_of(set, (uint32_t)w->fd);
+
+    MUST(slot);
+    pthread_mutex_lock(&slot->lock);
+    struct epoll_event event = {.events = EPOLLET, .data = event_of(set, slot, w).data};
+
+    slot->missed = true;
+    if (!set->one_shot) {
+        epoll_ctl(set->epoll, EPOLL_CTL_MOD, w->fd, &event);
+    }
+    pthread_mutex_unlock(&slot->lock);
 }
 
 void waitset_forget(struct waitset *set, struct waitable *w)
@@ -337,8 +382,9 @@ enum wait_outcome waitset_wait(struct waitset *set, int timeout_ms, struct waita
         return WAIT_WOKEN;
     }
     struct slot *slot = slot_of(set, (uint32_t)event.data.u64);
+    bool over = event.events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR);
 
-    *out = slot ? slot_claim(slot, (uint32_t)(event.data.u64 >> 32)) : NULL;
+    *out = slot ? slot_claim(slot, (uint32_t)(event.data.u64 >> 32), over) : NULL;
     return *out ? WAIT_READY : WAIT_NOTHING;
 }
 

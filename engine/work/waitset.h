@@ -13,13 +13,16 @@ enum wait_outcome {
     WAIT_TIMEOUT,
 };
 
-struct waitset *waitset_create(void); /* NULL with errno */
+/* NULL with errno. one_shot: what a worker has in hand never shows in waitset_fd(), at the price of a system
+ * call for each re-arming. */
+struct waitset *waitset_create(bool one_shot);
 void waitset_destroy(struct waitset *set);
 int waitset_fd(const struct waitset *set); /* the epoll descriptor, for watching it in another one */
 
 /* See engine.h: pool_wait_add and its sisters. Any thread. */
 int waitset_add(struct waitset *set, struct waitable *w, enum wait_mode mode);
 int waitset_rearm(struct waitset *set, struct waitable *w);
+void waitset_mute(struct waitset *set, struct waitable *w);
 void waitset_forget(struct waitset *set, struct waitable *w);
 /* Control thread. */
 void waitset_evict(struct waitset *set, void (*fn)(struct waitable *self));
