@@ -114,6 +114,25 @@ char *arena_dup(struct arena *a, const char *p, size_t n)
     return copy;
 }
 
+char *arena_u64(struct arena *a, uint64_t n)
+{
+    char text[STR_U64_MAX];
+
+    return arena_dup(a, text, str_put_u64(text, n));
+}
+
+char *arena_join(struct arena *a, struct str first, struct str second)
+{
+    char *text = first.n < SIZE_MAX - 1 - second.n ? arena_alloc(a, first.n + second.n + 1) : NULL;
+
+    if (text) {
+        memcpy(text, first.n ? first.p : "", first.n);
+        memcpy(text + first.n, second.n ? second.p : "", second.n);
+        text[first.n + second.n] = '\0';
+    }
+    return text;
+}
+
 char *arena_printf(struct arena *a, const char *format, ...)
 {
     va_list args;

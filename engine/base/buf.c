@@ -55,6 +55,13 @@ void buf_text(struct buf *b, const char *text)
     buf_add(b, text, strlen(text));
 }
 
+void buf_u64(struct buf *b, uint64_t n)
+{
+    char text[STR_U64_MAX];
+
+    buf_add(b, text, str_put_u64(text, n));
+}
+
 void buf_printf(struct buf *b, const char *format, ...)
 {
     va_list args;

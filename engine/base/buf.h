@@ -18,6 +18,7 @@ struct buf {
 void buf_add(struct buf *b, const char *p, size_t n);
 void buf_str(struct buf *b, struct str s);
 void buf_text(struct buf *b, const char *text);
+void buf_u64(struct buf *b, uint64_t n); /* in decimal */
 void buf_printf(struct buf *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void buf_json(struct buf *b, struct str s); /* as the inside of a JSON string; invalid UTF-8 becomes U+FFFD */
 void buf_xml(struct buf *b,

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "engine/base/log.h"
+#include "engine/base/must.h"
 #include "engine/base/sock_acl.h"
 #include "engine/base/str.h"
 
@@ -367,20 +368,32 @@ int sock_set_timeouts(int fd, unsigned read_ms, unsigned write_ms)
     return set_timeout(fd, SO_RCVTIMEO, read_ms) == 0 && set_timeout(fd, SO_SNDTIMEO, write_ms) == 0 ? 0 : -1;
 }
 
+/* inet_ntop would do, with a printf. */
+static void print_v4(const unsigned char bytes[4], char *out, size_t size)
+{
+    char text[4 * (3 + 1) + STR_U64_MAX];
+    size_t n = 0;
+
+    for (int i = 0; i < 4; i++) {
+        n += str_put_u64(text + n, bytes[i]);
+        text[n++] = i < 3 ? '.' : '\0';
+    }
+    memcpy(out, n <= size ? text : "-", n <= size ? n : 2);
+}
+
 void sock_ip(const struct sockaddr_storage *sa, char *out, size_t size)
 {
-    const void *address = NULL;
-    int family = sa->ss_family;
-
-    if (family == AF_INET) {
-        address = &((const struct sockaddr_in *)sa)->sin_addr;
-    } else if (family == AF_INET6) {
-        const struct in6_addr *v6 = &((const struct sockaddr_in6 *)sa)->sin6_addr;
-        family = IN6_IS_ADDR_V4MAPPED(v6) ? AF_INET : AF_INET6;
-        address = family == AF_INET ? &v6->s6_addr[12] : (const void *)v6;
+    MUST(size >= 2);
+    if (sa->ss_family == AF_INET) {
+        print_v4((const unsigned char *)&((const struct sockaddr_in *)sa)->sin_addr, out, size);
+        return;
     }
-    if (!address || !inet_ntop(family, address, out, (socklen_t)size)) {
-        snprintf(out, size, "-");
+    const struct in6_addr *v6 = &((const struct sockaddr_in6 *)sa)->sin6_addr;
+
+    if (sa->ss_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(v6)) {
+        print_v4(&v6->s6_addr[12], out, size);
+    } else if (sa->ss_family != AF_INET6 || !inet_ntop(AF_INET6, v6, out, (socklen_t)size)) {
+        memcpy(out, "-", 2);
     }
 }
 

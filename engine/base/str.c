@@ -85,6 +85,21 @@ bool str_to_u64(struct str s, uint64_t *out)
     return true;
 }
 
+size_t str_put_u64(char out[STR_U64_MAX], uint64_t n)
+{
+    char backwards[STR_U64_MAX];
+    size_t length = 0;
+
+    do {
+        backwards[length++] = (char)('0' + n % 10);
+        n /= 10;
+    } while (n);
+    for (size_t i = 0; i < length; i++) {
+        out[i] = backwards[length - 1 - i];
+    }
+    return length;
+}
+
 bool str_split(struct str *rest, char separator, struct str *piece)
 {
     if (!rest->p) {

@@ -29,6 +29,9 @@ struct str str_trim(struct str s); /* blanks and tabs off both ends */
 
 /* A whole non-negative decimal number that fits; digits only, no sign, no blanks. */
 bool str_to_u64(struct str s, uint64_t *out);
+/* The number in decimal, without a NUL; its length. A printf would cost 300 instructions. */
+#define STR_U64_MAX 20
+size_t str_put_u64(char out[STR_U64_MAX], uint64_t n);
 
 /* The next piece of *rest up to `separator`; false when *rest is used up (its p is then NULL). */
 bool str_split(struct str *rest, char separator, struct str *piece);

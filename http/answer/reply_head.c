@@ -351,7 +351,9 @@ static void add_framing(struct exchange *x, int64_t length)
 {
     struct reply *reply = &x->reply;
     if (length >= 0 && wire_has_length(reply->status)) {
-        buf_printf(&x->reply.lines, "Content-Length: %lld\r\n", (long long)length);
+        buf_str(&x->reply.lines, STR("Content-Length: "));
+        buf_u64(&x->reply.lines, (uint64_t)length);
+        buf_str(&x->reply.lines, STR("\r\n"));
     }
     if (x->http.h2) {
         return;

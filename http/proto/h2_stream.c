@@ -162,13 +162,13 @@ static size_t count_lines(const char *p, size_t n)
 static void take_head(struct conn *c, struct exchange *x, int status, char *lines, size_t n)
 {
     size_t count = 0;
-    char code[12];
+    char code[3];
     if (x->delivery.stream_closed || c->closing) {
         return;
     }
     nghttp2_nv *nv = malloc((count_lines(lines, n) + 2) * sizeof *nv);
     if (nv) {
-        snprintf(code, sizeof code, "%03d", status);
+        wire_status_code(code, status);
         add_nv(nv, &count, STR(":status"), (struct str){code, 3});
         submit_head(c, x, status, nv, add_lines(nv, count, lines, n));
         free(nv);
@@ -198,7 +198,7 @@ void h2_stream_answer(struct conn *c, struct exchange *x)
 {
     const struct http_answer *answer = x->delivery.answer;
     size_t count = 0;
-    char code[12], length[24];
+    char code[3], length[STR_U64_MAX];
     answer_seal(x);
     size_t most = answer->field_count + count_lines(answer->lines.p, answer->lines.n) + OWN_LINES;
     nghttp2_nv *nv = arena_alloc(x->arena, most * sizeof *nv);
@@ -206,7 +206,7 @@ void h2_stream_answer(struct conn *c, struct exchange *x)
         h2_stream_reset(c, x, NGHTTP2_INTERNAL_ERROR);
         return;
     }
-    snprintf(code, sizeof code, "%03d", answer->status);
+    wire_status_code(code, answer->status);
     add_nv(nv, &count, STR(":status"), (struct str){code, 3});
     struct str date = wire_date();
     add_nv(nv, &count, STR("date"), (struct str){date.p + 6, date.n - 8});
@@ -221,8 +221,8 @@ void h2_stream_answer(struct conn *c, struct exchange *x)
     }
     count = add_lines(nv, count, (char *)(uintptr_t)answer->lines.p, answer->lines.n);
     if (wire_has_body(answer->status)) {
-        int n = snprintf(length, sizeof length, "%llu", (unsigned long long)answer->body_n);
-        add_nv(nv, &count, STR("content-length"), (struct str){length, (size_t)n});
+        size_t n = str_put_u64(length, answer->body_n);
+        add_nv(nv, &count, STR("content-length"), (struct str){length, n});
     }
     if (!answer->no_body && !x->http.head_only && wire_has_body(answer->status) && !add_pieces(x)) {
         h2_stream_reset(c, x, NGHTTP2_INTERNAL_ERROR);

@@ -188,10 +188,10 @@ static const char *server_port(struct exchange *x, struct str port)
 {
     const struct client *client = &x->http.client;
     if (client->server_port) {
-        return arena_printf(x->arena, "%u", client->server_port);
+        return arena_u64(x->arena, client->server_port);
     }
     if (!client->scheme_said && !client->host.p) {
-        return arena_printf(x->arena, "%u", x->delivery.conn->local_port);
+        return arena_u64(x->arena, x->delivery.conn->local_port);
     }
     return port.n ? arena_dup(x->arena, port.p, port.n) : client->https ? "443" : "80";
 }
@@ -205,7 +205,7 @@ static bool client_params(struct exchange *x, const struct http_head *head)
     r->server_name = arena_dup(r->arena, name.p, name.n);
     r->remote_ip = arena_dup(r->arena, x->http.client.ip, strlen(x->http.client.ip));
     return set_text(r, STR("REMOTE_ADDR"), r->remote_ip) &&
-           set_text(r, STR("REMOTE_PORT"), arena_printf(r->arena, "%u", x->http.client.port)) &&
+           set_text(r, STR("REMOTE_PORT"), arena_u64(r->arena, x->http.client.port)) &&
            set_text(r, STR("SERVER_ADDR"), arena_dup(r->arena, c->local_ip, strlen(c->local_ip))) &&
            set_text(r, STR("SERVER_PORT"), server_port(x, port)) &&
            set_text(r, STR("SERVER_NAME"), r->server_name) &&
@@ -217,7 +217,7 @@ static bool client_params(struct exchange *x, const struct http_head *head)
 /* "http://host?q" has an empty path, which is "/". */
 static const char *request_uri(struct request *r, struct str target)
 {
-    return target.n && target.p[0] == '?' ? arena_printf(r->arena, "/%.*s", (int)target.n, target.p)
+    return target.n && target.p[0] == '?' ? arena_join(r->arena, STR("/"), target)
                                           : arena_dup(r->arena, target.p, target.n);
 }
 
@@ -241,8 +241,7 @@ static bool own_params(struct exchange *x, const struct http_head *head, const s
     if (route->path_info.n) {
         struct str root = str_of(r->document_root);
         ok = set_copy(r, STR("PATH_INFO"), route->path_info) &&
-             set_text(r, STR("PATH_TRANSLATED"),
-                      arena_printf(r->arena, "%s%.*s", root.p, (int)route->path_info.n, route->path_info.p));
+             set_text(r, STR("PATH_TRANSLATED"), arena_join(r->arena, root, route->path_info));
     }
     return ok && set_text(r, STR("SCRIPT_FILENAME"), r->script) &&
            set_copy(r, STR("SCRIPT_NAME"), route->script_name) &&
@@ -258,7 +257,7 @@ static const char *value_of(const struct request *r, struct str name)
 bool http_params_length(struct request *r, uint64_t n)
 {
     r->content_length = (int64_t)n;
-    return set_text(r, STR("CONTENT_LENGTH"), arena_printf(r->arena, "%llu", (unsigned long long)n));
+    return set_text(r, STR("CONTENT_LENGTH"), arena_u64(r->arena, n));
 }
 
 static bool content_params(struct request *r, const struct http_head *head)

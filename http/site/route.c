@@ -495,7 +495,7 @@ void route_assume(struct router *r, const struct http_head *head, struct arena *
     out->path_info = (struct str){arena_dup(arena, info, strlen(info)), strlen(info)};
     out->script_name = str_of(script);
     out->root = str_of(r->document_root);
-    out->path = str_of(script ? arena_printf(arena, "%s%s", r->document_root, script) : NULL);
+    out->path = str_of(script ? arena_join(arena, out->root, out->script_name) : NULL);
     if (out->path.p && out->path_info.p) {
         out->kind = ROUTE_SCRIPT;
         out->status = 200;

@@ -15,6 +15,24 @@ const char *wire_reason(int status)
     return text ? text : "Status";
 }
 
+void wire_status_code(char out[3], int status)
+{
+    out[0] = (char)('0' + status / 100 % 10);
+    out[1] = (char)('0' + status / 10 % 10);
+    out[2] = (char)('0' + status % 10);
+}
+
+/* What follows "HTTP/1.1 ". */
+static void add_code_and_reason(struct buf *out, int status, struct str reason)
+{
+    char code[3];
+    wire_status_code(code, status);
+    buf_add(out, code, sizeof code);
+    buf_str(out, STR(" "));
+    buf_str(out, reason);
+    buf_str(out, STR("\r\n"));
+}
+
 void wire_status(struct buf *out, int status, struct str line)
 {
     if (status == 200 && !line.p) {
@@ -24,10 +42,12 @@ void wire_status(struct buf *out, int status, struct str line)
     /* PHP's own reason, if it is a whole status line: "HTTP/1.1 418 I'm a teapot". */
     if (line.n > 13 && memcmp(line.p, "HTTP/", 5) == 0 && line.p[8] == ' ' && line.p[12] == ' ' &&
         !memchr(line.p, '\n', line.n) && !memchr(line.p, '\r', line.n)) {
-        buf_printf(out, "HTTP/1.1 %03d %.*s\r\n", status, (int)(line.n - 13), line.p + 13);
+        buf_str(out, STR("HTTP/1.1 "));
+        add_code_and_reason(out, status, (struct str){line.p + 13, line.n - 13});
         return;
     }
-    buf_printf(out, "HTTP/1.1 %03d %s\r\n", status, wire_reason(status));
+    buf_str(out, STR("HTTP/1.1 "));
+    add_code_and_reason(out, status, str_of(wire_reason(status)));
 }
 
 struct str wire_date(void)
@@ -80,7 +100,9 @@ void wire_answer(struct buf *out, const struct http_answer *answer, bool keep_al
         buf_str(out, answer->lines);
     }
     if (wire_has_body(answer->status)) {
-        buf_printf(out, "Content-Length: %llu\r\n", (unsigned long long)answer->body_n);
+        buf_str(out, STR("Content-Length: "));
+        buf_u64(out, answer->body_n);
+        buf_str(out, STR("\r\n"));
     }
     if (!keep_alive) {
         buf_str(out, STR("Connection: close\r\n"));

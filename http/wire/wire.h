@@ -9,6 +9,7 @@
 const char *wire_reason(int status); /* "Not Found"; "Status" for an unknown one */
 /* "HTTP/1.1 404 Not Found\r\n"; line: PHP's own status line, or STR_NONE. */
 void wire_status(struct buf *out, int status, struct str line);
+void wire_status_code(char out[3], int status); /* "404" */
 /* "Date: ...\r\n", made once a second and thread. Valid until this thread asks again. */
 struct str wire_date(void);
 extern const struct str wire_server; /* "Server: tokiophp\r\n" */

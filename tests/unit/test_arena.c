@@ -78,6 +78,11 @@ static void copies_text(void **state)
     assert_string_equal(arena_dup(a, "abcdef", 3), "abc");
     assert_string_equal(arena_dup(a, NULL, 0), "");
     assert_string_equal(arena_printf(a, "%s/%d", "x", 5), "x/5");
+    assert_string_equal(arena_u64(a, 0), "0");
+    assert_string_equal(arena_u64(a, UINT64_MAX), "18446744073709551615");
+    assert_string_equal(arena_join(a, STR("/srv"), (struct str){"/x.php?", 6}), "/srv/x.php");
+    assert_string_equal(arena_join(a, STR_NONE, STR_NONE), "");
+    assert_null(arena_join(a, STR("x"), (struct str){"x", SIZE_MAX - 2}));
     arena_destroy(a);
 }
 

@@ -49,6 +49,10 @@ static void stops_at_its_limit(void **state)
     assert_true(b.failed);
     assert_int_equal(b.n, 0);
     buf_free(&b);
+    buf_u64(&b, 1230);
+    buf_u64(&b, 0);
+    assert_string_equal(b.p, "12300");
+    buf_free(&b);
 }
 
 static void assert_escaped(void (*escape)(struct buf *, struct str), struct str in, const char *expected)

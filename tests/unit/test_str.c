@@ -53,6 +53,21 @@ static void reads_numbers(void **state)
     }
 }
 
+static void writes_numbers(void **state)
+{
+    static const uint64_t numbers[] = {0, 7, 10, 99, 100, 65535, 1000000007, UINT64_MAX - 1, UINT64_MAX};
+    char text[STR_U64_MAX];
+    uint64_t back;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+        size_t n = str_put_u64(text, numbers[i]);
+
+        assert_true(str_to_u64((struct str){text, n}, &back) && back == numbers[i]);
+        assert_true(n == 1 || text[0] != '0');
+    }
+}
+
 static void splits(void **state)
 {
     struct str rest = STR("a,,b,"), piece;
@@ -87,8 +102,8 @@ static void allocates(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(compares), cmocka_unit_test(trims),     cmocka_unit_test(reads_numbers),
-        cmocka_unit_test(splits),   cmocka_unit_test(allocates),
+        cmocka_unit_test(compares),       cmocka_unit_test(trims),  cmocka_unit_test(reads_numbers),
+        cmocka_unit_test(writes_numbers), cmocka_unit_test(splits), cmocka_unit_test(allocates),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
