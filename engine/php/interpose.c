@@ -26,6 +26,7 @@
 #include "engine/php/hygiene.h"
 #include "engine/php/opcache_lock.h"
 #include "engine/php/paths.h"
+#include "engine/php/process_id.h"
 #include "engine/php/program.h"
 #include "engine/php/system_messages.h"
 #include "engine/php/translations.h"
@@ -386,6 +387,13 @@ char *ngettext(const char *one, const char *many, unsigned long n)
 char *dngettext(const char *domain, const char *one, const char *many, unsigned long n)
 {
     return dcngettext(domain, one, many, n, LC_MESSAGES);
+}
+
+/* -- PHP asks at the end of each request -- */
+
+pid_t getpid(void)
+{
+    return process_id();
 }
 
 /* -- processor time: a script asks for its own -- */

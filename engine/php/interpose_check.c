@@ -69,6 +69,7 @@ static const struct symbol symbols[] = {
     SYMBOL(bind_textdomain_codeset, LIBC),
     SYMBOL(dcgettext, LIBC),
     SYMBOL(dcngettext, LIBC),
+    SYMBOL(getpid, LIBC),
     SYMBOL(getrusage, LIBC),
     SYMBOL(times, LIBC),
     SYMBOL(link, LIBC),

@@ -14,6 +14,7 @@
 #include "engine/php/ini.h"
 #include "engine/php/module.h"
 #include "engine/php/opcache.h"
+#include "engine/php/process_id.h"
 #include "engine/php/sapi.h"
 
 #define THREADS_MAX 4096
@@ -106,4 +107,5 @@ void load_settle(void)
         zend_error_cb = error_of_php;
     }
     realpath_cache_clean();
+    process_id_remember();
 }
