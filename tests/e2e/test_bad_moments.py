@@ -244,13 +244,29 @@ def test_health_checks_while_the_process_is_swapped(serve):
     assert "generation=21 state=ready" in ctl(server, "status")
 
 
+def just_too_much():
+    """So many bytes are taken at once by a socket that nobody reads, and then not one more."""
+    found = []
+    for n in range(100000, 1000000, 1024):
+        with contextlib.ExitStack() as stack:
+            ours, _ = (stack.enter_context(s) for s in socket.socketpair())
+            ours.setblocking(False)
+            if ours.send(bytes(n)) < n:
+                break
+            try:
+                ours.send(bytes(16))
+            except BlockingIOError:
+                found.append(n)
+    return found[len(found) // 2]
+
+
 @pytest.mark.parametrize("where", ["middle", "end"])
 def test_a_worker_that_is_lost_in_its_answer(serve, workdir, where):
     """Its connection is cut and counted out, once: also when the worker wakes from that. The process can drain."""
     server = serve("pm.max_children = 2\nrequest_terminate_timeout = 1s\nrequest_terminate_timeout_track_finished = yes\n",
                   "process_control_timeout = 20s\n")
-    more = "flush(); echo str_repeat('x', 150000);" if where == "middle" else ""
-    large = script(workdir, "large.php", f"<?php echo str_repeat('x', 150000); {more}")
+    size = 1000000 if where == "middle" else just_too_much()
+    large = script(workdir, "large.php", f"<?php echo str_repeat('x', {size});")
     with Connection(server.address) as c:
         c.send(request(large, keep=True))  # and does not read
         server.wait_message("does not react and is written off")

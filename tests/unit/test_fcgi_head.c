@@ -100,7 +100,7 @@ static void expect(struct seen *seen, struct buf *bytes, const enum head_event *
 }
 
 #define EXPECT(seen, bytes, ...)                                                                             \
-    expect(seen, bytes, (const enum head_event[]){__VA_ARGS__},                                            \
+    expect(seen, bytes, (const enum head_event[]){__VA_ARGS__},                                              \
            sizeof((const enum head_event[]){__VA_ARGS__}) / sizeof(enum head_event))
 
 /* -- cases -- */
@@ -251,12 +251,9 @@ static void beside_a_request(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_request),
-        cmocka_unit_test(a_pair_over_many_records),
-        cmocka_unit_test(lengths_that_lie),
-        cmocka_unit_test(too_much),
-        cmocka_unit_test(refused),
-        cmocka_unit_test(beside_a_request),
+        cmocka_unit_test(a_request),        cmocka_unit_test(a_pair_over_many_records),
+        cmocka_unit_test(lengths_that_lie), cmocka_unit_test(too_much),
+        cmocka_unit_test(refused),          cmocka_unit_test(beside_a_request),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
