@@ -120,11 +120,12 @@ int channel_receive(int fd, struct channel_message *out, void (*dispose)(int fd)
         if (n < 0) {
             return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1;
         }
-        if (n == 0) {
-            return -1;
-        }
         out->fd_count = 0;
         take_descriptors(&message, out);
+        if (n == 0) { /* the end, or an empty packet, which may carry descriptors as well */
+            channel_dispose_fds(out, dispose);
+            return -1;
+        }
         if ((size_t)n < sizeof(head) || (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 ||
             !head_is_good(&head)) {
             channel_dispose_fds(out, dispose);

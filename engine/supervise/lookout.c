@@ -60,10 +60,13 @@ int lookout_hear(int fd, struct lookout_question *out)
         if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
             return 0;
         }
-        if (n <= 0) {
+        if (n < 0) {
             return -1;
         }
         closer_drop_carried(&message);
+        if (n == 0) { /* the end, or an empty packet */
+            return -1;
+        }
         if (n == (ssize_t)sizeof(*out) && out->magic == MAGIC) {
             out->layout[sizeof(out->layout) - 1] = '\0';
             return 1;

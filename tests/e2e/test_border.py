@@ -306,6 +306,20 @@ def test_descriptors_that_cannot_be_closed(server):
         peer.close()
 
 
+@pytest.mark.skipif(not IS_ROOT, reason="reaches into other users' processes")
+def test_descriptors_in_empty_packets(server):
+    """An empty packet looks like the end of a socket; what came with it is closed all the same."""
+    fd = os.memfd_create("carried")
+    ends = stolen_sockets(engines(server, "bad")[0])
+    for end in ends:
+        socket.send_fds(end, [b""], [fd] * 50)
+        end.close()
+    process.wait_for(lambda: not any("carried" in name for name in memory_files(server.pid)), 20, "that nothing is left open")
+    os.close(fd)
+    assert ctl(server, "status")[0] == 0
+    assert hello(server) == (200, b"hello")
+
+
 LOGGED = """access.log = {dir}/shared.access
 slowlog = {dir}/shared.slow
 request_slowlog_timeout = 1s

@@ -272,6 +272,9 @@ static void no_descriptor_is_left(void **state)
     send_with_descriptors(sizeof(packet), 3);
     assert_only_the_good_one();
     channel_close_fds(&message);
+    send_with_descriptors(0, 3); /* looks like the end */
+    assert_int_equal(channel_receive(ends[0], &message, dispose), -1);
+    assert_int_equal(disposed, 5);
     assert_int_equal(open_count(), before);
 }
 
