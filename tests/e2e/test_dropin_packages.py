@@ -157,6 +157,7 @@ def test_debian_8_4_from_its_source_package(workdir):
         program.kill_family()
 
 
+@pytest.mark.seconds(600)
 def test_forty_pools_with_forty_users(workdir, tokiophp):
     """Every pool its own user (by number: no account is made), and each serves as that user."""
     with open(workdir + "/www/who.php", "w") as f:
@@ -170,6 +171,7 @@ def test_forty_pools_with_forty_users(workdir, tokiophp):
                     f"listen.owner = {20000 + i}\nlisten.group = {30000 + i}\n{kinds[i % 3]}\npm.max_children = 2\n"
                     f"php_admin_value[memory_limit] = {64 + i}M\naccess.log = {workdir}/$pool.access.log\n")
     server = tokiophp(config=config, address=workdir + "/p39.sock")
+    server.wait_message("ready to handle connections", 240)  # it starts PHP 26 times
     for i in range(40):
         address = f"{workdir}/p{i:02}.sock"
         assert fcgi_client.fetch(address, workdir + "/www/who.php").body.decode() == \
@@ -177,7 +179,8 @@ def test_forty_pools_with_forty_users(workdir, tokiophp):
         info = os.stat(address)
         assert (info.st_uid, info.st_gid, info.st_mode & 0o777) == (20000 + i, 30000 + i, 0o660)
     server.signal(signal.SIGUSR2)
-    server.wait_message(r"(?s)reloading.*ready to handle connections")
+    server.wait_message(r"(?s)reloading.*ready to handle connections", 240)
     for i in range(40):
         assert fcgi_client.fetch(f"{workdir}/p{i:02}.sock", workdir + "/www/who.php").body.decode().startswith(f"{20000 + i} ")
         wait_for(lambda: open(f"{workdir}/p{i:02}.access.log").read().count("/who.php") == 2, 5, "both lines of the access log")
+    assert server.stop(signal.SIGQUIT, 240) == 0

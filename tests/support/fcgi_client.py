@@ -9,6 +9,8 @@ import socket
 import struct
 import time
 
+from process import PATIENCE
+
 BEGIN, ABORT, END, PARAMS, STDIN, STDOUT, STDERR, DATA, GET_VALUES, GET_VALUES_RESULT, UNKNOWN_TYPE = range(1, 12)
 RESPONDER, AUTHORIZER, FILTER = 1, 2, 3
 KEEP_CONN = 1
@@ -99,7 +101,7 @@ class Response:
 class Connection:
     """address: the path of a unix socket, or (host, port)."""
 
-    def __init__(self, address, timeout=20):
+    def __init__(self, address, timeout=PATIENCE):
         family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.socket = socket.socket(family, socket.SOCK_STREAM)
         self.timeout = timeout
