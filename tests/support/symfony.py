@@ -191,7 +191,8 @@ final class Pages extends AbstractController
 
     public function memoryPage(): Response
     {
-        return new Response((string) memory_get_usage());
+        gc_collect_cycles(); // what only holds itself is no growth
+        return $this->json([tokio_worker_id(), memory_get_usage()]);
     }
 }
 
