@@ -34,6 +34,7 @@ struct member {
     int warm_fd;    /* the list of scripts of the process that went to sleep last; -1: none */
     uint64_t swaps; /* of its seats, as far as they are counted in the metrics */
     bool closed;    /* its sockets could not be opened: adopted processes serve on, nothing new is started */
+    uint64_t waited_us, waited_at_us; /* child.c: for room in its processes' channels, all together */
     struct member *next;
 };
 
