@@ -81,12 +81,12 @@ def instructions(bench, project, more):
     cost.ask = lambda address, _, count: ask(address, project.path, count)
     bench.root, before = project.root, bench.root
     try:
-        many, _, of_many = cost.instructions(bench, more, MANY)
-        few, _, of_few = cost.instructions(bench, more, FEW)
+        many, within, of_many = cost.instructions(bench, more, MANY)
+        few, within_few, of_few = cost.instructions(bench, more, FEW)
     finally:
         bench.root = before
-    if of_many != of_few:
-        return None
+    if of_many != of_few or not within["metrics"] or not within_few["metrics"]:
+        return None  # a process was killed before it said anything
     return (many - few) / (MANY - FEW)
 
 
