@@ -392,7 +392,6 @@ struct fcgi_conn *conn_accepted(struct fcgi_front *front, int kind, int fd,
     if (peer->ss_family != AF_UNIX) {
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     }
-    sock_set_timeouts(fd, FCGI_BODY_WAIT_MS, FCGI_WRITE_WAIT_MS);
     enter(c, CONN_NEW, FCGI_FIRST_BYTE_MS);
     return c;
 }

@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/time.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -354,18 +353,6 @@ void sock_refuse(int listener)
     } else {
         drop_syn(listener);
     }
-}
-
-static int set_timeout(int fd, int option, unsigned ms)
-{
-    struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = (suseconds_t)(ms % 1000) * 1000};
-
-    return setsockopt(fd, SOL_SOCKET, option, &tv, sizeof tv);
-}
-
-int sock_set_timeouts(int fd, unsigned read_ms, unsigned write_ms)
-{
-    return set_timeout(fd, SO_RCVTIMEO, read_ms) == 0 && set_timeout(fd, SO_SNDTIMEO, write_ms) == 0 ? 0 : -1;
 }
 
 /* inet_ntop would do, with a printf. */

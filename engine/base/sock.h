@@ -53,7 +53,6 @@ void sock_refuse(int listener);
 /* A connection to a unix socket, close-on-exec; flags: SOCK_NONBLOCK or 0. -1: errno says why. */
 int sock_dial(const char *path, int flags);
 
-int sock_set_timeouts(int fd, unsigned read_ms, unsigned write_ms); /* SO_RCVTIMEO, SO_SNDTIMEO */
 /* Printable IP without port ("-" for unix sockets); IPv4-mapped addresses as IPv4. */
 void sock_ip(const struct sockaddr_storage *sa, char *out, size_t size);
 uint16_t sock_port(const struct sockaddr_storage *sa);
