@@ -89,11 +89,17 @@ static PHP_FUNCTION(refused)
 /* Whose children? Those of all requests, and the server's own. */
 static zif_handler waitpid_of_php, waitid_of_php;
 
+/* What PHP makes a number of, null, "0" and 0.5 as well. Of others it makes a TypeError. */
+static bool is_scalar(const zval *argument)
+{
+    return Z_TYPE_P(argument) <= IS_STRING;
+}
+
 static PHP_FUNCTION(wait_for_one)
 {
-    const zval *pid = ZEND_NUM_ARGS() > 0 ? ZEND_CALL_ARG(execute_data, 1) : NULL;
+    zval *pid = ZEND_NUM_ARGS() > 0 ? ZEND_CALL_ARG(execute_data, 1) : NULL;
 
-    if (pid && Z_TYPE_P(pid) == IS_LONG && Z_LVAL_P(pid) <= 0) {
+    if (pid && is_scalar(pid) && zval_get_long(pid) <= 0) {
         zif_refused(INTERNAL_FUNCTION_PARAM_PASSTHRU);
         RETURN_LONG(-1);
     }
@@ -102,9 +108,9 @@ static PHP_FUNCTION(wait_for_one)
 
 static PHP_FUNCTION(wait_for_id)
 {
-    const zval *type = ZEND_NUM_ARGS() > 0 ? ZEND_CALL_ARG(execute_data, 1) : NULL;
+    zval *type = ZEND_NUM_ARGS() > 0 ? ZEND_CALL_ARG(execute_data, 1) : NULL;
 
-    if (!type || (Z_TYPE_P(type) == IS_LONG && (Z_LVAL_P(type) == P_ALL || Z_LVAL_P(type) == P_PGID))) {
+    if (!type || (is_scalar(type) && (zval_get_long(type) == P_ALL || zval_get_long(type) == P_PGID))) {
         zif_refused(INTERNAL_FUNCTION_PARAM_PASSTHRU);
         return;
     }

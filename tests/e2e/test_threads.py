@@ -45,7 +45,8 @@ REFUSED = {
     "name spaces": "pcntl_unshare(0);pcntl_setns(getmypid())",
     "forks": "pcntl_fork();pcntl_exec('/bin/true');pcntl_rfork(0);pcntl_forkx(0)",
     "signal handlers": "pcntl_signal(SIGTERM, SIG_IGN);pcntl_alarm(1);pcntl_sigwaitinfo([SIGTERM]);pcntl_sigtimedwait([SIGTERM], $i, 1)",
-    "children of others": "pcntl_wait($s);pcntl_waitpid(-1, $s);pcntl_waitpid(0, $s, WNOHANG);pcntl_waitid();pcntl_waitid(P_ALL, null, $i, WEXITED | WNOHANG)",
+    "children of others": "pcntl_wait($s);pcntl_waitpid(-1, $s);pcntl_waitpid(0, $s, WNOHANG);pcntl_waitid();pcntl_waitid(P_ALL, null, $i, WEXITED | WNOHANG);"
+                         "pcntl_waitpid('-1', $s, WNOHANG);pcntl_waitpid(false, $s, WNOHANG);@pcntl_waitid(null, null, $i, WEXITED | WNOHANG);pcntl_waitid('0', null, $i, WEXITED | WNOHANG)",
     "a signal to another worker": "posix_kill(other(), SIGTERM)",
 }
 # What one request does before another one looks, and what that says. The first still runs then; {look} is what the second says without.
@@ -257,10 +258,10 @@ def test_killed_from_outside_all_end(tokiophp, workdir):
 
 @pytest.mark.parametrize("what", REFUSED)
 def test_refused(tokiophp, workdir, what):
-    server, ask = start(tokiophp, workdir, {"calls.php": OTHER + f"foreach (explode(';', <<<'CALLS'\n{REFUSED[what]}\nCALLS) as $c) if (function_exists(strtok($c, '('))) {{ $r = eval(\"return $c;\"); echo $c, ': ', json_encode($r), error_get_last()['message'] ?? '', PHP_EOL; error_clear_last(); }}",
+    server, ask = start(tokiophp, workdir, {"calls.php": OTHER + f"foreach (explode(';', <<<'CALLS'\n{REFUSED[what]}\nCALLS) as $c) if (function_exists(strtok(ltrim($c, '@'), '('))) {{ $r = eval(\"return $c;\"); echo $c, ': ', json_encode($r), error_get_last()['message'] ?? '', PHP_EOL; error_clear_last(); }}",
                                             "pid.php": "echo getmypid();"})
     pid = ask("pid.php")
-    lines = [line for line in ask("calls.php").splitlines() if re.match(r"\w+\(.*\): ", line)]
+    lines = [line for line in ask("calls.php").splitlines() if re.match(r"@?\w+\(.*\): ", line)]
     assert lines, ask("calls.php")
     for line in lines:
         assert re.search(r": (false|-1)", line) and ("allow_process_calls" in line or "every request" in line), line
