@@ -278,7 +278,7 @@ static const struct setting_row pool_rows[] = {
     {POOL("worker.watch", SETTING_STRING, worker_watch),
      .help = "files whose change starts the pool's process anew: patterns with * and **, !pattern takes out "
              "(worker-mode.md)"},
-    {POOL("worker.max_memory", SETTING_SIZE, worker_max_memory), .initial = "0",
+    {POOL("worker.max_memory", SETTING_SIZE, worker_max_memory), .initial = "0", .min = 0, .max = 1LL << 40,
      .help = "PHP memory above which worker.script, after a request, ends and boots anew; 0 = any"},
     {POOL("worker.max_consecutive_failures", SETTING_INT, worker_failures), .initial = "6", .min = -1,
      .max = INT32_MAX, .help = "boots of worker.script that may fail in a row; -1 = any number"},

@@ -45,6 +45,18 @@ static int complain(const struct pool_conf *pool, const char *text)
     return -1;
 }
 
+static const char *live_reload_fault(const struct pool_conf *pool)
+{
+    const char *path = http_settings_of(pool)->live_reload;
+    if (!path || !*path) {
+        return NULL;
+    }
+    if (*path != '/' || strpbrk(path, "\"\\<>")) {
+        return ": expected a path";
+    }
+    return pool->s.processes > 1 ? " needs pm.processes = 1: each process has begun at another time" : NULL;
+}
+
 static int http_check(const struct config *config, struct pool_conf *pool)
 {
     struct http_settings *s = http_settings_of(pool);
@@ -79,10 +91,12 @@ static int http_check(const struct config *config, struct pool_conf *pool)
     if (rules_check(s, error, sizeof error) != 0 || lifetimes_check(s, error, sizeof error) != 0) {
         return complain(pool, error);
     }
-    if (s->live_reload && *s->live_reload && (*s->live_reload != '/' || strpbrk(s->live_reload, "\"\\<>"))) {
-        return complain(pool, "http.live_reload: expected a path");
+    const char *fault = live_reload_fault(pool);
+    if (fault) {
+        log_alert("[pool %s] http.live_reload%s", pool->name, fault);
+        return -1;
     }
-    const char *fault = added_fields_fault(s);
+    fault = added_fields_fault(s);
     if (fault) {
         log_alert("[pool %s] http.add_header: %s", pool->name, fault);
         return -1;

@@ -2,11 +2,13 @@
 import os
 import re
 import shutil
+import subprocess
 import threading
 
 import pytest
 
 import process
+from tokiophp import PROGRAM
 from web import Site
 from test_worker_mode import Worker
 
@@ -173,3 +175,12 @@ def test_pages_hear_of_it(project):
     assert events(p.site) == first
     p.put("src/App.php", "<?php return 'two';")
     process.wait_for(lambda: events(p.site) != first, 30, "another process")
+
+
+@pytest.mark.parametrize("lines, why", [("http.live_reload = reload", "http.live_reload: expected a path"),
+                                        ("http.live_reload = /r\npm.processes = 2", "http.live_reload needs pm.processes = 1")])
+def test_live_reload_that_cannot_be(workdir, lines, why):
+    with open(f"{workdir}/t.ini", "w", encoding="utf-8") as f:
+        f.write(f"[www]\nlisten = {workdir}/s\npm = static\npm.max_children = 1\nuser = nobody\n{lines}\n")
+    done = subprocess.run([PROGRAM, "-t", "-y", f"{workdir}/t.ini"], capture_output=True, text=True, check=False)
+    assert done.returncode == 78 and why in done.stdout + done.stderr
