@@ -61,7 +61,7 @@ struct worker {
     struct queue *queue;        /* of what loops have submitted for workers like this; NULL = of none */
     struct passed_list *passed; /* of what others have passed on to workers like this; NULL = of none */
     pthread_t thread;
-    pid_t tid;
+    _Atomic pid_t tid; /* its own word; 0 until its thread has begun */
     struct scoreboard_slot *slot;
     int slot_index;
     struct metrics_block *counters; /* the worker's thread adds to them; NULL = nothing is counted */
