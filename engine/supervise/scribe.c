@@ -1,7 +1,8 @@
 /* The threads that append to log files. See the header.
  *
  * They do nothing but poll(2), read(2) and write(2), and share the gate, which the supervisor's thread alone
- * closes: so nothing is held when it forks that an engine process would ever want.
+ * closes: so nothing is held when it forks that an engine process would ever want. A thread has its
+ * beginnings behind it, with what they take of an allocator's locks, before scribe_start() returns.
  *
  * A piece is read and written with the gate open in front of it, and is written in whole lines: processes
  * share files. A pipe is looked at again only after a moment, so that a busy pool costs a few hundred turns a
@@ -13,6 +14,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -36,6 +38,7 @@ enum scribe_state { SCRIBE_AT_WORK, SCRIBE_LEFT, SCRIBE_DONE };
 
 struct scribe {
     int fd, target;         /* constant */
+    sem_t stands;           /* posted by the thread when it has begun */
     _Atomic int state;      /* enum scribe_state: who comes second, the owner or the thread, frees it */
     size_t n;               /* the thread's, as the rest */
     char text[PIECE_BYTES]; /* from the pipe, not yet written */
@@ -150,6 +153,7 @@ static void *scribe_main(void *arg)
     struct scribe *s = arg;
     struct pollfd news = {.fd = s->fd, .events = POLLIN};
     bool open = true;
+    sem_post(&s->stands);
     while (open) {
         if (poll(&news, 1, -1) < 0 && errno != EINTR) {
             break;
@@ -176,6 +180,7 @@ struct scribe *scribe_start(int fd, int target)
     }
     s->fd = fd;
     s->target = target;
+    sem_init(&s->stands, 0, 0);
     errno = thread_start(&thread, scribe_main, s);
     if (errno) {
         log_sys(LEVEL_ERROR, "no thread to write a log");
@@ -183,6 +188,8 @@ struct scribe *scribe_start(int fd, int target)
         return NULL;
     }
     pthread_detach(thread);
+    while (sem_wait(&s->stands) != 0 && errno == EINTR) {
+    }
     return s;
 }
 
