@@ -324,7 +324,7 @@ def test_client_that_leaves_in_the_middle_of_a_body(tokiophp, workdir):
     with open(root + "/hello.php", "w") as f:
         f.write(SCRIPTS["hello.php"])
     site = Site(tokiophp, root, pool="http.body_buffer = 4K\nhttp.body_timeout = 10m\n")
-    engine = site.server.engine_pids()[0]
+    engine = wait_for(site.server.engine_pids, 30, "an engine process")[0]
 
     def files():
         names = []
