@@ -7,12 +7,12 @@
  * counts how long threads have waited for a processor; while that is a large part of the time, it is waited
  * for. */
 #include <dirent.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/proc_file.h"
 #include "engine/supervise/channel.h"
 #include "engine/supervise/state.h"
 
@@ -24,23 +24,13 @@
 
 /* -- what the kernel says -- */
 
-static bool read_file(const char *path, char *text, size_t size)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, text, size - 1) : -1;
-    if (fd >= 0) {
-        close(fd);
-    }
-    text[n > 0 ? n : 0] = '\0';
-    return n > 0;
-}
-
 static uint64_t thread_waited_ns(pid_t pid, const char *thread)
 {
     char path[64], text[128];
     unsigned long long ran, waited;
     snprintf(path, sizeof(path), "/proc/%d/task/%.20s/schedstat", (int)pid, thread);
-    return read_file(path, text, sizeof(text)) && sscanf(text, "%llu %llu", &ran, &waited) == 2 ? waited : 0;
+    return proc_file_read(path, text, sizeof(text)) && sscanf(text, "%llu %llu", &ran, &waited) == 2 ? waited
+                                                                                                     : 0;
 }
 
 /* For the processor, all its threads together. */
@@ -65,7 +55,7 @@ static bool is_traced(pid_t pid)
 {
     char path[64], text[256];
     snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-    const char *end = read_file(path, text, sizeof(text)) ? strrchr(text, ')') : NULL;
+    const char *end = proc_file_read(path, text, sizeof(text)) ? strrchr(text, ')') : NULL;
     return end && end[1] == ' ' && end[2] == 't';
 }
 

@@ -68,7 +68,7 @@ static void forget_all(struct supervisor *s)
     }
 }
 
-void watched_open(struct supervisor *s)
+static void watch_all(struct supervisor *s)
 {
     forget_all(s);
     for (const struct pool_conf *pool = s->config->pools; pool; pool = pool->next) {
@@ -78,6 +78,13 @@ void watched_open(struct supervisor *s)
             }
         }
     }
+}
+
+/* What has changed since the configuration was checked is found by one look. */
+void watched_open(struct supervisor *s)
+{
+    watch_all(s);
+    s->renew_us = s->watched_fd >= 0 ? clock_us() + SETTLE_US : 0;
 }
 
 /* Other names change in these directories, too. One that begins with ".." is a link that others lead over; an
@@ -124,7 +131,7 @@ void watched_tick(struct supervisor *s, uint64_t now)
         return; /* a reload reads everything anyway; if it is refused, this comes after it */
     }
     s->renew_us = 0;
-    watched_open(s); /* first, since links may lead elsewhere now, and may change again */
+    watch_all(s); /* first, since links may lead elsewhere now, and may change again */
     for (size_t i = 0; frontends[i]; i++) {
         if (frontends[i]->renew) {
             frontends[i]->renew(s->config, swap, s);

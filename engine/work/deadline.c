@@ -9,7 +9,6 @@
  * off: its client is answered, a new thread takes its place, and it never comes back to the front end. */
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -17,6 +16,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/proc_file.h"
 #include "engine/base/write_now.h"
 #include "engine/telemetry/metrics.h"
 #include "engine/work/pool_private.h"
@@ -89,13 +89,7 @@ static bool is_blocked(const struct worker *w)
     char path[64], text[512];
 
     snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)w->tid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
-
-    if (fd >= 0) {
-        close(fd);
-    }
-    text[n > 0 ? n : 0] = '\0';
+    proc_file_read(path, text, sizeof(text));
     const char *end = strrchr(text, ')');
 
     return end && end[1] == ' ' && (end[2] == 'S' || end[2] == 'D');

@@ -5,7 +5,6 @@
  *
  * Without pm.max_memory the cgroup's limit decides: when the group is nearly full, the process that holds a
  * large part of it is replaced, before the kernel kills one. */
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -13,6 +12,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/machine.h"
+#include "engine/base/proc_file.h"
 #include "engine/work/memory.h"
 #include "engine/work/pool_private.h"
 
@@ -31,16 +31,8 @@
 static uint64_t resident_bytes(void)
 {
     char text[128];
-    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-    ssize_t length = fd >= 0 ? read(fd, text, sizeof(text) - 1) : -1;
 
-    if (fd >= 0) {
-        close(fd);
-    }
-    if (length <= 0) {
-        return 0;
-    }
-    text[length] = '\0';
+    proc_file_read("/proc/self/statm", text, sizeof(text));
     const char *second = strchr(text, ' ');
 
     return second ? strtoull(second, NULL, 10) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;

@@ -11,7 +11,6 @@
  *
  * Where the kernel does not say (no /proc, no wchan) nobody is found, and the drain's deadline ends the wait.
  */
-#include <fcntl.h>
 #include <inttypes.h>
 #include <linux/futex.h>
 #include <stdio.h>
@@ -23,6 +22,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/proc_file.h"
 #include "engine/work/pool_private.h"
 
 #define GRACE_US   (5 * CLOCK_US_PER_SECOND)
@@ -84,14 +84,7 @@ static bool read_task(const struct worker *w, const char *name, char *text, size
     char path[64];
 
     snprintf(path, sizeof(path), "/proc/self/task/%d/%s", (int)w->tid, name);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd >= 0 ? read(fd, text, size - 1) : -1;
-
-    if (fd >= 0) {
-        close(fd);
-    }
-    text[n > 0 ? n : 0] = '\0';
-    return n > 0;
+    return proc_file_read(path, text, size);
 }
 
 /* The number of the sleep that it is in, of all that it has had, if that is in futex(2); 0: it is not. */

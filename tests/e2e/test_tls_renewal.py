@@ -1,6 +1,7 @@
 """Certificates that are renewed while the server runs: who does so only writes the files."""
 import os
 import shutil
+import signal
 import socket
 import ssl
 
@@ -132,3 +133,18 @@ def test_what_stands_beside_them_is_nobodys_business(served):
     served.make("other")
     served.becomes("other", port=1)
     assert served.engine() == process
+
+
+def test_what_changes_during_a_reload(served):
+    """Whichever image has read it last, and beside background tasks, whose pools have no certificates."""
+    with open(f"{served.dir}/site/task.php", "w", encoding="utf-8") as f:
+        f.write("<?php while (!tokio_task_should_stop()) { sleep(1); }")
+    for path, _, names in os.walk(served.dir):
+        for name in names:
+            if name.endswith(".ini"):
+                with open(os.path.join(path, name), "a", encoding="utf-8") as f:
+                    f.write(f"task.script[one] = {served.dir}/site/task.php\n")
+    served.server.signal(signal.SIGUSR2)
+    wait_for(lambda: "Reloading in progress" in served.server.messages() or served.server.messages().count("fpm is running") > 1, 60, "the reload")
+    served.make("other")
+    served.becomes("other", port=1)
