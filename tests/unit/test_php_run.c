@@ -13,6 +13,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/php/runtime.h"
+#include "engine/php/thread.h"
 #include "tests/support/php_says.h"
 
 static long resident_kb(void)
@@ -246,9 +247,8 @@ static void test_streaming(void **state)
     (void)state;
     call_run(&c);
     assert_int_equal(c.status, 201);
-    assert_string_equal(buf_said(&c.interim), "103\nX-Powered-By: PHP/"
-                                              "8.4.24"
-                                              "\nLink: </a.css>; rel=preload\n");
+    assert_string_equal(buf_said(&c.interim),
+                        "103\nX-Powered-By: PHP/" PHP_VERSION "\nLink: </a.css>; rel=preload\n");
     assert_has(&c.body, "[false,true,false,true,true,false,true]xbool(true)");
     assert_true(c.flushes >= 2);
     call_free(&c);
@@ -334,7 +334,7 @@ static void test_pages(void **state)
     call_run(&ping);
     assert_string_equal(buf_said(&ping.body), "pong");
     assert_string_equal(buf_said(&ping.head),
-                        "X-Powered-By: PHP/8.4.24\nContent-type: text/plain;charset=UTF-8\n"
+                        "X-Powered-By: PHP/" PHP_VERSION "\nContent-type: text/plain;charset=UTF-8\n"
                         "Expires: Thu, 01 Jan 1970 00:00:00 GMT\nCache-Control: no-cache, no-store, "
                         "must-revalidate, max-age=0\n");
     call_free(&ping);
