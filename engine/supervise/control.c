@@ -89,10 +89,11 @@ static void answer_scripts(const struct view *view, const struct pool_view *pool
     buf_text(out, "\n");
 }
 
+static const char *const phases[] = {"launching", "running", "testing a new configuration", "finishing",
+                                     "terminating"};
+
 static void answer_status(const struct supervisor *s, struct buf *out)
 {
-    static const char *const phases[] = {"launching", "running", "testing a new configuration", "finishing",
-                                         "terminating"};
     uint64_t now = clock_us();
     buf_printf(out, "supervisor pid=%d state=\"%s\" uptime=%llu\n", (int)getpid(), phases[s->phase],
                (unsigned long long)((now - s->started_us) / CLOCK_US_PER_SECOND));
@@ -120,6 +121,34 @@ static void answer_status(const struct supervisor *s, struct buf *out)
             }
         }
     }
+}
+
+static bool member_serves(const struct member *m)
+{
+    for (int i = 0; i < m->seat_count; i++) {
+        for (const struct generation *g = m->seats[i].generations; g; g = g->next) {
+            if (g->state == GENERATION_READY && !g->standin) {
+                return true;
+            }
+        }
+    }
+    return member_sleeps(m); /* the next connection starts it */
+}
+
+/* For a container's or a load balancer's check: whether a request to any pool would be answered by PHP. */
+static void answer_health(const struct supervisor *s, struct buf *out)
+{
+    if (s->phase >= PHASE_FINISHING) {
+        buf_printf(out, "error: the server is %s\n", phases[s->phase]);
+        return;
+    }
+    for (const struct member *m = s->members; m; m = m->next) {
+        if (m->conf && !member_serves(m)) {
+            buf_printf(out, "error: pool %s has no process that serves\n", m->name);
+            return;
+        }
+    }
+    buf_text(out, "healthy\n");
 }
 
 static void answer_restart(struct supervisor *s, const char *name, struct buf *out)
@@ -179,6 +208,8 @@ static void answer(struct supervisor *s, char *command, struct buf *out)
         buf_text(out, "error: no command\n");
     } else if (strcmp(verb, "status") == 0) {
         answer_status(s, out);
+    } else if (strcmp(verb, "health") == 0) {
+        answer_health(s, out);
     } else if (strcmp(verb, "restart") == 0) {
         answer_restart(s, argument, out);
     } else if (strcmp(verb, "drain") == 0) {
@@ -197,7 +228,8 @@ static void answer(struct supervisor *s, char *command, struct buf *out)
     } else if (strcmp(verb, "config") == 0) {
         answer_config(s, out);
     } else {
-        buf_printf(out, "error: \"%s\" is none of: status, restart POOL, drain, reload, reopen, config\n",
+        buf_printf(out,
+                   "error: \"%s\" is none of: status, health, restart POOL, drain, reload, reopen, config\n",
                    verb);
     }
 }

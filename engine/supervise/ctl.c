@@ -20,6 +20,7 @@ static int usage(FILE *to)
 {
     fputs("Usage: tokiophp ctl [-s SOCKET | -y FILE] COMMAND\n"
           "  status         processes, generations and workers of every pool\n"
+          "  health         whether every pool serves; exit code 0 or 70\n"
           "  restart POOL   a new generation for one pool; no request is lost\n"
           "  reload         as SIGUSR2: test the configuration, then take it\n"
           "  reopen         as SIGUSR1: reopen the logs\n"

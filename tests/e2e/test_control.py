@@ -39,6 +39,15 @@ def test_status(server, workdir):
     assert len(lines) == 4
 
 
+def test_health(server, slow):  # noqa: F811
+    assert ctl(server, "health") == (0, "healthy\n", "")
+    asking = slow(server, "long", 1500)
+    assert ctl(server, "drain")[0] == 0
+    code, out, error = ctl(server, "health")
+    assert (code, out, error) == (70, "", "error: the server is finishing\n")
+    assert asking.result().body == b"finished long"
+
+
 def test_restart_loses_nothing(server, workdir, slow):  # noqa: F811
     asking, before = slow(server, "long", 1500), engines(server)
     code, text, _ = ctl(server, "restart", "www")

@@ -49,6 +49,7 @@ def test_fastcgi_clients_get_503(broken, workdir):
     server = broken()
     script = f"{workdir}/www/hello.php"
     assert fetch(f"{workdir}/two.sock", script).status == 200
+    assert ctl(server, "health") == (0, "healthy\n", "")
     break_it(server, workdir)
     response = wait_for(lambda: (lambda r: r if r and r.status == 503 else None)(status_of(f"{workdir}/two.sock", script)),
                         20, "a 503")
@@ -61,6 +62,7 @@ def test_fastcgi_clients_get_503(broken, workdir):
     assert hello(server, workdir) == 200  # the other pool knows nothing of it
     server.wait_message(r"\[pool two\] crash loop: 3 starts failed in a row")
     server.wait_message(r"failed to chdir\(.*/there\)")
+    assert ctl(server, "health") == (70, "", "error: pool two has no process that serves\n")
     seat = ctl(server, "status")[1].partition("pool two ")[2].splitlines()[1]
     assert "crash-loop" in seat and "reason=" in seat and re.search(r"failures=\d+", seat)
     os.mkdir(f"{workdir}/there")
@@ -68,6 +70,7 @@ def test_fastcgi_clients_get_503(broken, workdir):
     server.wait_message(r"\[pool two\] serves again")
     assert "crash-loop" not in ctl(server, "status")[1]
     assert "stand-in state=ready" not in ctl(server, "status")[1]
+    assert ctl(server, "health")[0] == 0
     for _ in range(20):
         assert fetch(f"{workdir}/two.sock", script).status == 200
 
