@@ -394,7 +394,7 @@ static const char own_usage[] =
     "  %s ctl COMMAND                      talk to the running server (ctl help)\n"
     "  %s top                              watch the running server\n"
     "  %s php [ARGUMENT]...                PHP's command line, of the same PHP (cron, artisan, composer)\n"
-    "  %s --print-settings [text|markdown|ini]\n"
+    "  %s --print-settings [text|markdown|ini|man]\n"
     "\nOptions:\n";
 
 static const char serve_usage[] =

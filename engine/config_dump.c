@@ -259,6 +259,49 @@ static void print_ini(const struct setting_row *row)
     printf(plain ? "%s\n\n" : escaped ? "'%s'\n\n" : "\"%s\"\n\n", row->initial ? row->initial : "");
 }
 
+/* Text in a page of man(7): a backslash, and a dot or a quote where a line begins, would be its language. */
+static void print_roff(const char *text)
+{
+    for (; *text; text++) {
+        if (*text == '\\') {
+            fputs("\\e", stdout);
+        } else if (*text == '-') {
+            fputs("\\-", stdout);
+        } else {
+            putchar(*text);
+        }
+    }
+}
+
+static void print_man(const struct setting_row *row)
+{
+    char name[128], expected[256];
+
+    printf(".TP\n\\fB");
+    print_roff(shown_name(row, name, sizeof name));
+    printf("\\fR = ");
+    print_roff(settings_expected(row, expected, sizeof expected));
+    printf("\n\\&");
+    print_roff(row->help);
+    printf(".\n");
+    if (row->ignored_because) {
+        printf("No effect: ");
+        print_roff(row->ignored_because);
+        printf(".\n");
+    }
+    if (row->initial) {
+        printf("Default:\n\\&\\fB");
+        print_roff(*row->initial ? row->initial : "\"\"");
+        printf("\\fR.\n");
+    }
+    if (row->environment) {
+        printf("Environment:\n\\fB%s\\fR.\n", row->environment);
+    }
+    if (row->owner != OWNER_POOL) {
+        printf("Whose: that of the %s.\n", settings_owner_name(row->owner));
+    }
+}
+
 struct printer {
     const char *format;
     void (*row)(const struct setting_row *row);
@@ -285,6 +328,19 @@ static const struct printer printers[] = {
      "## [global]\n\n", "\n## Pools\n\n",
      "| setting | value | default | environment | whose | what it does |\n|---|---|---|---|---|---|\n"},
     {"ini", print_ini, "", "[global]\n\n", "[www]\n\n", ""},
+    {"man", print_man,
+     ".TH TOKIOPHP.INI 5 \"\" \"tokiophp\" \"File formats\"\n"
+     ".SH NAME\ntokiophp.ini \\- configuration of the PHP application server tokiophp\n"
+     ".SH DESCRIPTION\nThe file is in php\\-fpm's dialect: a php\\-fpm.conf and its pool.d are valid as they "
+     "are. "
+     "\\fB[global]\\fR is the server, every\nother section is a pool.\n"
+     "Sources, the strongest first: command line, environment, configuration file, default. Environment\n"
+     "variables of pools count when there is one pool, and none counts when the program runs as php\\-fpm.\n"
+     "Where pools share an HTTP listener, a setting may be the listener's, the host's, the site's or the "
+     "files';\nall others are each pool's own. A setting that has no effect where it is given stops the "
+     "start.\n.PP\n"
+     "\\fBtokiophp \\-t\\fR tests the file, \\fBtokiophp \\-tt\\fR shows what comes out of it.\n",
+     ".SH \"[global]\"\n", ".SH POOLS\n", ""},
 };
 
 static int print_table(void *ctx, const struct setting_table *table, void *in)

@@ -93,6 +93,8 @@ def test_every_form_names_every_setting():
     text, ini = run("--print-settings=text")[1], run("--print-settings=ini")[1]
     assert {line.split()[0] for line in text.splitlines() if line and line[0] not in " ["} == names
     assert {line[1:].split(" = ")[0] for line in ini.splitlines() if line.startswith(";") and line[1] != " "} == names
+    man = run("--print-settings=man")[1].replace("\\-", "-")
+    assert set(re.findall(r"^\.TP\n\\fB(\S+)\\fR = ", man, re.M)) == names
 
 
 @pytest.mark.skipif(not os.path.exists("/etc/php"), reason="no php-fpm of the distribution")

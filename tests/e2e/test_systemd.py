@@ -232,15 +232,24 @@ def test_sockets_that_another_program_keeps(handed_over, workdir):
         assert accepts(path) and accepts(address)
 
 
-def test_unit_file_is_valid(workdir):
-    unit = os.path.join(ROOT, "etc/tokiophp.service")
-    text = open(unit).read()
+def analyze(*words):
     if not os.path.exists("/usr/bin/systemd-analyze"):
         pytest.skip("no systemd-analyze")
-    # the program and the configuration need not be installed here
-    copy = os.path.join(workdir, "tokiophp.service")
-    with open(copy, "w") as f:
-        f.write(text.replace("/usr/sbin/tokiophp", "/bin/true"))
-    done = subprocess.run(["systemd-analyze", "verify", "--man=no", copy], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    complaints = [x for x in done.stdout.decode().splitlines() if "tokiophp" in x]
-    assert done.returncode == 0 and not complaints, done.stdout
+    done = subprocess.run(["systemd-analyze", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize("name", ["tokiophp.service", "tokiophp.socket"])
+def test_unit_file_is_valid(workdir, name):
+    # the program and the configuration need not be installed here; a socket needs its service beside it
+    for unit in ("tokiophp.service", "tokiophp.socket"):
+        with open(os.path.join(workdir, unit), "w") as copy, open(os.path.join(ROOT, "etc", unit)) as shipped:
+            copy.write(shipped.read().replace("/usr/sbin/tokiophp", "/bin/true"))
+    code, said = analyze("verify", "--man=no", os.path.join(workdir, name))
+    complaints = [x for x in said.splitlines() if "tokiophp" in x]
+    assert code == 0 and not complaints, said
+
+
+def test_unit_is_exposed_to_less_than_three():
+    code, said = analyze("security", "--offline=yes", "--threshold=29", os.path.join(ROOT, "etc/tokiophp.service"))
+    assert code == 0, said.splitlines()[-1]
