@@ -13,7 +13,6 @@
 #include <strings.h>
 #include <unistd.h>
 
-#include "engine/base/buf.h"
 #include "engine/base/ini_reader.h"
 #include "engine/base/log.h"
 #include "engine/base/must.h"
@@ -163,20 +162,23 @@ static const char *value_for(const struct setting_row *row, const struct ini_ent
     return was_word && (is_number(row) || row->type == SETTING_WORD) ? e->raw : e->value;
 }
 
-/* $pool in a value is the pool's name. */
+/* $pool in a value is the pool's name. All of it in one piece of memory, which its owner wipes. */
 static char *expand_pool(const struct pool_conf *pool, const char *value)
 {
-    struct buf out = {0};
-    const char *found;
+    static const char variable[] = "$pool";
+    const char *name = pool ? pool->name : variable, *found = value;
+    size_t count = 0;
 
-    while (pool && (found = strstr(value, "$pool"))) {
-        buf_add(&out, value, (size_t)(found - value));
-        buf_text(&out, pool->name);
-        value = found + strlen("$pool");
+    for (; (found = strstr(found, variable)); found += strlen(variable)) {
+        count++;
     }
-    buf_text(&out, value);
-    char *text = xstrdup(out.p ? out.p : "");
-    buf_free(&out);
+    char *text = xmalloc(strlen(value) + count * strlen(name) + 1), *at = text;
+    while ((found = strstr(value, variable))) {
+        at = mempcpy(at, value, (size_t)(found - value));
+        at = mempcpy(at, name, strlen(name));
+        value = found + strlen(variable);
+    }
+    memcpy(at, value, strlen(value) + 1);
     return text;
 }
 
@@ -218,7 +220,7 @@ static const struct setting_row *unflag(const struct setting_row *row, char **va
     if (on < 0) {
         return NULL;
     }
-    free(*value);
+    xwipe(*value);
     *value = xstrdup(on ? "1" : "0");
     return settings_find(&engine_pool_table, admin ? "php_admin_value" : "php_value");
 }
@@ -244,7 +246,7 @@ static void set_entry(struct loading *l, const struct ini_entry *e, const struct
     } else {
         warn_ignored(row, e);
     }
-    free(value);
+    xwipe(value);
 }
 
 static int on_entry(void *ctx, const struct ini_entry *e)

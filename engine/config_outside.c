@@ -35,7 +35,7 @@ static bool try_value(const struct setting_row *row, void *in, const char *text,
     char *value = from_here(row, text);
     int result = settings_set(row, in, NULL, value, NULL, 0, error, size);
 
-    free(value);
+    xwipe(value);
     return result == 0;
 }
 
@@ -206,7 +206,7 @@ static void take_command_line(struct outside *o)
             o->failed = true;
         }
         free(name_text);
-        free(value_text);
+        xwipe(value_text);
     }
 }
 

@@ -284,7 +284,7 @@ static void set_string(const struct setting_row *row, void *out, const char *val
 {
     char **text = field(row, out);
 
-    free(*text);
+    xwipe(*text);
     *text = row->type == SETTING_PATH && !*value ? NULL : xstrdup(value);
 }
 
@@ -427,7 +427,7 @@ static void free_pairs(struct setting_pair *pair)
     while (pair) {
         struct setting_pair *next = pair->next;
         free(pair->key);
-        free(pair->value);
+        xwipe(pair->value);
         free(pair);
         pair = next;
     }
@@ -439,7 +439,7 @@ void settings_free(const struct setting_table *table, void *in)
         const struct setting_row *row = &table->rows[i];
         if (row->type == SETTING_STRING || row->type == SETTING_PATH) {
             char **text = field(row, in);
-            free(*text);
+            xwipe(*text);
             *text = NULL;
         } else if (row->type == SETTING_LIST || row->type == SETTING_MAP) {
             struct setting_pair **pairs = field(row, in);

@@ -55,7 +55,7 @@ struct setting_row {
      * alone starts no server. */
     bool environment_shared;
     bool secret; /* masked in /config and dumps */
-    bool open;   /* a MAP without secrets: shown, and kept by processes of other pools */
+    bool open;   /* a MAP that hardly holds a secret: shown but for what looks like one (settings_mask.h) */
     /* A key of php-fpm's that is a number, a time or a yes: read and refused as fpm_conf.c does it, which
      * takes what stands in front of a unit for a number (atoi); what is below min is min. */
     bool as_php_fpm;

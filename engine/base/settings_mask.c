@@ -1,19 +1,52 @@
 /* Masks over settings. See the header. */
 #include "engine/base/settings_mask.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
-static bool sounds_secret(const char *name)
-{
-    static const char *const words[] = {"pass", "pw", "secret", "token", "key", "credential", "auth", "pin"};
+#include "engine/base/str.h"
 
-    for (size_t i = 0; name && i < sizeof(words) / sizeof(*words); i++) {
-        for (const char *p = name; *p; p++) {
-            if (strncasecmp(p, words[i], strlen(words[i])) == 0) {
+static bool sounds_secret(struct str name)
+{
+    static const char *const words[] = {"pass",       "pw",   "secret", "token", "key",
+                                        "credential", "auth", "pin",    "cookie"};
+
+    for (size_t i = 0; i < sizeof(words) / sizeof(*words); i++) {
+        size_t n = strlen(words[i]);
+
+        for (size_t at = 0; at + n <= name.n; at++) {
+            if (strncasecmp(name.p + at, words[i], n) == 0) {
                 return true;
             }
+        }
+    }
+    return false;
+}
+
+/* The word that ends at `end`: of "https://a/?api_key=1" in front of '=', "api_key". */
+static struct str word_before(const char *text, const char *end)
+{
+    const char *begin = end;
+
+    while (begin > text && (isalnum((unsigned char)begin[-1]) || begin[-1] == '_' || begin[-1] == '-')) {
+        begin--;
+    }
+    return (struct str){begin, (size_t)(end - begin)};
+}
+
+/* "//user:word@host", or "name=value" of a name that sounds like it. */
+static bool holds_secret(const char *value)
+{
+    const char *host = strstr(value, "//");
+
+    if (host && host[2 + strcspn(host + 2, "/?#@")] == '@') {
+        return true;
+    }
+    for (const char *equals = strchr(value, '='); equals; equals = strchr(equals + 1, '=')) {
+        if (sounds_secret(word_before(value, equals))) {
+            return true;
         }
     }
     return false;
@@ -28,10 +61,17 @@ static bool is_plain(const char *value)
                                          value[digits + strspn(value + digits, "kKmMgG")] == '\0');
 }
 
+/* A pattern of paths is no name: "/login/" + "*" says nothing of what stands behind it. */
+static bool is_named_secret(const struct setting_pair *pair)
+{
+    return pair->key && !strpbrk(pair->key, "/*") && sounds_secret(str_of(pair->key));
+}
+
 const char *settings_shown_pair(const struct setting_row *row, const struct setting_pair *pair)
 {
-    bool shown = row->type == SETTING_LIST || row->open ||
-                 (!row->secret && is_plain(pair->value) && !sounds_secret(pair->key));
+    bool shown =
+        row->type == SETTING_LIST || (!row->secret && !is_named_secret(pair) &&
+                                      (row->open ? !holds_secret(pair->value) : is_plain(pair->value)));
 
     return shown ? pair->value : SETTINGS_MASK;
 }
@@ -71,7 +111,7 @@ static void mask(char *text)
     }
 }
 
-void settings_forget(const struct setting_table *table, void *in)
+void settings_forget(const struct setting_table *table, void *in, bool but_open)
 {
     for (size_t i = 0; i < table->count; i++) {
         const struct setting_row *row = &table->rows[i];
@@ -79,7 +119,7 @@ void settings_forget(const struct setting_table *table, void *in)
 
         if (row->type == SETTING_STRING && row->secret) {
             mask(*(char **)field);
-        } else if (row->type == SETTING_MAP) {
+        } else if (row->type == SETTING_MAP && !(but_open && row->open)) {
             for (struct setting_pair *p = *(struct setting_pair **)field; p; p = p->next) {
                 if (settings_shown_pair(row, p) != p->value) {
                     mask(p->value);

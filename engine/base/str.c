@@ -173,6 +173,14 @@ char *xstrndup(const char *s, size_t n)
     return or_die(strndup(s, n));
 }
 
+void xwipe(char *text)
+{
+    if (text) {
+        explicit_bzero(text, strlen(text));
+        free(text);
+    }
+}
+
 char *xasprintf(const char *format, ...)
 {
     char *text = NULL;

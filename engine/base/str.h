@@ -45,6 +45,7 @@ void *xcalloc(size_t count, size_t n);
 void *xrealloc(void *p, size_t n);
 char *xstrdup(const char *s);
 char *xstrndup(const char *s, size_t n);
+void xwipe(char *text); /* frees what may be a secret, and leaves none of it behind; NULL is fine */
 char *xasprintf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

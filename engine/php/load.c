@@ -15,6 +15,7 @@
 #include "engine/php/module.h"
 #include "engine/php/opcache.h"
 #include "engine/php/process_id.h"
+#include "engine/php/program.h"
 #include "engine/php/sapi.h"
 
 #define THREADS_MAX 4096
@@ -65,13 +66,14 @@ static void on_ini_defaults(HashTable *configuration)
 
 /* -- the start -- */
 
-int load_php(const struct cli_options *cli, const struct pool_conf *pool)
+int load_php(const struct cli_options *cli, const struct pool_conf *pool, void (*in_child)(void))
 {
     int threads = !pool                                ? 1
                   : pool->s.max_children > THREADS_MAX ? THREADS_MAX
                                                        : (int)(pool->s.max_children + pool->s.worker_num) + 2;
 
     hygiene_before_php();
+    program_in_child = in_child;
     /* php_tsrm_startup_ex(), which PHP 8.2 lacks */
     if (!tsrm_startup(threads, 1, 0, NULL)) {
         log_alert("PHP's thread manager could not start");

@@ -9,8 +9,9 @@
 struct cli_options;
 struct pool_conf;
 
-/* Up to and including php_module_startup(). 0 or -1 (a message is logged). pool may be NULL. */
-int load_php(const struct cli_options *cli, const struct pool_conf *pool);
+/* Up to and including php_module_startup(). 0 or -1 (a message is logged). pool may be NULL. in_child: what a
+ * child of OPcache's does before it becomes opcache.preload_user; NULL = nothing. */
+int load_php(const struct cli_options *cli, const struct pool_conf *pool, void (*in_child)(void));
 /* The process has its user, root and directory now: what PHP remembers of the former ones is forgotten. */
 void load_settle(void);
 

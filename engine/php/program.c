@@ -356,6 +356,8 @@ int program_start(pid_t *child, const struct program_order *order)
 
 /* -- fork() -- */
 
+void (*program_in_child)(void);
+
 static void set_up_fork(char **own)
 {
     sigset_t none;
@@ -380,6 +382,8 @@ pid_t program_fork(pid_t (*fork_of_libc)(void))
         if (directory && chdir(directory) != 0) {
             /* it stays where the process is */
         }
+    } else if (pid == 0 && program_in_child) {
+        program_in_child();
     } else if (own) {
         int saved = errno;
 

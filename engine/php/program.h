@@ -55,6 +55,9 @@ int program_start(pid_t *child, const struct program_order *order);
 /* fork() for whoever calls it on a worker's thread: the child is set up as above, but for descriptors, which
  * it keeps until it executes a program. */
 pid_t program_fork(pid_t (*fork_of_libc)(void));
+/* What a child of fork() does first that PHP makes without a worker, as OPcache for preloading; NULL =
+ * nothing. Set before PHP starts. */
+extern void (*program_in_child)(void);
 
 /* -- program_stream.c: popen(), pclose() and system() -- */
 

@@ -300,7 +300,7 @@ int php_info_main(const struct cli_options *cli, char what)
 {
     sapi_table.phpinfo_as_text = 1;
     sapi_prints = true;
-    if (load_php(cli, NULL) < 0) {
+    if (load_php(cli, NULL, NULL) < 0) {
         return 70;
     }
     bool done = run_aside(print_info, &what);

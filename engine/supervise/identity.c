@@ -275,6 +275,53 @@ void identity_forget_supervisor(void)
     }
 }
 
+/* -- variables of the server that are for other pools -- */
+
+static char **foreign; /* their names; NULL-terminated. One thread */
+static size_t foreign_count;
+
+static bool takes(const struct setting_pair *pairs, const char *name)
+{
+    while (pairs && !(pairs->value[0] == '$' && strcmp(pairs->value + 1, name) == 0)) {
+        pairs = pairs->next;
+    }
+    return pairs != NULL;
+}
+
+static void note_taken(const struct pool_conf *pool, const struct setting_pair *by_other)
+{
+    for (const struct setting_pair *p = by_other; p; p = p->next) {
+        const char *name = p->value + 1;
+
+        if (p->value[0] == '$' && !takes(pool->s.env, name) && !takes(pool->s.worker_env, name)) {
+            foreign = xrealloc(foreign, (foreign_count + 1) * sizeof(*foreign));
+            foreign[foreign_count++] = xstrdup(name);
+        }
+    }
+}
+
+void identity_note_foreign(const struct pool_conf *pool, const struct pool_conf *all)
+{
+    for (; all; all = all->next) {
+        note_taken(pool, all->s.env);
+        note_taken(pool, all->s.worker_env);
+    }
+}
+
+void identity_hide_foreign(void)
+{
+    for (size_t i = 0; i < foreign_count; i++) {
+        char *value = getenv(foreign[i]);
+
+        if (value) {
+            explicit_bzero(value, strlen(value));
+            unsetenv(foreign[i]);
+        }
+    }
+}
+
+/* -- the environment -- */
+
 /* $NAME as a value means our own variable of that name: read before the environment is cleared. php-fpm
  * applies env[] last line first, so of two equal keys the first line wins; walking forward and keeping what
  * is there does the same. */
@@ -326,6 +373,9 @@ char **identity_lend_environment(const struct pool_conf *pool)
 
 void identity_environment(const struct pool_conf *pool, const struct identity *id)
 {
+    if (pool->s.clear_env) {
+        identity_hide_foreign();
+    }
     add_pool_environment(pool, pool->s.clear_env);
     if (id->user) {
         setenv("USER", id->user, 1);

@@ -24,6 +24,11 @@ void identity_free(struct identity *id);
 
 /* Engine process. What of the environment is addressed to the supervisor is gone. */
 void identity_forget_supervisor(void);
+/* Engine process, while its memory still says so: notes which variables of the server env[] of other pools
+ * takes, and this pool's does not. */
+void identity_note_foreign(const struct pool_conf *pool, const struct pool_conf *all);
+/* They are gone, also from memory: before code of the pool's user runs. php.ini may name them until then. */
+void identity_hide_foreign(void);
 /* Engine process. 0 or -1 (reported). */
 void identity_limits(const struct pool_conf *pool);
 /* standin: runs no script, so it can do without its working directory. */

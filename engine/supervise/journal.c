@@ -31,6 +31,7 @@ static void finish_line(struct journal *j)
 {
     if (j->line.n > 0) {
         log_raw(j->line.p, j->line.n);
+        explicit_bzero(j->line.p, j->line.n); /* engine processes are copies of us */
         j->line.n = 0;
     }
 }
@@ -90,7 +91,7 @@ void journal_destroy(struct journal *j)
 {
     if (j) {
         finish_line(j);
-        buf_free(&j->line);
+        buf_wipe(&j->line);
         free(j);
     }
 }

@@ -106,6 +106,7 @@ static void finish_line_with(struct output *o, const char *suffix)
 {
     if (o->line.n > 0) {
         say(o, o->line.p, o->line.n, suffix);
+        explicit_bzero(o->line.p, o->line.n); /* engine processes are copies of us */
         o->line.n = 0;
     }
 }
@@ -208,7 +209,7 @@ void output_close(struct output *o, enum output_stream stream)
 void output_destroy(struct output *o)
 {
     if (o) {
-        buf_free(&o->line);
+        buf_wipe(&o->line);
         free(o);
     }
 }

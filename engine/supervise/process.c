@@ -31,6 +31,7 @@
 #define LAST_ANSWERS_MS     200  /* for workers that are about to be done, at an end without a drain */
 #define LAST_LINES_MS       1000 /* for the access log's reader, at the end */
 #define LISTENERS_FROM      512
+#define WIPED_STACK_BYTES   (128 << 10)
 #define JOURNAL_PATIENCE_MS 100 /* for the supervisor, should it be late */
 
 static struct listener *own_listeners(const struct process_args *args)
@@ -114,20 +115,35 @@ static bool is_family(const struct pool_conf *a, const struct pool_conf *b)
     return a->tasks_of == b || b->tasks_of == a;
 }
 
+/* What a front end does in another pool's name it does by that pool's open rows. */
+static void forget_pool(const struct process_args *args, struct pool_conf *pool)
+{
+    if (!is_family(pool, args->pool)) {
+        settings_forget(&engine_pool_table, &pool->s, false);
+    }
+    for (size_t i = 0; frontends[i]; i++) {
+        const struct frontend *f = frontends[i];
+        bool acts_for_it = f->answers_for && f->answers_for(args->pool, pool);
+        if (f->pool_table) {
+            settings_forget(f->pool_table, pool->frontend_settings[i], acts_for_it);
+        }
+    }
+}
+
+/* Below us lies what the supervisor's functions left behind: lines of other pools' logs, settings. */
+__attribute__((noinline)) static void wipe_stack(void)
+{
+    char room[WIPED_STACK_BYTES];
+    explicit_bzero(room, sizeof(room));
+}
+
 /* Our memory is a copy of the supervisor's: what is secret of other pools goes before anything else. */
 static void forget_others(const struct process_args *args)
 {
+    identity_note_foreign(args->pool, args->config->pools);
     for (struct pool_conf *pool = args->config->pools; pool; pool = pool->next) {
-        if (pool == args->pool) {
-            continue;
-        }
-        if (!is_family(pool, args->pool)) {
-            settings_forget(&engine_pool_table, &pool->s);
-        }
-        for (size_t i = 0; frontends[i]; i++) {
-            if (frontends[i]->pool_table) {
-                settings_forget(frontends[i]->pool_table, pool->frontend_settings[i]);
-            }
+        if (pool != args->pool) {
+            forget_pool(args, pool);
         }
     }
     for (size_t i = 0; frontends[i]; i++) {
@@ -135,6 +151,7 @@ static void forget_others(const struct process_args *args)
             frontends[i]->forget(args->pool);
         }
     }
+    wipe_stack();
 }
 
 /* What of the supervisor's is none of ours goes; what it has of ours takes its place. */
@@ -200,7 +217,7 @@ static const char *load(struct process *p)
         environment = identity_lend_environment(p->args->pool);
     }
     startup_output_begin(p->args->pool->name);
-    int rc = p->executor->load(p->args->cli, p->args->pool);
+    int rc = p->executor->load(p->args->cli, p->args->pool, identity_hide_foreign);
     startup_output_end();
     if (environment) {
         environ = environment;

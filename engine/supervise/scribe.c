@@ -17,8 +17,8 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 #include <stdbool.h>
-#include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -139,12 +139,29 @@ static void gather(void)
     nanosleep(&moment, NULL);
 }
 
+/* What pools log is not for the processes of others: an engine process, which is a copy of this one, does not
+ * get it. NULL with errno. */
+static struct scribe *make(void)
+{
+    struct scribe *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (s == MAP_FAILED) {
+        return NULL;
+    }
+    madvise(s, sizeof(*s), MADV_DONTFORK);
+    return s;
+}
+
+static void unmake(struct scribe *s)
+{
+    munmap(s, sizeof(*s));
+}
+
 static void end(struct scribe *s, enum scribe_state as)
 {
     if (atomic_exchange(&s->state, (int)as) != SCRIBE_AT_WORK) {
         atomic_fetch_sub(&left_behind, 1);
         close(s->fd);
-        free(s);
+        unmake(s);
     }
 }
 
@@ -173,7 +190,7 @@ static void *scribe_main(void *arg)
 
 struct scribe *scribe_start(int fd, int target)
 {
-    struct scribe *s = calloc(1, sizeof(*s));
+    struct scribe *s = make();
     pthread_t thread;
     if (!s) {
         return NULL;
@@ -184,7 +201,7 @@ struct scribe *scribe_start(int fd, int target)
     errno = thread_start(&thread, scribe_main, s);
     if (errno) {
         log_sys(LEVEL_ERROR, "no thread to write a log");
-        free(s);
+        unmake(s);
         return NULL;
     }
     pthread_detach(thread);

@@ -22,9 +22,9 @@ enum interrupt_reason {
 struct executor {
     const char *name;
     /* Main thread of the engine process, while it still has the rights, root and environment of the
-     * supervisor: what only these can read. Runs nothing of the pool's user in this process. 0 or -1 (a
-     * message is logged). NULL: nothing to load. */
-    int (*load)(const struct cli_options *cli, const struct pool_conf *pool);
+     * supervisor: what only these can read. Runs nothing of the pool's user in this process; a child that is
+     * made for that calls in_child first. 0 or -1 (a message is logged). NULL: nothing to load. */
+    int (*load)(const struct cli_options *cli, const struct pool_conf *pool, void (*in_child)(void));
     /* Same thread, after load, when the process has become the pool's user and before any thread exists. 0 or
      * -1 (a message is logged). */
     int (*start)(const struct cli_options *cli, const struct pool_conf *pool);

@@ -1,6 +1,7 @@
 """The border of a pool: nothing that one of its processes can write reaches the supervisor or another pool."""
 import ctypes
 import fcntl
+import hashlib
 import os
 import random
 import re
@@ -176,8 +177,21 @@ def test_an_intruder_while_the_server_ends(server):
         intruder.join()
 
 
-SECRETS = {"env[DB_PASSWORD]": "env-hush-4711-hush", "php_admin_value[mysqli.default_pw]": "ini-hush-4711-hush",
-           "php_value[x.secret]": "val-hush-4711-hush", "http.internal_token": "tok-hush-4711-hush"}
+# Long ones, as what is freed loses only its first bytes.
+SECRETS = {name: "hush" + hashlib.sha256(name.encode()).hexdigest() for name in (
+    "env[DB_PASSWORD]", "worker.env[API_KEY]", "php_admin_value[mysqli.default_pw]", "php_value[x.secret]", "http.internal_token",
+    "http.add_header[Authorization]", "http.redirect[/old]", "cron[job]", "$SHOP_PASSWORD")}
+
+
+def setting_of(name, secret):
+    """Its line in the pool's section."""
+    return {"http.redirect[/old]": f"{name} = https://user:{secret}@example.org/", "cron[job]": f"{name} = \"@yearly true {secret}\"",
+            "$SHOP_PASSWORD": "env[SHOP_PASSWORD] = $SHOP_PASSWORD"}.get(name, f"{name} = {secret}") + "\n"
+
+
+def left_in(memory):
+    """Which of them are there, be it only in part."""
+    return {name for name, value in SECRETS.items() if value[20:60].encode() in memory}
 
 
 def tls_files(folder):
@@ -212,6 +226,16 @@ def memory_of(pid):
     return b"\0".join(pieces)
 
 
+def processes_of(server, pool):
+    return [p for p in server.family()[1:] if open(f"/proc/{p}/cmdline").read().rstrip("\0 ").endswith(f"pool {pool}")]
+
+
+def user_of(pid):
+    """Its effective user; who owns its folder in /proc does not say."""
+    with open(f"/proc/{pid}/status") as f:
+        return int(re.search(r"^Uid:\s+\d+\s+(\d+)", f.read(), re.M).group(1))
+
+
 @pytest.mark.skipif(not IS_ROOT, reason="looks into other users' processes")
 def test_while_php_starts_nothing_secret_of_other_pools_is_there(tokiophp, workdir):
     """A preload script is a user's code, and the first of it."""
@@ -220,9 +244,9 @@ def test_while_php_starts_nothing_secret_of_other_pools_is_there(tokiophp, workd
     pem = [line.encode() for line in open(key).read().split("\n")[2:-3]]
     ports = [process.free_port() for _ in range(2)]
     with open(os.path.join(workdir, "preload.php"), "w") as f:
-        f.write(f"<?php file_put_contents('{workdir}/reached', '1'); sleep(3);")
+        f.write(f"<?php file_put_contents('{workdir}/reached', implode(',', getenv())); sleep(3);")
     os.chmod(workdir, 0o777)
-    shop = "".join(f"{name} = {value}\n" for name, value in SECRETS.items())
+    shop = "".join(setting_of(*item) for item in SECRETS.items())
     user = f"user = {USER}\ngroup = {GROUP}\n"
     config = ("[global]\nerror_log = {dir}/error.log\ndaemonize = no\n"
               f"[shop]\n{user}listen = {{dir}}/shop.sock\npm = static\npm.max_children = 1\n{shop}"
@@ -230,20 +254,23 @@ def test_while_php_starts_nothing_secret_of_other_pools_is_there(tokiophp, workd
               f"http.internal_listen = 127.0.0.1:{ports[1]}\n"
               f"[nosy]\n{user}listen = {{dir}}/nosy.sock\npm = static\npm.max_children = 1\n"
               f"php_admin_value[opcache.enable] = 1\nphp_admin_value[opcache.preload] = {workdir}/preload.php\n")
-    server = tokiophp(config=config, wait=False)
+    server = tokiophp(config=config, wait=False, env={**os.environ, "SHOP_PASSWORD": SECRETS["$SHOP_PASSWORD"]})
     process.wait_for(lambda: os.path.exists(os.path.join(workdir, "reached")), 60, "the preload script")
-    nosy = [p for p in server.family()[1:] if "pool nosy" in open(f"/proc/{p}/cmdline").read()]
-    memory = memory_of(nosy[0])
+    memory = memory_of([p for p in processes_of(server, "nosy") if user_of(p) != 0][0])
     assert b"preload.php" in memory  # it is looked at
-    found = [name for name, value in SECRETS.items() if value.encode() in memory]
-    found += ["the key's file"] * any(line in memory for line in pem)
-    found += ["the key"] * (secret in memory or secret[::-1] in memory)
+    found = left_in(memory)
+    found |= {"the key's file"} if any(line in memory for line in pem) else set()
+    found |= {"the key"} if secret in memory or secret[::-1] in memory else set()
     assert not found
+    assert "hush" not in open(os.path.join(workdir, "reached")).read()
     server.wait_message("ready to handle connections", 30)
-    shop = [p for p in server.family()[1:] if "pool shop" in open(f"/proc/{p}/cmdline").read()]
-    memory = memory_of(shop[0])
-    assert SECRETS["env[DB_PASSWORD]"].encode() in memory and (secret in memory or secret[::-1] in memory)
+    for pid in processes_of(server, "nosy"):
+        assert not left_in(memory_of(pid))
+    memory = memory_of(processes_of(server, "shop")[0])
+    assert left_in(memory) == {*SECRETS} and (secret in memory or secret[::-1] in memory)
     assert not any(line in memory for line in pem)
+    tasks = left_in(memory_of(processes_of(server, "shop:tasks")[0]))
+    assert {"cron[job]", "env[DB_PASSWORD]", "$SHOP_PASSWORD"} <= tasks and not {t for t in tasks if t.startswith("http.")}
 
 
 def lingering_sockets(count):
@@ -386,6 +413,26 @@ def test_no_log_can_be_spoilt(logging_server):
     assert [open(path).read()[:len(text)] for path, text in zip(paths, before)] == before
     assert hello(server) == (200, b"hello")
     process.wait_for(lambda: open(paths[1]).read().count("hello.php") == 3, 20, "another line")
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="looks into other users' processes")
+def test_what_others_have_logged_is_not_in_a_new_process(logging_server):
+    """Lines of logs pass through the supervisor, and whoever wants a new process of its own makes one."""
+    server, secrets = logging_server, {kind: hashlib.sha256(kind.encode()).hexdigest() for kind in ("uri", "stderr", "error_log")}
+    script = os.path.join(server.directory, "talk.php")
+    with open(script, "w") as f:
+        f.write(f"<?php file_put_contents('php://stderr', 'x={secrets['stderr']}\n'); error_log('y={secrets['error_log']}'); echo 'hello';")
+    for _ in range(20):
+        assert fetch(os.path.join(server.directory, "good.sock"), script, uri=f"/{secrets['uri']}").body == b"hello"
+    logged = [os.path.join(server.directory, name) for name in ("error.log", "shared.access")]
+    for kind, secret in secrets.items():
+        process.wait_for(lambda: sum(open(path).read().count(secret) for path in logged) == 20, 20, f"what was said into {kind}")  # noqa: B023
+    before = engines(server, "bad")
+    os.kill(before[0], signal.SIGKILL)
+    process.wait_for(lambda: set(engines(server, "bad")) - set(before) and hello(server, "bad") == (200, b"hello"), 30, "a new process")
+    memory = memory_of(engines(server, "bad")[0])
+    assert b"bad.sock" in memory  # it is looked at
+    assert not {kind for kind, secret in secrets.items() if secret[20:60].encode() in memory}
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="looks into other users' processes")

@@ -368,11 +368,15 @@ def test_names_of_other_sites(tokiophp, root):
 
 
 def test_config_masks_secrets(tokiophp, root):
-    inside = Inside(tokiophp, root, "env[DB_PASSWORD] = hunter2\nenv[MODE] = production\nhttp.rate_limit = 1000\n")
+    inside = Inside(tokiophp, root, "env[DB_PASSWORD] = hunter2\nenv[MODE] = production\nhttp.rate_limit = 1000\n"
+                    "http.add_header[Authorization] = Bearer hunter2\nhttp.add_header[X-Served-By] = us\n"
+                    "http.redirect[/old] = https://me:hunter2@example.org/\nhttp.redirect[/login] = /welcome\n")
     text = inside.get("/config").text
     assert "hunter2" not in text
     pool = json.loads(text)["pools"]["www"]
     assert pool["env"] == {"DB_PASSWORD": "***", "MODE": "***"}
+    assert pool["http.add_header"] == {"Authorization": "***", "X-Served-By": "us"}
+    assert pool["http.redirect"] == {"/old": "***", "/login": "/welcome"}
     assert pool["http.rate_limit"] == "1000" and pool["pm.max_children"] == "4" and pool["http.compression"] is True
     assert json.loads(text)["global"]["daemonize"] is False and json.loads(text)["global"]["log_level"] == "notice"
 

@@ -262,7 +262,7 @@ void php_pool_start(const struct php_pool_options *o)
     conf.s.php_value = make_pairs(o->php_value);
     conf.s.php_admin_value = make_pairs(o->php_admin_value);
     log_set_worker_fd(-1);
-    assert_int_equal(php_executor.load(&cli, &conf), 0);
+    assert_int_equal(php_executor.load(&cli, &conf, NULL), 0);
     assert_int_equal(php_executor.start(&cli, &conf), 0);
     board = scoreboard_create(&conf);
     pool = pool_create(&conf, &php_executor, board, 1);

@@ -11,7 +11,7 @@
 
 struct fields {
     char *token, *name;
-    struct setting_pair *env, *values, *list;
+    struct setting_pair *env, *values, *list, *rules;
 };
 
 static const struct setting_row rows[] = {
@@ -20,8 +20,9 @@ static const struct setting_row rows[] = {
     {.name = "env", .type = SETTING_MAP, .offset = offsetof(struct fields, env), .secret = true},
     {.name = "php_value", .type = SETTING_MAP, .offset = offsetof(struct fields, values)},
     {.name = "list", .type = SETTING_LIST, .offset = offsetof(struct fields, list)},
+    {.name = "rules", .type = SETTING_MAP, .offset = offsetof(struct fields, rules), .open = true},
 };
-static const struct setting_table table = {SCOPE_POOL, rows, 5, sizeof(struct fields)};
+static const struct setting_table table = {SCOPE_POOL, rows, 6, sizeof(struct fields)};
 static struct fields fields;
 
 static void set(int row, const char *key, const char *value)
@@ -47,6 +48,23 @@ static const struct {
     {"x.size", "M", false},
 };
 
+static const struct {
+    const char *key, *value;
+    bool shown;
+} rules[] = {
+    {"X-Frame-Options", "DENY", true},
+    {"Authorization", "Bearer hush", false},
+    {"X-Api-Key", "hush", false},
+    {"Set-Cookie", "hush", false},
+    {"/keys/*", "/new-keys/*", true}, /* a path is no name */
+    {"/tokens /pass", "301 https://example.org/pass?page=1&sort=name", true},
+    {"/old", "https://user:hush@example.org/", false},
+    {"/old", "https://example.org/a@b//c", true},
+    {"/old", "https://example.org/?a=1&api-key=hush", false},
+    {"Link", "</a>; title=x; access_token=hush", false},
+    {"Content-Security-Policy", "default-src 'self'", true},
+};
+
 static int make(void **state)
 {
     (void)state;
@@ -57,6 +75,9 @@ static int make(void **state)
     set(4, NULL, "/ping");
     for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
         set(3, values[i].key, values[i].value);
+    }
+    for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++) {
+        set(5, rules[i].key, rules[i].value);
     }
     return 0;
 }
@@ -89,11 +110,33 @@ static void only_what_is_no_secret_is_shown(void **state)
     assert_null(strstr(shown(3), "hush"));
 }
 
+static void of_rules_what_looks_like_a_secret_is_hidden(void **state)
+{
+    const struct setting_pair *p = fields.rules;
+    (void)state;
+    for (size_t i = 0; i < sizeof(rules) / sizeof(rules[0]); i++, p = p->next) {
+        assert_string_equal(settings_shown_pair(&rows[5], p), rules[i].shown ? rules[i].value : "***");
+    }
+}
+
+/* They are what the process acts by. */
+static void needed_rules_stay(void **state)
+{
+    const struct setting_pair *second = fields.rules->next;
+    (void)state;
+    settings_forget(&table, &fields, true);
+    assert_string_equal(second->value, "Bearer hush");
+    assert_string_equal(fields.token, "***");
+    settings_forget(&table, &fields, false);
+    assert_string_equal(second->value, "***");
+    assert_string_equal(fields.rules->value, "DENY");
+}
+
 static void what_is_forgotten_is_gone(void **state)
 {
     const char *token = fields.token, *path = fields.values->next->next->next->next->next->value;
     (void)state;
-    settings_forget(&table, &fields);
+    settings_forget(&table, &fields, false);
     assert_string_equal(token, "***");
     assert_memory_equal(path, "***\0\0\0\0", 7);
     assert_int_equal(path[strlen("tcp://cache?auth=hus")], 0);
@@ -107,6 +150,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(only_what_is_no_secret_is_shown, make, unmake),
+        cmocka_unit_test_setup_teardown(of_rules_what_looks_like_a_secret_is_hidden, make, unmake),
+        cmocka_unit_test_setup_teardown(needed_rules_stay, make, unmake),
         cmocka_unit_test_setup_teardown(what_is_forgotten_is_gone, make, unmake),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
