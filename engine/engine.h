@@ -124,6 +124,10 @@ struct waitable {
     bool dry; /* the owner's word before he arms it again: all that was there has been read. Else the wait set
                  looks itself, which is a system call */
     struct waitable *next_passed; /* while it is passed on: guarded by that list's lock */
+    /* Control thread, may be NULL: the worker that had it in hand (worker_holds) is lost, and was not in the
+     * middle of a request, which would have been abandoned. The worker may come back to it, so it stays where
+     * it is, and is only counted out. */
+    void (*lost)(struct waitable *self);
 };
 
 enum wait_mode {
@@ -143,6 +147,9 @@ bool worker_takes(const struct worker *worker, const struct request *r);
 /* The owner, when no wait set knows the waitable: `ready` is called once more, by a worker that takes r. */
 void pool_pass(struct pool *pool, struct waitable *w, const struct request *r);
 bool worker_is_resident(const struct worker *worker); /* it holds the worker script */
+/* On a worker's thread: from here on w is what it has in hand, until it says that it is another, or none
+ * (NULL): before it gives w away, as the next owner may free it. Elsewhere nothing happens. */
+void worker_holds(struct waitable *w);
 /* Takes every armed one-shot waitable out and calls fn on each (control thread: drain). */
 void pool_wait_evict(struct pool *pool, void (*fn)(struct waitable *self));
 

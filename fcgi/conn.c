@@ -30,6 +30,7 @@ void conn_count_out(struct fcgi_conn *c)
 
 void conn_close(struct fcgi_conn *c, const char *why)
 {
+    worker_holds(NULL);
     log_debug("fcgi: connection %d from %s closed: %s", c->wait.fd, c->ip, why);
     if (c->waited) {
         pool_wait_forget(c->front->pool, &c->wait);
@@ -64,6 +65,7 @@ static void park(struct fcgi_conn *c)
     bool first = !c->waited;
     int result;
 
+    worker_holds(NULL);
     c->waited = true;
     c->wait.deadline_us = c->deadline_us;
     result = first ? pool_wait_add(c->front->pool, &c->wait, WAIT_ONESHOT)
@@ -176,10 +178,21 @@ static void ready(struct waitable *w, struct worker *worker)
     struct fcgi_conn *c = conn_of(w);
 
     if (c->state == CONN_LINGER) {
+        worker_holds(w);
         linger(c);
     } else {
         conn_serve(c, worker);
     }
+}
+
+/* Between its requests, with a worker that is lost: as reply_abandon(). */
+static void lost(struct waitable *w)
+{
+    struct fcgi_conn *c = conn_of(w);
+
+    log_debug("fcgi: connection %d from %s ends: the worker that had it in hand is lost", c->wait.fd, c->ip);
+    conn_count_out(c);
+    shutdown(c->wait.fd, SHUT_RDWR);
 }
 
 /* -- reading heads -- */
@@ -276,6 +289,7 @@ static void pass(struct fcgi_conn *c, struct fcgi_exchange *x)
     if (!fcgi_head_keep(&c->head) || c->rest.failed) {
         refuse(c, "out of memory");
     } else {
+        worker_holds(NULL);
         pool_pass(front->pool, &c->wait, &x->request);
     }
 }
@@ -326,6 +340,7 @@ static void serve_passed(struct fcgi_conn *c, struct fcgi_exchange *x, struct wo
 
 void conn_serve(struct fcgi_conn *c, struct worker *worker)
 {
+    worker_holds(&c->wait);
     struct fcgi_exchange *x = exchange_mine();
 
     if (!x) {
@@ -369,7 +384,8 @@ static struct fcgi_conn *create(struct fcgi_front *front, int kind, int fd,
         close(fd);
         return NULL;
     }
-    c->wait = (struct waitable){.fd = fd, .ready = ready, .expire = expired, .reserved = kind == FCGI_STATUS};
+    c->wait = (struct waitable){
+        .fd = fd, .ready = ready, .expire = expired, .lost = lost, .reserved = kind == FCGI_STATUS};
     c->front = front;
     c->kind = kind;
     sock_ip(peer, c->ip, sizeof(c->ip));

@@ -182,6 +182,15 @@ static enum accept_result accept_one(struct fcgi_listener *l, struct fcgi_conn *
     return result;
 }
 
+/* Control thread: a worker was lost while it accepted. */
+static void lost(struct waitable *w)
+{
+    struct fcgi_listener *l = (struct fcgi_listener *)((char *)w - offsetof(struct fcgi_listener, wait));
+
+    atomic_fetch_sub(&l->accepting, 1);
+    atomic_fetch_sub(&l->front->open, 1);
+}
+
 /* Worker's thread. It counts as open from before it accepts until the connection counts: either it sees that
  * the process drains and leaves the connection to the next one, or `drained` sees it. Otherwise a connection
  * could be taken out of the kernel's queue by a process that believes it has none and ends. No longer: a
@@ -193,9 +202,11 @@ static void ready(struct waitable *w, struct worker *worker)
 
     atomic_fetch_add(&l->front->open, 1);
     atomic_fetch_add(&l->accepting, 1);
+    worker_holds(w);
     if (!atomic_load(&l->left)) {
         accept_one(l, &c);
     }
+    worker_holds(NULL);
     atomic_fetch_sub(&l->accepting, 1);
     atomic_fetch_sub(&l->front->open, 1);
     if (c) {
@@ -247,8 +258,8 @@ int listen_take(struct fcgi_front *front, const struct listener *listeners)
         l->kind = from->kind;
         l->lasts = from->lasts;
         l->backlog = from->options.backlog < 0 ? SOMAXCONN : from->options.backlog;
-        l->wait =
-            (struct waitable){.fd = from->fd, .ready = ready, .reserved = from->reserved, .shared = true};
+        l->wait = (struct waitable){
+            .fd = from->fd, .ready = ready, .lost = lost, .reserved = from->reserved, .shared = true};
         pthread_mutex_init(&l->lock, NULL);
         l->next = front->listeners;
         front->listeners = l;

@@ -53,7 +53,7 @@ static void purify(char *out, size_t size, const char *text)
 
 static void log_request(const struct worker *w, uint64_t now, const char *what, const char *then)
 {
-    const struct request *r = w->request;
+    const struct request *r = w->request ? w->request : atomic_load(&w->queued);
     uint64_t us = now - r->times.started;
     char script[256], method[16], uri[128], query[512];
 
@@ -249,11 +249,22 @@ void deadline_force(struct pool *pool, struct worker *w, uint64_t now)
     pthread_mutex_unlock(&w->lock);
 }
 
+/* Between two requests. Whatever it has in hand has its end. */
+static void abandon_held(struct worker *w)
+{
+    struct waitable *held = atomic_exchange(&w->held, NULL);
+
+    if (held && held->lost) {
+        held->lost(held);
+    }
+}
+
 bool deadline_abandon(struct worker *w, bool insist)
 {
-    struct request *r = w->request;
+    struct request *r = w->request ? w->request : atomic_load(&w->queued);
 
     if (!r) {
+        abandon_held(w);
         return true;
     }
     bool locked = pthread_mutex_trylock(&r->io_lock) == 0;

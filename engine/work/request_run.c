@@ -70,7 +70,12 @@ static void request_begin(struct worker *w, struct request *r)
     describe(w, r);
     note_active(w);
     pthread_mutex_lock(&w->lock);
+    if (atomic_load_explicit(&w->lost, memory_order_relaxed)) { /* its client was told so */
+        pthread_mutex_unlock(&w->lock);
+        worker_sleep_for_ever(w);
+    }
     w->request = r;
+    atomic_store_explicit(&w->queued, NULL, memory_order_relaxed);
     w->interrupt_stage = 0;
     w->php_time_at_us = 0;
     deadline_arm(w, r->times.started);

@@ -183,6 +183,13 @@ int worker_start(struct worker *w)
 
 /* -- states and deadlines that others ask for -- */
 
+void worker_holds(struct waitable *w)
+{
+    if (current_worker) {
+        atomic_store_explicit(&current_worker->held, w, memory_order_release);
+    }
+}
+
 void worker_set_state(struct worker *w, enum worker_state state)
 {
     int was = atomic_load_explicit(&w->slot->state, memory_order_relaxed);

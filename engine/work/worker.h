@@ -72,11 +72,13 @@ struct worker {
     /* lock guards request and the deadlines against the control thread: the control thread acts on a running
      * request only while it holds it, so that it never hits the next request. Uncontended otherwise. */
     pthread_mutex_t lock;
-    struct request *request;  /* lock; NULL = between requests */
-    uint64_t terminate_at_us; /* lock; 0 = none. request_terminate_timeout, moved by the heartbeat */
-    uint64_t slow_at_us;      /* lock; 0 = none or already traced */
-    uint64_t php_time_at_us;  /* lock; 0 = none. max_execution_time and max_input_time */
-    bool php_time_is_over;    /* lock. The executor gives the script up: hard_timeout */
+    struct request *request;          /* lock; NULL = between requests */
+    _Atomic(struct waitable *) held;  /* the worker's thread: what it has in hand; NULL = nothing */
+    _Atomic(struct request *) queued; /* the worker's thread: out of the queue, and not begun; NULL = none */
+    uint64_t terminate_at_us;         /* lock; 0 = none. request_terminate_timeout, moved by the heartbeat */
+    uint64_t slow_at_us;              /* lock; 0 = none or already traced */
+    uint64_t php_time_at_us;          /* lock; 0 = none. max_execution_time and max_input_time */
+    bool php_time_is_over;            /* lock. The executor gives the script up: hard_timeout */
     int interrupt_stage;     /* lock; 0 none, 1 asked, 2 signalled: how far the terminate deadline has gone */
     uint64_t interrupted_us; /* lock */
     _Atomic bool lost;       /* set by the control thread or the crash handler: never used again */

@@ -17,11 +17,13 @@ static void run_submission(struct worker *w, struct submission *s)
     struct request *r = s->request;
     void (*done)(struct request *) = s->done;
 
+    atomic_store_explicit(&w->queued, r, memory_order_release);
     r->times.queued = s->queued_us;
     /* A client that left while its request waited costs no script: opening and resetting streams is cheap. */
     if (!atomic_load_explicit(&r->gone, memory_order_relaxed)) {
         request_run(w, r);
     }
+    atomic_store_explicit(&w->queued, NULL, memory_order_relaxed);
     done(r);
 }
 

@@ -234,6 +234,11 @@ unsigned fcgi_pool_open_connections(struct fcgi_pool *p)
     return atomic_load(&front->open);
 }
 
+struct fcgi_front *fcgi_pool_front(struct fcgi_pool *p)
+{
+    return pool_front(p->pool, &fcgi_frontend);
+}
+
 bool fcgi_pool_stop(struct fcgi_pool *p, unsigned seconds)
 {
     uint64_t until = clock_us() + seconds * CLOCK_US_PER_SECOND;

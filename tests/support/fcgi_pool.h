@@ -7,6 +7,7 @@
 
 #include "engine/engine_settings.h"
 
+struct fcgi_front;
 struct fcgi_pool;
 
 /* Listens on the unix socket `path` with this many workers; ends the process if it cannot. */
@@ -14,5 +15,6 @@ struct fcgi_pool *fcgi_pool_start(const char *path, int workers, const struct po
 /* Drains and waits, at most this long; false = something was left. Frees everything. */
 bool fcgi_pool_stop(struct fcgi_pool *p, unsigned seconds);
 unsigned fcgi_pool_open_connections(struct fcgi_pool *p);
+struct fcgi_front *fcgi_pool_front(struct fcgi_pool *p); /* to do it harm */
 
 #endif

@@ -95,6 +95,58 @@ static void inside_the_front_end(void **state)
     test_pool_stop(t);
 }
 
+/* It is out of the queue, and nowhere else yet. */
+static void before_the_request_begins(void **state)
+{
+    struct test_pool *t = start(2);
+    struct memory_call *call = memory_call_new(t->pool, "GET", "/echo", "", NULL);
+
+    (void)state;
+    call->request.auth_user = (const char *)(uintptr_t)16;
+    test_pool_call(t, call, 5000);
+    assert_int_equal(call->abandoned, 500);
+    assert_true(call->abandoned_lock);
+    test_pool_stop(t);
+}
+
+static struct waitable *counted_out;
+
+static void hold_and_crash(struct waitable *w, struct worker *worker)
+{
+    volatile uintptr_t nowhere = 16;
+
+    (void)worker;
+    worker_holds(w);
+    *(volatile int *)nowhere = 1;
+}
+
+static void count_out(struct waitable *w)
+{
+    counted_out = w;
+}
+
+static bool is_counted_out(void *ctx)
+{
+    return counted_out == ctx;
+}
+
+static void with_something_in_hand(void **state)
+{
+    struct test_pool *t = start(2);
+    static struct waitable w = {.ready = hold_and_crash, .lost = count_out};
+    int ends[2];
+
+    (void)state;
+    assert_int_equal(pipe(ends), 0);
+    w.fd = ends[0];
+    assert_int_equal(pool_wait_add(t->pool, &w, WAIT_ONESHOT), 0);
+    assert_int_equal(write(ends[1], "x", 1), 1);
+    assert_true(test_pool_until(t, is_counted_out, &w, 5000));
+    close(ends[0]);
+    close(ends[1]);
+    test_pool_stop(t);
+}
+
 static void twenty_among_thousands(void **state)
 {
     struct test_pool *t = start(4);
@@ -212,6 +264,8 @@ int main(void)
         cmocka_unit_test(other_threads_end_the_process),
         cmocka_unit_test(every_signal),
         cmocka_unit_test(inside_the_front_end),
+        cmocka_unit_test(before_the_request_begins),
+        cmocka_unit_test(with_something_in_hand),
         cmocka_unit_test(twenty_among_thousands),
         cmocka_unit_test(crashed_workers_give_their_place_back),
         cmocka_unit_test(without_workers_the_pool_is_lost),
