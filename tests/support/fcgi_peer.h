@@ -1,9 +1,16 @@
 /* A FastCGI server for tests of the client: a thread that accepts and one for each connection. Keeps
- * connections if asked to. What it does is QUERY_STRING: small     "hello", at once               page=N    N
- * bytes of text, in records body      the length of the body         drip=N    N lines, a short rest after
- * each cut=N     N bytes of text, then closes   close     closes without a word endless   text until the
- * client goes     never     nothing until the client goes garbage   bytes that are not FastCGI     late
- * closes after the answer, though it should keep */
+ * connections if asked to. What it does is QUERY_STRING:
+ * - small: "hello", at once
+ * - page=N: N bytes of text, in records
+ * - body: the length of the body
+ * - drip=N: N lines, a short rest after each
+ * - cut=N: N bytes of text, then closes
+ * - close: closes without a word
+ * - endless: text until the client goes
+ * - never: nothing until the client goes
+ * - garbage: bytes that are not FastCGI
+ * - late: closes after the answer, though it should keep
+ */
 #ifndef TESTS_SUPPORT_FCGI_PEER_H
 #define TESTS_SUPPORT_FCGI_PEER_H
 

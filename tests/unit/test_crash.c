@@ -13,6 +13,7 @@
 #include "engine/telemetry/metrics.h"
 #include "engine/work/crash.h"
 #include "tests/support/memory_frontend.h"
+#include "tests/support/sanitizer.h"
 #include "tests/support/test_executor.h"
 #include "tests/support/test_pool.h"
 
@@ -246,18 +247,6 @@ static void other_threads_end_the_process(void **state)
     assert_int_equal(WTERMSIG(status), SIGSEGV);
 }
 
-#ifdef __SANITIZE_ADDRESS__
-static const bool sanitized = true;
-#else
-static const bool sanitized = false;
-#endif
-
-static void left_to_the_sanitizer(void **state)
-{
-    (void)state;
-    skip();
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -271,7 +260,5 @@ int main(void)
         cmocka_unit_test(without_workers_the_pool_is_lost),
     };
 
-    const struct CMUnitTest none[] = {cmocka_unit_test(left_to_the_sanitizer)};
-
-    return sanitized ? cmocka_run_group_tests(none, NULL, NULL) : cmocka_run_group_tests(tests, NULL, NULL);
+    return run_unless_sanitized(ADDRESS_SANITIZED, tests);
 }

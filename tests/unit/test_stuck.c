@@ -17,6 +17,7 @@
 #include "engine/work/crash.h"
 #include "engine/work/request.h"
 #include "tests/support/memory_frontend.h"
+#include "tests/support/sanitizer.h"
 #include "tests/support/test_executor.h"
 #include "tests/support/test_pool.h"
 
@@ -260,18 +261,6 @@ static void new_threads_need_it(void **state)
     test_pool_stop(t);
 }
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-static const bool sanitized = true;
-#else
-static const bool sanitized = false;
-#endif
-
-static void left_to_the_sanitizer(void **state)
-{
-    (void)state;
-    skip();
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -283,7 +272,5 @@ int main(void)
         cmocka_unit_test(new_threads_need_it),
     };
 
-    const struct CMUnitTest none[] = {cmocka_unit_test(left_to_the_sanitizer)};
-
-    return sanitized ? cmocka_run_group_tests(none, NULL, NULL) : cmocka_run_group_tests(tests, NULL, NULL);
+    return run_unless_sanitized(ADDRESS_SANITIZED || THREAD_SANITIZED, tests);
 }

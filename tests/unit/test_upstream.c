@@ -15,7 +15,6 @@
 #include <pthread.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -24,6 +23,7 @@
 #include "engine/work/pool.h"
 #include "http/http.h"
 #include "tests/support/fcgi_peer.h"
+#include "tests/support/http_client.h"
 
 #define CLIENTS 6
 
@@ -94,36 +94,20 @@ static void stop(void)
 /* -- a client -- */
 
 struct client {
-    int fd, number;
-    char input[65536];
-    size_t at, n;
-    useconds_t rest; /* before each read */
-    bool ended;      /* the connection has */
+    struct http_client http;
+    int number;
     unsigned failures;
     pthread_t thread;
 };
 
-struct answer {
-    int status;
-    bool whole, packed, chunked;
-    long length; /* -1: none was said */
-    unsigned char *body;
-    size_t n;
-};
-
 static void join(struct client *c)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    strcpy(address.sun_path, http_path);
-    c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    c->at = c->n = 0;
-    c->ended = c->fd < 0 || connect(c->fd, (struct sockaddr *)&address, sizeof address) != 0;
+    http_client_join(&c->http, http_path);
 }
 
 static void leave(struct client *c)
 {
-    close(c->fd);
-    c->fd = -1;
+    http_client_leave(&c->http);
 }
 
 static void ask(struct client *c, const char *query, bool packed, size_t body_n)
@@ -133,88 +117,12 @@ static void ask(struct client *c, const char *query, bool packed, size_t body_n)
     int n =
         snprintf(head, sizeof head, "%s /far/x.php?%s HTTP/1.1\r\nHost: x\r\n%sContent-Length: %zu\r\n\r\n",
                  body_n ? "POST" : "GET", query, packed ? "Accept-Encoding: gzip\r\n" : "", body_n);
-    c->ended |= !body || send(c->fd, head, (size_t)n, MSG_NOSIGNAL) != n ||
-                send(c->fd, body, body_n, MSG_NOSIGNAL) != (ssize_t)body_n;
+    http_client_send(&c->http, head, (size_t)n);
+    http_client_send(&c->http, body, body ? body_n : 0);
     free(body);
 }
 
-static bool fill(struct client *c)
-{
-    if (c->rest) {
-        usleep(c->rest);
-    }
-    ssize_t n = c->ended ? 0 : recv(c->fd, c->input, sizeof c->input, 0);
-    c->at = 0;
-    c->n = n > 0 ? (size_t)n : 0;
-    c->ended |= n <= 0;
-    return n > 0;
-}
-
-static bool read_line(struct client *c, char *line, size_t size)
-{
-    for (size_t n = 0; c->at < c->n || fill(c);) {
-        char byte = c->input[c->at++];
-        if (byte == '\n') {
-            line[n] = '\0';
-            return true;
-        }
-        if (byte != '\r' && n < size - 1) {
-            line[n++] = byte;
-        }
-    }
-    return false;
-}
-
-static bool read_body(struct client *c, struct answer *a, size_t n)
-{
-    unsigned char *grown = realloc(a->body, a->n + n + 1);
-    a->body = grown ? grown : a->body;
-    while (grown && n > 0 && (c->at < c->n || fill(c))) {
-        size_t take = c->n - c->at < n ? c->n - c->at : n;
-        memcpy(a->body + a->n, c->input + c->at, take);
-        c->at += take;
-        a->n += take;
-        n -= take;
-    }
-    return grown && n == 0;
-}
-
-static bool read_head(struct client *c, struct answer *a)
-{
-    char line[512];
-    if (!read_line(c, line, sizeof line)) {
-        return false;
-    }
-    a->status = atoi(line + 9);
-    while (read_line(c, line, sizeof line)) {
-        if (line[0] == '\0') {
-            return true;
-        }
-        a->packed |= strcmp(line, "Content-Encoding: gzip") == 0;
-        a->chunked |= strcmp(line, "Transfer-Encoding: chunked") == 0;
-        if (strncmp(line, "Content-Length: ", 16) == 0) {
-            a->length = atol(line + 16);
-        }
-    }
-    return false;
-}
-
-static bool read_chunks(struct client *c, struct answer *a)
-{
-    char line[64];
-    while (read_line(c, line, sizeof line)) {
-        size_t n = strtoul(line, NULL, 16);
-        if (!read_body(c, a, n) || !read_line(c, line, sizeof line)) {
-            return false;
-        }
-        if (n == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void unpack(struct answer *a)
+static void unpack(struct http_answer *a)
 {
     z_stream z = {.next_in = a->body, .avail_in = (unsigned)a->n};
     size_t size = 4 << 20;
@@ -230,18 +138,16 @@ static void unpack(struct answer *a)
 }
 
 /* The body is the caller's to free. */
-static struct answer receive(struct client *c)
+static struct http_answer receive(struct client *c)
 {
-    struct answer a = {.length = -1};
-    a.whole = read_head(c, &a) &&
-              (a.chunked ? read_chunks(c, &a) : a.length >= 0 && read_body(c, &a, (size_t)a.length));
+    struct http_answer a = http_client_receive(&c->http);
     if (a.packed && a.whole) {
         unpack(&a);
     }
     return a;
 }
 
-static bool is_text(const struct answer *a, size_t n)
+static bool is_text(const struct http_answer *a, size_t n)
 {
     bool good = a->whole && a->status == 200 && a->n == n;
     for (size_t i = 0; good && i < n; i++) {
@@ -278,7 +184,7 @@ static bool ask_text(struct client *c, size_t n, bool packed)
     char query[32];
     snprintf(query, sizeof query, "page=%zu", n);
     ask(c, query, packed, 0);
-    struct answer a = receive(c);
+    struct http_answer a = receive(c);
     bool good = is_text(&a, n) && a.packed == (packed && n >= 256);
     free(a.body);
     return good;
@@ -287,7 +193,7 @@ static bool ask_text(struct client *c, size_t n, bool packed)
 static bool ask_for(struct client *c, const char *query, bool packed, size_t body_n, const char *wanted)
 {
     ask(c, query, packed, body_n);
-    struct answer a = receive(c);
+    struct http_answer a = receive(c);
     bool good = a.whole && a.status == 200 && a.n == strlen(wanted) && memcmp(a.body, wanted, a.n) == 0;
     free(a.body);
     return good;
@@ -352,8 +258,9 @@ static void *leave_early(void *client)
     for (int i = 0; i < 12; i++) {
         join(c);
         ask(c, i % 3 ? "endless" : "drip=2000", i % 2, 0);
-        for (size_t got = 0, wanted = i % 3 ? (size_t)i * 40000 : 1; got < wanted && fill(c);) {
-            got += c->n;
+        for (size_t got = 0, wanted = i % 3 ? (size_t)i * 40000 : 1;
+             got < wanted && http_client_fill(&c->http);) {
+            got += c->http.n;
         }
         usleep((useconds_t)(i * 1000));
         leave(c);
@@ -388,9 +295,9 @@ static void *read_slowly(void *client)
 {
     struct client *c = client;
     int little = 4096;
-    c->rest = 2000;
+    c->http.rest = 2000;
     join(c);
-    setsockopt(c->fd, SOL_SOCKET, SO_RCVBUF, &little, sizeof little);
+    setsockopt(c->http.fd, SOL_SOCKET, SO_RCVBUF, &little, sizeof little);
     c->failures += !ask_text(c, 3000000, c->number % 2);
     leave(c);
     return NULL;
@@ -412,11 +319,11 @@ static bool breaks(struct client *c, const char *query, bool packed, bool shown)
 {
     join(c);
     ask(c, query, packed, 0);
-    struct answer a = receive(c);
+    struct http_answer a = receive(c);
     bool good = (a.status == 502 && !shown) || (a.status == 200 && !a.whole);
     if (!good) {
         print_error("%s: status %d, %zu bytes, %s, ended %d\n", query, a.status, a.n,
-                    a.whole ? "whole" : "cut", c->ended);
+                    a.whole ? "whole" : "cut", c->http.ended);
     }
     free(a.body);
     leave(c);
@@ -450,7 +357,7 @@ static void *wait_in_vain(void *client)
     struct client *c = client;
     join(c);
     ask(c, "never", false, 0);
-    struct answer a = receive(c);
+    struct http_answer a = receive(c);
     c->failures += a.status != 504;
     free(a.body);
     leave(c);
@@ -474,9 +381,9 @@ static void *stay_to_the_end(void *client)
     static const char *const queries[] = {"endless", "never", "page=2000000", "drip=1000"};
     struct client *c = client;
     join(c);
-    c->rest = c->number % 3 ? 0 : 3000;
+    c->http.rest = c->number % 3 ? 0 : 3000;
     ask(c, queries[c->number % 4], c->number % 2, 0);
-    while (fill(c)) {
+    while (http_client_fill(&c->http)) {
     }
     leave(c);
     return NULL;
