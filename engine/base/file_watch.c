@@ -9,10 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/base/file_events.h"
 #include "engine/base/log.h"
 #include "engine/base/pattern.h"
 
@@ -151,7 +151,7 @@ struct file_watch *file_watch_open(const char *patterns)
         return NULL;
     }
     w->patterns = strdup(patterns);
-    w->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
+    w->fd = file_events_open();
     if (!w->patterns || w->fd < 0) {
         int saved = errno;
 
@@ -241,20 +241,28 @@ static bool hear(struct file_watch *w, const struct inotify_event *event, char *
     return fits(w, str_of(path), pattern_file_match) && is_news(path, event->mask);
 }
 
+/* What is told of changes: the name of the first one that fits. */
+struct report {
+    struct file_watch *watch;
+    char *name;
+    size_t size;
+    bool changed;
+};
+
+static void note(const struct inotify_event *event, void *ctx)
+{
+    struct report *report = ctx;
+    char other[PATH_MAX];
+    bool first = !report->changed;
+
+    report->changed |=
+        hear(report->watch, event, first ? report->name : other, first ? report->size : sizeof(other));
+}
+
 bool file_watch_changed(struct file_watch *w, char *name, size_t size)
 {
-    _Alignas(struct inotify_event) char events[16384];
-    char other[PATH_MAX] = "";
-    bool changed = false;
-    ssize_t n;
+    struct report report = {.watch = w, .name = name, .size = size};
 
-    while ((n = read(w->fd, events, sizeof(events))) > 0) {
-        for (char *p = events; p < events + n;) {
-            const struct inotify_event *event = (const struct inotify_event *)(const void *)p;
-
-            changed |= hear(w, event, changed ? other : name, changed ? sizeof(other) : size);
-            p += sizeof(*event) + event->len;
-        }
-    }
-    return changed;
+    file_events_read(w->fd, note, &report);
+    return report.changed;
 }

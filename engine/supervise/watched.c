@@ -9,10 +9,10 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/inotify.h>
 #include <unistd.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/file_events.h"
 #include "engine/base/log.h"
 #include "engine/supervise/state.h"
 
@@ -44,7 +44,7 @@ static void watch_file(const char *path, void *ctx)
 {
     struct supervisor *s = ctx;
     char real[PATH_MAX];
-    if (s->watched_fd < 0 && (s->watched_fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC)) < 0) {
+    if (s->watched_fd < 0 && (s->watched_fd = file_events_open()) < 0) {
         log_sys(LEVEL_WARNING, "a change of %s will not be noticed before a reload: inotify_init1", path);
         return;
     }
@@ -101,19 +101,17 @@ static bool concerns(const struct supervisor *s, const struct inotify_event *eve
     return file != NULL;
 }
 
+static void hear(const struct inotify_event *event, void *ctx)
+{
+    struct supervisor *s = ctx;
+    if (s->renew_us == 0 && !(event->mask & IN_IGNORED) && concerns(s, event)) {
+        s->renew_us = clock_us() + SETTLE_US;
+    }
+}
+
 void watched_read(struct supervisor *s)
 {
-    _Alignas(struct inotify_event) char events[4096];
-    ssize_t n;
-    while ((n = read(s->watched_fd, events, sizeof(events))) > 0) {
-        for (char *p = events; p < events + n;) {
-            const struct inotify_event *event = (const void *)p;
-            if (s->renew_us == 0 && !(event->mask & IN_IGNORED) && concerns(s, event)) {
-                s->renew_us = clock_us() + SETTLE_US;
-            }
-            p += sizeof(*event) + event->len;
-        }
-    }
+    file_events_read(s->watched_fd, hear, s);
 }
 
 static void swap(const struct pool_conf *pool, void *ctx)
