@@ -6,6 +6,7 @@
 #include <sys/random.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/encoding.h"
 #include "engine/base/log.h"
 #include "engine/supervise/inherited.h"
 #include "engine/supervise/pool_keys.h"
@@ -44,11 +45,6 @@ void pool_keys_write(const struct pool_keys *keys, char out[POOL_KEYS_TEXT])
     out[POOL_KEYS_TEXT - 1] = '\0';
 }
 
-static int digit(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 bool pool_keys_read(struct pool_keys *keys, const char *text)
 {
     unsigned char *out = keys->key[0];
@@ -56,7 +52,7 @@ bool pool_keys_read(struct pool_keys *keys, const char *text)
         return false;
     }
     for (size_t i = 0; i < sizeof(keys->key); i++) {
-        int high = digit(text[2 * i]), low = digit(text[2 * i + 1]);
+        int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
         if (high < 0 || low < 0) {
             return false;
         }

@@ -13,6 +13,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/must.h"
+#include "engine/base/write_now.h"
 #include "engine/engine_settings.h"
 
 #define READ_TRIES    8
@@ -378,18 +379,7 @@ const char *view_layout(void)
 
 static bool write_all(int fd, const void *from, size_t n)
 {
-    const char *p = from;
-
-    while (n > 0) {
-        ssize_t done = write(fd, p, n);
-
-        if (done <= 0) {
-            return false;
-        }
-        p += done;
-        n -= (size_t)done;
-    }
-    return true;
+    return write_waiting(fd, from, n) == n;
 }
 
 int view_save(const struct view *view)

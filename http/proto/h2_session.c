@@ -322,8 +322,8 @@ int h2_session_create(struct conn *c, nghttp2_session **session)
         nghttp2_option_set_no_closed_streams(option, 1);
         nghttp2_option_set_max_outbound_ack(option, 100);
         nghttp2_option_set_max_settings(option, 32);
-#ifdef HAVE_NGHTTP2_RESET_LIMIT /* the budget bounds them; it knows what else the client does, nghttp2 does  \
-                                   not */
+#ifdef HAVE_NGHTTP2_RESET_LIMIT
+        /* The budget bounds them: it knows what else the client does, nghttp2 does not. */
         nghttp2_option_set_stream_reset_rate_limit(option, UINT32_MAX, UINT32_MAX);
 #endif
         nghttp2_option_set_max_send_header_block_length(option, HEAD_BLOCK_MAX);
