@@ -1,6 +1,6 @@
 /* What an image leaves to the next one that it executes itself into: a memory file of lines, whose descriptor
  * is named in TOKIOPHP_STATE together with our pid, so that nobody else believes it. The lines of pools'
- * counters are read and written here, those of children are upgrade.c's.
+ * counters are read and written here, those of children are upgrade_state.c's.
  *
  * An image that inherits and then finds a bad configuration has nothing to go back to: it executes itself
  * again until it is good, and the children serve meanwhile. Supervisor's thread. */

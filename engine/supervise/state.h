@@ -1,7 +1,7 @@
 /* What the supervisor knows, for the files that are its organs: supervisor.c (life), signals.c, finish.c
  * (the way to the end), loop.c (one turn), member.c (pools), launch.c (engine processes), boards.c (their
- * numbers), upgrade.c (reload by re-execution), control.c (the control socket), report.c (systemd, crashes).
- * Everything here belongs to the supervisor's one thread. */
+ * numbers), upgrade.c, upgrade_state.c (reload by re-execution), control.c (the control socket), report.c
+ * (systemd, crashes). Everything here belongs to the supervisor's one thread. */
 #ifndef ENGINE_SUPERVISE_STATE_H
 #define ENGINE_SUPERVISE_STATE_H
 
@@ -196,8 +196,14 @@ bool member_shows_all(const struct member *m); /* it has a listener of its own f
 void boards_keep(const struct child *child);   /* it is gone: what it counted stays with its pool */
 void child_ask(struct child *child);           /* its lookout has a question */
 
+/* upgrade_state.c */
+void upgrade_adopt(struct supervisor *s);         /* the processes of an earlier image, if there was one */
+int upgrade_write_state(struct supervisor *s);    /* for the next image: a descriptor, or -1 with errno */
+void upgrade_drop_counters(struct supervisor *s); /* there was no next image */
+/* The next image gets the descriptors that the state names; or not. */
+void upgrade_pass_children(const struct supervisor *s, bool through);
+
 /* upgrade.c */
-void upgrade_adopt(struct supervisor *s); /* the processes of an earlier image, if there was one */
 void upgrade_begin(struct supervisor *s); /* a reload was asked for */
 void upgrade_read(struct supervisor *s);  /* the test says something */
 void upgrade_tested(struct supervisor *s, int status);
