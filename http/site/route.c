@@ -19,25 +19,12 @@
 #include "http/content/brief_cache.h"
 #include "http/content/docroot.h"
 #include "http/http_settings.h"
-#include "http/site/route.h"
+#include "http/site/route_private.h"
 #include "http/wire/path.h"
 #include "http/wire/script_names.h"
 
 #define REMEMBER_US      900000
 #define REMEMBER_ENTRIES 4096
-
-enum mode { MODE_FILES, MODE_FRONT_CONTROLLER, MODE_FALLBACK, MODE_NEAREST };
-
-struct router {
-    enum mode mode;
-    char index[PATH_TEXT_MAX]; /* "/index.php", or "" in MODE_FILES */
-    bool index_runs;
-    bool clean_urls;
-    const char *document_root; /* as configured; the settings' */
-    struct docroot *root;
-    struct script_names *names;
-    struct brief_cache *cache;
-};
 
 /* What is remembered of a path, followed by the texts, each with its NUL: path, root, script_name, path_info,
  * location. */
@@ -447,57 +434,4 @@ void route_resolve(struct router *r, const struct http_head *head, struct arena 
         return;
     }
     fill(known, head->query, arena, out);
-}
-
-static bool has_script_name(void *ctx, const char *path, size_t n)
-{
-    return script_names_runs(((const struct router *)ctx)->names, (struct str){path, n});
-}
-
-/* The script that a path means; what is behind it goes to info (PATH_TEXT_MAX + 1 bytes). Minus a status, or
- * the length of its name, in path. */
-static int assume_script(struct router *r, struct str raw, char *path, char *info)
-{
-    struct path_script script = {.is_here = has_script_name, .ctx = r};
-    int n = path_name(raw, path, &script);
-    bool odd = n == -403 || script.unnameable;
-    info[0] = '\0';
-    if (script.rest.p) {
-        int info_n = path_text(script.rest, info);
-        return info_n < 0 ? info_n : n;
-    }
-    if (n < 0 && (r->mode == MODE_FILES || !odd || path_text(raw, path) < 0)) {
-        return n;
-    }
-    if (n > 0 && script_names_runs(r->names, (struct str){path, (size_t)n})) {
-        return n;
-    }
-    if (r->mode != MODE_FILES) {
-        return snprintf(path, PATH_TEXT_MAX + 1, "%s", r->index);
-    }
-    if (path[n - 1] != '/') {
-        return n;
-    }
-    return n + snprintf(path + n, sizeof("index.php"), "index.php");
-}
-
-void route_assume(struct router *r, const struct http_head *head, struct arena *arena, struct route *out)
-{
-    char path[PATH_TEXT_MAX + sizeof("index.php")], info[PATH_TEXT_MAX + 1];
-    int n = assume_script(r, head->path, path, info);
-    memset(out, 0, sizeof(*out));
-    out->kind = ROUTE_ERROR;
-    out->status = n < 0 ? -n : 503;
-    if (n < 0) {
-        return;
-    }
-    char *script = arena_dup(arena, path, (size_t)n);
-    out->path_info = (struct str){arena_dup(arena, info, strlen(info)), strlen(info)};
-    out->script_name = str_of(script);
-    out->root = str_of(r->document_root);
-    out->path = str_of(script ? arena_join(arena, out->root, out->script_name) : NULL);
-    if (out->path.p && out->path_info.p) {
-        out->kind = ROUTE_SCRIPT;
-        out->status = 200;
-    }
 }

@@ -26,9 +26,9 @@ struct router *router_create(const struct http_settings *settings,
                              const char *limit_extensions); /* NULL: reported */
 void router_destroy(struct router *r);
 /* Always fills out. The decoded path never leaves the document root, symlinks included. */
+void route_resolve(struct router *r, const struct http_head *head, struct arena *arena, struct route *out);
 /* The same for a script on another machine: nothing is looked up. A path with a script's name in it is that
  * script, a directory is its index.php, anything else is the index. */
 void route_assume(struct router *r, const struct http_head *head, struct arena *arena, struct route *out);
-void route_resolve(struct router *r, const struct http_head *head, struct arena *arena, struct route *out);
 
 #endif
