@@ -32,9 +32,8 @@ def in_time(bench):
         for name, more in {"without": WITHOUT, "with all": WITH["all"]}.items():
             fronts.append(bench.http(more=more))
             fronts[-1].name = name
-        results = load.rounds({f.name: f for f in fronts}, bench.rounds * 2, lambda f: load.run(
-            f.url("h1", bench.scripts["hello"]), f.programs, 32, bench.seconds))
-        load.report("hello", results, first="without")
+        results = load.rounds({f.name: f for f in fronts}, bench.rounds * 2, lambda f: load.run(f, "h1", "/hello.php", 32, bench.seconds))
+        load.report(bench.record, "hello", results, first="without")
     finally:
         for front in fronts:
             front.stop()
@@ -72,7 +71,7 @@ def instructions(bench, more, count):
         program = tokiophp.Tokiophp(place, settings="log_level = warning", wait=False, pool=f"pm.max_children = 1\n{peers.POOL}"
                                     f"http.listen = 127.0.0.1:{port}\nhttp.document_root = {bench.root}\n{more}")
         program.wait_accepting(("127.0.0.1", port), 120)
-        ask(("127.0.0.1", port), bench.scripts["hello"], count)
+        ask(("127.0.0.1", port), "/hello.php", count)
         program.stop(seconds=120)
     finally:
         tokiophp.PROGRAM = peers.OWN
@@ -100,12 +99,14 @@ def in_instructions(bench):
     base, always = a_request(bench, WITHOUT)
     least = base - sum(always.values())
     print(f"  hello without            {base:9.0f} instructions a request, PHP's own included", flush=True)
+    bench.record.add("hello, instructions", "without", instructions=base)
     for name, n in always.items():
         print(f"    of these for {name:11} {n:9.0f}                             {n / least * 100:+.1f} %", flush=True)
     for name, more in WITH.items():
         own = a_request(bench, more)[0]
         print(f"  hello with {name:13} {own:9.0f} instructions a request      {(own / base - 1) * 100:+.1f} %   "
               f"beside no ids and metrics either: {(own / least - 1) * 100:+.1f} %", flush=True)
+        bench.record.add("hello, instructions", name, instructions=own)
 
 
 def cost(bench):

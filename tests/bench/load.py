@@ -10,22 +10,28 @@ TICK_US = 1000000 / os.sysconf("SC_CLK_TCK")
 
 
 class Run:
-    """One run: requests per second, p50 and p99 in ms, processor time of the servers per request in us."""
+    """One run: requests per second, p50 and p99 in ms, processor time in us per request of all servers and of the pool alone."""
 
-    def __init__(self, rate, p50, p99, cpu_us):
-        self.rate, self.p50, self.p99, self.cpu_us = rate, p50, p99, cpu_us
+    def __init__(self, rate, p50, p99, cpu_us, pool_us):
+        self.rate, self.p50, self.p99, self.cpu_us, self.pool_us = rate, p50, p99, cpu_us, pool_us
 
 
 def cpu_us(pids):
+    """Of all their threads, in the kernel's nanoseconds; where it does not tell them, in its ticks."""
     total = 0
     for pid in pids:
         try:
-            with open(f"/proc/{pid}/stat") as f:
-                fields = f.read().rpartition(")")[2].split()
-            total += int(fields[11]) + int(fields[12])
+            for task in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{task}/schedstat") as f:
+                    total += int(f.read().split()[0]) / 1000
         except OSError:
-            pass
-    return total * TICK_US
+            try:
+                with open(f"/proc/{pid}/stat") as f:
+                    fields = f.read().rpartition(")")[2].split()
+                total += (int(fields[11]) + int(fields[12])) * TICK_US
+            except OSError:
+                pass
+    return total
 
 
 def command(arguments, seconds):
@@ -57,11 +63,13 @@ def h2load(url, clients, seconds):
             float(middle.group(3)) * UNIT[middle.group(4)], float(middle.group(1)) * UNIT[middle.group(2)])
 
 
-def run(url, programs, clients, seconds, h2=False):
-    pids = [pid for program in programs for pid in program.family()]
-    before = cpu_us(pids)
-    rate, count, p50, p99 = (h2load if h2 else wrk)(url, clients, seconds)
-    return Run(rate, p50, p99, (cpu_us(pids) - before) / max(1, count))
+def run(front, protocol, path, clients, seconds):
+    """Load on a peers.Front. Where there is but one program, it is the pool and the web server."""
+    pids = [[pid for pid in program.family()] for program in front.programs]
+    before = [cpu_us(p) for p in pids]
+    rate, count, p50, p99 = (h2load if protocol == "h2" else wrk)(front.url(protocol, path), clients, seconds)
+    spent = [(cpu_us(p) - b) / max(1, count) for p, b in zip(pids, before)]
+    return Run(rate, p50, p99, sum(spent), spent[-1])
 
 
 def paced(url, rate, clients, seconds, folder):
@@ -96,11 +104,16 @@ def ratios(ours, theirs, field="rate"):
     return statistics.median(values), min(values), max(values)
 
 
-def report(title, results, first="tokiophp"):
+def report(record, case, results, first="tokiophp"):
+    """Prints a line for each contestant, and keeps it."""
     for name, runs in results.items():
-        line = (f"  {title:26} {name:22} {median(runs, 'rate'):9.0f} requests/s   p50 {median(runs, 'p50'):7.2f} ms   "
-                f"p99 {median(runs, 'p99'):7.2f} ms   {median(runs, 'cpu_us'):7.1f} us CPU a request")
+        row = {field: median(runs, field) for field in ("rate", "p50", "p99", "cpu_us", "pool_us")}
+        line = (f"  {case:26} {name:24} {row['rate']:9.0f} requests/s   p50 {row['p50']:7.2f} ms   p99 {row['p99']:7.2f} ms   "
+                f"{row['cpu_us']:7.1f} us CPU a request, the pool {row['pool_us']:7.1f}")
         if name != first:
-            speed, low, high = ratios(results[first], runs)
-            line += f"   ratio {speed:5.2f} ({low:.2f} to {high:.2f}, {len(runs)} rounds), CPU {ratios(results[first], runs, 'cpu_us')[0]:.2f}"
+            row["ratio"], row["least"], row["most"] = ratios(results[first], runs)
+            row["cpu_ratio"], row["pool_ratio"] = (ratios(results[first], runs, field)[0] for field in ("cpu_us", "pool_us"))
+            line += (f"   ratio {row['ratio']:5.2f} ({row['least']:.2f} to {row['most']:.2f}, {len(runs)} rounds), "
+                     f"CPU {row['cpu_ratio']:.2f}, pool {row['pool_ratio']:.2f}")
         print(line, flush=True)
+        record.add(case, name, **row)

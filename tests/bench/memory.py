@@ -26,18 +26,20 @@ def workers(bench):
     for name, program in (("tokiophp", OWN), ("php-fpm", bench.fpm)):
         seen = {}
         for count in (4, 32, 128):
-            front = bench.nginx(name, bench.pool("pool", program, count))
+            front = bench.beside(name, program, count, 0)
             try:
-                load.wrk(front.url("h1", bench.scripts["json"]), count, 1)
-                load.wrk(front.url("h1", bench.scripts["json"]), max(64, count), 2)
+                for _ in range(2):
+                    load.wrk(front.url("h1", "/json.php"), max(64, count), 1)
                 seen[count] = total_kb(front.programs[1:])
                 rss, tables = (sum(p.rss_kb(field) for p in front.programs[1:]) for field in ("VmRSS", "VmPTE"))
                 print(f"  {name:9} {count:3} workers   {seen[count] / 1024:7.1f} MB   + page tables {tables / 1024:5.1f} MB"
                       f"   (sum of resident sets {rss / 1024:7.1f} MB)", flush=True)
                 seen[count] += tables
+                bench.record.add(f"{count} workers", name, mb=seen[count] / 1024)
             finally:
                 front.stop()
         print(f"  {name:9} each further worker, with its page tables: {(seen[128] - seen[4]) / 124:6.0f} KB", flush=True)
+        bench.record.add("each further worker", name, kb=(seen[128] - seen[4]) / 124)
 
 
 def connect(address, context):
@@ -72,14 +74,15 @@ def idle(bench):
     try:
         for url, count, how in ((front.http, most, None), (front.https, min(most, 2000), context)):
             address = ("127.0.0.1", int(url.rsplit(":", 1)[1]))
-            alone = load.run(front.url("h1", bench.scripts["hello"]), front.programs, 100, 1)
+            alone = load.run(front, "h1", "/hello.php", 100, 1)
             hold(address, how, 20)  # what the first ones make once
             before, began = total_kb(front.programs), time.monotonic()
             held = hold(address, how, count)
             took, after = time.monotonic() - began, total_kb(front.programs)
             print(f"  {count:5} idle {'TLS' if how else 'plain'} connections: {(after - before) / count:6.2f} KiB each"
                   f"   (made in {took:.1f} s)", flush=True)
-            beside = load.run(front.url("h1", bench.scripts["hello"]), front.programs, 100, 1)
+            bench.record.add(f"{count} idle {'TLS' if how else 'plain'} connections", "tokiophp", kb=(after - before) / count)
+            beside = load.run(front, "h1", "/hello.php", 100, 1)
             print(f"        100 active ones beside them: {beside.rate:.0f} requests/s, p99 {beside.p99:.2f} ms; "
                   f"without them: {alone.rate:.0f}, {alone.p99:.2f} ms", flush=True)
             for s in held:

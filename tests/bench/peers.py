@@ -3,83 +3,18 @@ import os
 import shutil
 import subprocess
 
+import configs
 import process
 import tokiophp
 import webservers
 
 OWN = tokiophp.PROGRAM
-MODULES = webservers.APACHE_MODULES
 # Equal for both: no message pipe, no access log.
 POOL = "catch_workers_output = no\n"
 
-NGINX_TLS = "listen 127.0.0.1:{tls} ssl http2; ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem; " \
-            "keepalive_requests 1000000000; sendfile on; tcp_nopush on; open_file_cache max=1000;"
-CADDY = """
-{{
-    admin off
-    auto_https off
-    servers {{
-        protocols h1 h2
-    }}
-}}
-(site) {{
-    root * {root}
-    @php path *.php
-    reverse_proxy @php unix/{address} {{
-        transport fastcgi {{
-            root {root}
-            split .php
-        }}
-    }}
-    file_server
-}}
-http://127.0.0.1:{port} {{
-    import site
-}}
-https://localhost:{tls} {{
-    bind 127.0.0.1
-    tls {folder}/cert.pem {folder}/key.pem
-    import site
-}}
-https://127.0.0.1:{tls} {{
-    bind 127.0.0.1
-    tls {folder}/cert.pem {folder}/key.pem
-    import site
-}}
-"""
-APACHE = """
-ServerRoot {dir}
-ServerName localhost
-Listen 127.0.0.1:{port}
-Listen 127.0.0.1:{tls}
-PidFile {dir}/apache.pid
-ErrorLog {dir}/apache-error.log
-Mutex file:{dir}
-DefaultRuntimeDir {dir}
-{user}
-{modules}
-TypesConfig /etc/mime.types
-KeepAlive On
-MaxKeepAliveRequests 0
-DocumentRoot {root}
-<Directory {root}>
-    Require all granted
-    AllowOverride None
-</Directory>
-<VirtualHost 127.0.0.1:{tls}>
-    SSLEngine on
-    SSLCertificateFile {folder}/cert.pem
-    SSLCertificateKeyFile {folder}/key.pem
-</VirtualHost>
-"""
-
-
-def load_modules(names):
-    return "\n".join(f"LoadModule {name}_module {MODULES}/mod_{name}.so" for name in names.split())
-
 
 class Front:
-    """A web server and all programs behind it."""
+    """A web server and all programs behind it; the last one is the pool."""
 
     def __init__(self, name, programs, http, https=None, h2=True):
         self.name, self.programs, self.http, self.https, self.h2 = name, programs, http, https, h2
@@ -93,8 +28,11 @@ class Front:
 
 
 class Bench:
-    def __init__(self, folder, scripts, quick):
-        self.folder, self.scripts, self.quick, self.serial = folder, scripts, quick, 0
+    def __init__(self, folder, quick):
+        self.folder, self.quick, self.serial = folder, quick, 0
+        self.record = None  # what is measured goes there
+        self.scripts = {}  # name -> address; whoever has made the files says it
+        self.more = ""     # lines for every pool: what the applications need
         self.rounds = int(os.environ.get("ROUNDS", "1" if quick else "3"))
         self.seconds = float(os.environ.get("SECONDS", "1" if quick else "1.5"))
         self.workers = int(os.environ.get("WORKERS", "4"))
@@ -112,54 +50,80 @@ class Bench:
         os.chmod(path + "/tmp", 0o777)
         return path
 
-    def pool(self, name, program, workers=None, more=""):
+    def pool(self, name, program, workers=None, more="", wait=True):
         tokiophp.PROGRAM = program
-        return tokiophp.Tokiophp(self.place(name), settings="log_level = warning",
-                                 pool=f"pm.max_children = {workers or self.workers}\n{POOL}{more}")
+        pool = tokiophp.Tokiophp(self.place("pool"), settings="log_level = warning", wait=wait,
+                                 pool=f"pm.max_children = {workers or self.workers}\n{POOL}{self.more}{more}")
+        self.record.configuration(name, pool.config_path)
+        return pool
 
     def http(self, workers=None, more=""):
         port, tls = process.free_port(), process.free_port()
-        program = self.pool("http", OWN, workers, f"http.listen = 127.0.0.1:{port}\nhttp.tls_listen = 127.0.0.1:{tls}\n"
+        program = self.pool("tokiophp, HTTP", OWN, workers, f"http.listen = 127.0.0.1:{port}\nhttp.tls_listen = 127.0.0.1:{tls}\n"
                             f"http.tls_cert = {self.folder}/cert.pem\nhttp.tls_key = {self.folder}/key.pem\n"
                             f"http.document_root = {self.root}\n{more}")
         program.wait_accepting(("127.0.0.1", tls))
         return Front("tokiophp", [program], f"http://127.0.0.1:{port}", f"https://127.0.0.1:{tls}")
 
-    def nginx(self, name, pool, keepalive=0):
+    def web_server(self, name, command, text, pool, h2=True):
+        """text: a function of its folder and its two ports; command: one of the configuration's path."""
+        place, port, tls = self.place("server"), process.free_port(), process.free_port()
+        config = place + "/server.conf"
+        with open(config, "w") as f:
+            f.write(text(place, (port, tls)))
+        self.record.configuration(name, config)
+        env = dict(os.environ, HOME=place, XDG_DATA_HOME=place, XDG_CONFIG_HOME=place)
+        server = webservers.WebServer(command(place, config), place, "server.log", port, env)
+        return Front(name, [server, *([pool] if pool else [])], server.url, f"https://127.0.0.1:{tls}", h2)
+
+    def nginx(self, name, pool, keepalive=0, processes="auto", tuned=True):
         """keepalive: so many connections to the pool are kept, 0 = one a request."""
-        tls = process.free_port()
-        before = webservers.NGINX
-        extra = NGINX_TLS.format(tls=tls, folder=self.folder)
-        webservers.NGINX = before.replace("default_server; server_name", f"default_server; {extra} server_name").replace(
-            "worker_processes 1;", f"worker_processes {os.cpu_count()};" if not pool else "worker_processes 1;")
-        place = self.place("nginx")
-        try:
-            server = webservers.nginx(place, self.root, pool.address if pool else place + "/none.sock", keepalive=keepalive)
-        finally:
-            webservers.NGINX = before
-        return Front(name, [server, *([pool] if pool else [])], server.url, f"https://127.0.0.1:{tls}")
+        return self.web_server(
+            name, lambda place, config: ["nginx", "-p", place, "-e", place + "/nginx-error.log", "-c", config],
+            lambda place, ports: configs.nginx(place, self.folder, self.root, pool.address if pool else place + "/none.sock", ports,
+                                               keepalive, processes, tuned), pool)
+
+    def beside(self, name, program, workers, keepalive, more=""):
+        """A pool behind the nginx that is the same for all pools. An idle kept connection holds a php-fpm child, so each
+        must have one: with one process of nginx there are never more of them than clients."""
+        front = self.nginx("nginx, FastCGI " + ("kept" if keepalive else "closed"), self.pool(name, program, workers, more), keepalive, 1)
+        front.name = name
+        return front
 
     def caddy(self, name, pool):
-        place, port, tls = self.place("caddy"), process.free_port(), process.free_port()
-        config = place + "/Caddyfile"
-        with open(config, "w") as f:
-            f.write(CADDY.format(root=self.root, address=pool.address, port=port, tls=tls, folder=self.folder))
-        env = dict(os.environ, HOME=place, XDG_DATA_HOME=place, XDG_CONFIG_HOME=place)
-        server = webservers.WebServer(["caddy", "run", "--config", config, "--adapter", "caddyfile"], place, "caddy.log", port, env)
-        return Front(name, [server, pool], server.url, f"https://localhost:{tls}")
+        front = self.web_server(
+            name, lambda place, config: ["caddy", "run", "--config", config, "--adapter", "caddyfile"],
+            lambda place, ports: configs.CADDY.format(root=self.root, address=pool.address, port=ports[0], tls=ports[1], folder=self.folder), pool)
+        front.https = front.https.replace("127.0.0.1", "localhost")
+        return front
 
-    def apache(self):
-        """mod_php of the distribution (its own PHP version). mod_php needs prefork, so there is no HTTP/2."""
-        module = next((f for f in sorted(os.listdir(MODULES)) if f.startswith("libphp")), None) if os.path.isdir(MODULES) else None
+    def apache(self, name, modules, more, pool=None, h2=True):
+        user = "" if webservers.SANS_ROOT else "User nobody\nGroup nogroup"
+        return self.web_server(
+            name, lambda place, config: ["apache2", "-f", config, "-DFOREGROUND"],
+            lambda place, ports: configs.APACHE.format(dir=place, port=ports[0], tls=ports[1], folder=self.folder, root=self.root, user=user,
+                                                       modules=configs.apache_modules(modules) + "\n" + more), pool, h2)
+
+    def mod_php(self):
+        """Apache with the distribution's own PHP in it, or None. mod_php needs prefork, so there is no HTTP/2."""
+        module = configs.php_module()
         if not shutil.which("apache2") or not module:
             return None
-        place, port, tls = self.place("apache"), process.free_port(), process.free_port()
-        modules = load_modules("mpm_prefork authz_core dir mime socache_shmcb ssl") + f"\nLoadModule php_module {MODULES}/{module}\n" \
-            "<FilesMatch \\.php$>\nSetHandler application/x-httpd-php\n</FilesMatch>\n" \
-            "StartServers 32\nMinSpareServers 1\nMaxSpareServers 32\nMaxRequestWorkers 40"
-        config = place + "/apache.conf"
-        with open(config, "w") as f:
-            f.write(APACHE.format(dir=place, port=port, tls=tls, folder=self.folder, root=self.root, modules=modules,
-                                  user="" if webservers.SANS_ROOT else "User nobody\nGroup nogroup"))
-        server = webservers.WebServer(["apache2", "-f", config, "-DFOREGROUND"], place, "apache.log", port)
-        return Front("Apache + mod_php " + module[6:-3], [server], server.url, f"https://127.0.0.1:{tls}", h2=False)
+        return self.apache("Apache + mod_php " + module[6:-3], "mpm_prefork authz_core dir mime socache_shmcb ssl",
+                           f"LoadModule php_module {webservers.APACHE_MODULES}/{module}\n{configs.APACHE_PREFORK}", h2=False)
+
+    def apache_event(self):
+        """Apache's threads, each with a kept connection to php-fpm, or None."""
+        if not shutil.which("apache2"):
+            return None
+        pool = self.pool("php-fpm, 64 children", self.fpm, 64)
+        return self.apache("Apache event + php-fpm", "mpm_event authz_core dir mime proxy proxy_fcgi socache_shmcb ssl http2",
+                           configs.APACHE_EVENT.format(address=pool.address), pool)
+
+    def php_fpm_peers(self):
+        """nginx + php-fpm in both ways that its manuals know: few children and a connection a request, or kept
+        connections and a child for each that all processes of nginx may keep."""
+        clients = 32
+        children = clients * (os.cpu_count() or 1)
+        return [self.nginx("nginx + php-fpm, closed", self.pool("php-fpm", self.fpm)),
+                self.nginx("nginx + php-fpm, kept", self.pool(f"php-fpm, {children} children", self.fpm, children), clients)]

@@ -1,20 +1,14 @@
-"""What is served: scripts, static files, DokuWiki if it is to be had, a certificate."""
+"""What is served besides applications: scripts, static files, a certificate."""
 import os
 import subprocess
 
-import dokuwiki
-import packages
-
 SCRIPTS = {
     "hello": "<?php echo 'Hello, world';",
-    "json": "<?php header('Content-Type: application/json'); $rows = []; for ($i = 0; $i < 100; $i++) "
+    "json": "<?php header('Content-Type: application/json'); $rows = []; for ($i = 0; $i < 50; $i++) "
             "$rows[] = ['id' => $i, 'name' => \"row $i\", 'hash' => md5((string)$i)]; echo json_encode($rows);",
     "page": "<?php echo str_repeat('<p>A paragraph of some sixty characters, with a number: 12345</p>', 160);",
 }
 STATIC = {"1 KiB": 1 << 10, "100 KiB": 100 << 10, "10 MiB": 10 << 20}
-# Its log has a lock, for which requests would wait.
-WIKI = "$conf['dontlog'] = 'error,debug,deprecated';"
-WIKI_PAGE = "====== Start ======\n" + "A paragraph with **bold** words and a [[link]].\n\n" * 20
 
 
 def write(path, text):
@@ -27,8 +21,8 @@ def static_name(size):
     return size.replace(" ", "").lower() + ".bin"
 
 
-def make(folder, with_wiki):
-    """Script -> its address; script -> why it is not there."""
+def make(folder):
+    """Script -> its address."""
     www = folder + "/www"
     for name, text in SCRIPTS.items():
         write(f"{www}/{name}.php", text)
@@ -38,11 +32,4 @@ def make(folder, with_wiki):
                     "-keyout", folder + "/key.pem", "-out", folder + "/cert.pem", "-days", "2", "-subj", "/CN=localhost"],
                    check=True, stderr=subprocess.DEVNULL)
     os.chmod(folder + "/key.pem", 0o644)
-    addresses, missing = {name: f"/{name}.php" for name in SCRIPTS}, {}
-    if with_wiki:
-        try:
-            dokuwiki.unpack(www + "/wiki", WIKI, {"start": WIKI_PAGE})
-            addresses["dokuwiki"] = "/wiki/doku.php?id=start"
-        except packages.Missing as why:
-            missing["dokuwiki"] = str(why)
-    return addresses, missing
+    return {name: f"/{name}.php" for name in SCRIPTS}

@@ -1,9 +1,11 @@
 """The topics of the benchmark: each is a function of the bench, its first line what is printed above its figures."""
+import instructions
 import load
 import memory
+import moments
 from cost import cost
 from peers import OWN
-from site_files import STATIC, static_name
+from site_files import SCRIPTS, STATIC, static_name
 from worker import worker
 
 PROTOCOLS = {"h1": "HTTP/1.1", "tls": "HTTP/1.1 + TLS", "h2": "HTTP/2 + TLS"}
@@ -13,58 +15,82 @@ CLIENTS = 32
 def compare(bench, title, fronts, protocol, path, clients=CLIENTS):
     """The first front is ours."""
     contestants = {front.name: front for front in fronts if front.h2 or protocol != "h2"}
-    results = load.rounds(contestants, bench.rounds, lambda front: load.run(
-        front.url(protocol, path), front.programs, clients, bench.seconds, protocol == "h2"))
-    load.report(title, results)
+    load.report(bench.record, title, load.rounds(contestants, bench.rounds, lambda front: load.run(
+        front, protocol, path, clients, bench.seconds)))
 
 
 def stop(fronts):
     for front in fronts:
-        front.stop()
+        if front:
+            front.stop()
+
+
+def small(bench):
+    return {name: path for name, path in bench.scripts.items() if name in SCRIPTS}
+
+
+def both(bench, workers, keep):
+    """tokiophp and php-fpm behind one nginx each, which is told the same."""
+    fronts = []
+    try:
+        for name, program in (("tokiophp", OWN), ("php-fpm", bench.fpm)):
+            fronts.append(bench.beside(name, program, workers, workers if keep else 0))
+    except BaseException:
+        stop(fronts)
+        raise
+    return fronts
 
 
 def fcgi(bench):
     """tokiophp and php-fpm over FastCGI behind the same nginx"""
-    for workers in (bench.workers,) if bench.quick else (1, bench.workers):
+    for workers in (bench.workers,) if bench.quick else sorted({1, bench.workers, 8}):
         for keep in (True, False):
-            # An idle kept-alive connection holds a php-fpm child, so nginx must never have more of them than there are
-            # children: with keep-alive there are as many clients as workers.
-            clients = workers if keep else CLIENTS
-            fronts = []
+            # With kept connections there are as many clients as workers, see Bench.beside.
+            fronts = both(bench, workers, keep)
             try:
-                for name, program in (("tokiophp", OWN), ("php-fpm", bench.fpm)):
-                    fronts.append(bench.nginx(name, bench.pool("pool", program, workers), workers if keep else 0))
-                for script, path in bench.scripts.items():
-                    if script in ("hello", "dokuwiki") or (workers == bench.workers and not bench.quick):
-                        compare(bench, f"{script}, {workers} workers, {'kept' if keep else 'closed'}", fronts, "h1", path, clients)
+                for script, path in small(bench).items():
+                    if script == "hello" or (workers == bench.workers and not bench.quick):
+                        compare(bench, f"{script}, {workers} workers, {'kept' if keep else 'closed'}", fronts, "h1", path,
+                                workers if keep else CLIENTS)
             finally:
                 stop(fronts)
 
 
+def applications(bench):
+    """Pages of applications over FastCGI, kept connections, behind the same nginx"""
+    fronts = both(bench, bench.workers, True)
+    try:
+        for script, path in bench.scripts.items():
+            if script not in SCRIPTS:
+                compare(bench, script, fronts, "h1", path, bench.workers)
+    finally:
+        stop(fronts)
+
+
 def http(bench):
-    """tokiophp alone beside whole web servers"""
-    fronts = []
+    """tokiophp alone beside whole web servers; of one peer's variants the better one counts"""
+    fronts, others = [], []
     try:
         fronts.append(bench.http())
-        fronts.append(bench.nginx("nginx + php-fpm", bench.pool("pool", bench.fpm)))
+        fronts += bench.php_fpm_peers()
         if not bench.quick:
-            fronts.append(bench.caddy("Caddy + php-fpm", bench.pool("pool", bench.fpm)))
-            fronts.append(bench.apache())
-        fronts = [front for front in fronts if front]
+            others.append(bench.caddy("Caddy + php-fpm", bench.pool("php-fpm", bench.fpm)))
+            others += [front for front in (bench.apache_event(), bench.mod_php()) if front]
         for protocol, text in PROTOCOLS.items():
-            for script, path in bench.scripts.items():
-                if script == "hello" or not bench.quick:  # hello beside all, the others beside nginx
-                    compare(bench, f"{script}, {text}", fronts if script == "hello" else fronts[:2], protocol, path)
+            for script, path in small(bench).items():
+                if script == "hello" or (not bench.quick and protocol == "h1"):  # hello beside all, the others beside nginx
+                    compare(bench, f"{script}, {text}", fronts + (others if script == "hello" else []), protocol, path)
     finally:
-        stop([front for front in fronts if front])
+        stop(fronts + others)
 
 
 def static(bench):
-    """Files: tokiophp beside nginx alone (sendfile, its cache of open files on, as many processes as processors)"""
+    """Files: tokiophp beside nginx alone, as Debian ships it and as its manual tunes it"""
     fronts = []
     try:
         fronts.append(bench.http())
-        fronts.append(bench.nginx("nginx", None))
+        fronts.append(bench.nginx("nginx, tuned", None))
+        fronts.append(bench.nginx("nginx, untuned", None, tuned=False))
         for protocol, text in PROTOCOLS.items():
             for size in STATIC:
                 compare(bench, f"{size}, {text}", fronts, protocol, "/" + static_name(size), 8 if size == "10 MiB" else CLIENTS)
@@ -73,22 +99,29 @@ def static(bench):
 
 
 def latency(bench):
-    """p50 and p99 of every request at half of what the slower one manages"""
+    """p50 and p99 of every request at 50 % and 80 % of what the slowest manages"""
     fronts = []
     try:
         fronts.append(bench.http())
-        fronts.append(bench.nginx("nginx + tokiophp", bench.pool("pool", OWN)))
-        fronts.append(bench.nginx("nginx + php-fpm", bench.pool("pool", bench.fpm)))
-        for script, path in bench.scripts.items():
-            most = min(load.run(f.url("h1", path), f.programs, CLIENTS, bench.seconds).rate for f in fronts)
-            results = load.rounds({f.name: f for f in fronts}, bench.rounds, lambda f, path=path, most=most: load.paced(
-                f.url("h1", path), most / 2, CLIENTS, 2, bench.folder))
-            for name, runs in results.items():
-                p50, p99 = (sorted(column)[len(runs) // 2] for column in zip(*runs))
-                print(f"  {script:10} at {most / 2:6.0f} requests/s   {name:18} p50 {p50:7.2f} ms   p99 {p99:7.2f} ms"
-                      f"   ({len(runs)} rounds)", flush=True)
+        fronts += bench.php_fpm_peers()
+        for script, path in small(bench).items():
+            if script == "page":
+                continue
+            most = min(load.run(f, "h1", path, CLIENTS, bench.seconds).rate for f in fronts)
+            for share in (0.5, 0.8):
+                at_rate(bench, f"{script} at {share * 100:.0f} %", fronts, path, most * share)
     finally:
         stop(fronts)
+
+
+def at_rate(bench, case, fronts, path, rate):
+    results = load.rounds({f.name: f for f in fronts}, bench.rounds, lambda f: load.paced(f.url("h1", path), rate, CLIENTS, 2, bench.folder))
+    medians = {name: [sorted(column)[len(runs) // 2] for column in zip(*runs)] for name, runs in results.items()}
+    own = medians[fronts[0].name]
+    for name, (p50, p99) in medians.items():
+        ratio = {} if name == fronts[0].name else {"p50_ratio": own[0] / p50, "p99_ratio": own[1] / p99}
+        print(f"  {case:16} = {rate:6.0f} requests/s   {name:24} p50 {p50:7.2f} ms   p99 {p99:7.2f} ms   ({bench.rounds} rounds)", flush=True)
+        bench.record.add(case, name, load=rate, p50=p50, p99=p99, **ratio)
 
 
 def counts(bench):
@@ -96,8 +129,8 @@ def counts(bench):
     import kernel
     for workers in (1, bench.workers):
         for name, make in (("http", lambda n: bench.http(n)),
-                           ("fcgi tokiophp", lambda n: bench.nginx("tokiophp", bench.pool("pool", OWN, n), n)),
-                           ("fcgi php-fpm", lambda n: bench.nginx("php-fpm", bench.pool("pool", bench.fpm, n), n))):
+                           ("fcgi tokiophp", lambda n: bench.beside("tokiophp", OWN, n, n)),
+                           ("fcgi php-fpm", lambda n: bench.beside("php-fpm", bench.fpm, n, n))):
             front = make(workers)
             try:
                 for script, path in bench.scripts.items():
@@ -109,6 +142,7 @@ def counts(bench):
                     rows = kernel.count(pids, lambda path=path, clients=clients: load.wrk(front.url("h1", path), clients, 1)[1])
                     print(f"  {name:14} {script:9} {workers} workers   " +
                           "   ".join(f"{label} {value:.3f}" for label, value in rows.items()), flush=True)
+                    bench.record.add(f"{script}, {workers} workers", name, **{label.replace(" ", "_"): value for label, value in rows.items()})
             finally:
                 front.stop()
 
@@ -123,5 +157,15 @@ def idle(bench):
     memory.idle(bench)
 
 
-ALL = {"fcgi": fcgi, "http": http, "static": static, "latency": latency, "counts": counts, "memory": worker_memory, "idle": idle,
-       "cost": cost, "worker": worker}
+def of_instructions(bench):
+    """Instructions of a request outside of the kernel, PHP's own included, over FastCGI (valgrind counts the whole pool)"""
+    instructions.compare(bench)
+
+
+def start(bench):
+    """From the start, and from a reload, to the first answer of the new process"""
+    moments.compare(bench)
+
+
+ALL = {"fcgi": fcgi, "applications": applications, "http": http, "static": static, "latency": latency, "counts": counts,
+       "memory": worker_memory, "idle": idle, "start": start, "instructions": of_instructions, "cost": cost, "worker": worker}

@@ -37,11 +37,13 @@ def projects(bench):
     os.chmod(root, 0o755)
     yield "hello", Project(root, "index.php", "/index.php")
     try:
-        folder = symfony.unpack(bench.folder)
+        folder = bench.folder + "/shop"
+        if not os.path.exists(folder):  # the page of topic applications is of the same one
+            symfony.unpack(bench.folder)
     except packages.Missing as why:
         print(f"without symfony: {why}")
         return
-    yield "symfony", Project(folder + "/public", "index.php", "/index.php/fruit", "env[APP_ENV] = prod\nenv[APP_DEBUG] = 0\n")
+    yield "symfony", Project(folder + "/public", "index.php", "/index.php/fruit", "" if "APP_ENV" in bench.more else "env[APP_ENV] = prod\nenv[APP_DEBUG] = 0\n")
 
 
 def fronts_of(bench, project):
@@ -55,10 +57,9 @@ def fronts_of(bench, project):
     bench.root, before = project.root, bench.root
     try:
         yield "HTTP", [named("tokiophp", bench.http(more=place + held)), named("classic", bench.http(more=place + project.env)),
-                       bench.nginx("nginx + php-fpm", bench.pool("pool", bench.fpm, more=project.env))]
-        yield "FastCGI", [bench.nginx("tokiophp", bench.pool("pool", OWN, more=held), bench.workers),
-                          bench.nginx("classic", bench.pool("pool", OWN, more=project.env), bench.workers),
-                          bench.nginx("php-fpm", bench.pool("pool", bench.fpm, more=project.env), bench.workers)]
+                       bench.nginx("nginx + php-fpm", bench.pool("php-fpm", bench.fpm, more=project.env))]
+        yield "FastCGI", [bench.beside(name, program, bench.workers, bench.workers, more) for name, program, more in (
+            ("tokiophp", OWN, held), ("classic", OWN, project.env), ("php-fpm", bench.fpm, project.env))]
     finally:
         bench.root = before
 
@@ -97,12 +98,13 @@ def worker(bench):
             try:
                 clients = CLIENTS if way == "HTTP" else bench.workers
                 results = load.rounds({front.name: front for front in fronts}, bench.rounds, lambda front, p=project, c=clients: load.run(
-                    front.url("h1", p.path), front.programs, c, bench.seconds))
-                load.report(f"{name}, {way}", results)
+                    front, "h1", p.path, c, bench.seconds))
+                load.report(bench.record, f"{name}, {way}", results)
                 if way == "FastCGI":
                     for front in fronts:
                         print(f"  {name + ', memory':26} {front.name:22} {memory.total_kb(front.programs[1:]) / 1024:7.1f} MB with "
                               f"{bench.workers} workers", flush=True)
+                        bench.record.add(f"{name}, memory", front.name, mb=memory.total_kb(front.programs[1:]) / 1024)
             finally:
                 for front in fronts:
                     front.stop()
@@ -110,3 +112,5 @@ def worker(bench):
             held, classic = (instructions(bench, project, project.env + more) for more in (project.held(1), ""))
             if held and classic:
                 print(f"  {name + ', instructions':26} worker {held:11.0f}   classic {classic:11.0f}   ratio {classic / held:5.2f}", flush=True)
+                bench.record.add(f"{name}, instructions", "tokiophp", instructions=held)
+                bench.record.add(f"{name}, instructions", "classic", instructions=classic, instructions_ratio=held / classic)

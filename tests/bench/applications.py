@@ -1,0 +1,99 @@
+"""Applications below the document root, each with a page that is asked for: what the distribution packages, as far as it
+is to be had here. A source that is not is said."""
+import os
+import subprocess
+import urllib.error
+import urllib.request
+
+import dokuwiki
+import laravel
+import mediawiki
+import packages
+import symfony
+import wordpress
+from browser import Browser
+from mariadb import MariaDB
+
+# Its log has a lock, for which requests would wait.
+WIKI = "$conf['dontlog'] = 'error,debug,deprecated';"
+WIKI_PAGE = "====== Start ======\n" + "A paragraph with **bold** words and a [[link]].\n\n" * 20
+MEDIAWIKI = "$wgScriptPath = '/mediawiki'; $wgJobRunRate = 0; $wgMainCacheType = CACHE_NONE;\n"
+# The ports change from run to run.
+WORDPRESS = "define('WP_HOME', 'http://' . $_SERVER['HTTP_HOST'] . '/blog'); define('WP_SITEURL', WP_HOME);"
+# name -> its page, and what that must contain
+PAGES = {
+    "dokuwiki": ("/wiki/doku.php?id=start", "A paragraph with"),
+    "syntax": ("/wiki/doku.php?id=wiki:syntax", "Formatting Syntax"),
+    "mediawiki": ("/mediawiki/index.php?title=Main_Page", "MediaWiki has been installed"),
+    "wordpress": ("/blog/", "A test site"),
+    "symfony": ("/shop/index.php/fruit", "FRUIT 01"),
+    "laravel": ("/laravel/index.php/fruit", "Fruit 01"),
+}
+
+
+class Applications:
+    """Puts those of `wanted` below the bench's root. missing: name -> why it is not there."""
+
+    def __init__(self, bench, wanted):
+        self.bench, self.missing, self.database = bench, {}, None
+        makers = {"dokuwiki": self.dokuwiki, "syntax": None, "mediawiki": self.mediawiki, "wordpress": self.wordpress,
+                  "symfony": self.symfony, "laravel": self.laravel}
+        for name in wanted:
+            try:
+                if name == "syntax":
+                    name = "dokuwiki"
+                if not os.path.exists(f"{bench.folder}/{name}.made"):
+                    makers[name]()
+                    open(f"{bench.folder}/{name}.made", "w").close()
+            except (packages.Missing, OSError, subprocess.SubprocessError) as why:
+                self.missing[name] = str(why)
+        if "dokuwiki" in self.missing and "syntax" in wanted:
+            self.missing["syntax"] = self.missing["dokuwiki"]
+        self.look([name for name in wanted if name not in self.missing])
+
+    def dokuwiki(self):
+        dokuwiki.unpack(self.bench.root + "/wiki", WIKI, {"start": WIKI_PAGE})
+
+    def mediawiki(self):
+        mediawiki.unpack(self.bench.root + "/mediawiki", self.bench.place("mediawiki"), "http://localhost", MEDIAWIKI)
+
+    def wordpress(self):
+        packages.fetch("wordpress")
+        self.database = MariaDB(self.bench.place("database"))
+        wordpress.unpack(self.bench.root + "/blog", self.database, WORDPRESS)
+        front = self.bench.http()
+        try:
+            wordpress.install(Browser(front.http + "/blog"))
+        finally:
+            front.stop()
+
+    def symfony(self):
+        folder = symfony.unpack(self.bench.folder)
+        os.symlink(folder + "/public", self.bench.root + "/shop")
+        self.bench.more += "env[APP_ENV] = prod\nenv[APP_DEBUG] = 0\n"
+
+    def laravel(self):
+        laravel.unpack(self.bench.root + "/laravel", self.bench.folder)
+
+    def look(self, names):
+        """A page that is an error, or leads elsewhere, is measured by nobody."""
+        front = self.bench.http() if names else None
+        try:
+            for name in names:
+                path, text = PAGES[name]
+                try:
+                    with urllib.request.urlopen(front.http + path, timeout=60) as reply:
+                        body = reply.read().decode(errors="replace")
+                        if reply.status != 200 or reply.url != front.http + path or text not in body:
+                            self.missing[name] = f"its page is {reply.status} {reply.url}, without {text!r}: {body[:300]!r}"
+                except urllib.error.HTTPError as why:
+                    self.missing[name] = f"its page is {why}: {why.read()[:300]!r}"
+                if name not in self.missing:
+                    self.bench.scripts[name] = path
+        finally:
+            if front:
+                front.stop()
+
+    def stop(self):
+        if self.database:
+            self.database.kill_family()
