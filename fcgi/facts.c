@@ -37,9 +37,7 @@ bool facts_same(const char *a, const char *b)
 /* IIS puts SCRIPT_NAME in front of PATH_INFO. */
 static void undo_iis(struct facts *f)
 {
-    const char *software = params_get(f->r, STR("SERVER_SOFTWARE"));
-
-    if (!software || !f->name || !f->info || strncmp(software, "Microsoft-IIS", 13) != 0 ||
+    if (!f->software || !f->name || !f->info || strncmp(f->software, "Microsoft-IIS", 13) != 0 ||
         strncmp(f->info, f->name, strlen(f->name)) != 0) {
         return;
     }
@@ -71,15 +69,38 @@ static void undo_apache_proxy(struct facts *f)
     }
 }
 
+static void take(const struct param *p, const char *name, const char **value)
+{
+    if (memcmp(p->name, name, p->name_len) == 0) {
+        *value = p->value;
+    }
+}
+
+/* One look at each variable; the last one of a name counts. */
+static void collect(struct facts *f)
+{
+    for (size_t i = 0; i < f->r->param_count; i++) {
+        const struct param *p = &f->r->params[i];
+
+        switch (p->name_len) {
+        case sizeof("PATH_INFO") - 1: take(p, "PATH_INFO", &f->info); break;
+        case sizeof("SCRIPT_NAME") - 1: take(p, "SCRIPT_NAME", &f->name); break;
+        case sizeof("REDIRECT_URL") - 1: take(p, "REDIRECT_URL", &f->redirect); break;
+        case sizeof("DOCUMENT_ROOT") - 1: take(p, "DOCUMENT_ROOT", &f->root); break;
+        case sizeof("SCRIPT_FILENAME") - 1: /* and of this length are two more */
+            take(p, "SCRIPT_FILENAME", &f->filename);
+            take(p, "PATH_TRANSLATED", &f->translated);
+            take(p, "SERVER_SOFTWARE", &f->software);
+            break;
+        default: break;
+        }
+    }
+}
+
 bool facts_read(struct facts *f, struct request *r)
 {
-    *f = (struct facts){.r = r,
-                        .filename = params_get(r, STR("SCRIPT_FILENAME")),
-                        .translated = params_get(r, STR("PATH_TRANSLATED")),
-                        .info = params_get(r, STR("PATH_INFO")),
-                        .name = params_get(r, STR("SCRIPT_NAME")),
-                        .redirect = params_get(r, STR("REDIRECT_URL")),
-                        .root = params_get(r, STR("DOCUMENT_ROOT"))};
+    *f = (struct facts){.r = r};
+    collect(f);
     if (!f->filename && !f->translated) {
         return false;
     }

@@ -10,7 +10,7 @@ struct facts {
     struct request *r;
     const char *filename, *translated, *info, *name, *redirect, *root; /* current values */
     const char *old_filename, *old_translated, *old_info, *old_name;   /* as received */
-    const char *script;
+    const char *script, *software;
     bool proxied; /* Apache's mod_proxy: a prefix was cut off SCRIPT_FILENAME */
     bool failed;  /* the arena said no */
 };

@@ -12,20 +12,20 @@
 #include "fcgi/params.h"
 #include "fcgi/script.h"
 
-/* Variables that are fields of the request too. */
+/* Variables that are fields of the request too, by length: of most variables nothing is compared. */
 static const struct field {
     const char *name;
     size_t offset;
-} fields[] = {
-    {"REQUEST_METHOD", offsetof(struct request, method)},
-    {"QUERY_STRING", offsetof(struct request, query)},
-    {"CONTENT_TYPE", offsetof(struct request, content_type)},
-    {"HTTP_COOKIE", offsetof(struct request, cookie)},
-    {"HTTP_AUTHORIZATION", offsetof(struct request, authorization)},
-    {"SERVER_NAME", offsetof(struct request, server_name)},
-    {"PHP_VALUE", offsetof(struct request, php_value)},
-    {"PHP_ADMIN_VALUE", offsetof(struct request, php_admin_value)},
-    {"REQUEST_BODY_FILE", offsetof(struct request, body_file)},
+} fields[][3] = {
+    [9] = {{"PHP_VALUE", offsetof(struct request, php_value)}},
+    [11] = {{"HTTP_COOKIE", offsetof(struct request, cookie)},
+            {"SERVER_NAME", offsetof(struct request, server_name)}},
+    [12] = {{"QUERY_STRING", offsetof(struct request, query)},
+            {"CONTENT_TYPE", offsetof(struct request, content_type)}},
+    [14] = {{"REQUEST_METHOD", offsetof(struct request, method)}},
+    [15] = {{"PHP_ADMIN_VALUE", offsetof(struct request, php_admin_value)}},
+    [17] = {{"REQUEST_BODY_FILE", offsetof(struct request, body_file)}},
+    [18] = {{"HTTP_AUTHORIZATION", offsetof(struct request, authorization)}},
 };
 
 int64_t intake_length(const char *text)
@@ -46,9 +46,12 @@ int64_t intake_length(const char *text)
 
 static void note_field(struct request *r, const struct param *p)
 {
-    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
-        if (p->name[0] == fields[i].name[0] && strcmp(p->name, fields[i].name) == 0) {
-            memcpy((char *)r + fields[i].offset, &p->value, sizeof(p->value));
+    if (p->name_len >= sizeof(fields) / sizeof(fields[0])) {
+        return;
+    }
+    for (const struct field *f = fields[p->name_len]; f->name; f++) {
+        if (memcmp(p->name, f->name, p->name_len) == 0) {
+            memcpy((char *)r + f->offset, &p->value, sizeof(p->value));
             return;
         }
     }

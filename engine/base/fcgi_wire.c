@@ -73,34 +73,13 @@ static bool take_length(struct str *rest, uint32_t *length)
     return true;
 }
 
-bool fcgi_wire_lengths(struct str *rest, uint32_t *name_n, uint32_t *value_n)
+bool fcgi_wire_long_lengths(struct str *rest, uint32_t *name_n, uint32_t *value_n)
 {
-    const unsigned char *p = (const unsigned char *)rest->p;
-
-    if (rest->n >= 2 && !((p[0] | p[1]) & 0x80)) { /* nearly every pair */
-        *name_n = p[0];
-        *value_n = p[1];
-        *rest = (struct str){rest->p + 2, rest->n - 2};
-        return true;
-    }
     struct str behind = *rest;
 
     if (!take_length(&behind, name_n) || !take_length(&behind, value_n)) {
         return false;
     }
     *rest = behind;
-    return true;
-}
-
-bool fcgi_wire_pair(struct str *rest, struct str *name, struct str *value)
-{
-    uint32_t name_n, value_n;
-
-    if (!fcgi_wire_lengths(rest, &name_n, &value_n) || (uint64_t)name_n + value_n > rest->n) {
-        return false;
-    }
-    *name = (struct str){rest->p, name_n};
-    *value = (struct str){rest->p + name_n, value_n};
-    *rest = (struct str){rest->p + name_n + value_n, rest->n - name_n - value_n};
     return true;
 }

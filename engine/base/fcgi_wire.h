@@ -100,9 +100,34 @@ enum fcgi_wire_step fcgi_wire_read(struct fcgi_wire_reader *r, const unsigned ch
 
 /* A length as one byte or four; how many. */
 size_t fcgi_wire_put_length(unsigned char out[4], size_t n);
-/* The lengths in front of a pair, which *rest moves behind; false: they are not there as a whole. */
-bool fcgi_wire_lengths(struct str *rest, uint32_t *name_n, uint32_t *value_n);
+bool fcgi_wire_long_lengths(struct str *rest, uint32_t *name_n, uint32_t *value_n); /* of any pair */
+/* The lengths in front of a pair, which *rest moves behind; false: they are not there as a whole. Inline, as
+ * the next: they are called for each variable of each request. */
+static inline bool fcgi_wire_lengths(struct str *rest, uint32_t *name_n, uint32_t *value_n)
+{
+    const unsigned char *p = (const unsigned char *)rest->p;
+
+    if (rest->n < 2 || (p[0] | p[1]) & 0x80) {
+        return fcgi_wire_long_lengths(rest, name_n, value_n);
+    }
+    *name_n = p[0];
+    *value_n = p[1];
+    *rest = (struct str){rest->p + 2, rest->n - 2};
+    return true;
+}
+
 /* The next pair of a complete list; false at its end, or where it is malformed. */
-bool fcgi_wire_pair(struct str *rest, struct str *name, struct str *value);
+static inline bool fcgi_wire_pair(struct str *rest, struct str *name, struct str *value)
+{
+    uint32_t name_n, value_n;
+
+    if (!fcgi_wire_lengths(rest, &name_n, &value_n) || (uint64_t)name_n + value_n > rest->n) {
+        return false;
+    }
+    *name = (struct str){rest->p, name_n};
+    *value = (struct str){rest->p + name_n, value_n};
+    *rest = (struct str){rest->p + name_n + value_n, rest->n - name_n - value_n};
+    return true;
+}
 
 #endif

@@ -1,6 +1,8 @@
 """Applications below the document root, each with a page that is asked for: what the distribution packages, as far as it
 is to be had here. A source that is not is said."""
+import glob
 import os
+import re
 import subprocess
 import urllib.error
 import urllib.request
@@ -26,7 +28,7 @@ PAGES = {
     "syntax": ("/wiki/doku.php?id=wiki:syntax", "Formatting Syntax"),
     "mediawiki": ("/mediawiki/index.php?title=Main_Page", "MediaWiki has been installed"),
     "wordpress": ("/blog/", "A test site"),
-    "symfony": ("/shop/index.php/fruit", "FRUIT 01"),
+    "symfony": ("/shop/public/index.php/fruit", "FRUIT 01"),
     "laravel": ("/laravel/index.php/fruit", "Fruit 01"),
 }
 
@@ -53,6 +55,11 @@ class Applications:
 
     def dokuwiki(self):
         dokuwiki.unpack(self.bench.root + "/wiki", WIKI, {"start": WIKI_PAGE})
+        for path in glob.glob(self.bench.root + "/wiki*/**/pages/wiki/syntax.txt", recursive=True):
+            with open(path) as f:  # its example of a feed would ask the network
+                text = re.sub(r"(?m)^.*\{\{rss>.*$", "", f.read())
+            with open(path, "w") as f:
+                f.write(text)
 
     def mediawiki(self):
         mediawiki.unpack(self.bench.root + "/mediawiki", self.bench.place("mediawiki"), "http://localhost", MEDIAWIKI)
@@ -68,8 +75,7 @@ class Applications:
             front.stop()
 
     def symfony(self):
-        folder = symfony.unpack(self.bench.folder)
-        os.symlink(folder + "/public", self.bench.root + "/shop")
+        symfony.unpack(self.bench.root)
         self.bench.more += "env[APP_ENV] = prod\nenv[APP_DEBUG] = 0\n"
 
     def laravel(self):

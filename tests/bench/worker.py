@@ -37,9 +37,9 @@ def projects(bench):
     os.chmod(root, 0o755)
     yield "hello", Project(root, "index.php", "/index.php")
     try:
-        folder = bench.folder + "/shop"
+        folder = bench.folder + "/www/shop"
         if not os.path.exists(folder):  # the page of topic applications is of the same one
-            symfony.unpack(bench.folder)
+            symfony.unpack(bench.folder + "/www")
     except packages.Missing as why:
         print(f"without symfony: {why}")
         return

@@ -23,7 +23,7 @@ $engines->register('blade', fn () => new View\Engines\CompilerEngine(new View\Co
 $views = new View\Factory($engines, new View\FileViewFinder($files, [__DIR__ . '/views']), $events);
 $views->setContainer($app);
 $app->instance(Illuminate\Contracts\View\Factory::class, $views);
-$router->get('/fruit', fn () => $views->make('fruit', ['title' => 'Fruit & more', 'fruit' => $database->table('fruit')->orderBy('name')->get()])->render());
+$router->get('/fruit', fn () => $views->make('fruit', ['title' => 'Fruit & more', 'fruit' => $database->getConnection()->table('fruit')->orderBy('name')->get()])->render());
 $request = Request::capture();
 $app->instance('request', $request);
 $app->instance(Request::class, $request);
