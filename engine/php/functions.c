@@ -78,40 +78,6 @@ static PHP_FUNCTION(fastcgi_finish_request)
     RETURN_BOOL(sapi_finish_early());
 }
 
-bool functions_status(INTERNAL_FUNCTION_PARAMETERS, zend_long *status)
-{
-    (void)return_value;
-    *status = 200;
-    ZEND_PARSE_PARAMETERS_START(0, 1)
-    Z_PARAM_OPTIONAL
-    Z_PARAM_LONG(*status)
-    ZEND_PARSE_PARAMETERS_END_EX(return false);
-    if (*status < 100 || *status > 599) {
-        zend_argument_value_error(1, "must be between 100 and 599");
-        return false;
-    }
-    return true;
-}
-
-static PHP_FUNCTION(tokio_send_headers)
-{
-    zend_long status;
-
-    if (!functions_status(INTERNAL_FUNCTION_PARAM_PASSTHRU, &status)) {
-        RETURN_THROWS();
-    }
-    if (!current_request() || SG(headers_sent)) {
-        RETURN_FALSE;
-    }
-    if (status < 200) {
-        RETURN_BOOL(sapi_send_interim((int)status));
-    }
-    if (ZEND_NUM_ARGS() > 0) {
-        sapi_header_op(SAPI_HEADER_SET_STATUS, (void *)(uintptr_t)status);
-    }
-    RETURN_BOOL(sapi_send_head_now());
-}
-
 static PHP_FUNCTION(tokio_stream_flush)
 {
     const struct request *r = current_request();

@@ -5,12 +5,12 @@
 #include "engine/php/thread.h"
 
 const zend_function_entry *functions_table(void);
-/* The one parameter of a function that sends a head, 200 if it is left out. False: an error has been thrown.
- */
-bool functions_status(INTERNAL_FUNCTION_PARAMETERS, zend_long *status);
+
+/* functions_head.c */
+ZEND_FUNCTION(tokio_send_headers);
+ZEND_FUNCTION(headers_send);
 
 /* functions_aliases.c */
 ZEND_FUNCTION(frankenphp_log);
-ZEND_FUNCTION(headers_send);
 
 #endif

@@ -7,7 +7,6 @@
 #include "zend_smart_str.h"
 
 #include "engine/base/log.h"
-#include "engine/php/sapi.h"
 
 /* slog's levels, which the caller says. */
 static enum log_level level_of(zend_long level)
@@ -36,22 +35,4 @@ ZEND_FUNCTION(frankenphp_log)
     smart_str_0(&text);
     log_write(level_of(level), "php", 0, "%s", text.s ? ZSTR_VAL(text.s) : "");
     smart_str_free(&text);
-}
-
-/* A status below 200 is an interim answer of its own. The numbers are PHP's: 1 = has left, 3 = could not; 0 =
- * the head has left now or before. */
-ZEND_FUNCTION(headers_send)
-{
-    zend_long status;
-
-    if (!functions_status(INTERNAL_FUNCTION_PARAM_PASSTHRU, &status)) {
-        RETURN_THROWS();
-    }
-    if (status < 200) {
-        RETURN_LONG(sapi_send_interim((int)status) ? SAPI_HEADER_SENT_SUCCESSFULLY : SAPI_HEADER_SEND_FAILED);
-    }
-    if (!SG(headers_sent)) {
-        sapi_header_op(SAPI_HEADER_SET_STATUS, (void *)(uintptr_t)status);
-    }
-    RETURN_LONG(sapi_send_headers() == SUCCESS ? 0 : -1);
 }

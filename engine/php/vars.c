@@ -255,6 +255,17 @@ static void set_ours(zval *array, struct request *r)
     set_plain(Z_ARRVAL_P(array), worker_name, sizeof worker_name - 1, &value);
 }
 
+/* Of a worker script while it boots, where a request has those of its client. */
+static void set_script(zval *array, const struct worker_script *script)
+{
+    const char *name = script->settings->worker_script, *slash = strrchr(name, '/');
+
+    add_assoc_string(array, "SCRIPT_FILENAME", name);
+    add_assoc_string(array, "SCRIPT_NAME", slash ? slash : name);
+    add_assoc_string(array, "PHP_SELF", slash ? slash : name);
+    add_assoc_string(array, "DOCUMENT_ROOT", script->root);
+}
+
 void vars_register_server(zval *array)
 {
     struct php_thread *t = php_thread;
@@ -262,7 +273,7 @@ void vars_register_server(zval *array)
     if (!t || !t->request) {
         env_import(Z_ARRVAL_P(array));
         if (t && t->script) {
-            worker_script_variables(array);
+            set_script(array, t->script);
         }
         return;
     }

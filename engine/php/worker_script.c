@@ -114,21 +114,7 @@ ZEND_FUNCTION(tokio_handle_request)
     RETURN_BOOL(served);
 }
 
-/* -- variables -- */
-
-static void add_text(zval *array, const char *name, const char *value)
-{
-    add_assoc_string(array, name, value);
-}
-
-void worker_script_variables(zval *array)
-{
-    const char *script = php_thread->script->settings->worker_script, *slash = strrchr(script, '/');
-    add_text(array, "SCRIPT_FILENAME", script);
-    add_text(array, "SCRIPT_NAME", slash ? slash : script);
-    add_text(array, "PHP_SELF", slash ? slash : script);
-    add_text(array, "DOCUMENT_ROOT", php_thread->script->root);
-}
+/* -- life -- */
 
 /* putenv(), as if the boot had begun with it. */
 static void fill_environment(struct php_thread *t)
@@ -145,8 +131,6 @@ static void fill_environment(struct php_thread *t)
         env_set(p->key, p->value ? p->value : "");
     }
 }
-
-/* -- life -- */
 
 static void execute(struct php_thread *t)
 {

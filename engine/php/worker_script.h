@@ -3,8 +3,8 @@
  * tokio_handle_request() too.
  *
  *   worker_script.c          its life: boot, the wait in tokio_handle_request(), its end
- *   worker_request.c         a request inside of it: what PHP's request startup and shutdown would do for its
- * client worker_state.c           what a request changed is put back as the boot left it
+ *   worker_request.c         a request inside of it: PHP's request startup and shutdown, for its client
+ *   worker_state.c           what a request changed is put back as the boot left it
  *
  * All on the thread that holds the script. */
 #ifndef ENGINE_PHP_WORKER_SCRIPT_H
@@ -36,8 +36,6 @@ struct worker_script {
 
 /* Boots it and returns when it has ended (executor->hold). */
 void worker_script_hold(struct php_thread *t, const struct pool_conf *pool);
-/* Its variables while it boots, where a request has those of its client. */
-void worker_script_variables(zval *array);
 bool worker_script_is_full(const struct worker_script *s); /* it keeps more than worker.max_memory */
 /* One request, in the script that waits. */
 void worker_request_run(struct php_thread *t, struct request *r);
