@@ -1,6 +1,5 @@
 /* A connection's life between requests: see conn.h. */
 #include <errno.h>
-#include <fastcgi.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -12,8 +11,6 @@
 #include "engine/base/log.h"
 #include "engine/base/sock.h"
 #include "fcgi/conn.h"
-#include "fcgi/exchange.h"
-#include "fcgi/record.h"
 
 static struct fcgi_conn *conn_of(struct waitable *w)
 {
@@ -53,14 +50,13 @@ static const char *const overdue[] = {
     [CONN_LINGER] = "the peer did not close",
 };
 
-static void enter(struct fcgi_conn *c, enum conn_state state, uint64_t ms)
+void conn_enter(struct fcgi_conn *c, enum conn_state state, uint64_t ms)
 {
     c->state = state;
     c->deadline_us = ms ? clock_coarse_us() + ms * 1000 : 0;
 }
 
-/* Into the wait set; afterwards the connection may already be another thread's. */
-static void park(struct fcgi_conn *c)
+void conn_wait(struct fcgi_conn *c)
 {
     bool first = !c->waited;
     int result;
@@ -77,11 +73,6 @@ static void park(struct fcgi_conn *c)
     }
 }
 
-void conn_wait(struct fcgi_conn *c)
-{
-    park(c);
-}
-
 static bool has_input(const struct fcgi_conn *c)
 {
     char byte;
@@ -95,8 +86,8 @@ static void expired(struct waitable *w)
     struct fcgi_conn *c = conn_of(w);
 
     if (c->state != CONN_LINGER && has_input(c)) {
-        enter(c, c->state, FCGI_FIRST_BYTE_MS);
-        park(c);
+        conn_enter(c, c->state, FCGI_FIRST_BYTE_MS);
+        conn_wait(c);
         return;
     }
     if (c->state == CONN_HEAD) {
@@ -106,9 +97,7 @@ static void expired(struct waitable *w)
     conn_close(c, overdue[c->state]);
 }
 
-/* To the process that serves the pool from now on. True: the connection is not ours any more. False: there is
- * none, or the way to it is full at the moment. */
-static bool hand_over(struct fcgi_conn *c)
+bool conn_hand_over(struct fcgi_conn *c)
 {
     if (!pool_can_hand_over(c->front->pool)) {
         return false;
@@ -117,7 +106,7 @@ static bool hand_over(struct fcgi_conn *c)
         pool_wait_forget(c->front->pool, &c->wait);
         c->waited = false;
     }
-    if (!pool_hand_over(&fcgi_frontend, c->wait.fd, c->kind)) {
+    if (!pool_hand_over(c->front->frontend, c->wait.fd, c->kind)) {
         return false;
     }
     conn_close(c, "handed over");
@@ -127,17 +116,17 @@ static bool hand_over(struct fcgi_conn *c)
 void conn_answered(struct fcgi_conn *c, bool keep, bool clean)
 {
     if (keep) {
-        enter(c, CONN_IDLE, c->front->idle_ms);
-        if (!atomic_load(&c->front->draining) || !hand_over(c)) {
-            park(c);
+        conn_enter(c, CONN_IDLE, c->front->idle_ms);
+        if (!atomic_load(&c->front->draining) || !conn_hand_over(c)) {
+            conn_wait(c);
         }
     } else if (clean) {
         conn_close(c, "answered");
     } else {
         /* Unread input would make close() reset the connection and the peer lose our answer. */
         shutdown(c->wait.fd, SHUT_WR);
-        enter(c, CONN_LINGER, FCGI_LINGER_MS);
-        park(c);
+        conn_enter(c, CONN_LINGER, FCGI_LINGER_MS);
+        conn_wait(c);
     }
 }
 
@@ -145,14 +134,14 @@ void conn_evict(struct waitable *w)
 {
     struct fcgi_conn *c = conn_of(w);
 
-    if ((c->state == CONN_IDLE || c->state == CONN_NEW) && hand_over(c)) {
+    if ((c->state == CONN_IDLE || c->state == CONN_NEW) && conn_hand_over(c)) {
         return;
     }
     /* Else a request is on its way and still served, or the next look hands the connection over. */
     if (c->state == CONN_IDLE && !pool_can_hand_over(c->front->pool) && !has_input(c)) {
         conn_close(c, "drained");
     } else {
-        park(c);
+        conn_wait(c);
     }
 }
 
@@ -167,7 +156,7 @@ static void linger(struct fcgi_conn *c)
     }
     c->wait.dry = n < 0;
     if (n > 0 || (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR))) {
-        park(c);
+        conn_wait(c);
     } else {
         conn_close(c, "answered, and the peer has closed");
     }
@@ -181,7 +170,7 @@ static void ready(struct waitable *w, struct worker *worker)
         worker_holds(w);
         linger(c);
     } else {
-        conn_serve(c, worker);
+        c->front->serve(c, worker);
     }
 }
 
@@ -195,183 +184,7 @@ static void lost(struct waitable *w)
     shutdown(c->wait.fd, SHUT_RDWR);
 }
 
-/* -- reading heads -- */
-
-static void refuse(struct fcgi_conn *c, const char *why)
-{
-    log_limited(LEVEL_WARNING, "fcgi: connection from %s closed: %s", c->ip, why);
-    conn_close(c, why);
-}
-
-/* More is needed. What there is of the head stays with the connection. */
-static void wait_for_head(struct fcgi_conn *c)
-{
-    if (!fcgi_head_idle(&c->head)) {
-        if (c->state != CONN_HEAD) {
-            enter(c, CONN_HEAD, FCGI_HEAD_MS);
-        }
-    } else if (c->state != CONN_NEW) {
-        enter(c, CONN_IDLE, c->front->idle_ms);
-        if (atomic_load(&c->front->draining) && hand_over(c)) {
-            return;
-        }
-    }
-    park(c);
-}
-
-/* What came, short of a request; false: the connection is gone. */
-static bool control_event(struct fcgi_conn *c, enum head_event event)
-{
-    int fd = c->wait.fd;
-    struct fcgi_head *h = &c->head;
-    bool sent = true;
-
-    switch (event) {
-    case HEAD_VALUES: sent = record_send_values(fd, fcgi_head_asked(h, STR(FCGI_MPXS_CONNS))); break;
-    case HEAD_UNKNOWN: sent = record_send_unknown_type(fd, h->reader.header.type); break;
-    case HEAD_FOREIGN: sent = record_send_end(fd, h->other_id, FCGI_CANT_MPX_CONN); break;
-    case HEAD_ABORTED:
-    case HEAD_ROLE:
-        sent = record_send_end(fd, h->id, event == HEAD_ROLE ? FCGI_UNKNOWN_ROLE : FCGI_REQUEST_COMPLETE);
-        if (sent && !h->keep) {
-            conn_answered(c, false, false);
-            return false;
-        }
-        break;
-    case HEAD_REFUSED: refuse(c, h->why); return false;
-    case HEAD_MORE:
-    case HEAD_REQUEST: break;
-    }
-    if (!sent) {
-        conn_close(c, "it does not read");
-    }
-    return sent;
-}
-
-/* Takes what lies in x->input. True: c->head is complete. False: the connection is not ours any more. */
-static bool read_head(struct fcgi_conn *c, struct fcgi_exchange *x)
-{
-    for (;;) {
-        const unsigned char *p = x->input + x->input_at;
-        size_t n = x->input_n - x->input_at;
-        enum head_event event = fcgi_head_feed(&c->head, &p, &n);
-
-        x->input_at = x->input_n - n;
-        if (event == HEAD_REQUEST) {
-            return true;
-        }
-        if (event == HEAD_MORE) {
-            wait_for_head(c);
-            return false;
-        }
-        if (!control_event(c, event)) {
-            return false;
-        }
-    }
-}
-
-/* -- a request -- */
-
-/* To the workers that run such requests, with all that was read. What the exchange has is given back as after
- * a request. */
-static void pass(struct fcgi_conn *c, struct fcgi_exchange *x)
-{
-    struct fcgi_front *front = c->front;
-
-    atomic_store(&x->fd, -1);
-    x->conn = NULL;
-    buf_add(&c->rest, (const char *)x->input + x->input_at, x->input_n - x->input_at);
-    enter(c, CONN_PASSED, 0);
-    if (c->waited) {
-        pool_wait_forget(front->pool, &c->wait);
-        c->waited = false;
-    }
-    if (!fcgi_head_keep(&c->head) || c->rest.failed) {
-        refuse(c, "out of memory");
-    } else {
-        worker_holds(NULL);
-        pool_pass(front->pool, &c->wait, &x->request);
-    }
-}
-
-/* The head is complete: run the request. True: its connection has the next one in x->input. */
-static bool run(struct fcgi_conn *c, struct fcgi_exchange *x, struct worker *worker)
-{
-    pool_count_reading(worker);
-    c->state = CONN_BUSY;
-    exchange_begin(x, c);
-    bool taken_in = intake_request(x) == 0;
-
-    if (taken_in && !worker_takes(worker, &x->request)) {
-        pass(c, x);
-    } else {
-        fcgi_head_reset(&c->head); /* now: once it is answered, the connection may be another worker's */
-        if (taken_in) {
-            pool_count_accepted(c->front->pool);
-            request_run(worker, &x->request);
-        } else {
-            log_limited(LEVEL_ERROR, "fcgi: no memory for the variables of a request from %s", c->ip);
-            x->request.io->abandon(&x->request, 500, true);
-        }
-    }
-    exchange_end(x);
-    return x->conn != NULL;
-}
-
-static void run_all(struct fcgi_conn *c, struct fcgi_exchange *x, struct worker *worker)
-{
-    while (read_head(c, x) && run(c, x, worker)) {
-        c->state = CONN_IDLE;
-    }
-}
-
-/* Its request has been read by another worker. */
-static void serve_passed(struct fcgi_conn *c, struct fcgi_exchange *x, struct worker *worker)
-{
-    memcpy(x->input, c->rest.n ? c->rest.p : "", c->rest.n);
-    x->input_at = 0;
-    x->input_n = c->rest.n;
-    buf_free(&c->rest);
-    if (run(c, x, worker)) {
-        c->state = CONN_IDLE;
-        run_all(c, x, worker);
-    }
-}
-
-void conn_serve(struct fcgi_conn *c, struct worker *worker)
-{
-    worker_holds(&c->wait);
-    struct fcgi_exchange *x = exchange_mine();
-
-    if (!x) {
-        refuse(c, "out of memory");
-        return;
-    }
-    if (!c->waited) {
-        c->wait.resident = worker_is_resident(worker);
-    }
-    if (c->state == CONN_PASSED) {
-        serve_passed(c, x, worker);
-        return;
-    }
-    ssize_t n = recv(c->wait.fd, x->input, sizeof(x->input), MSG_DONTWAIT);
-
-    c->wait.dry = n < (ssize_t)sizeof(x->input);
-    if (n <= 0) {
-        if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) {
-            park(c);
-        } else {
-            conn_close(c, n ? strerror(errno) : "the peer closed it");
-        }
-        return;
-    }
-    x->input_at = 0;
-    x->input_n = (size_t)n;
-    if (c->state == CONN_NEW) {
-        c->state = CONN_IDLE;
-    }
-    run_all(c, x, worker);
-}
+/* -- how it comes to be -- */
 
 /* In state CONN_NEW, open and counted; NULL: the descriptor is closed. */
 static struct fcgi_conn *create(struct fcgi_front *front, int kind, int fd,
@@ -408,7 +221,7 @@ struct fcgi_conn *conn_accepted(struct fcgi_front *front, int kind, int fd,
     if (peer->ss_family != AF_UNIX) {
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     }
-    enter(c, CONN_NEW, FCGI_FIRST_BYTE_MS);
+    conn_enter(c, CONN_NEW, FCGI_FIRST_BYTE_MS);
     return c;
 }
 
@@ -424,7 +237,7 @@ void conn_adopted(struct fcgi_front *front, int kind, int fd)
         close(fd);
     }
     if (c) {
-        enter(c, CONN_IDLE, front->idle_ms);
-        park(c);
+        conn_enter(c, CONN_IDLE, front->idle_ms);
+        conn_wait(c);
     }
 }

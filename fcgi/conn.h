@@ -1,10 +1,10 @@
 /* One connection from a web server.
  *
  * It has one owner at a time: the wait set while it is armed, else the worker that took it out. A worker
- * reads what is there, never waits for a head: an incomplete one goes back into the wait set with what was
- * read. So no peer holds a worker before its request is complete up to the body, and idle connections cost a
- * descriptor and this struct. From BEGIN_REQUEST to END_REQUEST the connection is lent to the worker's
- * exchange (exchange.h).
+ * (serve.c) reads what is there, never waits for a head: an incomplete one goes back into the wait set with
+ * what was read. So no peer holds a worker before its request is complete up to the body, and idle
+ * connections cost a descriptor and this struct. From BEGIN_REQUEST to END_REQUEST the connection is lent to
+ * the worker's exchange (exchange.h).
  *
  * What a peer can do, and what then happens, is the table in docs/fastcgi.md. The waits: */
 #ifndef FCGI_CONN_H
@@ -49,10 +49,13 @@ struct fcgi_conn {
  * and the descriptor is closed. */
 struct fcgi_conn *conn_accepted(struct fcgi_front *front, int kind, int fd,
                                 const struct sockaddr_storage *peer);
-/* Control thread. Until it says something, a worker's. */
+/* The owner: a state, and how long it may last; 0 = as long as it likes. */
+void conn_enter(struct fcgi_conn *c, enum conn_state state, uint64_t ms);
+/* The owner. Into the wait set; afterwards the connection may already be another thread's. */
 void conn_wait(struct fcgi_conn *c);
-/* Worker's thread, the owner. Reads what is there, runs the requests in it, and gives the connection away. */
-void conn_serve(struct fcgi_conn *c, struct worker *worker);
+/* The owner. To the process that serves the pool from now on. True: the connection is not ours any more.
+ * False: there is none, or the way to it is full at the moment. */
+bool conn_hand_over(struct fcgi_conn *c);
 /* The owner, after a response. keep: wait for the next request; else say goodbye: clean = the peer has
  * nothing left to say, so the descriptor can be closed at once. The connection is not the caller's any more.
  */

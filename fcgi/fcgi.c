@@ -7,6 +7,7 @@
 #include "fcgi/conn.h"
 #include "fcgi/exchange.h"
 #include "fcgi/listen.h"
+#include "fcgi/serve.h"
 
 /* -- supervisor -- */
 
@@ -76,6 +77,8 @@ static int fcgi_start(struct pool *pool, const struct listener *listeners)
         return -1;
     }
     front->pool = pool;
+    front->frontend = &fcgi_frontend;
+    front->serve = fcgi_serve;
     front->settings = fcgi_settings_of(pool_conf(pool));
     front->idle_ms = FCGI_IDLE_MS;
     pool_set_front(pool, &fcgi_frontend, front);
@@ -112,7 +115,7 @@ static void fcgi_drain(struct pool *pool)
     }
 }
 
-/* A worker that had not seen `draining` may have parked a connection since: look again. */
+/* A worker that had not seen `draining` may have armed a connection since: look again. */
 static bool fcgi_drained(struct pool *pool)
 {
     struct fcgi_front *front = pool_front(pool, &fcgi_frontend);

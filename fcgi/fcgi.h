@@ -19,10 +19,13 @@ enum fcgi_listener_kind {
     FCGI_INTERNAL, /* runs scripts for another pool's front end */
 };
 
+struct fcgi_conn;
 struct fcgi_listener;
 
 struct fcgi_front {
     struct pool *pool;
+    const struct frontend *frontend;                           /* our table */
+    void (*serve)(struct fcgi_conn *c, struct worker *worker); /* what is done with one that is ready */
     const struct fcgi_settings *settings;
     struct script_policy policy; /* read-only after start */
     uint64_t idle_ms;            /* how long a kept-alive connection may stay silent; read-only */

@@ -210,7 +210,7 @@ static void ready(struct waitable *w, struct worker *worker)
     atomic_fetch_sub(&l->accepting, 1);
     atomic_fetch_sub(&l->front->open, 1);
     if (c) {
-        conn_serve(c, worker);
+        l->front->serve(c, worker);
     }
 }
 
@@ -244,7 +244,7 @@ static void leave(struct fcgi_listener *l)
 int listen_take(struct fcgi_front *front, const struct listener *listeners)
 {
     for (const struct listener *from = listeners; from; from = from->next) {
-        if (from->frontend != &fcgi_frontend || from->pool != pool_conf(front->pool) || from->fd < 0) {
+        if (from->frontend != front->frontend || from->pool != pool_conf(front->pool) || from->fd < 0) {
             continue;
         }
         struct fcgi_listener *l = calloc(1, sizeof(*l));

@@ -267,7 +267,7 @@ static void finish(struct fcgi_exchange *x)
     x->keep =
         x->keep && readable && (!atomic_load(&c->front->draining) || pool_can_hand_over(c->front->pool));
     if (x->keep && x->input_at < x->input_n) {
-        return; /* the next request is in our buffer: conn_serve goes on with it after this one */
+        return; /* the next request is in our buffer: fcgi_serve goes on with it after this one */
     }
     give_back(x);
     conn_answered(c, x->keep, end == BODY_WHOLE);
