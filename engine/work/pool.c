@@ -1,14 +1,11 @@
-/* The pool: its life from create to destroy, and its tick. What front ends call is in front.c.
+/* The pool: its life from create to destroy, and its tick.
  *
- * Control thread, except pool_request_swap and pool_wake_control (any thread). The pool owns its
- * workers, its wait set and its queue; configuration, scoreboard, logs and listeners are its caller's. Lost
- * workers (crashed, or stuck beyond their deadline) are kept in memory to the end: their threads may still
- * look. */
+ * Control thread, except for what is only read (any thread). The pool owns its workers, its wait set and its
+ * queue; configuration, scoreboard, logs and listeners are its caller's. Lost workers (crashed, or stuck
+ * beyond their deadline) are kept in memory to the end: their threads may still look. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -34,26 +31,6 @@ void (*pool_crash_alarm)(void);
 
 /* -- create and destroy -- */
 
-static bool open_events(struct pool *pool)
-{
-    struct epoll_event event = {.events = EPOLLIN, .data.fd = 0};
-
-    pool->waitset = waitset_create(pool->ondemand);
-    pool->control_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    pool->event_fd = epoll_create1(EPOLL_CLOEXEC);
-    if (!pool->waitset || pool->control_fd < 0 || pool->event_fd < 0) {
-        return false;
-    }
-    event.data.fd = pool->control_fd;
-    if (epoll_ctl(pool->event_fd, EPOLL_CTL_ADD, pool->control_fd, &event) != 0) {
-        return false;
-    }
-    /* Asleep until sizing_demand arms it. */
-    event = (struct epoll_event){.events = EPOLLONESHOT, .data.fd = waitset_fd(pool->waitset)};
-    return !pool->ondemand ||
-           epoll_ctl(pool->event_fd, EPOLL_CTL_ADD, waitset_fd(pool->waitset), &event) == 0;
-}
-
 struct pool *pool_create(const struct pool_conf *conf, const struct executor *executor,
                          struct scoreboard *board, uint32_t generation)
 {
@@ -70,7 +47,7 @@ struct pool *pool_create(const struct pool_conf *conf, const struct executor *ex
     pool->started_wall_us = clock_wall_us();
     pool->ondemand = conf->s.pm == PM_ONDEMAND;
     pool->counters = pool_counters(pool);
-    pool->slow_log_fd = -1;
+    pool->slow_log_fd = pool->control_fd = pool->event_fd = -1;
     pool->spawn_rate = 1;
     pthread_mutex_init(&pool->gate, NULL);
     pthread_cond_init(&pool->gate_open, NULL);
@@ -79,7 +56,8 @@ struct pool *pool_create(const struct pool_conf *conf, const struct executor *ex
     pool->queue.capacity = (unsigned)conf->s.max_children * QUEUE_PER_WORKER;
     passed_init(&pool->passed);
     worker_install_signals();
-    if (!open_events(pool) || residents_open(pool) != 0) {
+    pool->waitset = waitset_create(pool->ondemand);
+    if (!pool->waitset || wakeup_open(pool) != 0 || residents_open(pool) != 0) {
         log_sys(LEVEL_ERROR, "[pool %s] cannot make the wait set", conf->name);
         pool_destroy(pool);
         return NULL;
@@ -105,8 +83,7 @@ bool pool_destroy(struct pool *pool)
     if (pool->page_set) {
         waitset_destroy(pool->page_set);
     }
-    close(pool->control_fd);
-    close(pool->event_fd);
+    wakeup_close(pool);
     file_watch_close(pool->files);
     residents_close(pool);
     passed_free(&pool->passed);
@@ -117,13 +94,6 @@ bool pool_destroy(struct pool *pool)
     free(pool->workers);
     free(pool);
     return true;
-}
-
-void pool_set_process_max(struct pool *pool, uint32_t max, uint32_t (*running)(void *ctx), void *ctx)
-{
-    pool->process_max = max;
-    pool->process_running = running;
-    pool->process_ctx = ctx;
 }
 
 void pool_set_logs(struct pool *pool, struct access_log *access_log, int slow_log_fd)
@@ -173,7 +143,7 @@ int pool_add_worker(struct pool *pool, enum worker_kind kind)
         return -1;
     }
     count_running(pool, w, 1);
-    if (kind == KIND_CLASSIC && sizing_exceeds_process_max(pool)) {
+    if (kind == KIND_CLASSIC && process_max_exceeded(pool)) {
         count_running(pool, w, -1);
         worker_destroy(w);
         return -1;
@@ -244,22 +214,6 @@ static uint32_t starting(struct pool *pool, bool *failed)
     return count;
 }
 
-static void quiet_control(struct pool *pool)
-{
-    uint64_t count;
-
-    while (read(pool->control_fd, &count, sizeof(count)) > 0) {
-    }
-}
-
-static void wait_control(struct pool *pool, int timeout_ms)
-{
-    struct epoll_event event;
-
-    epoll_wait(pool->event_fd, &event, 1, timeout_ms);
-    quiet_control(pool);
-}
-
 int pool_start(struct pool *pool)
 {
     uint64_t limit = clock_us() + START_LIMIT_US;
@@ -275,7 +229,7 @@ int pool_start(struct pool *pool)
     residents_start(pool);
     tasks_start(pool);
     while (starting(pool, &failed) > 0 && !failed && clock_us() < limit) {
-        wait_control(pool, 100);
+        wakeup_wait(pool, 100);
     }
     if (failed || starting(pool, &failed) > 0) {
         log_error("[pool %s] %s", pool->conf->name,
@@ -374,7 +328,7 @@ void pool_tick(struct pool *pool)
 {
     uint64_t now = clock_us();
 
-    quiet_control(pool);
+    wakeup_quiet(pool);
     for (uint32_t i = 0; i < pool->worker_count; i++) {
         if (pool->workers[i]) {
             tick_worker(pool, pool->workers[i], now);
@@ -444,20 +398,6 @@ void pool_stir(struct pool *pool)
 uint64_t pool_accepted(const struct pool *pool)
 {
     return atomic_load(&pool->board->numbers->accepted);
-}
-
-int pool_event_fd(const struct pool *pool)
-{
-    return pool->event_fd;
-}
-
-/* write(2) is async-signal-safe: the crash handler calls this too. */
-void pool_wake_control(struct pool *pool)
-{
-    uint64_t one = 1;
-    ssize_t written = write(pool->control_fd, &one, sizeof(one));
-
-    (void)written; /* full means that the control thread is called already */
 }
 
 /* -- drain and stop -- */
@@ -578,39 +518,71 @@ bool pool_stop(struct pool *pool)
         if (left == 0 || clock_us() >= limit) {
             return left == 0;
         }
-        wait_control(pool, 10);
+        wakeup_wait(pool, 10);
     }
 }
 
-/* -- why this process should be replaced -- */
+/* -- what it is -- */
 
-const char *pool_swap_reason(struct pool *pool)
+bool pool_draining(const struct pool *pool)
 {
-    return atomic_load(&pool->swap_reason);
+    return atomic_load_explicit(&pool->draining, memory_order_relaxed);
 }
 
-void pool_request_swap(struct pool *pool, const char *why)
+bool pool_finishing(const struct pool *pool)
 {
-    const char *none = NULL;
+    return atomic_load(&pool->finishing);
+}
 
-    if (atomic_compare_exchange_strong(&pool->swap_reason, &none, why)) {
-        pool_wake_control(pool);
+const struct pool_conf *pool_conf(const struct pool *pool)
+{
+    return pool->conf;
+}
+
+const struct executor *pool_executor(const struct pool *pool)
+{
+    return pool->executor;
+}
+
+struct scoreboard *pool_scoreboard(const struct pool *pool)
+{
+    return pool->board;
+}
+
+uint32_t pool_generation(const struct pool *pool)
+{
+    return pool->generation;
+}
+
+uint64_t pool_started_wall_us(const struct pool *pool)
+{
+    return pool->started_wall_us;
+}
+
+struct access_log *pool_access_log(const struct pool *pool)
+{
+    return pool->access_log;
+}
+
+/* -- what front ends keep here -- */
+
+static int place_of(const struct frontend *frontend)
+{
+    int i = 0;
+
+    while (frontends[i] && frontends[i] != frontend) {
+        i++;
     }
+    MUST(frontends[i]);
+    return i;
 }
 
-void pool_request_renewal(struct pool *pool, const char *why)
+void *pool_front(const struct pool *pool, const struct frontend *frontend)
 {
-    pool_request_swap(pool, why);
-    atomic_fetch_add(&pool->renewals, 1);
-    pool_wake_control(pool);
+    return pool->front[place_of(frontend)];
 }
 
-bool pool_swap_is_planned(const struct pool *pool)
+void pool_set_front(struct pool *pool, const struct frontend *frontend, void *data)
 {
-    return pool->swap_planned;
-}
-
-uint32_t pool_renewals(struct pool *pool)
-{
-    return atomic_load(&pool->renewals);
+    pool->front[place_of(frontend)] = data;
 }

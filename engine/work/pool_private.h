@@ -1,6 +1,5 @@
-/* struct pool, for the files of engine/work that are its organs: pool.c (life), front.c (the front ends see
- * it), sizing.c (how many workers), deadline.c, crash.c, memory.c, watch.c, worker.c, worker_thread.c,
- * request_run.c, resident.c, stuck.c. Control thread unless a field says otherwise. */
+/* struct pool, for the files of engine/work that are its organs; what each of them does for the others stands
+ * below, file by file. Control thread unless a field says otherwise. */
 #ifndef ENGINE_WORK_POOL_PRIVATE_H
 #define ENGINE_WORK_POOL_PRIVATE_H
 
@@ -97,8 +96,21 @@ struct pool {
     uint64_t log_dropped; /* lines of the server log that the metrics know of */
 };
 
-/* pool.c */
+/* wakeup.c: what wakes the control thread */
+int wakeup_open(struct pool *pool); /* once there is a wait set; 0 or -1 with errno */
+void wakeup_close(struct pool *pool);
+int wakeup_add(struct pool *pool, int fd); /* when it is readable; 0 or -1 with errno */
+void wakeup_by_work(struct pool *pool);    /* ondemand: once, when the wait set has something */
+void wakeup_quiet(struct pool *pool);
+void wakeup_wait(struct pool *pool, int timeout_ms);
 void pool_wake_control(struct pool *pool); /* any thread; async-signal-safe */
+
+/* process_max.c */
+bool process_max_reached(struct pool *pool);
+/* The worker that was just counted is one too many: others were quicker. */
+bool process_max_exceeded(struct pool *pool);
+
+/* pool.c */
 /* A new thread in a free place; 0 or -1 (reported). */
 int pool_add_worker(struct pool *pool, enum worker_kind kind);
 /* Its thread is not ours any more: out of the table, into `lost`. */
@@ -125,10 +137,8 @@ bool resident_begin(struct worker *w, struct request *r); /* worker's thread: fa
 bool resident_life(struct worker *w);
 
 /* sizing.c */
-uint32_t sizing_first(const struct pool *pool);      /* so many workers at the start */
-void sizing_grow(struct pool *pool, uint32_t count); /* unparks, else makes; within process.max */
-/* The worker that was just counted is one too many for process.max: others were quicker. */
-bool sizing_exceeds_process_max(struct pool *pool);
+uint32_t sizing_first(const struct pool *pool);       /* so many workers at the start */
+void sizing_grow(struct pool *pool, uint32_t count);  /* unparks, else makes; within process.max */
 void sizing_tick(struct pool *pool, uint64_t now_us); /* once a second: php-fpm's maintenance */
 void sizing_demand(struct pool *pool);                /* every tick: ondemand */
 bool sizing_is_settled(const struct pool *pool,

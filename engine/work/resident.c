@@ -108,19 +108,6 @@ bool worker_takes(const struct worker *w, const struct request *r)
     return w->resident ? wanted && (w->resident->waits || w->resident->down) : !wanted;
 }
 
-void pool_pass(struct pool *pool, struct waitable *w, const struct request *r)
-{
-    bool to_residents = residents_want(pool, r);
-    struct waitset *set = to_residents ? pool->residents.waitset : pool->waitset;
-
-    w->resident = to_residents;
-    passed_put(to_residents ? &pool->residents.passed : &pool->passed, w);
-    waitset_wake(set);
-    if (!to_residents && pool->ondemand && waitset_sleeping(set) == 0) {
-        pool_wake_control(pool); /* what is passed on does not show in the wait set */
-    }
-}
-
 static void note_why(struct pool *pool, const char *why)
 {
     pthread_mutex_lock(&pool->residents.lock);

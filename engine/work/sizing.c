@@ -9,7 +9,6 @@
  * looks at the wait set itself while no worker is idle; whoever takes the last idle worker asks for that
  * look. */
 #include <poll.h>
-#include <sys/epoll.h>
 #include <time.h>
 
 #include "engine/base/clock.h"
@@ -84,42 +83,6 @@ static bool unpark_one(struct pool *pool)
         }
     }
     return false;
-}
-
-static uint32_t process_running(const struct pool *pool)
-{
-    return pool->process_running ? pool->process_running(pool->process_ctx) : atomic_load(&pool->running);
-}
-
-static void warn_process_max(struct pool *pool)
-{
-    if (!pool->warned_process_max) {
-        pool->warned_process_max = true;
-        log_warning("The maximum number of processes has been reached. Please review your configuration "
-                    "and consider raising 'process.max'");
-    }
-}
-
-static bool process_max_reached(struct pool *pool)
-{
-    if (pool->process_max == 0) {
-        return false;
-    }
-    if (process_running(pool) < pool->process_max) {
-        pool->warned_process_max = false;
-        return false;
-    }
-    warn_process_max(pool);
-    return true;
-}
-
-bool sizing_exceeds_process_max(struct pool *pool)
-{
-    if (pool->process_max == 0 || process_running(pool) <= pool->process_max) {
-        return false;
-    }
-    warn_process_max(pool);
-    return true;
 }
 
 void sizing_grow(struct pool *pool, uint32_t count)
@@ -262,14 +225,6 @@ static bool somebody_still_waits(const struct pool *pool)
     return somebody_waits(pool);
 }
 
-static void watch_waitset(struct pool *pool)
-{
-    struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.fd = waitset_fd(pool->waitset)};
-
-    atomic_store(&pool->watching, true);
-    epoll_ctl(pool->event_fd, EPOLL_CTL_MOD, waitset_fd(pool->waitset), &event);
-}
-
 void sizing_demand(struct pool *pool)
 {
     if (!pool->ondemand) {
@@ -295,7 +250,7 @@ void sizing_demand(struct pool *pool)
         return;
     }
     if (atomic_load(&pool->running) < most) {
-        watch_waitset(pool);
+        wakeup_by_work(pool);
     }
 }
 

@@ -4,7 +4,6 @@
  */
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <sys/epoll.h>
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
@@ -86,14 +85,12 @@ static void count_log(struct pool *pool)
 static void start_files(struct pool *pool)
 {
     const char *patterns = pool->conf->s.worker_watch;
-    struct epoll_event event = {.events = EPOLLIN};
 
     if (!patterns || !*patterns) {
         return;
     }
     pool->files = file_watch_open(patterns);
-    event.data.fd = pool->files ? file_watch_fd(pool->files) : -1;
-    if (!pool->files || epoll_ctl(pool->event_fd, EPOLL_CTL_ADD, event.data.fd, &event) != 0) {
+    if (!pool->files || wakeup_add(pool, file_watch_fd(pool->files)) != 0) {
         log_sys(LEVEL_WARNING, "[pool %s] worker.watch: files cannot be watched", pool->conf->name);
     } else if (file_watch_folders(pool->files) == 0) {
         log_warning("[pool %s] worker.watch: there is no folder to watch", pool->conf->name);

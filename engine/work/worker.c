@@ -205,6 +205,12 @@ enum worker_state worker_get_state(const struct worker *w)
     return (enum worker_state)atomic_load_explicit(&w->slot->state, memory_order_acquire);
 }
 
+void pool_count_reading(struct worker *worker)
+{
+    atomic_store_explicit(&worker->slot->accepted_us, clock_us(), memory_order_relaxed);
+    worker_set_state(worker, WORKER_READING);
+}
+
 void worker_set_php_time(struct worker *w, int64_t seconds)
 {
     uint64_t at = seconds > 0 ? clock_us() + (uint64_t)seconds * CLOCK_US_PER_SECOND : 0;
