@@ -1,16 +1,20 @@
 /* TLS on one connection: the handshake, bytes in and out, kernel TLS where it is offered. */
 #include "http/net/tls.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "engine/base/clock.h"
 #include "http/net/tls_private.h"
 
 #define FIRST_BYTES   65536 /* so many leave in records of one packet ... */
 #define FIRST_RECORD  1360
+#define LARGE_RECORD  16384                     /* the largest that there are */
 #define IDLE_RESET_US (1 * CLOCK_US_PER_SECOND) /* ... and again after a pause */
 
 struct tls_conn *tls_conn_create(struct tls_context *context, int fd)
@@ -109,10 +113,17 @@ static size_t record_size(struct tls_conn *t, size_t n)
     if (t->early < FIRST_BYTES && n > 2 * FIRST_RECORD) {
         n = FIRST_RECORD;
     }
-    return n < 16384 ? n : 16384;
+    return n < LARGE_RECORD ? n : LARGE_RECORD;
 }
 
-ssize_t tls_write(struct tls_conn *t, const char *p, size_t n)
+/* Each record is a system call of OpenSSL's. Packets leave when all of them have been made, or when they are
+ * full: so the way through the kernel is taken once, and no packet ends where a record does. */
+static bool hold_packets(const struct tls_conn *t, int held)
+{
+    return setsockopt(SSL_get_wfd(t->ssl), IPPROTO_TCP, TCP_CORK, &held, sizeof held) == 0;
+}
+
+static ssize_t write_records(struct tls_conn *t, const char *p, size_t n)
 {
     size_t sent = 0;
     while (sent < n && !t->broken) {
@@ -132,6 +143,16 @@ ssize_t tls_write(struct tls_conn *t, const char *p, size_t n)
         return -1;
     }
     return t->broken ? -1 : (ssize_t)sent;
+}
+
+ssize_t tls_write(struct tls_conn *t, const char *p, size_t n)
+{
+    bool held = n > LARGE_RECORD && t->early >= FIRST_BYTES && hold_packets(t, 1);
+    ssize_t sent = write_records(t, p, n);
+    if (held) {
+        hold_packets(t, 0);
+    }
+    return sent;
 }
 
 bool tls_can_sendfile(const struct tls_conn *t)
