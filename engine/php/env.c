@@ -17,8 +17,12 @@ struct variable {
     zend_string *name, *value; /* permanent */
 };
 
-static struct variable *snapshot; /* constant after env_start */
+/* Constant after env_start. */
+static struct variable *snapshot;
 static size_t snapshot_count;
+static char **of_process; /* environ */
+static char **lent;       /* the same without TZ, and with room for one that is last */
+static size_t lent_count;
 
 extern char **environ;
 
@@ -197,9 +201,14 @@ void env_free_copy(HashTable *copy)
 
 /* -- what C libraries and programs see -- */
 
+static char **process_environment(void)
+{
+    return of_process ? of_process : environ;
+}
+
 static char *find_in_process(const char *name, size_t n)
 {
-    for (char **at = environ; at && *at; at++) {
+    for (char **at = process_environment(); at && *at; at++) {
         if (strncmp(*at, name, n) == 0 && (*at)[n] == '=') {
             return *at + n + 1;
         }
@@ -216,6 +225,16 @@ char *env_find(const char *name)
         return Z_TYPE_P(own) == IS_NULL ? NULL : Z_STRVAL_P(own);
     }
     return find_in_process(name, n);
+}
+
+bool env_changes(const char *name, const char **value)
+{
+    const zval *own = changed(name, strlen(name));
+
+    if (own) {
+        *value = Z_TYPE_P(own) == IS_NULL ? NULL : Z_STRVAL_P(own);
+    }
+    return own != NULL;
 }
 
 static bool is_changed(const char *setting)
@@ -261,14 +280,15 @@ static void append_own(HashTable *own, char **vector, char *text)
 char **env_vector(void)
 {
     HashTable *own = php_thread ? php_thread->environment : NULL;
+    char **all = process_environment();
     size_t count = 1, kept = 0;
 
     if (!own) {
-        return environ;
+        return all;
     }
     size_t size = own_size(own, &count);
 
-    for (char **at = environ; at && *at; at++) {
+    for (char **at = all; at && *at; at++) {
         count++;
     }
     char **vector = malloc(count * sizeof *vector + size);
@@ -276,7 +296,7 @@ char **env_vector(void)
     if (!vector) {
         return NULL;
     }
-    for (char **at = environ; at && *at; at++) {
+    for (char **at = all; at && *at; at++) {
         if (!is_changed(*at)) {
             vector[kept++] = *at;
         }
@@ -288,9 +308,27 @@ char **env_vector(void)
 
 void env_vector_free(char **vector)
 {
-    if (vector != environ) {
+    if (vector != process_environment()) {
         free(vector);
     }
+}
+
+/* -- for libc, which looks into environ -- */
+
+bool env_is_process(char *const *vector)
+{
+    return vector == environ || vector == of_process || vector == lent;
+}
+
+void env_lend_zone(char *setting)
+{
+    lent[lent_count] = setting;
+    environ = lent;
+}
+
+void env_take_back(void)
+{
+    environ = of_process;
 }
 
 /* -- start -- */
@@ -318,9 +356,26 @@ static void take_snapshot(void)
     zend_interned_strings_switch_storage(1);
 }
 
+static void prepare_lending(void)
+{
+    size_t count = 0;
+
+    of_process = environ;
+    while (of_process && of_process[count]) {
+        count++;
+    }
+    lent = xcalloc(count + 2, sizeof *lent);
+    for (size_t i = 0; i < count; i++) {
+        if (strncmp(of_process[i], "TZ=", 3) != 0) {
+            lent[lent_count++] = of_process[i];
+        }
+    }
+}
+
 void env_start(void)
 {
     take_snapshot();
+    prepare_lending();
     override_function("getenv", zif_getenv_virtual, NULL);
     override_function("putenv", zif_putenv_virtual, NULL);
 }

@@ -17,6 +17,7 @@
 #include <sys/time.h>
 #include <sys/times.h>
 #include <syslog.h>
+#include <time.h>
 #include <unistd.h>
 #include <utime.h>
 #include <wchar.h>
@@ -24,6 +25,7 @@
 #include "engine/php/env.h"
 #include "engine/php/frame.h"
 #include "engine/php/hygiene.h"
+#include "engine/php/local_time.h"
 #include "engine/php/opcache_lock.h"
 #include "engine/php/paths.h"
 #include "engine/php/process_id.h"
@@ -152,6 +154,30 @@ char *getenv(const char *name)
 char *secure_getenv(const char *name)
 {
     return getauxval(AT_SECURE) ? NULL : env_find(name);
+}
+
+/* -- the time zone: libc's is the process's, and a request may have set TZ -- */
+
+/* Evaluates `call` in the zone of whoever calls. */
+#define IN_ZONE(call)                                                                                        \
+    bool lent = local_time_begin(__builtin_return_address(0));                                               \
+    __typeof__(call) result_ = call;                                                                         \
+    local_time_end(lent);                                                                                    \
+    return result_
+
+struct tm *localtime_r(const time_t *when, struct tm *out)
+{
+    IN_ZONE(REAL(localtime_r)(when, out));
+}
+
+struct tm *localtime(const time_t *when)
+{
+    IN_ZONE(REAL(localtime_r)(when, local_time_result()));
+}
+
+time_t mktime(struct tm *when)
+{
+    IN_ZONE(REAL(mktime)(when));
 }
 
 /* -- the directory: PHP would put paths in order itself, and find other files than the kernel -- */

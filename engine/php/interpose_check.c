@@ -16,6 +16,7 @@
 #include <sys/resource.h>
 #include <sys/times.h>
 #include <syslog.h>
+#include <time.h>
 #include <unistd.h>
 #include <wchar.h>
 
@@ -69,6 +70,9 @@ static const struct symbol symbols[] = {
     SYMBOL(bind_textdomain_codeset, LIBC),
     SYMBOL(dcgettext, LIBC),
     SYMBOL(dcngettext, LIBC),
+    SYMBOL(localtime, LIBC),
+    SYMBOL(localtime_r, LIBC),
+    SYMBOL(mktime, LIBC),
     SYMBOL(getpid, LIBC),
     SYMBOL(getrusage, LIBC),
     SYMBOL(times, LIBC),

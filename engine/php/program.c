@@ -335,7 +335,8 @@ static int run_child(pid_t *child, struct start *s)
 
 int program_start(pid_t *child, const struct program_order *order)
 {
-    char **own = order->envp == environ ? env_vector() : NULL;
+    bool is_ours = env_is_process(order->envp);
+    char **own = is_ours ? env_vector() : NULL;
     const char *path = env_find("PATH");
     struct start s = {.order = order,
                       .envp = own ? own : order->envp,
@@ -343,7 +344,7 @@ int program_start(pid_t *child, const struct program_order *order)
                       .path = path ? path : DEFAULT_PATH,
                       .passed = descriptors_of_script()};
     pid_t pid = -1;
-    int error = order->envp == environ && !own ? ENOMEM : run_child(&pid, &s);
+    int error = is_ours && !own ? ENOMEM : run_child(&pid, &s);
 
     if (own) {
         env_vector_free(own);

@@ -18,6 +18,7 @@
 #include "engine/php/backtrace.h"
 #include "engine/php/cgi.h"
 #include "engine/php/env.h"
+#include "engine/php/first_use.h"
 #include "engine/php/hygiene.h"
 #include "engine/php/ini.h"
 #include "engine/php/ini_request.h"
@@ -82,10 +83,11 @@ static int start(const struct cli_options *cli, const struct pool_conf *pool)
     ini_ban_late();
     ini_apply_pool(pool, true);
     timeout_thread_start();
+    hygiene_install(pool); /* may still set a variable */
     env_start();
+    first_use_start();
     vars_install();
     std_streams_start();
-    hygiene_install(pool);
     paths_start(interpose_check());
     interrupt_before = zend_interrupt_function;
     zend_interrupt_function = on_interrupt;

@@ -2,6 +2,7 @@
 import glob
 import re
 import socket
+import subprocess
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -67,6 +68,9 @@ READERS = {
     "locale": "putenv('LC_ALL=C.UTF-8'); echo setlocale(LC_CTYPE, ''); putenv('LC_ALL=xx_XX'); var_dump(setlocale(LC_CTYPE, ''));",
     "locale put back": "setlocale(LC_CTYPE, 'C.UTF-8'); $old = setlocale(LC_ALL, 0); setlocale(LC_ALL, 'POSIX'); echo setlocale(LC_ALL, 0), setlocale(LC_ALL, $old), setlocale(LC_CTYPE, 0); "
                        "var_dump(setlocale(LC_ALL, 'LC_CTYPE=C;LC_TIME=C'), setlocale(LC_TIME, $old));",
+    "time zone of C": "$d = new SQLite3(':memory:'); foreach (['EST5EDT', 'Asia/Tokyo', '', ':Europe/Berlin', 'XXX-3:30', 'No/Such', '<+0330>-3:30', null] as $z) { putenv($z === null ? 'TZ' : \"TZ=$z\"); "
+                      "echo $z, ' ', $d->querySingle(\"SELECT datetime(1720000000, 'unixepoch', 'localtime') || datetime('2024-07-03 12:00', 'utc')\"), function_exists('easter_date') ? easter_date(2024) . unixtojd(1720000000) : '', \"\\n\"; }",
+    "time zone of C, as it was": "echo (new SQLite3(':memory:'))->querySingle(\"SELECT datetime(1720000000, 'unixepoch', 'localtime')\");",
     "a program's": "putenv('TZ=Asia/Tokyo'); echo shell_exec('date +%Z');",
 }
 
@@ -93,3 +97,38 @@ def test_of_that_request_only(both, proxy):
         for _ in range(3):
             assert list(pool.map(lambda n: both.say("ours", "each.php", query=f"n={n}"), range(16))) == [str(n) for n in range(16)]
     assert {both.say("ours", "none.php") for _ in range(8)} == {"/tmp[false,false]"}
+
+
+ASKED_ONCE = """<?php function all() { $dtd = '<!DOCTYPE r SYSTEM "file:///nowhere/a.dtd"><r>&e;</r>'; $d = new DOMDocument; @$d->loadXML($dtd, LIBXML_DTDLOAD | LIBXML_NOENT);
+  $s = new SQLite3(''); $s->exec('PRAGMA cache_size=2; PRAGMA temp_store=1; CREATE TABLE t(a)'); for ($i = 0; $i < 100; $i++) $s->exec('INSERT INTO t VALUES (randomblob(20000))');
+  $files = array_unique(array_map('dirname', array_filter(array_map(fn($n) => @readlink("/proc/self/fd/$n"), scandir('/proc/self/fd')), fn($f) => str_contains($f, 'etilqs'))));
+  return json_encode([$d->textContent, array_values($files), IntlTimeZone::createDefault()->getID(), Locale::getDefault()]); }
+"""
+
+
+@pytest.mark.parametrize("pool", ["", "env[TZ] = America/Lima\nenv[LANG] = de_DE.UTF-8\nenv[SQLITE_TMPDIR] = {root}/theirs\nenv[XML_CATALOG_FILES] = {root}/catalog.xml\n"])
+def test_libraries_that_ask_once(pool):
+    """The first request that uses a library has set what that library asks for once: the others have the pool's, as in the other
+    workers of php-fpm; SQLite has kept no pointer into the first one's memory."""
+    folder = make_workdir()
+    both = Both(folder, pool, children=8)
+    try:
+        for name in ("own", "theirs"):
+            both.write(f"{name}/x", "")
+        for name in both.programs:
+            subprocess.run(["chmod", "-R", "a+rwX", both.root(name)], check=True)
+        both.write("look.php", ASKED_ONCE + "echo all();")
+        both.write("catalog.xml", '<?xml version="1.0"?><catalog xmlns="urn:oasis:names:tc:entity:xmlns:xml:catalog"><system systemId="file:///nowhere/a.dtd" uri="a.dtd"/></catalog>')
+        both.write("a.dtd", '<!ENTITY e "found">')
+        both.write("set.php", ASKED_ONCE + "foreach (['TZ=Asia/Tokyo', 'LC_ALL=ja_JP.UTF-8', 'LANG=ja_JP.UTF-8', 'SQLITE_TMPDIR=' . __DIR__ . '/own', 'XML_CATALOG_FILES=' . __DIR__ . '/catalog.xml', "
+                              "'ICU_DATA=/nowhere', 'ICU_TIMEZONE_FILES_DIR=/nowhere'] as $e) putenv($e); echo all();")
+        wanted = both.say("theirs", "look.php")
+        if "Class " in wanted:
+            pytest.skip("this php-fpm has not the extensions")
+        assert '"found"' in wanted if pool else '""' in wanted
+        both.say("ours", "set.php")
+        with ThreadPoolExecutor(8) as many:
+            assert {said.replace("www-ours", "www-theirs") for said in many.map(lambda _: both.say("ours", "look.php"), range(24))} == {wanted}
+    finally:
+        both.stop()
+        remove_workdir(folder)

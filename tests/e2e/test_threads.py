@@ -18,6 +18,7 @@ REQUEST = {
     "working directory": ("chdir('/usr');", "echo getcwd();"),
     "file mode mask": ("umask(0177);", "echo umask();"),
     "environment": ("putenv('A=b'); putenv('PATH=/nowhere');", "var_dump(getenv('A'), getenv('PATH'), shell_exec('echo $A')); "),
+    "C's own time zone": ("putenv('TZ=EST5');", "echo (new SQLite3(':memory:'))->querySingle(\"SELECT strftime('%H', 0, 'unixepoch', 'localtime')\"), ' ', unixtojd(3600), ' ', easter_date(2024);"),
     "locale": ("if (!setlocale(LC_ALL, 'de_DE')) exit('no such locale');", "echo json_encode([setlocale(LC_ALL, 0), localeconv()['decimal_point'], preg_match('/^\\w$/', \"\\xe4\"), ctype_alpha(\"\\xe4\"), nl_langinfo(RADIXCHAR)]);"),
     "translations": ("bindtextdomain('messages', __DIR__ . '/two'); textdomain('mine'); bindtextdomain('mine', __DIR__ . '/one'); setlocale(LC_MESSAGES, 'de_DE');", "echo textdomain(null), '|', bindtextdomain('mine', null), '|', gettext('hello'), dgettext('messages', 'hello');"),
     "system log": ("openlog('changed', LOG_PERROR, LOG_USER);", "echo 'nothing to see';"),
@@ -53,8 +54,9 @@ REFUSED = {
 SHARED = {
     "what lies in shared memory on purpose": None,  # test_memory_is_shared_on_purpose, test_scripts_are_compiled_once
     "time of children": None,  # test_the_time_of_children_is_shared
-    "C's own time zone": ("putenv('TZ=EST5'); date_default_timezone_set('America/New_York');",
-                          "echo (new SQLite3(':memory:'))->querySingle(\"SELECT strftime('%H', 0, 'unixepoch', 'localtime')\");", "09"),
+    "what a library asks the environment for once": None,  # test_environment.py, test_libraries_that_ask_once
+    "settings of SQLite and libedit": None,  # test_settings_of_libraries, test_named_memory_databases
+    "the resolver of C": ("putenv('HOSTALIASES=' . __DIR__ . '/../tmp/aliases'); file_put_contents(__DIR__ . '/../tmp/aliases', 'aliased localhost');", "echo gethostbyname('aliased');", "aliased"),
     "language of translations": ("putenv('LANGUAGE=fr');", "bindtextdomain('mine', __DIR__ . '/cat'); textdomain('mine'); setlocale(LC_MESSAGES, 'de_DE'); echo gettext('hello');", "eins"),
     "process id": ("", "echo getmypid() === (int)file_get_contents(__DIR__ . '/../tmp/pid') ? 'same' : 'another';", "same"),
     "record locks": None,  # test_record_locks
@@ -122,8 +124,9 @@ def test_of_the_request(tokiophp, workdir, locales, what):
         catalogue(f"{workdir}/www/one", "eins")
         catalogue(f"{workdir}/www/two", "zwei")
     _, ask = start(tokiophp, workdir, {"look.php": look, "change.php": f"{change} usleep(300000); {look}"},
-                   f"env[LOCPATH] = {locales}\n" if locales else "")
+                   (f"env[LOCPATH] = {locales}\n" if locales else "") + ("env[TZ] = JST-9\n" if "time zone" in what else ""))
     before = ask("look.php")
+    assert "time zone" not in what or before.startswith(("09 ", "UTC")), before  # C's is the pool's, PHP's is php.ini's
     assert "Fatal" not in before and "undefined" not in before, before
     with ThreadPoolExecutor(9) as pool:
         for _ in range(3):
@@ -222,6 +225,30 @@ def test_record_locks(tokiophp, workdir):
         "two.php": MEETING + "wait('one'); $f = fopen(__DIR__ . '/../tmp/lock', 'c'); echo json_encode(flock($f, LOCK_EX | LOCK_NB, $would)), $would; $d = new SQLite3(__DIR__ . '/../tmp/db');"
         "echo json_encode(@$d->exec('INSERT INTO t VALUES (1)')), $d->lastErrorCode(); signal('two'); wait('three'); echo json_encode([flock($f, LOCK_EX | LOCK_NB), $d->exec('INSERT INTO t VALUES (1)')]);"})
     assert meet(ask, "one.php", "two.php") == ["done", "false1false5[true,true]"]
+
+
+def test_settings_of_libraries(tokiophp, workdir):
+    """What one request has set, the others find."""
+    _, ask = start(tokiophp, workdir, {
+        "set.php": "(new SQLite3(':memory:'))->exec(\"PRAGMA temp_store_directory='/tmp'\"); if (function_exists('readline_add_history')) readline_add_history('said'); echo 'set';",
+        "look.php": "echo (new SQLite3(':memory:'))->querySingle('PRAGMA temp_store_directory'), '|', function_exists('readline_add_history') ? join(',', readline_list_history()) : 'said';"})
+    assert ask("look.php") in ("|", "|said") and ask("set.php") == "set"
+    with ThreadPoolExecutor(8) as pool:
+        said = set(pool.map(lambda _: ask("look.php"), range(16)))
+    if said == {"|said"}:
+        pytest.skip("this SQLite has no such setting")
+    assert said == {"/tmp|said"}
+
+
+def test_named_memory_databases(tokiophp, workdir):
+    """They are there for as long as somebody has them open."""
+    db = "$d = new PDO('sqlite:file:named?mode=memory&cache=shared'); "
+    _, ask = start(tokiophp, workdir, {
+        "one.php": MEETING + db + "$d->exec('CREATE TABLE t(a); INSERT INTO t VALUES (7)'); signal('one'); wait('two'); echo 'done';",
+        "two.php": MEETING + "wait('one'); " + db + "echo $d->query('SELECT a FROM t')->fetchColumn(); signal('two');",
+        "three.php": db + "echo $d->query('SELECT count(*) FROM sqlite_master')->fetchColumn();"})
+    assert meet(ask, "one.php", "two.php") == ["done", "7"]
+    assert ask("three.php") == "0"
 
 
 def test_fonts_of_the_process(tokiophp, workdir):
