@@ -15,7 +15,8 @@
 #include "engine/engine.h"
 #include "engine/telemetry/access_format.h"
 
-#define LOG_LIMIT_MIN 512
+#define LOG_LIMIT_MIN       512
+#define TRACE_DEPTH_DEFAULT 20
 
 static bool is_directory(const char *path)
 {
@@ -264,9 +265,9 @@ static int check_pages(struct pool_conf *pool)
     return 0;
 }
 
-static int check_slowlog(const struct pool_conf *pool)
+static int check_slowlog(struct pool_conf *pool)
 {
-    const struct pool_settings *s = &pool->s;
+    struct pool_settings *s = &pool->s;
 
     if (s->request_slowlog_timeout > 0 && !s->slowlog) {
         log_error("[pool %s] 'slowlog' must be specified for use with 'request_slowlog_timeout'", pool->name);
@@ -279,10 +280,13 @@ static int check_slowlog(const struct pool_conf *pool)
                   pool->name, s->request_slowlog_timeout, s->request_terminate_timeout);
         return -1;
     }
-    if (s->request_slowlog_trace_depth <= 0) {
+    if (s->request_slowlog_trace_depth < 0) {
         log_error("[pool %s] 'request_slowlog_trace_depth' (%" PRId64 ") must be a positive value",
                   pool->name, s->request_slowlog_trace_depth);
         return -1;
+    }
+    if (s->request_slowlog_trace_depth == 0) { /* php-fpm's "not set" */
+        s->request_slowlog_trace_depth = TRACE_DEPTH_DEFAULT;
     }
     return 0;
 }

@@ -18,15 +18,6 @@
 
 #define MODE_DEFAULT 0660
 
-static int check_mode(const char *value, char *error, size_t error_size)
-{
-    if (*value && (strspn(value, "01234567") != strlen(value) || strlen(value) > 4)) {
-        snprintf(error, error_size, "expected an octal number such as 0660");
-        return -1;
-    }
-    return 0;
-}
-
 #define ROW(row_name, row_type, field)                                                                       \
     .name = row_name, .type = row_type, .offset = offsetof(struct fcgi_settings, field)
 
@@ -43,7 +34,7 @@ static const struct setting_row rows[] = {
 #endif
     {ROW("listen.owner", SETTING_STRING, owner), .help = "owner of the unix socket (name or number)"},
     {ROW("listen.group", SETTING_STRING, group), .help = "group of the unix socket (name or number)"},
-    {ROW("listen.mode", SETTING_STRING, mode), .check = check_mode, .help = "mode of the unix socket (0660)"},
+    {ROW("listen.mode", SETTING_STRING, mode), .help = "mode of the unix socket (0660)"},
     {ROW("listen.allowed_clients", SETTING_STRING, allowed_clients),
      .help = "addresses that may connect over TCP; comma list"},
     {ROW("fastcgi.request_id_headers", SETTING_BOOL, request_id_headers), .initial = "no",
@@ -111,13 +102,26 @@ static bool given(const char *text)
     return text && *text;
 }
 
+/* What php-fpm makes of it: the octal number that it begins with. */
+static mode_t socket_mode(const struct pool_conf *pool, const char *text)
+{
+    char *end;
+    mode_t mode = (mode_t)strtoul(text, &end, 8) & 0777;
+
+    if (*end || end == text) {
+        log_warning("[pool %s] listen.mode = '%s' is no octal number such as 0660; read as %04o", pool->name,
+                    text, mode);
+    }
+    return mode;
+}
+
 static int complete_options(const struct pool_conf *pool, struct fcgi_settings *s)
 {
     s->options = (struct sock_options){
         .backlog = (int)s->backlog,
         .owner = (uid_t)-1,
         .group = (gid_t)-1,
-        .mode = given(s->mode) ? (mode_t)strtoul(s->mode, NULL, 8) : MODE_DEFAULT,
+        .mode = given(s->mode) ? socket_mode(pool, s->mode) : MODE_DEFAULT,
     };
     if (given(s->acl_users) || given(s->acl_groups)) {
         s->options.acl_users = s->acl_users;

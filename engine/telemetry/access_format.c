@@ -135,6 +135,11 @@ static int read_piece(const char **s, struct piece *piece, char *error, size_t s
         snprintf(argument, sizeof(argument), "%.*s", (int)(end - p), p);
         p = end + 1;
     }
+    if (*p == '\0') { /* alone at the end it stands for nothing, as in php-fpm */
+        piece->text = strdup("");
+        *s = p;
+        return piece->text ? 0 : refuse(error, size, "out of memory");
+    }
     piece->letter = *p;
     if (check_token(piece, argument, error, size) != 0) {
         return -1;

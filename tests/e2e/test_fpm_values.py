@@ -28,6 +28,9 @@ TEXTS = ["a=b", "mysql://u:p@h/d?x=1&y=2", "x(y)", "a!b", '"unclosed', "'unclose
 POOL = [f"request_terminate_timeout = {v}" for v in TIMES] + [f"pm.max_requests = {v}" for v in NUMBERS] + \
     [f"catch_workers_output = {v}" for v in YES_NO] + [f"env[A] = {v}" for v in TEXTS] + \
     ["listen.backlog = x", "rlimit_files = -1", "rlimit_core = -1", "rlimit_core = x", "rlimit_core = unlimited", "pm = static2", "pm = ", "pm = Static",
+     *[f"listen.mode = {v}" for v in ("garbage", "0668", "0660 x", "660 # c", "o660", "-1", '"0660"', "", "rw-rw----")],
+     *[f"access.log = {{dir}}/a.log\naccess.format = {v}" for v in ("%", "%R %", "%{x}", "%{x", "%{mega}M", "%Q", "%o", "%t%T")],
+     "request_slowlog_trace_depth = 0", "request_slowlog_trace_depth = x",
      "env[A]", "pm.max_children", "php_flag[a] = maybe", "=5", "[x",
      "[other]\nlisten = {dir}/{name}.sock\npm = static\npm.max_children = 1\n{user}"]
 GLOBAL = ["log_level = loud", "log_level = ", "log_level = Notice", "log_level = 1", "syslog.facility = nosuch", "log_limit = x", "daemonize = maybe",
@@ -51,7 +54,8 @@ test_configuration.__test__ = False
 def reason(output):
     """The sentence: behind "value for entry 'x': " or "[file:line]", or PHP's own "syntax error, ..."."""
     found = re.search(r"syntax error, .*?(?= in Unknown on line \d+$|$)", output, re.M) or \
-        re.search(r"(?:unable to parse|error while parsing) .*?'.*?'\s*: .*", output) or re.search(r"\[pool \w+\] .*|value is NULL.*", output)
+        re.search(r"(?:unable to parse|error while parsing) .*?'.*?'\s*: .*", output) or \
+        re.search(r"\[pool \w+\] .*|value is NULL.*|(?<=: ).*access.format.*", output)
     return found.group(0).strip() if found else ""
 
 
@@ -62,6 +66,14 @@ def test_same_verdict(workdir, section, line):
     assert ours[0] == theirs[0], (theirs, ours)
     if theirs[0]:
         assert reason(theirs[1]) and reason(ours[1]) == reason(theirs[1]), (theirs, ours)
+
+
+@pytest.mark.parametrize("mode", ["garbage", "0668", "660 x", "0600"])
+def test_mode_of_the_socket(workdir, mode):
+    """As much of it as is an octal number; said, where that is not all of it."""
+    with SideBySide(workdir, pool=f"listen.mode = {mode}") as pair:
+        assert len({os.stat(p.address).st_mode for p in pair.programs}) == 1
+        assert ("is no octal number" in pair.ours.messages()) == (mode != "0600")
 
 
 def test_values_of_the_environment(workdir):
