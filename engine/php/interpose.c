@@ -16,12 +16,14 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/times.h>
+#include <sys/wait.h>
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
 #include <utime.h>
 #include <wchar.h>
 
+#include "engine/php/children.h"
 #include "engine/php/env.h"
 #include "engine/php/frame.h"
 #include "engine/php/hygiene.h"
@@ -142,6 +144,13 @@ pid_t fork(void)
 pid_t vfork(void)
 {
     return program_fork(REAL(fork));
+}
+
+/* -- what is left of programs: nobody would wait for it as long as the process lives -- */
+
+pid_t waitpid(pid_t pid, int *status, int options)
+{
+    return children_wait(pid, status, options, REAL(waitpid));
 }
 
 /* -- the environment: libcurl, libpq, libgd and PHP see what the request has set -- */

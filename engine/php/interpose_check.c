@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/times.h>
+#include <sys/wait.h>
 #include <syslog.h>
 #include <time.h>
 #include <unistd.h>
@@ -59,6 +60,7 @@ static const struct symbol symbols[] = {
     SYMBOL(posix_spawn_file_actions_addopen, LIBC),
     SYMBOL(posix_spawn_file_actions_addchdir_np, LIBC),
     SYMBOL(posix_spawn_file_actions_addfchdir_np, LIBC),
+    SYMBOL(waitpid, LIBC),
     SYMBOL(getenv, LIBC),
     SYMBOL(secure_getenv, LIBC),
     SYMBOL(openlog, LIBC),

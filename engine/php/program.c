@@ -22,6 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "engine/php/children.h"
 #include "engine/php/env.h"
 #include "engine/php/frame.h"
 #include "engine/php/paths.h"
@@ -368,6 +369,7 @@ static void set_up_fork(char **own)
     }
     close_others();
     signals_give_up();
+    children_give_up();
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
 }

@@ -17,6 +17,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/php/cgi.h"
+#include "engine/php/children.h"
 #include "engine/php/ini_request.h"
 #include "engine/php/opcache.h"
 #include "engine/php/paths.h"
@@ -347,6 +348,7 @@ static bool shut_down_once(void)
         done = true;
     }
     zend_end_try();
+    children_request_end();
     return done;
 }
 

@@ -23,6 +23,7 @@
 #include "zend_exceptions.h"
 
 #include "engine/base/clock.h"
+#include "engine/php/children.h"
 #include "engine/php/ini_request.h"
 #include "engine/php/run.h"
 #include "engine/php/timeout.h"
@@ -403,6 +404,7 @@ void worker_request_run(struct php_thread *t, struct request *r)
     end(t, &aside);
     timeout_end(t);
     ini_request_end(t);
+    children_request_end();
     t->request = NULL;
     t->interrupt = 0;
     collect_garbage(s);

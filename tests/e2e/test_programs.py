@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from both import WHY_NOT, Both
-from process import without_own_signals
+from process import wait_for, without_own_signals
 from workdirs import make_workdir, remove_workdir
 
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=str(WHY_NOT))
@@ -169,6 +169,32 @@ def test_secrets_are_not_in_the_argument_list(both):
                              "foreach ([$p, $r] as $x) echo str_replace(\"\\0\", ' ', file_get_contents('/proc/' . proc_get_status($x)['pid'] . '/cmdline')), '|';"
                              "exec('ps axww -o args', $l); echo (int)(bool)preg_grep('/s3cret/', $l);")
     assert both.say("ours", "secret.php") == "sh -c sleep 0.3; true |sleep 0.3 |0"
+
+
+def zombies(server):
+    """Of the engine process."""
+    found, family = [], set(server.family())
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/stat") as f:
+                state, parent = f.read().rsplit(")", 1)[1].split()[:2]
+        except OSError:
+            continue
+        found += [int(pid)] if state == "Z" and int(parent) in family else []
+    return found
+
+
+def test_nothing_is_left_of_programs(both):
+    """A handle that ends without proc_close() does not wait; php-fpm keeps what is left until the worker ends."""
+    both.write("left.php", "<?php $GLOBALS['p'] = proc_open('exec sleep 0.1', [], $q); $r = proc_open(['sleep', '0.1'], [], $q); unset($r); echo 'left';")
+    both.write("own.php", "<?php $p = proc_open('exec sleep 0.1', [], $q); $pid = proc_get_status($p)['pid']; unset($p); usleep(500000);"
+                          "echo json_encode(pcntl_waitpid($pid, $status) === $pid && pcntl_wexitstatus($status) === 0);")
+    for _ in range(20):
+        assert both.say("ours", "left.php") == "left"
+    assert both.say("ours", "own.php") == "true"
+    time.sleep(0.5)
+    assert both.say("ours", "own.php") == "true"  # and ends a request
+    wait_for(lambda: both.say("ours", "own.php") == "true" and not zombies(both.programs["ours"]), 10, "that nothing is left")
 
 
 def test_a_background_program_holds_nothing(both):
