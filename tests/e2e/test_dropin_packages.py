@@ -16,6 +16,7 @@ import pytest
 import fcgi_client
 import tokiophp as server_module
 from process import Program, connect, wait_for
+from runtime import ask_build
 
 pytestmark = pytest.mark.skipif(not server_module.IS_ROOT or server_module.is_stand_in(), reason="needs root")
 
@@ -126,8 +127,7 @@ def substitute(text):
 
 
 def test_debian_8_4_from_its_source_package(workdir):
-    source = subprocess.run([os.path.join(server_module.ROOT, "packaging/php-zts/build"), "--print-source"], check=True,
-                            stdout=subprocess.PIPE, text=True).stdout.strip()
+    source = ask_build("--print-source")
     if not os.path.exists(source + "/debian/php-fpm.service"):
         pytest.skip("the PHP source has no debian/ folder")
     files = {"sapi/fpm/php-fpm.conf.in": "/etc/php/8.4/fpm/php-fpm.conf", "sapi/fpm/www.conf.in": "/etc/php/8.4/fpm/pool.d/www.conf",

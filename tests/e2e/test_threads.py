@@ -9,6 +9,7 @@ import pytest
 
 import fcgi_client
 import tokiophp as server_module
+from runtime import ask_build
 
 ROOT = server_module.ROOT
 pytestmark = pytest.mark.skipif(server_module.is_stand_in(), reason="php-fpm has a process for each request")
@@ -253,8 +254,7 @@ def test_named_memory_databases(tokiophp, workdir):
 
 def test_fonts_of_the_process(tokiophp, workdir):
     """libgd's fonts are the process's, and the end of a request forgets them: who draws meanwhile draws the same."""
-    source = subprocess.run([os.path.join(ROOT, "packaging/php-zts/build"), "--print-source"], stdout=subprocess.PIPE, text=True).stdout.strip()
-    font = os.path.join(source, "ext/gd/tests/Rochester-Regular.otf")
+    font = os.path.join(ask_build("--print-source"), "ext/gd/tests/Rochester-Regular.otf")
     if not os.path.exists(font):
         pytest.skip("no font")
     shutil.copy(font, f"{workdir}/www/font.otf")

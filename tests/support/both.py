@@ -5,32 +5,23 @@ distribution's.
 """
 import glob
 import os
-import re
-import subprocess
 
 import fcgi_client
 import tokiophp as server_module
 from process import Program
+from runtime import ask_build, release
 
-ROOT = server_module.ROOT
+OURS = release(server_module.PROGRAM)
 
 
 def find_php_fpm():
-    prefix = subprocess.run([os.path.join(ROOT, "packaging/php-zts/build"), "--print-prefix", "--nts"],
-                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout.strip()
-    candidates = [prefix + "/sbin/php-fpm"] + sorted(glob.glob("/usr/sbin/php-fpm8*"), reverse=True)
+    own = ask_build("--print-prefix", "--nts") + "/sbin/php-fpm"
+    candidates = [own, f"/usr/sbin/php-fpm{OURS}", *sorted(glob.glob("/usr/sbin/php-fpm8*"), reverse=True)]
     return next((c for c in candidates if os.path.exists(c)), None)
 
 
-def release(program):
-    """ "8.4" of a php-fpm, or of ours, which says it with -v as well."""
-    words = subprocess.run([program, "-v"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
-    found = re.search(r"PHP (\d+\.\d+)", words)
-    return found.group(1) if found else None
-
-
 PHP_FPM = find_php_fpm()
-THEIRS, OURS = release(PHP_FPM) if PHP_FPM else None, release(server_module.PROGRAM)
+THEIRS = release(PHP_FPM) if PHP_FPM else None
 # Why what changed between releases of PHP cannot be compared; None: it can.
 OTHER_RELEASE = None if THEIRS == OURS else f"the php-fpm to compare with is {THEIRS}, this is PHP {OURS}: packaging/php-zts/build " \
     "--with-nts-fpm makes one of the same release"

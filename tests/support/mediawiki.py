@@ -4,6 +4,7 @@ import re
 import subprocess
 
 import packages
+from runtime import ask_build
 
 PASSWORD = "a long pass word"  # of the user Admin
 
@@ -16,8 +17,7 @@ def unpack(root, folder, server, more=""):
     if os.path.lexists(settings):
         os.unlink(settings)
     os.makedirs(data)
-    php = subprocess.run([packages.ROOT + "/packaging/php-zts/build", "--print-prefix"], stdout=subprocess.PIPE, text=True,
-                         check=True).stdout.strip() + "/bin/php"
+    php = ask_build("--print-prefix") + "/bin/php"
     subprocess.run([php, root + "/maintenance/run.php", "install", "--dbtype", "sqlite", "--dbpath", data, "--pass",
                     PASSWORD, "--scriptpath", "", "--server", server, "Test wiki", "Admin"],
                    check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=120)

@@ -4,6 +4,8 @@ import re
 import shutil
 import subprocess
 
+from runtime import ask_build
+
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
 # The oldest versions that know the PHP that they run on; and what else is wanted.
 WANTED = {"wordpress": ("6.7",), "dokuwiki": ("2024",), "mediawiki": ("1:1.43",), "phpmyadmin": ("4:5.2.2",),
@@ -19,9 +21,7 @@ class Missing(Exception):
 
 def cache():
     """Where applications are kept: beside the PHP source if we may write there, else in a folder of our own."""
-    source = subprocess.run([os.path.join(ROOT, "packaging/php-zts/build"), "--print-source"], check=True,
-                            stdout=subprocess.PIPE, text=True).stdout.strip()
-    base = os.path.dirname(os.path.dirname(source))
+    base = os.path.dirname(os.path.dirname(ask_build("--print-source")))
     if not os.access(base if os.path.exists(base) else os.path.dirname(base), os.W_OK):
         base = os.path.expanduser("~/.local/share/tokiophp")
     return os.path.join(base, "applications")
