@@ -153,6 +153,13 @@ pid_t waitpid(pid_t pid, int *status, int options)
     return children_wait(pid, status, options, REAL(waitpid));
 }
 
+/* -- extensions and what they bring: PHP before 8.3 would have them look at this program last -- */
+
+void *dlopen(const char *file, int mode)
+{
+    return REAL(dlopen)(file, mode & ~RTLD_DEEPBIND);
+}
+
 /* -- the environment: libcurl, libpq, libgd and PHP see what the request has set -- */
 
 char *getenv(const char *name)

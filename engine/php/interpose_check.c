@@ -61,6 +61,7 @@ static const struct symbol symbols[] = {
     SYMBOL(posix_spawn_file_actions_addchdir_np, LIBC),
     SYMBOL(posix_spawn_file_actions_addfchdir_np, LIBC),
     SYMBOL(waitpid, LIBC),
+    SYMBOL(dlopen, LIBC),
     SYMBOL(getenv, LIBC),
     SYMBOL(secure_getenv, LIBC),
     SYMBOL(openlog, LIBC),

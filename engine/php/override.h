@@ -8,4 +8,8 @@
  * name; *old (may be NULL) gets the former handler. */
 bool override_function(const char *name, zif_handler handler, zif_handler *old);
 
+/* A worker's thread, once it has PHP's globals: the same in its function table, where it has one of its own.
+ */
+void override_thread_start(void);
+
 #endif

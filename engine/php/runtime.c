@@ -25,6 +25,7 @@
 #include "engine/php/interpose.h"
 #include "engine/php/load.h"
 #include "engine/php/opcache.h"
+#include "engine/php/override.h"
 #include "engine/php/paths.h"
 #include "engine/php/run.h"
 #include "engine/php/sapi.h"
@@ -139,6 +140,7 @@ static int thread_start(struct worker *w)
     threads_alive++;
     SG(request_info).path_translated = NULL;
     limit_stack();
+    override_thread_start();
     hygiene_thread_start(t);
     timeout_thread_start();
     ini_apply_pool(pool_started, false);
@@ -192,6 +194,22 @@ static void interrupt(struct worker *w, enum interrupt_reason reason)
     zend_atomic_bool_store_ex(&t->executor->vm_interrupt, true);
 }
 
+/* Before 8.4 PHP gives back the heap's first chunk as well if nothing is in it, and what is known of the heap
+ * is in there. A whole page comes from the first chunk that has one free, so while we hold one that chunk
+ * stays. */
+static void tidy_heap(void)
+{
+#if PHP_VERSION_ID < 80400
+    zend_set_memory_limit(SIZE_MAX); /* nobody is here whom an error could tell */
+    void *page = emalloc(4096);
+#endif
+    zend_mm_gc(zend_mm_get_heap());
+#if PHP_VERSION_ID < 80400
+    efree(page);
+    zend_set_memory_limit((size_t)PG(memory_limit));
+#endif
+}
+
 /* PHP's heap is the thread's; malloc's is everybody's, so one of the idle workers tidies it for all. */
 static void idle(struct worker *w)
 {
@@ -199,7 +217,7 @@ static void idle(struct worker *w)
     uint64_t now = clock_coarse_us(), last = trimmed_at_us;
 
     (void)w;
-    zend_mm_gc(zend_mm_get_heap());
+    tidy_heap();
     if (now - last > TRIM_EVERY_US && atomic_compare_exchange_strong(&trimmed_at_us, &last, now)) {
         malloc_trim(0);
     }
