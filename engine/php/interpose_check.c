@@ -21,6 +21,7 @@
 #include <unistd.h>
 #include <wchar.h>
 
+#include "engine/base/hash.h"
 #include "engine/base/log.h"
 #include "engine/php/interpose.h"
 #include "engine/php/thread.h"
@@ -106,6 +107,8 @@ static const struct symbol symbols[] = {
     PATH(utime),
 };
 #define SYMBOLS (sizeof symbols / sizeof *symbols)
+#define PLACES  256 /* sparse, for most names are none of them */
+_Static_assert(SYMBOLS < PLACES / 2, "the table is sparse, and a number fits into a byte");
 
 struct look {
     uintptr_t libphp;        /* where it was loaded */
@@ -159,14 +162,32 @@ static bool read_dynamic(const struct dl_phdr_info *object, struct tables *t)
     return t->symbols && t->strings;
 }
 
+/* Some thirty thousand names are looked up in each process that starts. Open addressing. */
+static unsigned char places[PLACES]; /* number of a symbol, from 1; 0 = free */
+
+static size_t place_of(const char *name)
+{
+    size_t place = hash_str(str_of(name), 0) % PLACES;
+
+    while (places[place] && strcmp(symbols[places[place] - 1].name, name) != 0) {
+        place = (place + 1) % PLACES;
+    }
+    return place;
+}
+
+static void place_symbols(void)
+{
+    for (size_t i = 0; i < SYMBOLS; i++) {
+        places[place_of(symbols[i].name)] = (unsigned char)(i + 1);
+    }
+}
+
+/* SYMBOLS = it is none of ours. */
 static size_t find(const char *name)
 {
-    size_t i = 0;
+    size_t number = places[place_of(name)];
 
-    while (i < SYMBOLS && strcmp(symbols[i].name, name) != 0) {
-        i++;
-    }
-    return i;
+    return number ? number - 1 : SYMBOLS;
 }
 
 #if __ELF_NATIVE_CLASS == 64
@@ -247,6 +268,7 @@ bool interpose_check(void)
     struct look look = {.libphp = base_of_libphp()};
     bool paths = true;
 
+    place_symbols();
     dl_iterate_phdr(look_into, &look);
     for (size_t i = 0; i < SYMBOLS; i++) {
         bool bound = is_first(&symbols[i]) && (symbols[i].owner == LIBC || look.called[i]);
