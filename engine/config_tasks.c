@@ -19,14 +19,15 @@ static int check_script(const struct pool_conf *pool, struct setting_pair *task)
     const char *root = pool->s.chroot ? pool->s.chroot : "";
     char path[PATH_MAX];
     struct stat st;
-    int n = snprintf(path, sizeof(path), "%s%s", root, task->value);
+    int script_n = (int)strcspn(task->value, " \t"); /* then its arguments */
+    int n = snprintf(path, sizeof(path), "%s%.*s", root, script_n, task->value);
 
     if (task->value[0] == '/' && n > 0 && (size_t)n < sizeof(path) && stat(path, &st) == 0 &&
         S_ISREG(st.st_mode)) {
         return 0;
     }
-    log_error("[pool %s] the task.script[%s] '%s' is not the full path of a file", pool->name, task->key,
-              task->value);
+    log_error("[pool %s] the task.script[%s] '%.*s' is not the full path of a file", pool->name, task->key,
+              script_n, task->value);
     return -1;
 }
 

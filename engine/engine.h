@@ -258,8 +258,10 @@ struct request {
     const char *authorization;               /* HTTP_AUTHORIZATION */
     const char *server_name, *document_root; /* for per-host and .user.ini */
     const char *php_value, *php_admin_value; /* PHP_VALUE, PHP_ADMIN_VALUE of this request */
-    const char *remote_ip;                   /* for logs: the peer as the access log names it */
-    const char *body_file;                   /* REQUEST_BODY_FILE, or NULL */
+    char *const *argv;                       /* $argv of what is no client's; argc = 0: there is none */
+    int argc;
+    const char *remote_ip; /* for logs: the peer as the access log names it */
+    const char *body_file; /* REQUEST_BODY_FILE, or NULL */
     struct param *params;
     size_t param_count, param_size; /* used, room */
     enum request_page page;

@@ -285,7 +285,8 @@ static const struct setting_row pool_rows[] = {
     {POOL("worker.env", SETTING_MAP, worker_env), .secret = true,
      .help = "environment of worker.script beside the pool's"},
     {POOL("task.script", SETTING_MAP, task_script), .open = true,
-     .help = "a script that runs in the background, in a process of its own, and again when it ends"},
+     .help = "a script (and its arguments) that runs in the background, in a process of its own, and again "
+             "when it ends"},
     {POOL("task.num", SETTING_INT, task_num), .initial = "1", .min = 1, .max = WORKER_NUM_MOST,
      .help = "threads that run each task.script"},
     {POOL("cron", SETTING_MAP, cron),

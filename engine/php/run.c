@@ -50,6 +50,8 @@ static void fill_request_info(const struct request *r)
     info->cookie_data = NULL;
     info->path_translated = r->script ? estrdup(r->script) : NULL;
     info->proto_num = r->proto;
+    info->argc = r->argc;
+    info->argv = (char **)(uintptr_t)r->argv;
     php_handle_auth_data(r->authorization);
 }
 

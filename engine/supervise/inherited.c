@@ -1,6 +1,6 @@
 /* What an image leaves to the next one that it executes itself into: a memory file of lines, whose descriptor
  * is named in TOKIOPHP_STATE together with our pid, so that nobody else believes it. The lines of pools'
- * counters are read and written here, those of children are upgrade_state.c's.
+ * files and keys are read and written here, those of children are upgrade_state.c's.
  *
  * An image that inherits and then finds a bad configuration has nothing to go back to: it executes itself
  * again until it is good, and the children serve meanwhile. Supervisor's thread. */
@@ -18,7 +18,8 @@
 
 #define VARIABLE      "TOKIOPHP_STATE"
 #define KEYS_WORD     "keys"
-#define COUNTERS_WORD "counters" /* begins lines that need not be understood */
+#define COUNTERS_WORD "counters" /* these begin lines that need not be understood */
+#define NOTES_WORD    "tasks"
 #define RETRY_S       2
 
 static int descriptor(void)
@@ -76,10 +77,19 @@ FILE *inherited_open(void)
     return file;
 }
 
-const char *inherited_counters_line(const char *line, int *fd)
+static const char *file_line(const char *line, const char *word, int *fd)
 {
+    size_t n = strlen(word);
     int name_at = 0;
-    return sscanf(line, COUNTERS_WORD " %d %n", fd, &name_at) == 1 && name_at > 0 ? line + name_at : NULL;
+    return strncmp(line, word, n) == 0 && sscanf(line + n, " %d %n", fd, &name_at) == 1 && name_at > 0
+               ? line + n + name_at
+               : NULL;
+}
+
+const char *inherited_file_line(const char *line, int *fd)
+{
+    const char *pool = file_line(line, COUNTERS_WORD, fd);
+    return pool ? pool : file_line(line, NOTES_WORD, fd);
 }
 
 bool inherited_line(FILE *file, char **line, size_t *size)
@@ -91,14 +101,14 @@ bool inherited_line(FILE *file, char **line, size_t *size)
     return n > 0;
 }
 
-int inherited_counters(const char *pool)
+static int find_file(const char *word, const char *pool)
 {
     FILE *file = inherited_open();
     char *line = NULL;
     size_t size = 0;
     int found = -1, fd;
     while (found < 0 && inherited_line(file, &line, &size)) {
-        const char *name = inherited_counters_line(line, &fd);
+        const char *name = file_line(line, word, &fd);
         found = name && strcmp(name, pool) == 0 ? inherited_fd(fd) : -1;
     }
     free(line);
@@ -106,6 +116,21 @@ int inherited_counters(const char *pool)
         fclose(file);
     }
     return found;
+}
+
+int inherited_counters(const char *pool)
+{
+    return find_file(COUNTERS_WORD, pool);
+}
+
+int inherited_task_notes(const char *pool)
+{
+    return find_file(NOTES_WORD, pool);
+}
+
+bool inherited_write_task_notes(int file, int fd, const char *pool)
+{
+    return dprintf(file, NOTES_WORD " %d %s\n", fd, pool) > 0;
 }
 
 bool inherited_write_counters(int file, int fd, const char *pool)

@@ -14,12 +14,14 @@ bool inherited_line(FILE *file, char **line, size_t *size); /* as getline(), wit
 int inherited_fd(int fd);  /* a descriptor that a line names, close-on-exec again; -1: there is no such */
 void inherited_done(void); /* all of it has been taken */
 
-/* A line of a pool's counters: the pool's name, in the line, and the descriptor; NULL: another kind of line.
+/* Lines of a file of a pool's: the pool's name, in the line, and the descriptor; NULL: another kind of line.
  */
-const char *inherited_counters_line(const char *line, int *fd);
+const char *inherited_file_line(const char *line, int *fd);
 bool inherited_write_counters(int file, int fd, const char *pool);
 /* What the pool's metrics counted in, the caller's; -1: nothing. */
 int inherited_counters(const char *pool);
+bool inherited_write_task_notes(int file, int fd, const char *pool);
+int inherited_task_notes(const char *pool); /* the caller's; -1: none */
 
 /* A line of a pool's keys: the pool's name, in the line; NULL: another kind of line. */
 const char *inherited_keys_line(const char *line);

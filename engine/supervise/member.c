@@ -17,6 +17,7 @@
 #include "engine/supervise/process.h"
 #include "engine/supervise/sockets.h"
 #include "engine/supervise/state.h"
+#include "engine/work/task_notes.h"
 
 struct member *member_find(const struct supervisor *s, const char *name)
 {
@@ -59,7 +60,8 @@ static struct member *add_seats(struct supervisor *s, char *name, int seat_count
     limits.drain_us = s->drain_us;
     m->supervisor = s;
     m->name = name;
-    m->counters_fd = m->log_fds[LOG_FILE_ACCESS] = m->log_fds[LOG_FILE_SLOW] = m->warm_fd = -1;
+    m->counters_fd = m->log_fds[LOG_FILE_ACCESS] = m->log_fds[LOG_FILE_SLOW] = -1;
+    m->task_notes_fd = m->warm_fd = -1;
     m->seat_count = seat_count;
     m->seats = xcalloc((size_t)seat_count, sizeof(*m->seats));
     for (int i = 0; i < seat_count; i++) {
@@ -131,6 +133,15 @@ static void take_counters(struct member *m)
     }
 }
 
+/* Its tasks do without if there are none. */
+static void take_task_notes(struct member *m)
+{
+    if (m->conf->tasks_of) {
+        m->task_notes_fd = inherited_task_notes(m->name);
+        m->task_notes_fd = m->task_notes_fd >= 0 ? m->task_notes_fd : task_notes_file();
+    }
+}
+
 static int prepare(struct member *m)
 {
     struct supervisor *s = m->supervisor;
@@ -143,6 +154,7 @@ static int prepare(struct member *m)
         return -1;
     }
     take_counters(m);
+    take_task_notes(m);
     return 0;
 }
 

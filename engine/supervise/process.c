@@ -67,6 +67,7 @@ static void close_foreign(const struct process_args *args, const struct listener
                         args->board_fd,
                         args->lookout,
                         args->warm_fd,
+                        args->task_notes_fd,
                         args->journal_fd,
                         args->log_fds[LOG_FILE_ACCESS],
                         args->log_fds[LOG_FILE_SLOW],
@@ -329,6 +330,7 @@ static const char *start(struct process *p, const struct listener *own)
     pool_set_process_max(p->pool, (uint32_t)args->config->global.process_max, count_all_workers, p);
     lookout_open(args->lookout);
     pool_set_server(p->pool, args->config, lookout_view);
+    pool_set_task_notes(p->pool, args->task_notes_fd);
     if (open_access_logs(p) != 0) {
         return "out of memory";
     }

@@ -32,6 +32,7 @@ struct process_args {
     const char *why;                    /* of a stand-in: what is wrong */
     int channel;                        /* our end */
     int warm_fd;                        /* list of scripts to compile before ready, -1 = none */
+    int task_notes_fd;                  /* of a pool of tasks; -1 = none */
     int journal_fd;                     /* our end: for lines of the server's log */
     int log_fds[LOG_FILES];             /* our ends (scribe.h); -1 = none */
     const struct process_guest *guests; /* as the board has them */

@@ -31,9 +31,10 @@ struct member {
     int log_fds[LOG_FILES]; /* -1 = none; they keep their numbers */
     struct seat *seats;
     int seat_count;
-    int warm_fd;    /* the list of scripts of the process that went to sleep last; -1: none */
-    uint64_t swaps; /* of its seats, as far as they are counted in the metrics */
-    bool closed;    /* its sockets could not be opened: adopted processes serve on, nothing new is started */
+    int task_notes_fd; /* of a pool of tasks (task_notes.h); -1: none */
+    int warm_fd;       /* the list of scripts of the process that went to sleep last; -1: none */
+    uint64_t swaps;    /* of its seats, as far as they are counted in the metrics */
+    bool closed; /* its sockets could not be opened: adopted processes serve on, nothing new is started */
     uint64_t waited_us, waited_at_us; /* child.c: for room in its processes' channels, all together */
     struct member *next;
 };
@@ -197,9 +198,9 @@ void boards_keep(const struct child *child);   /* it is gone: what it counted st
 void child_ask(struct child *child);           /* its lookout has a question */
 
 /* upgrade_state.c */
-void upgrade_adopt(struct supervisor *s);         /* the processes of an earlier image, if there was one */
-int upgrade_write_state(struct supervisor *s);    /* for the next image: a descriptor, or -1 with errno */
-void upgrade_drop_counters(struct supervisor *s); /* there was no next image */
+void upgrade_adopt(struct supervisor *s);           /* the processes of an earlier image, if there was one */
+int upgrade_write_state(struct supervisor *s);      /* for the next image: a descriptor, or -1 with errno */
+void upgrade_take_files_back(struct supervisor *s); /* there was no next image */
 /* The next image gets the descriptors that the state names; or not. */
 void upgrade_pass_children(const struct supervisor *s, bool through);
 

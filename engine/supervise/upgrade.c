@@ -101,7 +101,7 @@ static void execute(struct supervisor *s, bool stranger)
     scribes_go_on();
     sockets_keep(s->listeners);
     upgrade_pass_children(s, false);
-    upgrade_drop_counters(s);
+    upgrade_take_files_back(s);
     logs_take_stderr();
     if (fd >= 0) {
         close(fd);

@@ -18,8 +18,8 @@
 
 /* -- taking over -- */
 
-/* Those of a pool that is not there any more. */
-static void drop_counters(struct supervisor *s, const char *pool, int fd)
+/* A file of a pool that is not there any more. */
+static void drop_file(struct supervisor *s, const char *pool, int fd)
 {
     const struct member *m = member_find(s, pool);
     if (!m || !m->conf) {
@@ -141,9 +141,9 @@ void upgrade_adopt(struct supervisor *s)
     size_t size = 0;
     int fd;
     while (inherited_line(file, &line, &size)) {
-        const char *pool = inherited_counters_line(line, &fd);
+        const char *pool = inherited_file_line(line, &fd);
         if (pool) {
-            drop_counters(s, pool, fd);
+            drop_file(s, pool, fd);
         } else if (!inherited_keys_line(line) && !adopt_guest(s, line)) {
             adopt(s, line);
         }
@@ -227,6 +227,12 @@ static bool write_counters(int fd, struct member *m)
     return inherited_write_counters(fd, m->counters_fd, m->name);
 }
 
+static bool write_task_notes(int fd, const struct member *m)
+{
+    let_through(m->task_notes_fd, true);
+    return m->task_notes_fd < 0 || inherited_write_task_notes(fd, m->task_notes_fd, m->name);
+}
+
 static bool write_keys(int fd, const struct supervisor *s, const struct member *m)
 {
     char text[POOL_KEYS_TEXT];
@@ -236,9 +242,10 @@ static bool write_keys(int fd, const struct supervisor *s, const struct member *
     return good;
 }
 
-void upgrade_drop_counters(struct supervisor *s)
+void upgrade_take_files_back(struct supervisor *s)
 {
     for (struct member *m = s->members; m; m = m->next) {
+        let_through(m->task_notes_fd, false);
         if (m->counters_fd >= 0) {
             close(m->counters_fd);
             m->counters_fd = -1;
@@ -253,7 +260,7 @@ static bool write_lines(int fd, struct supervisor *s)
         good = write_child(fd, c);
     }
     for (struct member *m = s->members; m && good; m = m->next) {
-        good = !m->conf || (write_counters(fd, m) && write_keys(fd, s, m));
+        good = !m->conf || (write_counters(fd, m) && write_task_notes(fd, m) && write_keys(fd, s, m));
     }
     return good;
 }

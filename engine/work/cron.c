@@ -27,6 +27,7 @@ struct job {
     time_t began;
     _Atomic pid_t pid; /* 0 = it does not run */
     int pid_fd;
+    struct task_note *runs, *times; /* of its name, and of what is due when; NULL = none */
 };
 
 struct cron {
@@ -58,8 +59,13 @@ static void start(const struct cron *cron, struct job *job, time_t now)
     struct tm at;
 
     strftime(due, sizeof(due), "%H:%M", localtime_r(&job->due, &at));
-    if (job->pid) {
-        log_warning("[pool %s] cron %s: still running, the run of %s is missed", cron->pool, job->name, due);
+    if (!task_note_take(job->times,
+                        job->due)) { /* the process that we replace had it, and may just have ended */
+        return;
+    }
+    if (job->pid || task_note_running(job->runs)) {
+        log_warning("[pool %s] cron %s: still running%s, the run of %s is missed", cron->pool, job->name,
+                    job->pid ? "" : ", begun by an earlier process", due);
         return;
     }
     if (now - job->due > LATE_S) {
@@ -75,6 +81,8 @@ static void start(const struct cron *cron, struct job *job, time_t now)
         log_sys(LEVEL_ERROR, "[pool %s] cron %s cannot be started", cron->pool, job->name);
         return;
     }
+    setpgid(pid, pid); /* whoever is first */
+    task_note_runs(job->runs, pid);
     job->began = now;
     job->pid_fd = (int)syscall(SYS_pidfd_open, pid, 0);
     atomic_store(&job->pid, pid);
@@ -90,6 +98,7 @@ static void look_after(const struct cron *cron, struct job *job, time_t now)
     }
     bool good = WIFEXITED(status) && WEXITSTATUS(status) == 0;
 
+    task_note_ended(job->runs, job->pid);
     atomic_store(&job->pid, 0);
     if (job->pid_fd >= 0) {
         close(job->pid_fd);
@@ -110,10 +119,10 @@ static void turn(struct cron *cron)
         struct job *job = &cron->jobs[i];
 
         look_after(cron, job, now);
-        if (job->due < 0 || now < job->due) {
+        if (job->due < 0 || now < job->due || !atomic_load(cron->open)) {
             continue;
         }
-        if (atomic_load(cron->open) && !atomic_load(cron->draining)) {
+        if (!atomic_load(cron->draining)) { /* else it is the next process's */
             start(cron, job, now);
         }
         job->due = cron_time_next(&job->when, now);
@@ -132,6 +141,9 @@ static void wait_turn(const struct cron *cron, struct pollfd *fds)
         if (job->pid && job->pid_fd < 0) { /* an old kernel: we look */
             next = now + 1;
         }
+    }
+    if (next <= now && !atomic_load(cron->open)) {
+        next = now + 1;
     }
     poll(fds, cron->count, next > now ? (int)(next - now) * 1000 : 0);
 }
@@ -168,8 +180,25 @@ static int start_thread(struct cron *cron)
     return error;
 }
 
-struct cron *cron_start(const char *pool, const struct setting_pair *pairs, _Atomic bool *open,
-                        _Atomic bool *draining)
+/* What was due while no process took it comes first. */
+static void prepare(struct job *job, const struct setting_pair *pair, struct task_notes *notes, time_t now)
+{
+    struct str text = str_of(pair->value);
+
+    job->name = pair->key;
+    job->due = -1;
+    job->runs = task_note_find(notes, "cron", pair->key, 0);
+    job->times = task_note_find(notes, pair->key, pair->value, 1);
+    if (cron_time_read(&job->when, &text)) {
+        time_t last = job->times ? atomic_load(&job->times->due) : 0;
+
+        job->due = cron_time_next(&job->when, last > 0 && last < now ? last : now);
+    }
+    job->command = text.p;
+}
+
+struct cron *cron_start(const char *pool, const struct setting_pair *pairs, struct task_notes *notes,
+                        _Atomic bool *open, _Atomic bool *draining)
 {
     uint32_t count = 0;
     time_t now = time(NULL);
@@ -185,12 +214,7 @@ struct cron *cron_start(const char *pool, const struct setting_pair *pairs, _Ato
     }
     *cron = (struct cron){.pool = pool, .open = open, .draining = draining};
     for (const struct setting_pair *p = pairs; p; p = p->next) {
-        struct job *job = &cron->jobs[cron->count++];
-        struct str text = str_of(p->value);
-
-        job->name = p->key;
-        job->due = cron_time_read(&job->when, &text) ? cron_time_next(&job->when, now) : -1;
-        job->command = text.p;
+        prepare(&cron->jobs[cron->count++], p, notes, now);
     }
     int error = start_thread(cron);
 

@@ -178,7 +178,9 @@ void pool_bury(struct pool *pool, struct worker *w)
     if (atomic_load(&pool->ending)) {
         return;
     }
-    if (w->page || (w->resident && w->request)) {
+    if (w->task) {
+        task_lost(w);
+    } else if (w->page || (w->resident && w->request)) {
         pool_add_worker(pool, w->page ? KIND_PAGE : KIND_RESIDENT);
     } else if (!w->resident && !pool->ondemand) {
         sizing_grow(pool, 1);

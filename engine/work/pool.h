@@ -68,6 +68,9 @@ void pool_set_server(struct pool *pool, const struct config *config, struct view
  * memory. Any thread; may wait for the supervisor for a moment. */
 struct view *pool_look(const struct pool *pool);
 
+/* Before pool_start: of its tasks; see task_notes.h. */
+void pool_set_task_notes(struct pool *pool, int fd);
+
 /* Before pool_start; NULL = none. */
 void pool_set_logs(struct pool *pool, struct access_log *access_log, int slow_log_fd);
 struct access_log *pool_access_log(const struct pool *pool);

@@ -84,8 +84,9 @@ struct pool {
     uint32_t (*process_running)(void *ctx);
     void *process_ctx;
 
-    struct task *next_task; /* of the worker that is being made */
-    struct cron *cron;      /* NULL = no command is ever due */
+    struct task_notes *task_notes; /* NULL = none */
+    struct task *next_task;        /* of the worker that is being made */
+    struct cron *cron;             /* NULL = no command is ever due */
 
     struct file_watch *files;                  /* of worker.watch; NULL = none */
     uint64_t files_first_us, files_changed_us; /* a change is waited on; changed = 0: none is */

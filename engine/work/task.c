@@ -11,23 +11,31 @@
 #include "engine/work/cron.h"
 #include "engine/work/pool_private.h"
 #include "engine/work/request.h"
+#include "engine/work/task_notes.h"
 
 #define BACKOFF_FIRST_MS 100
 #define BACKOFF_DOUBLES  8                          /* up to 25.6 s */
 #define LONG_ENOUGH_US   (10 * CLOCK_US_PER_SECOND) /* a run after which the next one is not held back */
 #define SLICE_MS         50
 #define LINE_MAX_BYTES   1024
+#define WORDS            64
 
 struct task {
-    const char *name, *script; /* the configuration's */
-    unsigned short_runs;       /* in a row */
-    char line[LINE_MAX_BYTES]; /* of what it prints, so far */
+    const struct setting_pair *pair; /* its name, its script and arguments */
+    uint64_t number;                 /* of those that run the same */
+    char *words[WORDS + 1];          /* its script and its arguments; what is behind words[0] is ours */
+    int word_count;
+    struct task_note *note; /* NULL = none */
+    unsigned short_runs;    /* in a row */
+    uint64_t not_before_us;
+    _Atomic uint64_t started_us; /* of the run */
+    char line[LINE_MAX_BYTES];   /* of what it prints, so far */
     size_t line_n;
 };
 
-/* What a CLI has and a request has not: no limit of time, and each line as it is printed. */
-static const char settings[] =
-    "max_execution_time=0\nmax_input_time=0\noutput_buffering=0\nimplicit_flush=1\nhtml_errors=0\n";
+/* What a CLI has and a request has not: no limit of time, each line as it is printed, and $argv. */
+static const char settings[] = "max_execution_time=0\nmax_input_time=0\noutput_buffering=0\n"
+                               "implicit_flush=1\nhtml_errors=0\nregister_argc_argv=1\n";
 
 /* -- what it prints -- */
 
@@ -37,7 +45,8 @@ static void say_line(struct request *r)
 
     log_as_server = true;
     if (task->line_n > 0) {
-        log_notice("[pool %s] task %s: %.*s", r->pool->conf->name, task->name, (int)task->line_n, task->line);
+        log_notice("[pool %s] task %s: %.*s", r->pool->conf->name, task->pair->key, (int)task->line_n,
+                   task->line);
     }
     log_as_server = false;
     task->line_n = 0;
@@ -110,13 +119,15 @@ static int run(struct worker *w)
 
     request_init(&r, w->pool, &task_io, task, w->arena);
     r.method = "TASK";
-    r.uri = task->name;
-    r.script = task->script;
+    r.uri = task->pair->key;
+    r.script = task->words[0];
+    r.argv = task->words;
+    r.argc = task->word_count;
     r.content_length = 0;
     r.php_value = settings;
     r.times.accepted = clock_us();
-    if (add(&r, "SCRIPT_FILENAME", task->script) && add(&r, "SCRIPT_NAME", task->script) &&
-        add(&r, "PHP_SELF", task->script) && add(&r, "TOKIO_TASK", task->name)) {
+    if (add(&r, "SCRIPT_FILENAME", r.script) && add(&r, "SCRIPT_NAME", r.script) &&
+        add(&r, "PHP_SELF", r.script) && add(&r, "TOKIO_TASK", task->pair->key)) {
         request_run(w, &r);
     }
     int status = r.status;
@@ -143,49 +154,126 @@ static bool is_ending(const struct pool *pool)
     return atomic_load(&pool->ending);
 }
 
+static unsigned backoff_ms(unsigned short_runs)
+{
+    return short_runs > 0 ? BACKOFF_FIRST_MS << (short_runs - 1) : 0;
+}
+
+static unsigned count_run(unsigned short_runs, uint64_t ran_us)
+{
+    return ran_us >= LONG_ENOUGH_US ? 0 : short_runs + (short_runs < BACKOFF_DOUBLES);
+}
+
+/* How it went before, in this process or another one. */
+static void begin_where_others_ended(struct task *task, const struct pool *pool)
+{
+    uint64_t longest = clock_us() + backoff_ms(BACKOFF_DOUBLES) * 1000ULL;
+
+    if (task->note && !task->not_before_us) {
+        task->short_runs = atomic_load(&task->note->short_runs);
+        task->short_runs = task->short_runs < BACKOFF_DOUBLES ? task->short_runs : BACKOFF_DOUBLES;
+        task->not_before_us = atomic_load(&task->note->not_before_us);
+    }
+    wait_slices(pool, task->not_before_us < longest ? task->not_before_us : longest, is_over);
+}
+
+static void say_how_it_went(const struct worker *w, enum log_level level, const char *how, uint64_t ran_us)
+{
+    log_as_server = true;
+    log_write(level, __func__, __LINE__, "[pool %s] task %s has %s after %llu.%03llu seconds%s",
+              w->pool->conf->name, w->task->pair->key, how,
+              (unsigned long long)(ran_us / CLOCK_US_PER_SECOND), (unsigned long long)(ran_us / 1000 % 1000),
+              is_over(w->pool) ? "" : ", and is started again");
+    log_as_server = false;
+}
+
 void task_life(struct worker *w)
 {
     struct task *task = w->task;
     struct pool *pool = w->pool;
 
     worker_stands(w);
+    begin_where_others_ended(task, pool);
     while (!is_over(pool)) {
         uint64_t began = clock_us();
+
+        atomic_store(&task->started_us, began);
         int status = run(w);
         uint64_t ran = clock_us() - began;
 
         worker_set_state(w, WORKER_IDLE);
-        task->short_runs =
-            ran >= LONG_ENOUGH_US ? 0 : task->short_runs + (task->short_runs < BACKOFF_DOUBLES);
-        unsigned ms = task->short_runs > 0 ? BACKOFF_FIRST_MS << (task->short_runs - 1) : 0;
+        task->short_runs = count_run(task->short_runs, ran);
 
-        log_as_server = true;
-        log_write(status >= 500 ? LEVEL_WARNING : LEVEL_NOTICE, __func__, __LINE__,
-                  "[pool %s] task %s has %s after %llu.%03llu seconds%s", pool->conf->name, task->name,
-                  status >= 500 ? "failed" : "ended", (unsigned long long)(ran / CLOCK_US_PER_SECOND),
-                  (unsigned long long)(ran / 1000 % 1000), is_over(pool) ? "" : ", and is started again");
-        log_as_server = false;
-        wait_slices(pool, clock_us() + (uint64_t)ms * 1000, is_over);
+        say_how_it_went(w, status >= 500 ? LEVEL_WARNING : LEVEL_NOTICE, status >= 500 ? "failed" : "ended",
+                        ran);
+        wait_slices(pool, clock_us() + backoff_ms(task->short_runs) * 1000ULL, is_over);
     }
     wait_slices(pool, UINT64_MAX, is_ending);
 }
 
 /* -- made and unmade -- */
 
-static void start_one(struct pool *pool, const struct setting_pair *pair)
+void pool_set_task_notes(struct pool *pool, int fd)
+{
+    pool->task_notes = task_notes_open(fd);
+}
+
+/* A script, and words for it. */
+static bool take_words(struct task *task, const char *value)
+{
+    char *text = strdup(value), *rest = text, *word;
+
+    while (text && task->word_count < WORDS && (word = strtok_r(rest, " \t", &rest))) {
+        task->words[task->word_count++] = word;
+    }
+    return task->word_count > 0;
+}
+
+static void destroy(struct task *task)
+{
+    if (task) {
+        free(task->words[0]);
+    }
+    free(task);
+}
+
+static void start_one(struct pool *pool, const struct setting_pair *pair, uint64_t number,
+                      unsigned short_runs, uint64_t not_before_us)
 {
     struct task *task = calloc(1, sizeof(*task));
 
-    if (!task) {
+    if (!task || !take_words(task, pair->value)) {
+        destroy(task);
         log_error("[pool %s] no memory for task %s", pool->conf->name, pair->key);
         return;
     }
-    *task = (struct task){.name = pair->key, .script = pair->value};
+    task->pair = pair;
+    task->number = number;
+    task->short_runs = short_runs;
+    task->not_before_us = not_before_us;
+    task->note = task_note_find(pool->task_notes, "task", pair->key, number);
     pool->next_task = task;
     if (pool_add_worker(pool, KIND_TASK) != 0 && pool->next_task) {
-        free(task);
+        destroy(task);
     }
     pool->next_task = NULL;
+}
+
+void task_lost(const struct worker *w)
+{
+    struct task *task = w->task;
+    uint64_t now = clock_us(), ran = now - atomic_load(&task->started_us);
+    unsigned short_runs = count_run(task->short_runs, ran);
+    uint64_t not_before = now + backoff_ms(short_runs) * 1000ULL;
+
+    if (task->note) {
+        atomic_store(&task->note->short_runs, short_runs);
+        atomic_store(&task->note->not_before_us, not_before);
+    }
+    say_how_it_went(w, LEVEL_WARNING, w->crash_told ? "crashed" : "been given up", ran);
+    if (!is_over(w->pool)) {
+        start_one(w->pool, task->pair, task->number, short_runs, not_before);
+    }
 }
 
 void tasks_start(struct pool *pool)
@@ -194,16 +282,16 @@ void tasks_start(struct pool *pool)
 
     for (const struct setting_pair *pair = of ? of->s.task_script : NULL; pair; pair = pair->next) {
         for (int64_t i = 0; i < of->s.task_num; i++) {
-            start_one(pool, pair);
+            start_one(pool, pair, (uint64_t)i, 0, 0);
         }
     }
     if (of && of->s.cron) {
-        pool->cron = cron_start(pool->conf->name, of->s.cron, &pool->open, &pool->draining);
+        pool->cron = cron_start(pool->conf->name, of->s.cron, pool->task_notes, &pool->open, &pool->draining);
     }
 }
 
 void task_free(struct worker *w)
 {
-    free(w->task);
+    destroy(w->task);
     w->task = NULL;
 }

@@ -139,6 +139,39 @@ def test_cron(tasks):
     assert "cron slow: ended with" in t.server.messages() or time.monotonic() - began < 60
 
 
+@pytest.mark.seconds(500)
+def test_a_command_does_not_overlap_across_processes(tasks):
+    """One that an earlier process has begun: the next process, and the next image of the supervisor, miss its runs."""
+    t = tasks('cron[long] = "* * * * * echo $$ >>DIR/tmp/long; exec sleep 300"\ncron[quick] = "* * * * * date +%s >>DIR/tmp/quick"\n'
+              "task.script[loop] = DIR/www/loop.php\n", settings="process_control_timeout = 400s\n")
+
+    def lines(name):
+        with open(f"{t.directory}/tmp/{name}") as f:
+            return f.read().split()
+
+    def count(text):
+        return t.server.messages().count(text)
+    t.server.wait_message(r"cron long: started", 90)
+    for n, swap in enumerate((lambda: t.ctl("restart", "www:tasks"), lambda: t.server.signal(signal.SIGUSR2))):
+        swap()
+        process.wait_for(lambda: len(t.begun()) == n + 2, 30, "the next process")
+        process.wait_for(lambda: count("cron long: still running, begun by an earlier process") > n, 90, "the next minute")
+    assert len(lines("long")) == 1 and len(lines("quick")) in (3, 4)
+    os.kill(int(lines("long")[0]), signal.SIGTERM)
+    process.wait_for(lambda: count("cron long: started") == 2, 90, "its next run")
+    os.kill(int(lines("long")[1]), signal.SIGTERM)
+    minutes = [int(second) // 60 for second in lines("quick")]
+    assert all(b == a + 1 for a, b in zip(minutes, minutes[1:])), minutes
+
+
+def test_arguments(tasks):
+    t = tasks("task.script[words] = \"DIR/www/words.php first  --second=2\"\n",
+              {"words.php": "<?php file_put_contents('{dir}/tmp/runs', json_encode([$argc, $argv, $_SERVER['argv'] === $argv, $_SERVER['argc']]) . \"\\n\", FILE_APPEND);"
+                            "function f() { global $argv; return count($argv); } sleep(f() === 3 ? 100 : 0);"})
+    process.wait_for(lambda: t.runs(), what="a run")
+    assert t.runs()[0] == [f'[3,["{t.directory}/www/words.php","first","--second=2"],true,3]'.replace("/", "\\/")]
+
+
 @pytest.mark.parametrize("line,message", [
     ("task.script[x] = DIR/www/none.php", r"task\.script\[x\] '.*none\.php' is not the full path of a file"),
     ('cron[x] = "61 * * * * true"', r'cron\[x\] = "61 \* \* \* \* true": expected five fields'),
