@@ -61,7 +61,7 @@ SHARED = {
     "language of translations": ("putenv('LANGUAGE=fr');", "bindtextdomain('mine', __DIR__ . '/cat'); textdomain('mine'); setlocale(LC_MESSAGES, 'de_DE'); echo gettext('hello');", "eins"),
     "process id": ("", "echo getmypid() === (int)file_get_contents(__DIR__ . '/../tmp/pid') ? 'same' : 'another';", "same"),
     "record locks": None,  # test_record_locks
-    "defaults of libraries": None,  # test_fonts_of_the_process
+    "defaults of libraries": None,  # test_fonts_of_the_process, test_strings_of_certificates
 }
 
 
@@ -265,6 +265,22 @@ def test_fonts_of_the_process(tokiophp, workdir):
     assert re.fullmatch("[0-9a-f]{32}", drawn)
     with ThreadPoolExecutor(8) as pool:
         assert set(pool.map(lambda _: ask("draw.php"), range(80))) == {drawn}
+
+
+def test_strings_of_certificates(tokiophp, workdir):
+    """What kind of string OpenSSL makes is the process's; a file that does not say it leaves it as it is."""
+    files = {"plain.cnf": "[req]\ndistinguished_name = dn\n[dn]\n", "mask.cnf": "[req]\ndistinguished_name = dn\nstring_mask = nombstr\n[dn]\n"}
+    for name, text in files.items():
+        with open(f"{workdir}/www/{name}", "w") as f:
+            f.write(text)
+    make = "$c = ['private_key_bits' => 1024, 'config' => __DIR__ . '/%s']; $k = openssl_pkey_new($c); openssl_csr_export(openssl_csr_new(['commonName' => 'x'], $k, $c), $t);" \
+        "preg_match('/0603550403(..)/', bin2hex(base64_decode(preg_replace('/-----.*-----/', '', $t))), $m); echo $m[1];"
+    _, ask = start(tokiophp, workdir, {"mask.php": make % "mask.cnf", "plain.php": make % "plain.cnf"})
+    if "undefined function" in ask("plain.php"):
+        pytest.skip("no OpenSSL")
+    assert [ask(name) for name in ("plain.php", "mask.php")] == ["0c", "13"]
+    with ThreadPoolExecutor(8) as pool:
+        assert set(pool.map(lambda _: ask("plain.php"), range(8))) == {"13"}
 
 
 def test_killed_from_outside_all_end(tokiophp, workdir):
