@@ -24,13 +24,10 @@ static unsigned char fold(char c)
 }
 
 /* Not strncasecmp: that follows the locale, and stops at NUL. */
-bool str_ieq(struct str a, struct str b)
+bool str_same_letters(const char *a, const char *b, size_t n)
 {
-    if (a.n != b.n) {
-        return false;
-    }
-    for (size_t i = 0; i < a.n; i++) {
-        if (fold(a.p[i]) != fold(b.p[i])) {
+    for (size_t i = 0; i < n; i++) {
+        if (fold(a[i]) != fold(b[i])) {
             return false;
         }
     }

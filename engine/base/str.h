@@ -22,7 +22,12 @@ static inline struct str str_of(const char *text)
 }
 
 bool str_eq(struct str a, struct str b);
-bool str_ieq(struct str a, struct str b); /* ASCII case folded */
+bool str_same_letters(const char *a, const char *b, size_t n); /* ASCII case folded */
+/* Inline: most of what is compared differs in length. */
+static inline bool str_ieq(struct str a, struct str b)
+{
+    return a.n == b.n && str_same_letters(a.p, b.p, a.n);
+}
 bool str_starts(struct str s, struct str prefix);
 bool str_ends(struct str s, struct str suffix);
 struct str str_trim(struct str s); /* blanks and tabs off both ends */
