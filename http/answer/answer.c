@@ -19,6 +19,12 @@ static void add_field(struct http_answer *answer, struct str name, struct str va
     }
 }
 
+/* Whoever must not see ids in fields must not see them in pages either. */
+static const char *shown_id(const struct exchange *x)
+{
+    return x->http.site->settings->request_id_headers ? x->request.trace.id : "";
+}
+
 struct http_answer *answer_new(struct exchange *x)
 {
     if (x->delivery.answer && x->delivery.answer->release) {
@@ -82,7 +88,7 @@ void answer_options(struct exchange *x)
 void answer_seal(struct exchange *x)
 {
     if (x->delivery.answer != &no_memory) {
-        error_pages_fill(x->http.site->pages, x->http.head, x->arena, x->delivery.answer);
+        error_pages_fill(x->http.site->pages, x->http.head, shown_id(x), x->arena, x->delivery.answer);
         added_fields_add(&x->http.site->added, x->http.client.https, x->delivery.answer);
     }
     account_answer(x, x->delivery.answer == &no_memory);
@@ -111,6 +117,6 @@ void answer_limited(struct exchange *x, const struct rate_verdict *v)
 void answer_page(struct exchange *x, const struct http_head *head)
 {
     if (x->delivery.answer != &no_memory) {
-        error_pages_fill(x->http.site->pages, head, x->arena, x->delivery.answer);
+        error_pages_fill(x->http.site->pages, head, shown_id(x), x->arena, x->delivery.answer);
     }
 }

@@ -185,6 +185,21 @@ static void use_page(struct exchange *x, const char *p, size_t n, bool typed)
     }
 }
 
+/* A script died without a word, as it does where errors are not shown: the page says what to look for in the
+ * log. It is of the type that the script had in mind, unless that is none for people. */
+static void use_own_page(struct exchange *x)
+{
+    struct str type = x->reply.type;
+    const char *id = x->http.site->settings->request_id_headers ? x->request.trace.id : "";
+    bool html = !type.p || str_starts(type, STR("text/html"));
+    struct str page = html || str_starts(type, STR("text/plain"))
+                          ? error_pages_own(x->reply.status, html, id, x->arena)
+                          : STR_NONE;
+    if (page.p) {
+        use_page(x, page.p, page.n, type.p);
+    }
+}
+
 /* An error of a script that says nothing gets the administrator's page, one of ours that takes a script's
  * place at least the plainest. */
 static void fill_error(struct exchange *x)
@@ -200,6 +215,8 @@ static void fill_error(struct exchange *x)
         use_page(x, page.p, page.n, reply->type.p);
     } else if (reply->refused) {
         use_page(x, plain, error_text(reply->status, plain, sizeof plain), false);
+    } else if (reply->status == 500) {
+        use_own_page(x);
     }
 }
 

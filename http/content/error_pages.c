@@ -144,11 +144,13 @@ struct str error_pages_custom(const struct error_pages *pages, const struct http
     return page.p != NULL && error_pages_html_accepted(head, false) ? page : STR_NONE;
 }
 
-static struct str own_page(int status, bool html, struct arena *arena)
+struct str error_pages_own(int status, bool html, const char *id, struct arena *arena)
 {
     const char *text = wire_reason(status);
+    bool named = status >= 500 && id != NULL && id[0] != '\0';
     if (!html) {
-        return str_of(arena_printf(arena, "%d %s\n", status, text));
+        return str_of(arena_printf(arena, "%d %s\n%s%s%s", status, text, named ? "Request " : "",
+                                   named ? id : "", named ? "\n" : ""));
     }
     return str_of(
         arena_printf(arena,
@@ -156,12 +158,14 @@ static struct str own_page(int status, bool html, struct arena *arena)
                      "<meta name=\"viewport\" content=\"width=device-width\">\n<title>%d %s</title>\n"
                      "<style>:root{color-scheme:light dark}body{font:1.1rem/1.5 system-ui,sans-serif;"
                      "margin:20vh auto;max-width:30rem;padding:0 1rem;text-align:center}"
-                     "h1{font-size:4rem;margin:0;opacity:.4}</style>\n<h1>%d</h1>\n<p>%s</p>\n",
-                     status, text, status, text));
+                     "h1{font-size:4rem;margin:0;opacity:.4}small{opacity:.6;word-break:break-all}</style>\n"
+                     "<h1>%d</h1>\n<p>%s</p>\n%s%s%s",
+                     status, text, status, text, named ? "<p><small>Request " : "", named ? id : "",
+                     named ? "</small></p>\n" : ""));
 }
 
-void error_pages_fill(const struct error_pages *pages, const struct http_head *head, struct arena *arena,
-                      struct http_answer *out)
+void error_pages_fill(const struct error_pages *pages, const struct http_head *head, const char *id,
+                      struct arena *arena, struct http_answer *out)
 {
     if (out->status < FIRST || out->status > LAST || out->body_n > 0 ||
         out->field_count == sizeof(out->fields) / sizeof(out->fields[0])) {
@@ -171,7 +175,7 @@ void error_pages_fill(const struct error_pages *pages, const struct http_head *h
     struct str page = error_pages_custom(pages, head, out->status);
     if (page.p == NULL) {
         html = error_pages_html_accepted(head, true);
-        page = own_page(out->status, html, arena);
+        page = error_pages_own(out->status, html, id, arena);
     }
     struct http_piece *piece = arena_alloc(arena, sizeof(*piece));
     if (page.p == NULL || piece == NULL) {

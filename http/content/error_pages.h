@@ -18,9 +18,12 @@ void error_pages_destroy(struct error_pages *pages);
 struct str error_pages_custom(const struct error_pages *pages, const struct http_head *head, int status);
 
 /* Gives an answer of 400 and above that has no body one, with its Content-Type: the administrator's page,
- * else a plain one. Leaves others alone. The pieces are the arena's; without memory the body stays empty. */
-void error_pages_fill(const struct error_pages *pages, const struct http_head *head, struct arena *arena,
-                      struct http_answer *out);
+ * else a plain one. Leaves others alone. The pieces are the arena's; without memory the body stays empty.
+ * id: the request's, which is shown where the server is at fault; "" = it has none. */
+void error_pages_fill(const struct error_pages *pages, const struct http_head *head, const char *id,
+                      struct arena *arena, struct http_answer *out);
+/* Our own page, as HTML or as a line of text. id: NULL or "" = none. p == NULL: out of memory. */
+struct str error_pages_own(int status, bool html, const char *id, struct arena *arena);
 
 /* Does the client take HTML? No Accept at all means yes. explicit: only if HTML is named, as browsers do. */
 bool error_pages_html_accepted(const struct http_head *head, bool explicit);

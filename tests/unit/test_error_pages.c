@@ -62,7 +62,7 @@ static const char *page(struct error_pages *pages, int status, const char *metho
         head.fields[head.field_count++] = (struct http_field){STR("accept"), str_of(accept)};
     }
     struct http_answer out = {.status = status};
-    error_pages_fill(pages, &head, arena, &out);
+    error_pages_fill(pages, &head, "id-7", arena, &out);
     if (out.field_count == 0) {
         strcpy(text, "nothing");
     } else {
@@ -114,7 +114,7 @@ static void test_no_pages(void **state)
     pages = error_pages_load("/nowhere/at/all");
     assert_non_null(pages);
     error_pages_destroy(pages);
-    assert_string_equal(page(NULL, 503, "GET", "*/*"), PLAIN "503 Service Unavailable\n");
+    assert_string_equal(page(NULL, 503, "GET", "*/*"), PLAIN "503 Service Unavailable\nRequest id-7\n");
 }
 
 static void test_leaves_bodies_alone(void **state)
@@ -122,7 +122,7 @@ static void test_leaves_bodies_alone(void **state)
     (void)state;
     struct arena *arena = arena_create(65536);
     struct http_answer out = {.status = 404, .body_n = 3};
-    error_pages_fill(NULL, NULL, arena, &out);
+    error_pages_fill(NULL, NULL, "id-7", arena, &out);
     assert_int_equal(out.body_n, 3);
     assert_int_equal(out.field_count, 0);
     arena_destroy(arena);
