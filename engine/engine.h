@@ -69,7 +69,8 @@ struct frontend {
     /* Engine process, main thread, right after the fork and before any code of a user runs; may be NULL:
      * wipes what the supervisor's memory holds of other pools' secrets. */
     void (*forget)(const struct pool_conf *pool);
-    /* Supervisor, may be NULL: the files whose text an engine process inherits (certificates, keys). */
+    /* Supervisor, may be NULL: the files whose text an engine process inherits (certificates, keys,
+     * hashes of passwords). */
     void (*files)(const struct pool_conf *pool, void (*each)(const char *path, void *ctx), void *ctx);
     /* Supervisor, where there are files: reads them once more, and calls back for each pool whose processes
      * hold a text that is not the newest good one. What is no good is reported, and changes nothing. */

@@ -1,5 +1,5 @@
-/* Which pool's processes hold which certificates, keys and authorities. Supervisor's thread, but for
- * certificates_wanted and certificates_forget, which an engine process's main thread calls as well. */
+/* Certificates, keys and authorities of pools. Supervisor's thread, but for certificates_wanted, which an
+ * engine process's main thread calls as well. */
 #ifndef HTTP_CERTIFICATES_H
 #define HTTP_CERTIFICATES_H
 
@@ -11,12 +11,7 @@ bool certificates_wanted(const struct pool_conf *pool);
 int certificates_make(struct pool_conf *pool);
 /* Can what the pool names be used? 0 or -1 (reported). */
 int certificates_check(const struct config *config, const struct pool_conf *pool);
-/* Whoever can read this process's memory finds no other pool's keys, and no keys where there is no TLS. */
-void certificates_forget(const struct pool_conf *pool);
-
-/* struct frontend's, of the same names. */
+/* The files that it names. */
 void certificates_files(const struct pool_conf *pool, void (*each)(const char *path, void *ctx), void *ctx);
-void certificates_renew(const struct config *config,
-                        void (*outdated)(const struct pool_conf *pool, void *ctx), void *ctx);
 
 #endif

@@ -15,9 +15,10 @@
 #include "http/answer/exchange.h"
 #include "http/answer/spool.h"
 #include "http/certificates.h"
-#include "http/content/compress_pool.h"
+#include "http/content/helper_pool.h"
 #include "http/content/lifetime.h"
 #include "http/http.h"
+#include "http/inherited.h"
 #include "http/net/conn.h"
 #include "http/net/front.h"
 #include "http/net/limits.h"
@@ -29,6 +30,7 @@
 #include "http/proto/h1_conn.h"
 #include "http/proto/h2_conn.h"
 #include "http/site/addresses.h"
+#include "http/site/basic_auth.h"
 #include "http/site/owners.h"
 #include "http/site/rules.h"
 #include "http/site/sites.h"
@@ -88,7 +90,8 @@ static int http_check(const struct config *config, struct pool_conf *pool)
         }
         cidr_list_free(list);
     }
-    if (rules_check(s, error, sizeof error) != 0 || lifetimes_check(s, error, sizeof error) != 0) {
+    if (rules_check(s, error, sizeof error) != 0 || basic_auth_check(s, error, sizeof error) != 0 ||
+        lifetimes_check(s, error, sizeof error) != 0) {
         return complain(pool, error);
     }
     const char *fault = live_reload_fault(pool);
@@ -178,8 +181,8 @@ static int loop_count(const struct http_settings *s)
 /* The loops' threads have ended. */
 static void front_destroy(struct http_front *front)
 {
-    if (front->compressors) {
-        compress_pool_stop(front->compressors); /* before anything that its tasks use */
+    if (front->helpers) {
+        helper_pool_stop(front->helpers); /* before anything that its tasks use */
     }
     for (int i = 0; i < front->loop_count; i++) {
         if (front->loops[i]) {
@@ -188,7 +191,7 @@ static void front_destroy(struct http_front *front)
     }
     free(front->loops);
     sites_destroy(front->sites);
-    compress_pool_destroy(front->compressors);
+    helper_pool_destroy(front->helpers);
     if (front->per_client) {
         conn_limit_destroy(front->per_client);
     }
@@ -205,11 +208,11 @@ static int make_parts(struct http_front *front)
     char error[512] = "";
     http_body_limits((uint64_t)s->body_memory, (uint64_t)s->body_files);
     spool_limit((uint64_t)s->response_files);
-    front->compressors = compress_pool_create(2 * (unsigned)loop_count(s)); /* as many as CPUs */
-    if (!front->compressors) {
+    front->helpers = helper_pool_create(2 * (unsigned)loop_count(s)); /* as many as CPUs */
+    if (!front->helpers) {
         return complain(front->conf, "out of memory");
     }
-    front->sites = sites_create(front->pool, &http_pool_table, front->compressors);
+    front->sites = sites_create(front->pool, &http_pool_table, front->helpers);
     if (!front->sites) {
         return -1;
     }
@@ -382,9 +385,9 @@ const struct frontend http_frontend = {
     .check = http_check,
     .listeners = http_listeners,
     .answers_for = http_answers_for,
-    .forget = certificates_forget,
-    .files = certificates_files,
-    .renew = certificates_renew,
+    .forget = inherited_forget,
+    .files = inherited_files,
+    .renew = inherited_renew,
     .start = http_start,
     .open = http_open,
     .refuse = http_refuse,

@@ -149,6 +149,13 @@ static const struct setting_row rows[] = {
         .open = true),
     ROW(SITE, "deny", MAP, deny, NULL, "http.deny[PATTERN] = yes, 403, 404 or 410: such paths are refused",
         .open = true),
+    ROW(SITE, "basic_auth", MAP, basic_auth, NULL,
+        "http.basic_auth[PATTERN] = FILE: such paths ask for a name and a password that the file of "
+        "htpasswd's "
+        "has; no = nobody is asked; the first pattern that fits counts; read again when the file changes",
+        .open = true),
+    ROW(SITE, "basic_auth_realm", STRING, basic_auth_realm, NULL,
+        "what browsers call the place that they ask the password for; empty = the pool's name"),
     ROW(SITE, "add_header", MAP, add_header, NULL,
         "http.add_header[NAME] = VALUE: a field of every response that has none of that name", .open = true),
     ROW(SITE, "live_reload", STRING, live_reload, NULL,

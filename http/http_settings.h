@@ -20,11 +20,11 @@ struct http_given {
         max_connections, connections_per_client, queue_capacity, head_size, h2_max_streams, tls_redirect,
         tls_self_signed, tls_cert, tls_key, tls_certs, tls_client_ca, tls_ciphers, tls_ocsp_file,
         tls_client_verify, compression, compress_min, compress_types, gzip_level, brotli_level, zstd_level,
-        static_cache_ttl, static_memory, cache, redirect_https, redirect, deny, add_header, live_reload,
-        trusted_proxies, proxy_protocol, rate_limit, rate_window, rate_kind, error_pages_dir, sendfile_root,
-        security_headers, header_frame_options, header_content_type_options, header_referrer_policy,
-        header_permissions_policy, header_csp, header_hsts, profile, request_id_headers, internal_listen,
-        internal_token, access_log_format;
+        static_cache_ttl, static_memory, cache, redirect_https, redirect, deny, basic_auth, basic_auth_realm,
+        add_header, live_reload, trusted_proxies, proxy_protocol, rate_limit, rate_window, rate_kind,
+        error_pages_dir, sendfile_root, security_headers, header_frame_options, header_content_type_options,
+        header_referrer_policy, header_permissions_policy, header_csp, header_hsts, profile,
+        request_id_headers, internal_listen, internal_token, access_log_format;
 };
 
 struct http_settings {
@@ -65,7 +65,8 @@ struct http_settings {
     int64_t static_memory;      /* bytes of the hot-file cache */
     struct setting_pair *cache; /* PATTERN = TIME */
     bool redirect_https;
-    struct setting_pair *redirect, *deny, *add_header;
+    struct setting_pair *redirect, *deny, *basic_auth, *add_header;
+    char *basic_auth_realm;
     char *live_reload; /* path of the stream of events; NULL or "" = none */
     char *trusted_proxies;
     bool proxy_protocol;

@@ -1,6 +1,6 @@
-/* Files that processes inherit as text: certificates and keys, which they are not allowed to read. When one
- * changes, the front end reads it again, and the pools that hold the earlier text are swapped: no request is
- * lost, and one that is no good changes nothing. Supervisor's thread.
+/* Files that processes inherit as text: certificates, keys and hashes of passwords, which they are not
+ * allowed to read. When one changes, the front end reads it again, and the pools that hold the earlier text
+ * are swapped: no request is lost, and one that is no good changes nothing. Supervisor's thread.
  *
  * The directories are watched, not the files, because a file is renewed by a rename over it, over the link to
  * it, or over a link on the way ("..data" of a mounted secret). inotify, so an idle server sleeps. */
@@ -119,7 +119,7 @@ static void swap(const struct pool_conf *pool, void *ctx)
     const struct supervisor *s = ctx;
     const struct member *m = member_find(s, pool->name);
     for (int i = 0; m && i < m->seat_count; i++) {
-        seat_swap(&m->seats[i], "its certificates have changed", clock_us());
+        seat_swap(&m->seats[i], "its certificates or passwords have changed", clock_us());
     }
 }
 

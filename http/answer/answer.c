@@ -79,6 +79,13 @@ void answer_method(struct exchange *x, bool file)
     add_field(x->delivery.answer, STR("Allow"), allowed(x, file));
 }
 
+void answer_challenge(struct exchange *x, const char *realm)
+{
+    answer_error(x, 401);
+    add_field(x->delivery.answer, STR("WWW-Authenticate"),
+              str_of(arena_printf(x->arena, "Basic realm=\"%s\", charset=\"UTF-8\"", realm)));
+}
+
 void answer_options(struct exchange *x)
 {
     answer_error(x, 204);

@@ -16,6 +16,8 @@ struct http_answer *answer_new(struct exchange *x);
 void answer_error(struct exchange *x, int status);
 /* 405, with the methods that there are for a file, or for a script. */
 void answer_method(struct exchange *x, bool file);
+/* 401: a name and a password are asked for. */
+void answer_challenge(struct exchange *x, const char *realm);
 /* What OPTIONS asks of the whole server: 204. */
 void answer_options(struct exchange *x);
 void answer_redirect(struct exchange *x, int status, struct str location); /* borrows location */

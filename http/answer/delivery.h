@@ -23,6 +23,8 @@ struct delivery_protocol {
     /* The head, as "Name: value\r\n" lines that may be changed; NULL where it comes as bytes in `out`. */
     void (*head)(struct conn *c, struct exchange *x, int status, char *lines, size_t n);
     void (*news)(struct conn *c, struct exchange *x); /* more in `out`, or out_end */
+    /* What was INTAKE_ASKED can be decided: intake_again(). */
+    void (*decided)(struct conn *c, struct exchange *x);
     /* Its descriptor came back quietly: let it go. May not read; NULL where no descriptor is lent. */
     void (*quiet)(struct conn *c, struct exchange *x);
 };

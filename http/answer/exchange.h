@@ -79,6 +79,9 @@ void exchange_done(struct exchange *x); /* the worker's, when it is through with
 /* Any thread: wakes a worker that waits for room. */
 void exchange_wake(struct exchange *x);
 
+/* kept_head.c, loop: x->http.head is a copy of it afterwards, or NULL: out of memory. */
+void exchange_keep_head(struct exchange *x, const struct http_head *head);
+
 static inline struct exchange *exchange_of_request(const struct request *r)
 {
     struct exchange *x = r->front;
@@ -90,9 +93,11 @@ static inline struct exchange *exchange_of_request(const struct request *r)
 enum intake_verdict {
     INTAKE_ANSWER, /* x->delivery.answer is complete */
     INTAKE_SCRIPT, /* x->request is complete but for its body */
+    INTAKE_ASKED,  /* that is known later: delivery.protocol->decided() is called, and calls intake_again() */
 };
 /* Decides on loop->head. The head's texts need not outlive the call. */
 enum intake_verdict intake_head(struct exchange *x, const struct http_head *head);
+enum intake_verdict intake_again(struct exchange *x); /* x->http.head is there; never INTAKE_ASKED */
 /* The body is complete: hand the request to the workers. 0, or -1: x->delivery.answer says why not. */
 int intake_submit(struct exchange *x);
 

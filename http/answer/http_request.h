@@ -15,6 +15,9 @@
 
 struct upstream_target;
 
+/* What is known of the name and the password that came with a request (site/basic_auth.c). */
+enum password_state { PASSWORD_UNASKED, PASSWORD_ASKED, PASSWORD_FITS, PASSWORD_WRONG };
+
 struct http_request {
     struct body body;
     struct client client;
@@ -28,7 +31,11 @@ struct http_request {
     uint64_t tls_us;                /* of its connection's handshake, if it did */
     const struct http_site *site;   /* whose files, pages and settings */
     struct upstream_target *target; /* NULL: this process's workers run it */
-    struct http_head *head; /* kept only where it is asked for later: sendfile_root, error_pages_dir */
+    bool foreign;                   /* target is no pool of ours */
+    struct http_head *head; /* kept only where it is asked for later: sendfile_root, error_pages_dir, or while
+                               a helper looks at a password */
+    enum password_state password; /* the loop's */
+    const char *user;             /* whose password has fitted; NULL: nobody was asked */
 };
 
 #endif

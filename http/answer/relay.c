@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "http/answer/reply_head.h"
-#include "http/content/compress_pool.h"
+#include "http/content/helper_pool.h"
 
 #define UNSENT_MAX (128u << 10) /* of an answer: with the helper, and on its way to the client */
 #define ROOM       (64u << 10)  /* the loop is told when less than this waits for the helper */
@@ -20,9 +20,9 @@ struct piece {
 enum ending { ENDING_NONE, ENDING_FINISH, ENDING_ABANDON };
 
 struct relay {
-    struct compress_task task; /* first: a task is one of these */
+    struct helper_task task; /* first: a task is one of these */
     struct exchange *x;
-    struct compress_pool *pool;
+    struct helper_pool *pool;
     struct loop_message room, over;
     pthread_mutex_t lock; /* guards all below */
     struct piece *first, *last;
@@ -85,7 +85,7 @@ static bool done(struct relay *r, size_t n, bool bad)
 }
 
 /* All that is there now. Back into the queue for what came meanwhile: others have their turn. */
-static void run(struct compress_task *task)
+static void run(struct helper_task *task)
 {
     struct relay *r = (struct relay *)task;
     struct exchange *x = r->x;
@@ -106,13 +106,13 @@ static void run(struct compress_task *task)
     if (!bad && flush) {
         bad = x->request.io->flush(&x->request);
     }
-    if (done(r, n, bad != 0) && !compress_pool_add(r->pool, COMPRESS_ANSWERS, task)) {
+    if (done(r, n, bad != 0) && !helper_pool_add(r->pool, HELPERS_ANSWERS, task)) {
         task->forget(task);
     }
 }
 
 /* The process ends: what is left is done as for a client that is gone, which costs nothing. */
-static void forget(struct compress_task *task)
+static void forget(struct helper_task *task)
 {
     struct relay *r = (struct relay *)task;
     atomic_store_explicit(&r->x->handover.gone, true, memory_order_release);
@@ -133,7 +133,7 @@ static void run_over(struct loop *loop, struct loop_message *self)
     struct relay *r = (struct relay *)(void *)((char *)self - offsetof(struct relay, over));
     struct exchange *x = r->x;
     (void)loop;
-    compress_pool_leave(r->pool);
+    helper_pool_leave(r->pool);
     pthread_mutex_destroy(&r->lock);
     free(r);
     x->delivery.relay = NULL;
@@ -153,16 +153,16 @@ static void run_room(struct loop *loop, struct loop_message *self)
 /* From here on the worker's half of the exchange is the helpers'. */
 static struct relay *create(struct exchange *x)
 {
-    struct compress_pool *pool = x->loop->front->compressors;
-    if (!compress_pool_enter(pool)) {
+    struct helper_pool *pool = x->loop->front->helpers;
+    if (!helper_pool_enter(pool)) {
         return NULL;
     }
     struct relay *r = calloc(1, sizeof *r);
     if (!r) {
-        compress_pool_leave(pool);
+        helper_pool_leave(pool);
         return NULL;
     }
-    r->task = (struct compress_task){.run = run, .forget = forget};
+    r->task = (struct helper_task){.run = run, .forget = forget};
     r->x = x;
     r->pool = pool;
     r->room.run = run_room;
@@ -189,7 +189,7 @@ static void hand_over(struct relay *r)
     bool idle = !r->busy;
     r->busy = true;
     pthread_mutex_unlock(&r->lock);
-    if (idle && !compress_pool_add(r->pool, COMPRESS_ANSWERS, &r->task)) {
+    if (idle && !helper_pool_add(r->pool, HELPERS_ANSWERS, &r->task)) {
         forget(&r->task);
     }
 }

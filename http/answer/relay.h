@@ -1,6 +1,6 @@
 /* The answer of another process on its way to the client: what a worker's half is for a script of ours. It is
  * made on the loop, which only moves bytes; an answer that is to be compressed goes to the helper threads
- * (compress_pool.h) as soon as the first of it can leave, piece by piece and in order: one helper at a time
+ * (helper_pool.h) as soon as the first of it can leave, piece by piece and in order: one helper at a time
  * has it.
  *
  * What waits for a helper and what waits for the client is counted together, and whoever reads the answer

@@ -15,12 +15,16 @@ enum exchange_step exchange_step(const struct exchange *x)
     if (d->upstream) {
         return STEP_UPSTREAM;
     }
+    if (x->http.password == PASSWORD_ASKED) {
+        return STEP_ASKED;
+    }
     return d->submitted ? STEP_RUN : STEP_BODY;
 }
 
 const char *exchange_step_name(enum exchange_step step)
 {
-    static const char *const names[STEP_COUNT] = {[STEP_BODY] = "its body",
+    static const char *const names[STEP_COUNT] = {[STEP_ASKED] = "the hands of who looks at its password",
+                                                  [STEP_BODY] = "its body",
                                                   [STEP_RUN] = "the workers' hands",
                                                   [STEP_UPSTREAM] = "another process",
                                                   [STEP_ANSWER] = "its answer",

@@ -1,7 +1,9 @@
 /* The way of a request, in one place: its steps, whose it is in each, and which functions move it on.
  *
  * HEAD, the loop's: the head lies in loop->head. intake_head() decides, once: a script's head goes on to
- * BODY, all else to ANSWER, by answer_new().
+ * BODY, all else to ANSWER, by answer_new(); or to ASKED.
+ *
+ * ASKED, the loop's: a helper holds its password against a hash (site/basic_auth.c). intake_again() decides.
  *
  * BODY, the loop's: the body comes in. When it is complete intake_submit() hands the request to RUN or, if
  * another process runs it, to UPSTREAM. Too large, too slow, no room in the queue: answer_error(), ANSWER.
@@ -26,7 +28,7 @@
 
 struct exchange;
 
-enum exchange_step { STEP_BODY, STEP_RUN, STEP_UPSTREAM, STEP_ANSWER, STEP_SENDING, STEP_COUNT };
+enum exchange_step { STEP_ASKED, STEP_BODY, STEP_RUN, STEP_UPSTREAM, STEP_ANSWER, STEP_SENDING, STEP_COUNT };
 
 /* Loop thread, between intake_head() and the last reference. */
 enum exchange_step exchange_step(const struct exchange *x);

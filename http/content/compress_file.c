@@ -12,7 +12,7 @@
 #define PIECE        65536
 
 struct file_task {
-    struct compress_task task; /* first: a task is one of these */
+    struct helper_task task; /* first: a task is one of these */
     const struct http_settings *settings;
     struct file_cache *cache;
     struct file *file;
@@ -66,20 +66,20 @@ static void make(const struct file_task *job)
     buf_free(&out);
 }
 
-static void forget(struct compress_task *task)
+static void forget(struct helper_task *task)
 {
     struct file_task *job = (struct file_task *)task;
     file_release(job->file);
     free(job);
 }
 
-static void run(struct compress_task *task)
+static void run(struct helper_task *task)
 {
     make((struct file_task *)task);
     forget(task);
 }
 
-void compress_file_ask(struct compress_pool *pool, const struct http_settings *settings,
+void compress_file_ask(struct helper_pool *pool, const struct http_settings *settings,
                        struct file_cache *cache, struct file *file, enum coding coding)
 {
     if (file->identity.n == 0 || file->identity.n > SOURCE_MAX || !atomic_load(&file->kept) ||
@@ -90,7 +90,7 @@ void compress_file_ask(struct compress_pool *pool, const struct http_settings *s
     if (job != NULL) {
         *job = (struct file_task){{.run = run, .forget = forget}, settings, cache, file, coding};
         atomic_fetch_add(&file->references, 1);
-        if (compress_pool_add(pool, COMPRESS_FILES, &job->task)) {
+        if (helper_pool_add(pool, HELPERS_FILES, &job->task)) {
             return;
         }
         forget(&job->task);

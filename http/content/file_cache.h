@@ -42,7 +42,7 @@ struct file {
     struct file_stamp stamps[FILE_CODINGS]; /* of the file and of its .gz, .br, .zst */
     struct file_form identity;
     _Atomic(struct file_form *) forms[FILE_CODINGS]; /* made once, freed with the file; [IDENTITY] unused */
-    atomic_bool asked[FILE_CODINGS];                 /* compress_pool: this form is being made */
+    atomic_bool asked[FILE_CODINGS];                 /* helper_pool: this form is being made */
     atomic_bool kept;                                /* the cache has it */
     /* the cache's; its shard's lock guards them */
     uint64_t hash, checked_us;

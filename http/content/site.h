@@ -7,6 +7,7 @@
 #include "http/content/added_fields.h"
 #include "http/http_settings.h"
 
+struct basic_auth;
 struct cidr_list;
 struct error_pages;
 struct rate_limit;
@@ -20,6 +21,7 @@ struct http_site {
     const struct http_settings *settings; /* of what is said of rows OWNER_SITE and OWNER_FILES */
     const struct cidr_list *trusted;      /* proxies; NULL: nobody is */
     struct rate_limit *rate;              /* NULL: no limit; locks itself */
+    struct basic_auth *auth;              /* NULL: nobody is asked for a password */
     struct router *router;
     struct static_files *files;
     struct error_pages *pages;

@@ -20,7 +20,7 @@
 struct static_files {
     const struct http_settings *settings;
     struct file_cache *cache;
-    struct compress_pool *compressors;
+    struct helper_pool *helpers;
     struct lifetimes *lifetimes;
     char boundary[BOUNDARY_N + 1]; /* of multipart/byteranges; random, so that no file contains it */
 };
@@ -38,15 +38,14 @@ static void make_boundary(char out[BOUNDARY_N + 1])
     }
 }
 
-struct static_files *static_files_create(const struct http_settings *settings,
-                                         struct compress_pool *compressors)
+struct static_files *static_files_create(const struct http_settings *settings, struct helper_pool *helpers)
 {
     struct static_files *s = calloc(1, sizeof(*s));
     if (s == NULL) {
         return NULL;
     }
     s->settings = settings;
-    s->compressors = compressors;
+    s->helpers = helpers;
     make_boundary(s->boundary);
     s->lifetimes = lifetimes_create(settings);
     s->cache = file_cache_create(settings);
@@ -259,7 +258,7 @@ static const struct file_form *choose_form(struct static_files *s, struct file *
     }
     if (atomic_load(&file->forms[*coding]) == NULL &&
         file->identity.n >= (uint64_t)s->settings->compress_min) {
-        compress_file_ask(s->compressors, s->settings, s->cache, file, *coding);
+        compress_file_ask(s->helpers, s->settings, s->cache, file, *coding);
     }
     int weights[FILE_CODINGS];
     compress_weights(accept, weights);

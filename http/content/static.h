@@ -6,14 +6,13 @@
 
 #include "http/wire/head.h"
 
-struct compress_pool;
+struct helper_pool;
 struct http_settings;
 struct static_files;
 
-/* compressors: whose threads make compressed forms. NULL: out of memory. */
-struct static_files *static_files_create(const struct http_settings *settings,
-                                         struct compress_pool *compressors);
-/* After every answer was released, and after compress_pool_stop(). */
+/* helpers: whose threads make compressed forms. NULL: out of memory. */
+struct static_files *static_files_create(const struct http_settings *settings, struct helper_pool *helpers);
+/* After every answer was released, and after helper_pool_stop(). */
 void static_files_destroy(struct static_files *s);
 /* What a script says of a file that it names (X-Accel-Redirect): its own fields are not ours to add to. */
 struct static_said {

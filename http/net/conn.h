@@ -52,10 +52,11 @@ struct conn_protocol {
 };
 
 enum h1_state {
-    H1_HEAD, /* between requests, or in a request's head */
-    H1_BODY, /* a request's body is read */
-    H1_RUN,  /* with the workers */
-    H1_SEND, /* the loop sends what is left of the answer */
+    H1_HEAD,  /* between requests, or in a request's head */
+    H1_ASKED, /* INTAKE_ASKED: what becomes of the request is known soon */
+    H1_BODY,  /* a request's body is read */
+    H1_RUN,   /* with the workers */
+    H1_SEND,  /* the loop sends what is left of the answer */
 };
 
 struct h1_conn {
@@ -63,7 +64,7 @@ struct h1_conn {
     struct exchange *exchange;
     size_t scanned; /* of the head that is incomplete */
     bool in_head;   /* some of a head is here */
-    bool keep_alive, chunked, skip_body, continue_due;
+    bool keep_alive, chunked, skip_body, expects_continue;
     struct h1_chunks chunks;
     uint64_t body_left;
     uint64_t body_since_us, body_read;

@@ -12,7 +12,7 @@
 
 enum { LISTENER_PLAIN, LISTENER_TLS, LISTENER_INTERNAL };
 
-struct compress_pool;
+struct helper_pool;
 struct conn_protocol;
 struct http_site;
 struct loop;
@@ -45,7 +45,7 @@ struct http_front {
     struct conn_limit *per_client;     /* NULL: no limit */
     struct tls_context *tls;           /* NULL: no TLS listener */
     const struct listener *listeners;
-    struct compress_pool *compressors;
+    struct helper_pool *helpers;
     struct internal *internal; /* NULL: no internal listener */
     struct loop **loops;
     int loop_count, loops_running; /* loops that were made; that have a thread */

@@ -1,7 +1,7 @@
-/* Certificates and private keys, read while the server still has the rights to: a key is often readable by
- * root alone, and engine processes are not root. The supervisor reads each file when it checks the
- * configuration, and again when it changes; the engine processes inherit the text by fork, wipe at once what
- * they do not need, and the rest when they have used it. Main thread only. */
+/* Certificates, private keys and files of passwords, read while the server still has the rights to: a key is
+ * often readable by root alone, and engine processes are not root. The supervisor reads each file when it
+ * checks the configuration, and again when it changes; the engine processes inherit the text by fork, wipe at
+ * once what they do not need, and the rest when they have used it. Main thread only. */
 #ifndef HTTP_NET_PEM_H
 #define HTTP_NET_PEM_H
 

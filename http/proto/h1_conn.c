@@ -1,7 +1,7 @@
 /* HTTP/1.0 and 1.1 on a connection: heads, bodies, pipelining, keep-alive, answers. Loop thread only.
  *
- * One request at a time: HEAD -> BODY -> RUN (with the workers) or SEND (an answer of our own) -> HEAD. Input
- * is not read while a response is made, so a pipelining client waits in its own socket buffer. */
+ * One request at a time: HEAD (-> ASKED) -> BODY -> RUN (with the workers) or SEND (an answer of our own) ->
+ * HEAD. Input is not read while a response is made, so a pipelining client waits in its own socket buffer. */
 #include <sys/socket.h>
 
 #include "engine/base/must.h"
@@ -174,7 +174,25 @@ static void take_back(struct conn *c, struct exchange *x)
     }
 }
 
-static const struct delivery_protocol h1_delivery = {.news = take_news, .quiet = take_back};
+static void take_verdict(struct conn *c, struct exchange *x)
+{
+    if (c->h1.exchange != x || c->h1.state != H1_ASKED || c->state != CONN_OPEN) {
+        return;
+    }
+    h1_request_decided(c);
+    if (c->state == CONN_OPEN && c->out.first && http_conn_send(c) != 0) {
+        return;
+    }
+    if (c->state == CONN_OPEN && c->h1.state == H1_SEND && !c->out.first) {
+        next_request(c);
+    }
+    if (c->state != CONN_CLOSED) {
+        http_conn_pump(c);
+    }
+}
+
+static const struct delivery_protocol h1_delivery = {
+    .news = take_news, .quiet = take_back, .decided = take_verdict};
 
 /* -- time -- */
 
@@ -239,6 +257,7 @@ static void h1_sweep(struct conn *c)
             h1_output(c);
         }
         break;
+    case H1_ASKED: break; /* as long as it takes: those that wait are few */
     case H1_RUN:
     case H1_SEND:
         if (c->out.first && !h1_lent(c) && now - c->progress_us > SECONDS(h1_settings_of(c)->write_timeout)) {

@@ -27,6 +27,7 @@ static inline bool h1_draining(const struct conn *c)
 /* -- h1_request.c -- */
 /* n bytes of a head or a body, by c->h1.state, which they may move on; how many were taken. */
 size_t h1_request_take(struct conn *c, const char *p, size_t n);
+void h1_request_decided(struct conn *c); /* H1_ASKED is over */
 
 /* -- h1_answer.c: into c->out; the caller sends. Out of memory: the connection is closed. -- */
 void h1_answer_send(struct conn *c, struct exchange *x); /* x->delivery.answer */

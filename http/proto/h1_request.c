@@ -54,15 +54,60 @@ static void plan_skip(struct conn *c, int64_t length, bool expects)
     c->h1.skip_body = true;
 }
 
-static void begin_body(struct conn *c, const struct h1_facts *facts, int64_t length)
+static void begin_body(struct conn *c, int64_t length)
 {
     c->h1.state = H1_BODY;
-    c->h1.chunked = facts->chunked;
     c->h1.chunks = (struct h1_chunks){0};
     c->h1.body_left = length > 0 ? (uint64_t)length : 0;
     c->h1.body_since_us = c->loop->now_us;
     c->h1.body_read = 0;
     c->progress_us = c->loop->now_us;
+}
+
+/* Its head is judged: the answer, the body, or the workers are next. more: bytes behind the head are here. */
+static void go_on(struct conn *c, const struct http_head *head, enum intake_verdict verdict, bool more)
+{
+    struct exchange *x = c->h1.exchange;
+    if (verdict == INTAKE_ANSWER) {
+        plan_skip(c, head->content_length, c->h1.expects_continue);
+        if (!c->h1.skip_body) {
+            h1_answer_send(c, x);
+            return;
+        }
+    }
+    if (head->content_length == 0) {
+        submit(c, x, more);
+        return;
+    }
+    begin_body(c, head->content_length);
+    if (c->h1.expects_continue && !more) {
+        static const char leave[] = "HTTP/1.1 100 Continue\r\n\r\n";
+        if (chunk_copy(&c->out, leave, sizeof leave - 1) != 0) {
+            http_conn_close(c, "out of memory");
+        }
+        x->reply.interim_n += sizeof leave - 1;
+    }
+}
+
+static enum intake_verdict within_size(struct conn *c, const struct http_head *head,
+                                       enum intake_verdict verdict)
+{
+    if (verdict == INTAKE_SCRIPT && head->content_length > h1_settings_of(c)->max_body_size) {
+        answer_error(c->h1.exchange, 413);
+        return INTAKE_ANSWER;
+    }
+    return verdict;
+}
+
+/* Whether more has come meanwhile is not known: a client that waits for leave to send its body gets it, and
+ * one that does not wait is not troubled by it. */
+void h1_request_decided(struct conn *c)
+{
+    struct exchange *x = c->h1.exchange;
+    const struct http_head *head = x->http.head;
+    enum intake_verdict verdict = within_size(c, head, intake_again(x));
+    bool more = head->content_length == 0 || !c->h1.expects_continue;
+    go_on(c, head, verdict, more);
 }
 
 static void begin_request(struct conn *c, const struct h1_facts *facts, size_t more)
@@ -76,34 +121,15 @@ static void begin_request(struct conn *c, const struct h1_facts *facts, size_t m
     c->h1.exchange = x;
     c->h1.keep_alive = facts->keep_alive && !h1_draining(c);
     c->h1.skip_body = false;
+    c->h1.chunked = facts->chunked;
+    c->h1.expects_continue = facts->expect_continue;
     x->request.proto = head->proto;
     x->http.keep_alive = c->h1.keep_alive;
-    enum intake_verdict verdict = intake_head(x, head);
-    if (verdict == INTAKE_SCRIPT && head->content_length > h1_settings_of(c)->max_body_size) {
-        answer_error(x, 413);
-        verdict = INTAKE_ANSWER;
-    }
-    if (try_upgrade(c, x, facts)) {
-        return;
-    }
-    if (verdict == INTAKE_ANSWER) {
-        plan_skip(c, head->content_length, facts->expect_continue);
-        if (!c->h1.skip_body) {
-            h1_answer_send(c, x);
-            return;
-        }
-    }
-    if (head->content_length == 0) {
-        submit(c, x, more > 0);
-        return;
-    }
-    begin_body(c, facts, head->content_length);
-    if (facts->expect_continue && more == 0) {
-        static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
-        if (chunk_copy(&c->out, go_on, sizeof go_on - 1) != 0) {
-            http_conn_close(c, "out of memory");
-        }
-        x->reply.interim_n += sizeof go_on - 1;
+    enum intake_verdict verdict = within_size(c, head, intake_head(x, head));
+    if (verdict == INTAKE_ASKED) {
+        c->h1.state = H1_ASKED;
+    } else if (!try_upgrade(c, x, facts)) {
+        go_on(c, head, verdict, more > 0);
     }
 }
 

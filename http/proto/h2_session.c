@@ -256,6 +256,9 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
     if (x->delivery.whole) {
         h2_guard_answered(&c->h2->guard);
     }
+    if (x->http.password == PASSWORD_ASKED) {
+        delivery_abort(x); /* nobody need look at it any more */
+    }
     if (x->delivery.running) {
         delivery_abort(x);
         chunk_clear(&x->delivery.out);

@@ -267,7 +267,9 @@ static void take_news(struct conn *c, struct exchange *x)
     loop_again(c->loop, c);
 }
 
-const struct delivery_protocol h2_delivery = {.head = take_head, .news = take_news};
+static void take_verdict(struct conn *c, struct exchange *x);
+
+const struct delivery_protocol h2_delivery = {.head = take_head, .news = take_news, .decided = take_verdict};
 
 /* -- requests -- */
 
@@ -285,7 +287,8 @@ void h2_stream_body_complete(struct conn *c, struct exchange *x)
 {
     if (!x->delivery.body_done) {
         x->delivery.body_done = true;
-        if (!x->delivery.unwanted && !x->delivery.head_out && !x->delivery.submitted) {
+        bool asked = x->http.password == PASSWORD_ASKED;
+        if (!x->delivery.unwanted && !x->delivery.head_out && !x->delivery.submitted && !asked) {
             h2_stream_submit(c, x);
         }
     }
@@ -348,6 +351,28 @@ static void go_on(struct conn *c, struct exchange *x)
     submit_head(c, x, 100, nv, count);
 }
 
+/* Its head is judged. end: its body is complete. */
+static void go_by(struct conn *c, struct exchange *x, const struct http_head *head,
+                  enum intake_verdict verdict, bool end)
+{
+    x->delivery.body_done |= end && verdict == INTAKE_ASKED;
+    if (verdict == INTAKE_SCRIPT && head->content_length > x->http.site->settings->max_body_size) {
+        h2_stream_error(c, x, 413);
+    } else if (verdict == INTAKE_ANSWER) {
+        x->delivery.unwanted = true;
+        h2_stream_answer(c, x);
+    } else if (verdict == INTAKE_ASKED) {
+        return;
+    } else if (end) {
+        h2_stream_body_complete(c, x);
+    } else {
+        const struct http_field *expect = http_head_find(head, STR("expect"));
+        if (expect && str_ieq(expect->value, STR("100-continue"))) {
+            go_on(c, x);
+        }
+    }
+}
+
 void h2_stream_begin(struct conn *c, struct exchange *x, bool end)
 {
     struct http_head *head = c->h2->head;
@@ -367,18 +392,16 @@ void h2_stream_begin(struct conn *c, struct exchange *x, bool end)
         return;
     }
     add_host(head);
-    enum intake_verdict verdict = intake_head(x, head);
-    if (verdict == INTAKE_SCRIPT && head->content_length > x->http.site->settings->max_body_size) {
-        h2_stream_error(c, x, 413);
-    } else if (verdict == INTAKE_ANSWER) {
-        x->delivery.unwanted = true;
-        h2_stream_answer(c, x);
-    } else if (end) {
-        h2_stream_body_complete(c, x);
-    } else {
-        const struct http_field *expect = http_head_find(head, STR("expect"));
-        if (expect && str_ieq(expect->value, STR("100-continue"))) {
-            go_on(c, x);
-        }
+    go_by(c, x, head, intake_head(x, head), end);
+}
+
+static void take_verdict(struct conn *c, struct exchange *x)
+{
+    if (x->delivery.unwanted || x->delivery.stream_closed) {
+        return; /* its body was too large, or its client has left */
     }
+    bool whole = x->delivery.body_done;
+    x->delivery.body_done = false;
+    go_by(c, x, x->http.head, intake_again(x), whole);
+    loop_again(c->loop, c);
 }

@@ -10,34 +10,12 @@
 #include "http/content/static.h"
 #include "http/net/conn.h"
 #include "http/net/tls.h"
+#include "http/site/basic_auth.h"
 #include "http/site/params.h"
 #include "http/site/route.h"
 #include "http/site/rules.h"
 #include "http/site/sites.h"
 #include "http/upstream/upstream.h"
-
-/* A head that a script's X-Accel-Redirect can be answered with later. */
-static void keep_head(struct exchange *x, const struct http_head *head)
-{
-    struct http_head *copy = arena_alloc(x->arena, sizeof *copy);
-    if (!copy) {
-        return;
-    }
-    *copy = *head;
-    struct str *texts[] = {&copy->method, &copy->target, &copy->path, &copy->query, &copy->host};
-    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
-        texts[i]->p = texts[i]->p ? arena_dup(x->arena, texts[i]->p, texts[i]->n) : NULL;
-    }
-    for (size_t i = 0; i < copy->field_count; i++) {
-        struct http_field *f = &copy->fields[i];
-        f->name.p = arena_dup(x->arena, f->name.p, f->name.n);
-        f->value.p = arena_dup(x->arena, f->value.n ? f->value.p : "", f->value.n);
-        if (!f->name.p || !f->value.p) {
-            return;
-        }
-    }
-    x->http.head = copy;
-}
 
 static enum intake_verdict take_script(struct exchange *x, const struct http_head *head,
                                        const struct route *route)
@@ -128,36 +106,35 @@ static bool is_misdirected(const struct exchange *x, const struct site_choice *c
     return x->delivery.conn->tls && tls_client_rule(x->delivery.conn->tls) != choice->client_rule;
 }
 
-static enum intake_verdict decide(struct exchange *x, const struct http_head *head)
+/* Whose request it is, and whether this client may ask anything now. False: x has its answer. */
+static bool admit(struct exchange *x, const struct http_head *head, const struct site_choice *choice)
 {
-    struct http_front *front = x->loop->front;
-    struct site_choice choice = sites_choose(front->sites, head->host, head->path);
-    const struct pool_settings *pool = &choice.site->conf->s;
-    x->http.site = choice.site;
-    x->http.target = choice.target;
-    x->request.guest = choice.guest;
-    atomic_fetch_add_explicit(&front->requests, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&x->loop->front->requests, 1, memory_order_relaxed);
     account_begin(x, head);
     x->http.head_only = str_eq(head->method, STR("HEAD"));
     http_conn_local(x->delivery.conn);
     client_resolve(x->http.site->trusted, &x->delivery.conn->peer, head->tls, head, &x->http.client);
     if (x->http.site->settings->sendfile_root || x->http.site->settings->error_pages_dir) {
-        keep_head(x, head);
+        exchange_keep_head(x, head);
     }
-    if (is_misdirected(x, &choice)) {
+    if (is_misdirected(x, choice)) {
         answer_error(x, 421);
-        return INTAKE_ANSWER;
+        return false;
     }
     if (x->http.site->rate) {
         struct rate_verdict v = rate_limit_take(x->http.site->rate, &x->http.client.address, x->loop->now_us);
         if (!v.allowed) {
             answer_limited(x, &v);
-            return INTAKE_ANSWER;
+            return false;
         }
     }
-    if (rules_answer(x, head)) {
-        return INTAKE_ANSWER;
-    }
+    return true;
+}
+
+/* What the site's rules leave: pages of the pool, files, scripts. */
+static enum intake_verdict lead(struct exchange *x, const struct http_head *head)
+{
+    const struct pool_settings *pool = &x->http.site->conf->s;
     if (is_page(pool->ping_path, head->path) || is_page(pool->status_path, head->path)) {
         x->request.page = is_page(pool->ping_path, head->path) ? PAGE_PING : PAGE_STATUS;
         return take_script(x, head, NULL);
@@ -166,17 +143,51 @@ static enum intake_verdict decide(struct exchange *x, const struct http_head *he
         answer_options(x);
         return INTAKE_ANSWER;
     }
-    return by_route(x, head, choice.foreign);
+    return by_route(x, head, x->http.foreign);
 }
 
-enum intake_verdict intake_head(struct exchange *x, const struct http_head *head)
+/* Refusals come before a password is asked for, and what sends clients elsewhere after it. */
+static enum intake_verdict by_rules(struct exchange *x, const struct http_head *head)
 {
-    enum intake_verdict verdict = decide(x, head);
+    if (rules_refuse(x, head)) {
+        return INTAKE_ANSWER;
+    }
+    switch (basic_auth_ask(x, head)) {
+    case BASIC_AUTH_ANSWERED: return INTAKE_ANSWER;
+    case BASIC_AUTH_ASKED: return INTAKE_ASKED;
+    case BASIC_AUTH_FREE: break;
+    }
+    return rules_answer(x, head) ? INTAKE_ANSWER : lead(x, head);
+}
+
+static enum intake_verdict decide(struct exchange *x, const struct http_head *head)
+{
+    struct site_choice choice = sites_choose(x->loop->front->sites, head->host, head->path);
+    x->http.site = choice.site;
+    x->http.target = choice.target;
+    x->http.foreign = choice.foreign;
+    x->request.guest = choice.guest;
+    return admit(x, head, &choice) ? by_rules(x, head) : INTAKE_ANSWER;
+}
+
+static enum intake_verdict decided(struct exchange *x, const struct http_head *head,
+                                   enum intake_verdict verdict)
+{
     if (verdict == INTAKE_ANSWER) {
         answer_page(x, head);
         account_head(x, head);
     }
     return verdict;
+}
+
+enum intake_verdict intake_again(struct exchange *x)
+{
+    return decided(x, x->http.head, by_rules(x, x->http.head));
+}
+
+enum intake_verdict intake_head(struct exchange *x, const struct http_head *head)
+{
+    return decided(x, head, decide(x, head));
 }
 
 int intake_submit(struct exchange *x)

@@ -11,7 +11,7 @@
 #include "http/site/route.h"
 
 /* Variables beside the header fields: see own_params() and client_params(). */
-#define OWN_PARAMS 48
+#define OWN_PARAMS 50
 
 /* Fields that most requests have: their variables' names need no memory. */
 static const struct {
@@ -211,6 +211,8 @@ static bool client_params(struct exchange *x, const struct http_head *head)
            set_text(r, STR("SERVER_NAME"), r->server_name) &&
            set_text(r, STR("REQUEST_SCHEME"), x->http.client.https ? "https" : "http") &&
            (!x->http.client.https || set_text(r, STR("HTTPS"), "on")) &&
+           (!x->http.user ||
+            (set_text(r, STR("REMOTE_USER"), x->http.user) && set_text(r, STR("AUTH_TYPE"), "Basic"))) &&
            (!c->tls || tls_params(c->tls, r) == 0);
 }
 

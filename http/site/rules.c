@@ -175,27 +175,14 @@ static const struct setting_pair *first_match(const struct setting_pair *pair, s
     return pair;
 }
 
-static bool by_path(struct exchange *x, const struct http_head *head, const struct http_settings *settings)
+/* In text, of PATH_TEXT_MAX + 1 bytes. STR_NONE: nothing is served for such a path. */
+static struct str readable_path(const struct http_head *head, char *text)
 {
-    char text[PATH_TEXT_MAX + 1];
     int n = path_text(head->path, text);
-    if (n <= 0) { /* nothing is served for such a path */
-        return false;
-    }
-    struct str path = {text, (size_t)n};
-    const struct setting_pair *found = first_match(settings->deny, path);
-    if (found) {
-        answer_error(x, deny_status(found->value));
-        return true;
-    }
-    found = first_match(settings->redirect, path);
-    if (found) {
-        redirect(x, head, found, path);
-    }
-    return found != NULL;
+    return n > 0 ? (struct str){text, (size_t)n} : STR_NONE;
 }
 
-bool rules_answer(struct exchange *x, const struct http_head *head)
+bool rules_refuse(struct exchange *x, const struct http_head *head)
 {
     const struct http_settings *settings = x->http.site->settings;
     if (settings->redirect_https && !x->http.client.https && head->host.n &&
@@ -203,8 +190,26 @@ bool rules_answer(struct exchange *x, const struct http_head *head)
         redirect_https(x, head);
         return true;
     }
+    char text[PATH_TEXT_MAX + 1];
+    struct str path = settings->deny ? readable_path(head, text) : STR_NONE;
+    const struct setting_pair *found = path.p ? first_match(settings->deny, path) : NULL;
+    if (found) {
+        answer_error(x, deny_status(found->value));
+    }
+    return found != NULL;
+}
+
+bool rules_answer(struct exchange *x, const struct http_head *head)
+{
+    const struct http_settings *settings = x->http.site->settings;
     if (live_reload_answer(x, head)) {
         return true;
     }
-    return (settings->deny || settings->redirect) && by_path(x, head, settings);
+    char text[PATH_TEXT_MAX + 1];
+    struct str path = settings->redirect ? readable_path(head, text) : STR_NONE;
+    const struct setting_pair *found = path.p ? first_match(settings->redirect, path) : NULL;
+    if (found) {
+        redirect(x, head, found, path);
+    }
+    return found != NULL;
 }

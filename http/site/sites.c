@@ -10,6 +10,7 @@
 #include "http/content/static.h"
 #include "http/net/limits.h"
 #include "http/site/addresses.h"
+#include "http/site/basic_auth.h"
 #include "http/site/route.h"
 #include "http/upstream/upstream.h"
 #include "http/wire/path.h"
@@ -59,7 +60,7 @@ struct path_rule {
 struct sites {
     const struct pool_conf *pool;
     const struct pool *process; /* whose guests the others are */
-    struct compress_pool *compressors;
+    struct helper_pool *helpers;
     struct http_site *main;
     unsigned client_rule; /* of its host */
     struct host_rule *hosts;
@@ -91,6 +92,7 @@ static void site_destroy(struct http_site *site)
         if (site->rate) {
             rate_limit_destroy(site->rate);
         }
+        basic_auth_destroy(site->auth);
         free(site);
     }
 }
@@ -117,7 +119,8 @@ static struct http_site *make_rules(const struct pool_conf *pool)
     site->trusted = s->trusted_proxies ? cidr_list_parse(s->trusted_proxies, error, sizeof error) : NULL;
     site->rate = rate_of(s);
     added_fields_init(&site->added, s);
-    if (!site->pages || (s->trusted_proxies && !site->trusted) || (s->rate_limit && !site->rate)) {
+    bool bad = !site->pages || (s->trusted_proxies && !site->trusted) || (s->rate_limit && !site->rate);
+    if (bad || basic_auth_create(s, &site->auth, error, sizeof error) != 0) {
         log_alert("[pool %s] %s", pool->name, error);
         site_destroy(site);
         return NULL;
@@ -125,14 +128,14 @@ static struct http_site *make_rules(const struct pool_conf *pool)
     return site;
 }
 
-static struct http_site *site_create(const struct pool_conf *pool, struct compress_pool *compressors)
+static struct http_site *site_create(const struct pool_conf *pool, struct helper_pool *helpers)
 {
     struct http_site *site = make_rules(pool);
     if (!site) {
         return NULL;
     }
     site->router = router_create(site->settings, pool->s.limit_extensions);
-    site->files = static_files_create(site->settings, compressors);
+    site->files = static_files_create(site->settings, helpers);
     if (!site->router || !site->files) {
         log_alert("[pool %s] cannot serve %s", pool->name, site->settings->document_root);
         site_destroy(site);
@@ -157,6 +160,7 @@ static void make_variant(const struct setting_table *table, struct variant *v, c
     v->site.settings = &v->settings;
     v->site.trusted = set->trusted_proxies ? own->trusted : host->trusted;
     v->site.rate = set->rate_limit ? own->rate : host->rate;
+    v->site.auth = set->basic_auth ? own->auth : host->auth;
     v->site.pages = set->error_pages_dir ? own->pages : host->pages;
     added_fields_init(&v->site.added, &v->settings);
 }
@@ -242,7 +246,7 @@ static struct http_site *add_host_rule(struct sites *sites, const struct pool_co
     while (*last) {
         last = &(*last)->next;
     }
-    struct http_site *site = site_create(pool, sites->compressors);
+    struct http_site *site = site_create(pool, sites->helpers);
     if (site) {
         *last = xcalloc(1, sizeof **last);
         **last = (struct host_rule){.site = site,
@@ -266,8 +270,7 @@ static int add_routes(struct sites *sites, const struct pool_conf *pool, struct 
     if (pool == sites->pool) {
         return 0;
     }
-    struct http_site *site =
-        given(s->document_root) ? site_create(pool, sites->compressors) : make_rules(pool);
+    struct http_site *site = given(s->document_root) ? site_create(pool, sites->helpers) : make_rules(pool);
     *(given(s->document_root) ? &rule->site : &rule->own) = site;
     return site ? 0 : -1;
 }
@@ -385,14 +388,14 @@ const struct tls_host *sites_tls(const struct sites *sites, size_t *count)
 }
 
 struct sites *sites_create(struct pool *process, const struct setting_table *table,
-                           struct compress_pool *compressors)
+                           struct helper_pool *helpers)
 {
     const struct pool_conf *pool = pool_conf(process);
     struct sites *sites = xcalloc(1, sizeof *sites);
     sites->pool = pool;
     sites->process = process;
-    sites->compressors = compressors;
-    sites->main = site_create(pool, sites->compressors);
+    sites->helpers = helpers;
+    sites->main = site_create(pool, sites->helpers);
     bool bad = !sites->main || add_upstreams(sites, sites->main) != 0;
     for (const struct pool_conf *p = http_settings_of(pool)->config->pools; !bad && p; p = p->next) {
         bad = (p == pool || addresses_are_shared(p, pool)) && add_pool(sites, p) != 0;

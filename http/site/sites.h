@@ -12,7 +12,7 @@
 #include "http/content/site.h"
 #include "http/net/tls.h"
 
-struct compress_pool;
+struct helper_pool;
 struct upstream_target;
 
 struct site_choice {
@@ -25,9 +25,9 @@ struct site_choice {
 
 struct sites;
 
-/* table: of struct http_settings; compressors: for static files. NULL: reported. */
+/* table: of struct http_settings; helpers: for static files. NULL: reported. */
 struct sites *sites_create(struct pool *process, const struct setting_table *table,
-                           struct compress_pool *compressors);
+                           struct helper_pool *helpers);
 void sites_destroy(struct sites *sites);
 const struct http_site *sites_main(const struct sites *sites); /* the listener's own pool */
 /* The hosts that a handshake can name, the listener's own first; the sites'. */

@@ -112,7 +112,7 @@ def test_what_is_no_good_changes_nothing(served):
     before, process = served.shown(1), served.engine(1)
     shutil.copy(f"{served.dir}/certs/host.key", f"{served.dir}/certs/other.key")
     served.server.wait_message(r"pool other\] cannot use the private key .*other\.key", 60)
-    served.server.wait_message(r"pool other\] its certificates have changed, but cannot be used", 60)
+    served.server.wait_message(r"pool other\] its certificates or passwords have changed, but cannot be used", 60)
     with open(f"{served.dir}/certs/other.pem", "w", encoding="ascii") as f:
         f.write("nonsense")
     served.server.wait_message(r"cannot use the certificate .*other\.pem", 60)

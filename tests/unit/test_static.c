@@ -16,8 +16,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "http/content/compress_pool.h"
 #include "http/content/file_cache.h"
+#include "http/content/helper_pool.h"
 #include "http/content/static.h"
 #include "http/http_settings.h"
 #include "http/wire/mime.h"
@@ -31,20 +31,20 @@ static const struct http_settings usual = {.compression = true,
                                            .static_cache_ttl = 86400,
                                            .static_memory = 8 << 20};
 
-static struct compress_pool *compressors;
+static struct helper_pool *helpers;
 
 static struct static_files *open_files(const struct http_settings *settings)
 {
-    compressors = compress_pool_create(1);
-    assert_non_null(compressors);
-    return static_files_create(settings, compressors);
+    helpers = helper_pool_create(1);
+    assert_non_null(helpers);
+    return static_files_create(settings, helpers);
 }
 
 static void close_files(struct static_files *s)
 {
-    compress_pool_stop(compressors);
+    helper_pool_stop(helpers);
     static_files_destroy(s);
-    compress_pool_destroy(compressors);
+    helper_pool_destroy(helpers);
 }
 
 static int make_dir(void **state)

@@ -1,6 +1,6 @@
 /* Helper threads. See the header. One lock for everything: a task is tens of kilobytes of work, a lock a
  * moment. */
-#include "http/content/compress_pool.h"
+#include "http/content/helper_pool.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -10,52 +10,56 @@
 
 #include "engine/base/thread.h"
 
-#define THREADS_MAX 32
-#define FILES_MAX   64  /* that wait */
-#define ANSWERS_MAX 128 /* at a time: brotli of level 4 takes up to 4 MB, gzip a quarter of one */
+#define THREADS_MAX   32
+#define FILES_MAX     64  /* that wait */
+#define PASSWORDS_MAX 64  /* that wait: a few seconds of them */
+#define ANSWERS_MAX   128 /* at a time: brotli of level 4 takes up to 4 MB, gzip a quarter of one */
 
 struct lane {
-    struct compress_pool *pool;
+    struct helper_pool *pool;
+    const char *name; /* of its threads */
     int nice;
     unsigned limit, max; /* tasks that may wait, threads */
     pthread_cond_t wake;
-    struct compress_task *first, *last;
+    struct helper_task *first, *last;
     unsigned count, idle, started;
     pthread_t threads[THREADS_MAX];
 };
 
-struct compress_pool {
+struct helper_pool {
     pthread_mutex_t lock; /* guards everything */
-    struct lane lanes[2];
+    struct lane lanes[HELPERS_LANES];
     unsigned answers;
     bool stopping;
 };
 
-static void init_lane(struct compress_pool *pool, enum compress_lane which, unsigned threads, unsigned limit,
-                      int nice)
+static void init_lane(struct helper_pool *pool, enum helper_lane which, const char *name, unsigned threads,
+                      unsigned limit, int nice)
 {
     struct lane *lane = &pool->lanes[which];
     lane->pool = pool;
+    lane->name = name;
     lane->nice = nice;
     lane->limit = limit;
     lane->max = threads < THREADS_MAX ? threads : THREADS_MAX;
     pthread_cond_init(&lane->wake, NULL);
 }
 
-struct compress_pool *compress_pool_create(unsigned answer_threads)
+struct helper_pool *helper_pool_create(unsigned answer_threads)
 {
-    struct compress_pool *pool = calloc(1, sizeof *pool);
+    struct helper_pool *pool = calloc(1, sizeof *pool);
     if (pool) {
         pthread_mutex_init(&pool->lock, NULL);
-        init_lane(pool, COMPRESS_ANSWERS, answer_threads, ANSWERS_MAX, 0);
-        init_lane(pool, COMPRESS_FILES, 1, FILES_MAX, 10);
+        init_lane(pool, HELPERS_ANSWERS, "http-compress", answer_threads, ANSWERS_MAX, 0);
+        init_lane(pool, HELPERS_FILES, "http-compress", 1, FILES_MAX, 10);
+        init_lane(pool, HELPERS_PASSWORDS, "http-password", 1, PASSWORDS_MAX, 10);
     }
     return pool;
 }
 
-static struct compress_task *take(struct lane *lane)
+static struct helper_task *take(struct lane *lane)
 {
-    struct compress_task *task = lane->first;
+    struct helper_task *task = lane->first;
     lane->first = task->next;
     lane->last = lane->first ? lane->last : NULL;
     lane->count--;
@@ -65,8 +69,8 @@ static struct compress_task *take(struct lane *lane)
 static void *helper(void *arg)
 {
     struct lane *lane = arg;
-    struct compress_pool *pool = lane->pool;
-    pthread_setname_np(pthread_self(), "http-compress");
+    struct helper_pool *pool = lane->pool;
+    pthread_setname_np(pthread_self(), lane->name);
     setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), lane->nice); /* Linux: of this thread */
     pthread_mutex_lock(&pool->lock);
     while (!pool->stopping) {
@@ -76,7 +80,7 @@ static void *helper(void *arg)
             lane->idle--;
             continue;
         }
-        struct compress_task *task = take(lane);
+        struct helper_task *task = take(lane);
         pthread_mutex_unlock(&pool->lock);
         task->run(task);
         pthread_mutex_lock(&pool->lock);
@@ -96,7 +100,7 @@ static bool staffed(struct lane *lane)
     return lane->started > 0;
 }
 
-bool compress_pool_add(struct compress_pool *pool, enum compress_lane which, struct compress_task *task)
+bool helper_pool_add(struct helper_pool *pool, enum helper_lane which, struct helper_task *task)
 {
     struct lane *lane = &pool->lanes[which];
     pthread_mutex_lock(&pool->lock);
@@ -112,49 +116,49 @@ bool compress_pool_add(struct compress_pool *pool, enum compress_lane which, str
     return taken;
 }
 
-bool compress_pool_enter(struct compress_pool *pool)
+bool helper_pool_enter(struct helper_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
-    bool room = !pool->stopping && pool->answers < ANSWERS_MAX && staffed(&pool->lanes[COMPRESS_ANSWERS]);
+    bool room = !pool->stopping && pool->answers < ANSWERS_MAX && staffed(&pool->lanes[HELPERS_ANSWERS]);
     pool->answers += room;
     pthread_mutex_unlock(&pool->lock);
     return room;
 }
 
-void compress_pool_leave(struct compress_pool *pool)
+void helper_pool_leave(struct helper_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
     pool->answers--;
     pthread_mutex_unlock(&pool->lock);
 }
 
-void compress_pool_stop(struct compress_pool *pool)
+void helper_pool_stop(struct helper_pool *pool)
 {
     pthread_mutex_lock(&pool->lock);
     pool->stopping = true; /* no thread starts from here on */
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < HELPERS_LANES; i++) {
         pthread_cond_broadcast(&pool->lanes[i].wake);
     }
     pthread_mutex_unlock(&pool->lock);
-    for (int i = 0; i < 2; i++) {
+    for (int i = 0; i < HELPERS_LANES; i++) {
         struct lane *lane = &pool->lanes[i];
         for (; lane->started > 0; lane->started--) {
             pthread_join(lane->threads[lane->started - 1], NULL);
         }
         while (lane->first) {
-            struct compress_task *task = take(lane);
+            struct helper_task *task = take(lane);
             task->forget(task);
         }
     }
 }
 
-void compress_pool_destroy(struct compress_pool *pool)
+void helper_pool_destroy(struct helper_pool *pool)
 {
     if (!pool) {
         return;
     }
-    compress_pool_stop(pool);
-    for (int i = 0; i < 2; i++) {
+    helper_pool_stop(pool);
+    for (int i = 0; i < HELPERS_LANES; i++) {
         pthread_cond_destroy(&pool->lanes[i].wake);
     }
     pthread_mutex_destroy(&pool->lock);
