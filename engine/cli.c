@@ -1,6 +1,6 @@
 /* The command line. php-fpm's letters and long names mean what they mean to php-fpm, under whatever name we
- * run; the words (serve, ctl, top, php, fpm) exist only as tokiophp. Main thread, before anything else; what
- * is allocated lives as long as the process. */
+ * run; the words (serve, ctl, top, php, doctor, fpm) exist only as tokiophp. Main thread, before anything
+ * else; what is allocated lives as long as the process. */
 #include "engine/cli.h"
 
 #include <ctype.h>
@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "engine/base/str.h"
@@ -299,6 +300,24 @@ static void parse_serve(struct cli *cli, int argc, char **argv)
     free(words.listen);
 }
 
+/* -- doctor -- */
+
+/* doctor [FILE or DIR] [OPTION]...: what a start with these would be like. */
+static void parse_doctor(struct cli *cli, int argc, char **argv)
+{
+    struct cli_options *o = &cli->options;
+    struct stat st;
+    bool word = argc > 1 && argv[1][0] != '-';
+
+    if (word && stat(argv[1], &st) == 0 && S_ISDIR(st.st_mode)) {
+        set_serve(o, &(struct serve_words){.directory = argv[1]});
+    } else if (word) {
+        set_path(&o->config_path, argv[1]);
+    }
+    parse_flags(cli, argc - word, argv + word);
+    set_action(cli, CLI_DOCTOR, 0);
+}
+
 /* -- the whole -- */
 
 static bool named_php_fpm(const char *program)
@@ -356,6 +375,8 @@ void cli_parse(int argc, char **argv, struct cli *out)
         parse_flags(out, argc - 1, argv + 1);
     } else if (is_word(argc, argv, "serve")) {
         parse_serve(out, argc - 1, argv + 1);
+    } else if (is_word(argc, argv, "doctor")) {
+        parse_doctor(out, argc - 1, argv + 1);
     } else if (is_word(argc, argv, "ctl") || is_word(argc, argv, "top") || is_word(argc, argv, "php")) {
         out->action = is_word(argc, argv, "php") ? CLI_RUN_PHP : CLI_CONTROL;
         out->argc = argc - 1;
@@ -394,6 +415,7 @@ static const char own_usage[] =
     "  %s ctl COMMAND                      talk to the running server (ctl help)\n"
     "  %s top                              watch the running server\n"
     "  %s php [ARGUMENT]...                PHP's command line, of the same PHP (cron, artisan, composer)\n"
+    "  %s doctor [FILE or DIR]             what will hurt: limits, extensions, memory, permissions\n"
     "  %s --print-settings [text|markdown|ini|man]\n"
     "\nOptions:\n";
 
@@ -434,7 +456,7 @@ void cli_print_usage(const struct cli *cli, const char *program)
                p);
     } else {
         printf("Usage:\n");
-        printf(own_usage, p, p, (int)strlen(p), "", p, p, p, p, p);
+        printf(own_usage, p, p, (int)strlen(p), "", p, p, p, p, p, p);
     }
     printf("%s", fpm_usage);
 }

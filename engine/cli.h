@@ -11,6 +11,7 @@ enum cli_action {
     CLI_PHP,            /* `what` of php_info_main(): i, m or v */
     CLI_PRINT_SETTINGS, /* `format` */
     CLI_CONTROL,        /* ctl_main(argc, argv) */
+    CLI_DOCTOR,         /* doctor_main(options) */
     CLI_RUN_PHP,        /* PHP's command line program with argc, argv */
 };
 

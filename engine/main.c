@@ -9,6 +9,7 @@
 #include "engine/announce.h"
 #include "engine/base/log.h"
 #include "engine/cli.h"
+#include "engine/doctor.h"
 #include "engine/engine.h"
 #include "engine/supervise/ctl.h"
 #include "engine/supervise/identity.h"
@@ -131,6 +132,7 @@ int main(int argc, char **argv)
     case CLI_PRINT_SETTINGS: return print_settings(&cli);
     case CLI_CONTROL: return ctl_main(cli.argc, cli.argv);
     case CLI_RUN_PHP: return run_php(&cli);
+    case CLI_DOCTOR: return doctor_main(&cli.options);
     case CLI_RUN: break;
     }
     return run(&cli);
