@@ -145,6 +145,7 @@ static int check_global(struct config *c)
     log_set_limit((size_t)g->log_limit);
     log_set_buffering(g->log_buffering);
     log_set_format((enum log_format)g->log_format, g->service_name);
+    log_set_record_ids(g->log_request_id);
     if (g->process_max < 0) {
         log_error("process_max can't be negative");
         return -1;

@@ -414,12 +414,21 @@ enum server_page {
     SERVER_STATUS,       /* php-fpm's full status of every pool */
     SERVER_CONFIG,       /* settings in effect, secrets masked */
     SERVER_LIVE_NUMBERS, /* what a dashboard draws */
+    SERVER_HISTORY,      /* the last hour, as JSON */
+    SERVER_SCRIPTS,      /* slow scripts and those with errors, as JSON */
 };
 struct buf;
 /* Appends the page to out; the HTTP status that belongs to it. Any thread; waits for the supervisor, but for
  * less than a second, and for nobody at SERVER_LIVE and SERVER_CONFIG. */
 int pool_server_page(const struct pool *pool, enum server_page page, struct buf *out,
                      const char **content_type);
+/* Asks the supervisor to do something, in the name of whoever knows the token of the pool's pages. False: it
+ * is not done. Any thread; waits as the pages do. */
+enum server_order { SERVER_RESTART, SERVER_RELOAD };
+bool pool_server_order(const struct pool *pool, enum server_order order, const char *name, const char *token);
+/* What the workers of a pool (NULL or "": of all) spend the next seconds with: the end of a pipe that gives
+ * the lines of a profile (engine/base/profile_format.h) and ends; -1: refused, or no answer. */
+int pool_server_profile(const struct pool *pool, const char *name, unsigned seconds, unsigned hz);
 /* The supervisor ends the whole server: what drains now will not be replaced. */
 bool pool_finishing(const struct pool *pool);
 

@@ -19,6 +19,7 @@
 static _Atomic size_t line_limit = LIMIT_DEFAULT;
 static _Atomic bool buffering = true;
 static _Atomic int worker_fd = WORKER_AS_ALL;
+static _Atomic bool record_ids = true;
 
 _Thread_local log_tap_fn log_tap;
 _Thread_local bool log_as_server;
@@ -48,6 +49,11 @@ void log_set_worker_fd(int fd)
 bool log_workers_are_read(void)
 {
     return worker_fd >= 0;
+}
+
+void log_set_record_ids(bool on)
+{
+    record_ids = on;
 }
 
 bool log_buffering(void)
@@ -106,11 +112,11 @@ static void write_worker_line(enum log_level level, const char *function, int nu
     log_line_close(&line);
 }
 
-static bool write_json(enum log_level level, const char *message, size_t n)
+static bool write_json(enum log_level level, const char *message, size_t n, const struct log_record *record)
 {
     struct buf out = {0};
 
-    log_line_json(&out, level, message, n);
+    log_line_json(&out, level, message, n, record);
     bool good = !out.failed && log_target_write(level, out.p, out.n);
     buf_free(&out);
     return good;
@@ -128,7 +134,7 @@ static bool write_line(enum log_level level, const char *function, int number, c
     }
     log_line_vprintf(&line, format, args);
     if (json) {
-        out = write_json(level, line.p, line.n);
+        out = write_json(level, line.p, line.n, NULL);
     } else {
         line.p[line.n++] = '\n'; /* log_line_vprintf left room for it */
         out = log_target_write(level, line.p, line.n);
@@ -193,6 +199,77 @@ void log_write(enum log_level level, const char *function, int line, const char 
         }
     }
     va_end(args);
+    errno = saved;
+}
+
+/* -- records -- */
+
+__attribute__((format(printf, 2, 3))) static void tell_tap(enum log_level level, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    tap(level, format, args);
+    va_end(args);
+}
+
+/* "ERROR: [pool www] MESSAGE, request ID, script FILE": the end has its room, whatever the message takes. */
+static void put_record(struct log_line *line, const char *message, const struct log_record *record)
+{
+    struct log_line end;
+    size_t from, most = line->size - 1;
+
+    log_line_open(&end, sizeof end.stack);
+    if (record_ids && record->request && *record->request) {
+        log_line_printf(&end, ", request %s", record->request);
+    }
+    if (record->script) {
+        log_line_printf(&end, ", script %s", record->script);
+    }
+    log_line_printf(line, "[pool %s] ", record->pool ? record->pool : "-");
+    from = line->n;
+    line->size = most > line->n + end.n + 64 ? line->size - end.n : line->size;
+    log_line_printf(line, "%s", message);
+    for (char *p = line->p + from; p < line->p + line->n; p++) {
+        *p = *p == '\n' ? '|' : *p;
+    }
+    line->size = most + 1;
+    log_line_printf(line, "%.*s", (int)end.n, end.p);
+    log_line_close(&end);
+}
+
+static bool write_record(enum log_level level, const char *message, const struct log_record *record)
+{
+    struct log_line line;
+    bool out;
+
+    log_line_open(&line, line_limit);
+    if (log_line_is_json()) {
+        log_line_printf(&line, "%s", message);
+        out = write_json(level, line.p, line.n, record);
+    } else {
+        log_line_prefix(&line, level, "php", 0);
+        put_record(&line, message, record);
+        line.p[line.n++] = '\n';
+        out = log_target_write(level, line.p, line.n);
+    }
+    log_line_close(&line);
+    return out;
+}
+
+void log_write_record(enum log_level level, const char *message, const struct log_record *record)
+{
+    int saved = errno;
+
+    if (log_tap && record->told) {
+        tell_tap(level, "%s", record->told);
+    }
+    if (level >= log_get_level()) {
+        say_missed();
+        if (!write_record(level, message, record)) {
+            log_target_missed();
+        }
+    }
     errno = saved;
 }
 

@@ -51,6 +51,18 @@ struct log_author {
 };
 extern _Thread_local struct log_author log_author;
 
+/* A record of something that a request's script had to say, and where. Texts may be NULL. */
+struct log_record {
+    const char *pool, *script; /* whose request, and the file that it asked for */
+    const char *file;          /* where it was said */
+    int line;                  /* 0 = unknown */
+    const char *request;       /* its id */
+    const char *told;          /* to the tap, instead of the message */
+};
+void log_set_record_ids(bool on); /* text lines of records have the request's id, as at first */
+/* One line whatever is in the message, of this level, to the server's log, also from a worker. */
+void log_write_record(enum log_level level, const char *message, const struct log_record *record);
+
 /* Called with each finished message on the thread that logs (a worker sends it to FCGI_STDERR too); NULL =
  * none. */
 typedef void (*log_tap_fn)(enum log_level level, const char *message, size_t n);

@@ -130,7 +130,27 @@ void log_line_prefix(struct log_line *line, enum log_level level, const char *fu
     }
 }
 
-void log_line_json(struct buf *out, enum log_level level, const char *message, size_t n)
+static void add_member(struct buf *out, const char *name, const char *value)
+{
+    if (value) {
+        buf_printf(out, ",\"%s\":\"", name);
+        buf_json(out, str_of(value));
+        buf_text(out, "\"");
+    }
+}
+
+static void add_record(struct buf *out, const struct log_record *record)
+{
+    add_member(out, "pool", record->pool);
+    add_member(out, "script", record->script);
+    add_member(out, "file", record->file);
+    if (record->line) {
+        buf_printf(out, ",\"line\":%d", record->line);
+    }
+}
+
+void log_line_json(struct buf *out, enum log_level level, const char *message, size_t n,
+                   const struct log_record *record)
 {
     static const char *const words[] = {
         [LEVEL_DEBUG] = "debug", [LEVEL_NOTICE] = "info", [LEVEL_WARNING] = "warn",
@@ -143,8 +163,8 @@ void log_line_json(struct buf *out, enum log_level level, const char *message, s
 
     gmtime_r(&seconds, &broken);
     strftime(stamp, sizeof stamp, "%Y-%m-%dT%H:%M:%S", &broken);
-    buf_printf(out, "{\"ts\":\"%s.%03uZ\",\"level\":\"%s\",\"type\":\"server\",\"msg\":\"", stamp,
-               (unsigned)(wall % CLOCK_US_PER_SECOND / 1000), words[level]);
+    buf_printf(out, "{\"ts\":\"%s.%03uZ\",\"level\":\"%s\",\"type\":\"%s\",\"msg\":\"", stamp,
+               (unsigned)(wall % CLOCK_US_PER_SECOND / 1000), words[level], record ? "php" : "server");
     buf_json(out, (struct str){message, n});
     buf_text(out, "\",\"ctx\":{\"service\":\"");
     buf_json(out, str_of(service_name));
@@ -155,6 +175,9 @@ void log_line_json(struct buf *out, enum log_level level, const char *message, s
         buf_printf(out, ",\"worker\":%d,\"request_id\":\"", log_author.worker);
         buf_json(out, str_of(request ? request : ""));
         buf_text(out, "\"");
+    }
+    if (record) {
+        add_record(out, record);
     }
     buf_text(out, "}}\n");
 }

@@ -25,8 +25,9 @@ void log_line_printf(struct log_line *line, const char *format, ...) __attribute
 void log_line_vprintf(struct log_line *line, const char *format, va_list args);
 void log_line_prefix(struct log_line *line, enum log_level level, const char *function, int number);
 bool log_line_is_json(void);
-/* The whole line for a message. */
-void log_line_json(struct buf *out, enum log_level level, const char *message, size_t n);
+/* The whole line for a message; record: NULL = it is the server's own. */
+void log_line_json(struct buf *out, enum log_level level, const char *message, size_t n,
+                   const struct log_record *record);
 
 /* -- log_target.c -- */
 /* A whole line, its newline included. false: it did not go out. */

@@ -9,9 +9,11 @@
 #include "zend_virtual_cwd.h"
 
 #include "engine/base/log.h"
+#include "engine/php/fatal.h"
 #include "engine/php/functions.h"
 #include "engine/php/hygiene.h"
 #include "engine/php/ini.h"
+#include "engine/php/messages.h"
 #include "engine/php/module.h"
 #include "engine/php/opcache.h"
 #include "engine/php/process_id.h"
@@ -84,6 +86,8 @@ int load_php(const struct cli_options *cli, const struct pool_conf *pool, void (
     ZEND_TSRMLS_CACHE_UPDATE();
     zend_signal_startup();
     choose_php_ini(cli);
+    messages_init(cli);
+    fatal_init(cli && cli->finds_out);
     sapi_table.php_ini_ignore_cwd = true;
     sapi_startup(&sapi_table);
     ini_set_pool(pool);
@@ -108,6 +112,7 @@ void load_settle(void)
     if (error_of_php && zend_error_cb == on_error) {
         zend_error_cb = error_of_php;
     }
+    fatal_watch();
     realpath_cache_clean();
     process_id_remember();
 }

@@ -7,6 +7,7 @@
 
 #include "engine/php/cgi.h"
 #include "engine/php/env.h"
+#include "engine/php/fatal.h"
 #include "engine/php/hygiene.h"
 #include "engine/php/ini.h"
 #include "engine/php/timeout.h"
@@ -57,6 +58,7 @@ static PHP_MSHUTDOWN_FUNCTION(cgi)
 
 static PHP_RSHUTDOWN_FUNCTION(cgi)
 {
+    fatal_show();
     env_request_end();
     hygiene_request_end();
     return SUCCESS;

@@ -18,6 +18,7 @@
 #include "engine/base/log.h"
 #include "engine/php/cgi.h"
 #include "engine/php/ini.h"
+#include "engine/php/messages.h"
 #include "engine/php/vars.h"
 #include "engine/php/worker_script.h"
 #include "engine/telemetry/metrics.h"
@@ -286,15 +287,6 @@ void sapi_tap_log(bool on)
     log_tap = on ? tap : NULL;
 }
 
-static void log_message(const char *message, int syslog_type)
-{
-    int saved = errno;
-
-    (void)syslog_type; /* php-fpm logs all of PHP's own messages as notices */
-    log_write(LEVEL_NOTICE, "php", 0, "PHP message: %s", message);
-    errno = saved;
-}
-
 /* -- life -- */
 
 static int activate(void)
@@ -332,6 +324,6 @@ sapi_module_struct sapi_table = {
     .read_post = read_post,
     .read_cookies = read_cookies,
     .register_server_variables = vars_register_server,
-    .log_message = log_message,
+    .log_message = messages_log,
     .get_request_time = get_request_time,
 };

@@ -28,6 +28,7 @@ ZEND_TSRMLS_CACHE_EXTERN()
 struct request_setting;
 struct masked_function;
 struct armed; /* timeout.c */
+struct fatal; /* fatal.c */
 struct worker_script;
 
 struct php_thread {
@@ -43,6 +44,7 @@ struct php_thread {
     _Atomic int interrupt; /* enum interrupt_reason + 1, 0 = none */
 
     struct armed *deadline; /* this thread's, timeout.c */
+    struct fatal *fatal;    /* what the request died of, where that is shown; its arena's */
 
     struct worker_script *script; /* the one that this thread holds, NULL = none */
 

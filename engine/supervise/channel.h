@@ -27,12 +27,13 @@ enum channel_type {
     CHANNEL_DRAIN = 32, /* number: milliseconds until the supervisor kills */
     CHANNEL_STOP,       /* end now: running requests are cut */
     CHANNEL_WANT_WARM_LIST,
-    CHANNEL_ADOPT,  /* as CHANNEL_HAND_OVER */
-    CHANNEL_FINISH, /* the whole server ends: nothing will replace what drains */
-    CHANNEL_KEYS,   /* text: the pool's keys (pool_keys.h), the supervisor's next ones */
-    CHANNEL_FORGET, /* what it has cached is out of date: use no more of it */
-    CHANNEL_SERVE,  /* take connections, from now on */
-    CHANNEL_ASK,    /* are you there? */
+    CHANNEL_ADOPT,   /* as CHANNEL_HAND_OVER */
+    CHANNEL_FINISH,  /* the whole server ends: nothing will replace what drains */
+    CHANNEL_KEYS,    /* text: the pool's keys (pool_keys.h), the supervisor's next ones */
+    CHANNEL_FORGET,  /* what it has cached is out of date: use no more of it */
+    CHANNEL_SERVE,   /* take connections, from now on */
+    CHANNEL_ASK,     /* are you there? */
+    CHANNEL_PROFILE, /* a pipe for a profile; number: samples a second * 2^32 + milliseconds */
 };
 
 #define CHANNEL_TEXT_MAX 8192

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -195,6 +196,7 @@ static void answer_top(const struct supervisor *s, struct buf *out)
     struct view *view = boards_view(s, NULL);
     if (view) {
         server_page_lines(view, out);
+        story_lines(s, out);
     }
     view_free(view);
 }
@@ -229,7 +231,8 @@ static void answer(struct supervisor *s, char *command, struct buf *out)
         answer_config(s, out);
     } else {
         buf_printf(out,
-                   "error: \"%s\" is none of: status, health, restart POOL, drain, reload, reopen, config\n",
+                   "error: \"%s\" is none of: status, health, restart POOL, drain, reload, reopen, profile, "
+                   "config\n",
                    verb);
     }
 }
@@ -346,6 +349,38 @@ void control_accept(struct supervisor *s)
     s->clients = client;
 }
 
+/* "profile SECONDS HZ [POOL]": a line, and the pipe that the profile comes through. True: it was asked for.
+ */
+static bool give_profile(struct supervisor *s, const struct control_client *client)
+{
+    unsigned seconds, hz;
+    char pool[VIEW_NAME_MAX] = "", line[] = "profiling\n";
+    if (sscanf(client->command, "profile %u %u %127s", &seconds, &hz, pool) < 2) {
+        return false;
+    }
+    int fd = profiling_begin(s, pool, seconds, hz);
+    if (fd < 0) {
+        return false;
+    }
+    union {
+        struct cmsghdr align;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+    struct iovec part = {line, sizeof(line) - 1};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = control.space,
+                             .msg_controllen = sizeof(control.space)};
+    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+    c->cmsg_level = SOL_SOCKET;
+    c->cmsg_type = SCM_RIGHTS;
+    c->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(c), &fd, sizeof(int));
+    bool sent = sendmsg(client->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) > 0;
+    close(fd);
+    return sent;
+}
+
 /* The answer leaves in one go: the socket buffer is made large enough, and a client that does not read loses
  * the rest. */
 static void reply(struct supervisor *s, struct control_client *client)
@@ -353,7 +388,11 @@ static void reply(struct supervisor *s, struct control_client *client)
     struct buf out = {.limit = ANSWER_MAX};
     int room = (int)ANSWER_MAX;
     setsockopt(client->fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
-    answer(s, client->command, &out);
+    if (strncmp(client->command, "profile", 7) != 0) {
+        answer(s, client->command, &out);
+    } else if (!give_profile(s, client)) {
+        buf_text(&out, "error: there is no such pool, or these are no numbers for a profile\n");
+    }
     size_t done = 0;
     while (!out.failed && done < out.n) {
         ssize_t n = send(client->fd, out.p + done, out.n - done, MSG_NOSIGNAL | MSG_DONTWAIT);

@@ -13,6 +13,7 @@
 #include "engine/base/sock.h"
 #include "engine/engine.h"
 #include "engine/supervise/control_path.h"
+#include "engine/supervise/ctl_profile.h"
 #include "engine/supervise/supervisor.h"
 #include "engine/supervise/top.h"
 
@@ -26,6 +27,8 @@ static int usage(FILE *to)
           "  reopen         as SIGUSR1: reopen the logs\n"
           "  drain          as SIGQUIT: finish what runs, then end\n"
           "  config         the settings in effect\n"
+          "  profile [POOL] [--seconds 10] [--hz 99] [--format folded|speedscope|pprof] [--output FILE]\n"
+          "                 what the workers spend their time with\n"
           "  help           this text\n"
           "Without -s and -y: the configuration's control_socket, else the usual place,\n"
           "/run/tokiophp/control.sock (root) or $XDG_RUNTIME_DIR/tokiophp/control.sock.\n",
@@ -82,7 +85,9 @@ static const char *find_socket(const char *path, const struct cli_options *cli, 
 static int top_usage(FILE *to)
 {
     fputs("Usage: tokiophp top [-s SOCKET | -y FILE] [--once]\n"
-          "  the running server in a terminal; q ends it; --once prints one frame\n",
+          "  the running server in a terminal; arrows scroll, s changes the order of workers, / shows only "
+          "rows\n"
+          "  with a text, q ends it; --once prints one frame\n",
           to);
     return to == stdout ? EXIT_OK : EXIT_USAGE;
 }
@@ -117,14 +122,23 @@ int ctl_main(int argc, char **argv)
     if (strcmp(argv[0], "top") == 0) {
         return top_main(argc, argv);
     }
+    static const struct option options[] = {
+        {"seconds", required_argument, NULL, 't'}, {"hz", required_argument, NULL, 'z'},
+        {"format", required_argument, NULL, 'f'},  {"output", required_argument, NULL, 'o'},
+        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
     const char *path = NULL;
     struct cli_options cli = {.daemonize = -1};
+    struct ctl_profile profile = {.seconds = "10", .hz = "99", .format = "folded"};
     int option;
     optind = 1;
-    while ((option = getopt(argc, argv, "s:y:h")) != -1) {
+    while ((option = getopt_long(argc, argv, "s:y:ho:", options, NULL)) != -1) {
         switch (option) {
         case 's': path = optarg; break;
         case 'y': cli.config_path = optarg; break;
+        case 't': profile.seconds = optarg; break;
+        case 'z': profile.hz = optarg; break;
+        case 'f': profile.format = optarg; break;
+        case 'o': profile.output = optarg; break;
         case 'h': usage(stdout); return EXIT_OK;
         default: return usage(stderr);
         }
@@ -147,7 +161,9 @@ int ctl_main(int argc, char **argv)
                 path, strerror(errno));
         return EXIT_SOFTWARE;
     }
-    int code = exchange(fd, argv + optind, argc - optind);
+    profile.pool = optind + 1 < argc ? argv[optind + 1] : NULL;
+    int code = strcmp(argv[optind], "profile") == 0 ? ctl_profile(fd, &profile)
+                                                    : exchange(fd, argv + optind, argc - optind);
     close(fd);
     return code;
 }

@@ -20,6 +20,7 @@
 #define KEYS_WORD     "keys"
 #define COUNTERS_WORD "counters" /* these begin lines that need not be understood */
 #define NOTES_WORD    "tasks"
+#define STORY_WORD    "story"
 #define RETRY_S       2
 
 static int descriptor(void)
@@ -89,6 +90,7 @@ static const char *file_line(const char *line, const char *word, int *fd)
 const char *inherited_file_line(const char *line, int *fd)
 {
     const char *pool = file_line(line, COUNTERS_WORD, fd);
+    pool = pool ? pool : file_line(line, STORY_WORD, fd);
     return pool ? pool : file_line(line, NOTES_WORD, fd);
 }
 
@@ -121,6 +123,16 @@ static int find_file(const char *word, const char *pool)
 int inherited_counters(const char *pool)
 {
     return find_file(COUNTERS_WORD, pool);
+}
+
+int inherited_story(const char *pool)
+{
+    return find_file(STORY_WORD, pool);
+}
+
+bool inherited_write_story(int file, int fd, const char *pool)
+{
+    return dprintf(file, STORY_WORD " %d %s\n", fd, pool) > 0;
 }
 
 int inherited_task_notes(const char *pool)

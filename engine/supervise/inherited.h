@@ -23,6 +23,10 @@ int inherited_counters(const char *pool);
 bool inherited_write_task_notes(int file, int fd, const char *pool);
 int inherited_task_notes(const char *pool); /* the caller's; -1: none */
 
+/* What is remembered of a pool (story.h). */
+bool inherited_write_story(int file, int fd, const char *pool);
+int inherited_story(const char *pool);
+
 /* A line of a pool's keys: the pool's name, in the line; NULL: another kind of line. */
 const char *inherited_keys_line(const char *line);
 bool inherited_write_keys(int file, uint64_t until_us, const char *text, const char *pool);

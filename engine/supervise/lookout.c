@@ -69,6 +69,7 @@ int lookout_hear(int fd, struct lookout_question *out)
         }
         if (n == (ssize_t)sizeof(*out) && out->magic == MAGIC) {
             out->layout[sizeof(out->layout) - 1] = '\0';
+            out->pool[sizeof(out->pool) - 1] = out->token[sizeof(out->token) - 1] = '\0';
             return 1;
         }
     }
@@ -149,9 +150,9 @@ static bool wait_answer(uint64_t number, uint64_t until_us, struct answer *out, 
     }
 }
 
-static bool ask(enum lookout_kind kind, struct answer *out, int *view_fd)
+/* What is asked; number and layout are filled in here. */
+static bool ask_question(struct lookout_question question, struct answer *out, int *view_fd)
 {
-    struct lookout_question question = {.magic = MAGIC, .kind = kind};
     uint64_t until_us = clock_us() + ANSWER_MS * 1000;
     struct timespec until = {.tv_sec = (time_t)(until_us / CLOCK_US_PER_SECOND),
                              .tv_nsec = (long)(until_us % CLOCK_US_PER_SECOND) * 1000};
@@ -168,6 +169,11 @@ static bool ask(enum lookout_kind kind, struct answer *out, int *view_fd)
 
     pthread_mutex_unlock(&asking);
     return good;
+}
+
+static bool ask(enum lookout_kind kind, struct answer *out, int *view_fd)
+{
+    return ask_question((struct lookout_question){.magic = MAGIC, .kind = kind}, out, view_fd);
 }
 
 struct view *lookout_view(void)
@@ -193,4 +199,56 @@ bool lookout_workers(uint32_t *count)
     }
     *count = good && answer.count < UINT32_MAX ? (uint32_t)answer.count : 0;
     return good;
+}
+
+bool lookout_text(enum lookout_kind kind, struct buf *out)
+{
+    struct answer answer;
+    char piece[16384];
+    off_t at = 0;
+    ssize_t n = -1;
+    int fd;
+
+    if (!ask(kind, &answer, &fd) || fd < 0) {
+        return false;
+    }
+    while (at < LOOKOUT_TEXT_MAX && (n = pread(fd, piece, sizeof(piece), at)) > 0) {
+        buf_add(out, piece, (size_t)n);
+        at += n;
+    }
+    close(fd);
+    return n == 0 && !out->failed;
+}
+
+bool lookout_order(enum lookout_kind kind, const char *pool, const char *token)
+{
+    struct lookout_question question = {.magic = MAGIC, .kind = kind};
+    struct answer answer;
+    int fd = -1;
+
+    if (strlen(pool) >= sizeof(question.pool) || strlen(token) >= sizeof(question.token)) {
+        return false;
+    }
+    memcpy(question.pool, pool, strlen(pool));
+    memcpy(question.token, token, strlen(token));
+    bool done = ask_question(question, &answer, &fd) && answer.count == 1;
+    explicit_bzero(&question, sizeof(question));
+    if (fd >= 0) {
+        close(fd);
+    }
+    return done;
+}
+
+int lookout_profile(const char *pool, unsigned seconds, unsigned hz)
+{
+    struct lookout_question question = {
+        .magic = MAGIC, .kind = LOOKOUT_PROFILE, .seconds = seconds, .hz = hz};
+    struct answer answer;
+    int fd = -1;
+
+    if (pool && strlen(pool) >= sizeof(question.pool)) {
+        return -1;
+    }
+    memcpy(question.pool, pool ? pool : "", pool ? strlen(pool) : 0);
+    return ask_question(question, &answer, &fd) ? fd : -1;
 }

@@ -8,17 +8,26 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/base/buf.h"
 #include "engine/telemetry/view.h"
 
 enum lookout_kind {
     LOOKOUT_VIEW = 1, /* answer: a view's file, or none: it is another build that asks */
     LOOKOUT_WORKERS,  /* answer: how many workers all other pools have */
+    LOOKOUT_HISTORY,  /* answer: a file of JSON, of the pools that a view would have */
+    LOOKOUT_SCRIPTS,  /* the same */
+    LOOKOUT_RESTART,  /* `pool`, for whoever knows the token of the asking pool's pages; answer: 1 = done */
+    LOOKOUT_RELOAD,   /* the same */
+    LOOKOUT_PROFILE,  /* of `pool`, for so many seconds; answer: a pipe, or none */
 };
+#define LOOKOUT_TEXT_MAX (8u << 20)
 
 struct lookout_question {
     uint32_t magic, kind;
     uint64_t number; /* the answer has the same */
     char layout[VIEW_LAYOUT_MAX];
+    char pool[VIEW_NAME_MAX], token[256]; /* of an order */
+    uint32_t seconds, hz;                 /* of a profile */
 };
 
 int lookout_pair(int fds[2]); /* close-on-exec, non-blocking; 0 or -1. The first is the supervisor's */
@@ -32,5 +41,9 @@ void lookout_answer(int fd, const struct lookout_question *question, uint64_t co
 void lookout_open(int fd);       /* before there are threads */
 struct view *lookout_view(void); /* the caller's; NULL: no answer */
 bool lookout_workers(uint32_t *count);
+bool lookout_text(enum lookout_kind kind, struct buf *out); /* appends it; false: no answer */
+/* False: refused, or no answer. */
+bool lookout_order(enum lookout_kind kind, const char *pool, const char *token);
+int lookout_profile(const char *pool, unsigned seconds, unsigned hz); /* the pipe, the caller's; -1 */
 
 #endif

@@ -133,6 +133,7 @@ static int wait_ms(const struct supervisor *s)
     next = sooner(next, s->keys_us);
     next = sooner(next, s->phase == PHASE_RUNNING ? s->renew_us : 0);
     next = sooner(next, rest_next_us(s));
+    next = sooner(next, story_next_us(s));
     next = sooner(next, pulse_next_us(s));
     next = sooner(next, s->report_fd >= 0 ? s->report_latest_us : 0);
     for (const struct child *c = s->children; c; c = c->next) {

@@ -60,7 +60,7 @@ static struct member *add_seats(struct supervisor *s, char *name, int seat_count
     limits.drain_us = s->drain_us;
     m->supervisor = s;
     m->name = name;
-    m->counters_fd = m->log_fds[LOG_FILE_ACCESS] = m->log_fds[LOG_FILE_SLOW] = -1;
+    m->counters_fd = m->story_fd = m->log_fds[LOG_FILE_ACCESS] = m->log_fds[LOG_FILE_SLOW] = -1;
     m->task_notes_fd = m->warm_fd = -1;
     m->seat_count = seat_count;
     m->seats = xcalloc((size_t)seat_count, sizeof(*m->seats));

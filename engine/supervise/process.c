@@ -266,6 +266,19 @@ static uint32_t count_all_workers(void *ctx)
     return scoreboard_workers(p->board) * processes + others;
 }
 
+static bool tell_text(enum server_page page, struct buf *out)
+{
+    return lookout_text(page == SERVER_HISTORY ? LOOKOUT_HISTORY : LOOKOUT_SCRIPTS, out);
+}
+
+static bool pass_order(enum server_order order, const char *pool, const char *token)
+{
+    return lookout_order(order == SERVER_RESTART ? LOOKOUT_RESTART : LOOKOUT_RELOAD, pool, token);
+}
+
+static const struct pool_server server = {
+    .look = lookout_view, .tell = tell_text, .order = pass_order, .profile = lookout_profile};
+
 static void count_dropped_lines(void *ctx, uint64_t lines)
 {
     pool_count_events(ctx, EVENT_LOG_DROPPED, lines);
@@ -329,7 +342,7 @@ static const char *start(struct process *p, const struct listener *own)
     }
     pool_set_process_max(p->pool, (uint32_t)args->config->global.process_max, count_all_workers, p);
     lookout_open(args->lookout);
-    pool_set_server(p->pool, args->config, lookout_view);
+    pool_set_server(p->pool, args->config, &server);
     pool_set_task_notes(p->pool, args->task_notes_fd);
     if (open_access_logs(p) != 0) {
         return "out of memory";

@@ -13,6 +13,7 @@
 #include "engine/supervise/generation.h"
 #include "engine/supervise/pool_keys.h"
 #include "engine/supervise/process_private.h"
+#include "engine/work/profile.h"
 
 #define TICK_MS          100
 #define REST_US          (2 * CLOCK_US_PER_SECOND) /* idle for so long: no more ticks */
@@ -120,6 +121,14 @@ static void answer(struct process *p)
     p->say_us = clock_us() + REST_US;
 }
 
+static void begin_profile(struct process *p, struct channel_message *m)
+{
+    if (m->fd_count == 1) {
+        m->fd_count = 0;
+        profile_begin(p->pool, (unsigned)(m->number >> 32), (unsigned)(m->number & UINT32_MAX), m->fds[0]);
+    }
+}
+
 static void obey(struct process *p, struct channel_message *m)
 {
     switch (m->type) {
@@ -132,6 +141,7 @@ static void obey(struct process *p, struct channel_message *m)
     case CHANNEL_WANT_WARM_LIST: warm_list_send(p); break;
     case CHANNEL_FORGET: forget(p); break;
     case CHANNEL_ASK: answer(p); break;
+    case CHANNEL_PROFILE: begin_profile(p, m); break;
     default: break;
     }
     channel_close_fds(m);
@@ -278,7 +288,9 @@ void process_loop(struct process *p)
                             {.fd = pool_event_fd(p->pool), .events = POLLIN},
                             {.fd = p->wake_fd, .events = POLLIN}};
     while (!p->stopping && !process_is_drained(p)) {
-        if (poll(fds, 3, wait_ms(p)) < 0 && errno != EINTR) {
+        int rest_ms = wait_ms(p), sample_ms = profile_tick(p->pool, clock_us());
+        int wait = sample_ms >= 0 && (rest_ms < 0 || sample_ms < rest_ms) ? sample_ms : rest_ms;
+        if (poll(fds, 3, wait) < 0 && errno != EINTR) {
             log_sys(LEVEL_ERROR, "[pool %s] poll", p->args->pool->name);
         }
         pool_stir(p->pool);

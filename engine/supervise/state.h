@@ -1,7 +1,8 @@
 /* What the supervisor knows, for the files that are its organs: supervisor.c (life), signals.c, finish.c
  * (the way to the end), loop.c (one turn), member.c (pools), launch.c (engine processes), boards.c (their
- * numbers), upgrade.c, upgrade_state.c (reload by re-execution), control.c (the control socket), report.c
- * (systemd, crashes). Everything here belongs to the supervisor's one thread. */
+ * numbers), story.c (what is remembered of them), answers.c (what they ask), upgrade.c, upgrade_state.c
+ * (reload by re-execution), control.c (the control socket), report.c (systemd, crashes). Everything here
+ * belongs to the supervisor's one thread. */
 #ifndef ENGINE_SUPERVISE_STATE_H
 #define ENGINE_SUPERVISE_STATE_H
 
@@ -14,6 +15,7 @@
 #include "engine/supervise/journal.h"
 #include "engine/supervise/output.h"
 #include "engine/supervise/scribe.h"
+#include "engine/supervise/story.h"
 #include "engine/telemetry/view.h"
 
 struct supervisor;
@@ -26,9 +28,11 @@ struct member {
     char *name;
     struct identity identity;
     struct pool_keys keys;
-    struct pool_view past;  /* what its processes that are gone have counted */
-    int counters_fd;        /* -1, or the file in which the next image gets them */
-    int log_fds[LOG_FILES]; /* -1 = none; they keep their numbers */
+    struct pool_view past; /* what its processes that are gone have counted */
+    struct story *story;   /* NULL: of a pool that is not there any more */
+    struct story_mark *mark;
+    int counters_fd, story_fd; /* -1, or the files in which the next image gets them */
+    int log_fds[LOG_FILES];    /* -1 = none; they keep their numbers */
     struct seat *seats;
     int seat_count;
     int task_notes_fd; /* of a pool of tasks (task_notes.h); -1: none */
@@ -97,6 +101,8 @@ struct supervisor {
     uint64_t finish_us;     /* FINISHING: by then all has to be done */
     bool finishes_upstream; /* FINISHING: the pools that others ask drain, too */
     uint64_t keys_us;       /* when the pools' keys change */
+    uint64_t story_us;      /* when the next step is taken, if there is one */
+    bool story_open;        /* something happened in the last one */
     /* watched.c */
     int watched_fd; /* inotify; -1 = nothing is watched */
     struct watched_file *watched;
@@ -193,9 +199,19 @@ void members_forget_keys(struct supervisor *s, const struct member *but); /* in 
 /* boards.c */
 /* All pools, or one; the caller's. NULL: out of memory. */
 struct view *boards_view(const struct supervisor *s, const struct member *only);
+struct board_source board_of(const struct child *child);
+void boards_keep(const struct child *child); /* it is gone: what it counted stays with its pool */
+/* What its board says of scripts. */
+void boards_add_scripts(const struct child *child, struct script_facts *all);
+
+/* answers.c */
 bool member_shows_all(const struct member *m); /* it has a listener of its own for pages about the server */
-void boards_keep(const struct child *child);   /* it is gone: what it counted stays with its pool */
 void child_ask(struct child *child);           /* its lookout has a question */
+
+/* profiling.c */
+/* What this pool's processes (NULL or "": all) spend the next seconds with: the end of a pipe that ends when
+ * all of them have said so; -1: there is none, or these are no numbers for it. */
+int profiling_begin(struct supervisor *s, const char *pool, unsigned seconds, unsigned hz);
 
 /* upgrade_state.c */
 void upgrade_adopt(struct supervisor *s);           /* the processes of an earlier image, if there was one */

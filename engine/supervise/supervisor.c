@@ -82,6 +82,7 @@ static int prepare(struct supervisor *s)
     }
     set_title(s);
     int code = open_world(s);
+    story_open(s);
     if (code == EXIT_OK && stops_start(logs_take_stderr())) {
         code = EXIT_SOFTWARE;
     }
@@ -194,6 +195,7 @@ static void tick(struct supervisor *s)
     }
     pulse_tick(s, now);
     rest_tick(s, now);
+    story_tick(s, now);
     members_rotate_keys(s, now);
     watched_tick(s, now);
     upgrade_tick(s, now);

@@ -233,6 +233,14 @@ static bool write_task_notes(int fd, const struct member *m)
     return m->task_notes_fd < 0 || inherited_write_task_notes(fd, m->task_notes_fd, m->name);
 }
 
+/* Without it the next image has no past, and nothing else is amiss. */
+static bool write_story(int fd, struct member *m)
+{
+    m->story_fd = m->story ? story_save(m->story) : -1;
+    let_through(m->story_fd, true);
+    return m->story_fd < 0 || inherited_write_story(fd, m->story_fd, m->name);
+}
+
 static bool write_keys(int fd, const struct supervisor *s, const struct member *m)
 {
     char text[POOL_KEYS_TEXT];
@@ -250,6 +258,7 @@ void upgrade_take_files_back(struct supervisor *s)
             close(m->counters_fd);
             m->counters_fd = -1;
         }
+        child_close_fd(&m->story_fd);
     }
 }
 
@@ -260,7 +269,8 @@ static bool write_lines(int fd, struct supervisor *s)
         good = write_child(fd, c);
     }
     for (struct member *m = s->members; m && good; m = m->next) {
-        good = !m->conf || (write_counters(fd, m) && write_task_notes(fd, m) && write_keys(fd, s, m));
+        good = !m->conf || (write_counters(fd, m) && write_task_notes(fd, m) && write_story(fd, m) &&
+                            write_keys(fd, s, m));
     }
     return good;
 }

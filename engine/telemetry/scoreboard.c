@@ -81,9 +81,14 @@ size_t scoreboard_guest_at(struct scoreboard_size size, uint32_t guest)
     return scoreboard_block_at(size, size.blocks) + (size_t)guest * sizeof(struct metrics_block);
 }
 
+size_t scoreboard_script_at(struct scoreboard_size size, uint32_t row)
+{
+    return scoreboard_guest_at(size, size.guests) + (size_t)row * sizeof(struct script_row);
+}
+
 static size_t board_bytes(struct scoreboard_size size)
 {
-    return scoreboard_guest_at(size, size.guests);
+    return scoreboard_script_at(size, SCRIPT_ROWS);
 }
 
 int scoreboard_file(struct scoreboard_size size)
@@ -123,6 +128,7 @@ struct scoreboard *scoreboard_open(int fd, struct scoreboard_size size)
         .slots = (struct scoreboard_slot *)(void *)(shared + scoreboard_slot_at(0)),
         .blocks = (struct metrics_block *)(void *)(shared + scoreboard_block_at(size, 0)),
     };
+    script_table_init(&board->scripts, (struct script_row *)(void *)(shared + scoreboard_script_at(size, 0)));
     return board;
 }
 

@@ -16,6 +16,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "engine/telemetry/script_table.h"
+
 struct metrics_block;
 struct pool_conf;
 
@@ -67,7 +69,7 @@ enum metrics_total {
 /* -- the shared memory -- */
 
 /* Numbers, then slots, then the metrics' blocks: the process's own, then one for each other pool whose
- * clients it answers, in the order in which the supervisor named them. */
+ * clients it answers, in the order in which the supervisor named them; then the rows of scripts. */
 
 /* Whole cache lines: workers write theirs at every request. */
 struct scoreboard_slot {
@@ -115,6 +117,7 @@ struct scoreboard_size scoreboard_size(const struct pool_conf *pool, uint32_t gu
 size_t scoreboard_slot_at(uint32_t slot);
 size_t scoreboard_block_at(struct scoreboard_size size, uint32_t block);
 size_t scoreboard_guest_at(struct scoreboard_size size, uint32_t guest);
+size_t scoreboard_script_at(struct scoreboard_size size, uint32_t row);
 
 /* A new one, all zero, close-on-exec: its descriptor, or -1 with errno. The supervisor. */
 int scoreboard_file(struct scoreboard_size size);
@@ -126,6 +129,7 @@ struct scoreboard {
     struct scoreboard_numbers *numbers;
     struct scoreboard_slot *slots;
     struct metrics_block *blocks;
+    struct script_table scripts; /* locks itself */
 };
 /* Maps the file, whose descriptor is taken; NULL with errno, and then it is not. */
 struct scoreboard *scoreboard_open(int fd, struct scoreboard_size size);

@@ -121,6 +121,8 @@ int server_page(const struct view *view, const struct config *config, enum serve
     case SERVER_STATUS: status(view, out); break;
     case SERVER_CONFIG: server_page_config(config, out); break;
     case SERVER_LIVE_NUMBERS: server_page_live(view, config, out); break;
+    case SERVER_HISTORY:
+    case SERVER_SCRIPTS: code = 503; break; /* the supervisor's alone */
     case SERVER_METRICS:
     case SERVER_OPENMETRICS: code = metrics(view, page == SERVER_OPENMETRICS, out, type); break;
     }

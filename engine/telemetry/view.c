@@ -371,9 +371,10 @@ const char *view_layout(void)
 {
     static _Thread_local char text[VIEW_LAYOUT_MAX];
 
-    snprintf(text, sizeof(text), "tokiophp-%d-%zu-%zu-%zu-%zu-%zu", LAYOUT_NUMBER, sizeof(struct pool_view),
-             sizeof(struct worker_row), sizeof(struct scoreboard_numbers), sizeof(struct scoreboard_slot),
-             sizeof(struct metrics_block));
+    snprintf(text, sizeof(text), "tokiophp-%d-%zu-%zu-%zu-%zu-%zu-%zu", LAYOUT_NUMBER,
+             sizeof(struct pool_view), sizeof(struct worker_row), sizeof(struct scoreboard_numbers),
+             sizeof(struct scoreboard_slot), sizeof(struct metrics_block),
+             sizeof(struct script_row) * SCRIPT_ROWS);
     return text;
 }
 

@@ -84,7 +84,7 @@ static void compose_trace_head(struct worker *w)
 }
 
 /* Is the thread blocked in the kernel? Field 3 of its stat line, after the last ')'. */
-static bool is_blocked(const struct worker *w)
+bool worker_is_blocked(const struct worker *w)
 {
     char path[64], text[512];
 
@@ -108,7 +108,7 @@ static void check_slow(struct worker *w, uint64_t now)
     compose_trace_head(w);
     w->trace_told = true;
     atomic_store(&w->trace_wanted, true);
-    if (is_blocked(w)) {
+    if (worker_is_blocked(w)) {
         /* A signal would cut its sleep() or read() short, which php-fpm's tracing does not. Its stack stands
          * still (and whoever walks it survives if it does not). */
         deadline_answer_trace(w);

@@ -61,9 +61,16 @@ bool pool_swap_is_planned(const struct pool *pool);
  * processes; NULL = this pool's own. Before pool_start; without it there is no such limit. */
 void pool_set_process_max(struct pool *pool, uint32_t max, uint32_t (*running)(void *ctx), void *ctx);
 
-/* What pool_look() and pool_server_page() tell of. look: asks the supervisor; NULL = it does not answer.
- * Before front ends start; both live as long as the pool. */
-void pool_set_server(struct pool *pool, const struct config *config, struct view *(*look)(void));
+/* Who answers for the server around the pool, which is the supervisor. NULL = it does not. */
+struct pool_server {
+    struct view *(*look)(void);
+    bool (*tell)(enum server_page page, struct buf *out); /* SERVER_HISTORY, SERVER_SCRIPTS */
+    bool (*order)(enum server_order order, const char *pool, const char *token);
+    int (*profile)(const char *pool, unsigned seconds, unsigned hz);
+};
+/* What pool_look(), pool_server_page() and pool_server_order() ask. Before front ends start; all of it lives
+ * as long as the pool. */
+void pool_set_server(struct pool *pool, const struct config *config, const struct pool_server *server);
 /* What the server does at this moment, or this process alone if nobody else tells. The caller's; NULL: out of
  * memory. Any thread; may wait for the supervisor for a moment. */
 struct view *pool_look(const struct pool *pool);

@@ -40,7 +40,7 @@ struct pool {
     int event_fd;   /* epoll over control_fd and, for ondemand, the wait set */
     void *front[CONFIG_MAX_FRONTENDS];
     const struct config *config; /* NULL = nothing is known of a server around this pool */
-    struct view *(*look)(void);
+    struct pool_server server;
     uint64_t started_wall_us;
     struct metrics_block *counters; /* of the control thread, and this process's events and gauges */
 
@@ -157,7 +157,8 @@ void deadline_arm(struct worker *w, uint64_t now_us); /* worker's thread, w->loc
 void deadline_check(struct pool *pool, struct worker *w, uint64_t now_us);
 /* The drain's end: as if the terminate deadline had passed now. */
 void deadline_force(struct pool *pool, struct worker *w, uint64_t now_us);
-void deadline_answer_trace(struct worker *w); /* handler of WORKER_SIGNAL_TRACE, control thread */
+bool worker_is_blocked(const struct worker *w); /* deadline.c: its thread sleeps in the kernel */
+void deadline_answer_trace(struct worker *w);   /* handler of WORKER_SIGNAL_TRACE, control thread */
 /* A lost worker's client: told `abandon_status` if its request can be locked. false: try again at the next
  * tick. */
 bool deadline_abandon(struct worker *w, bool insist);

@@ -176,6 +176,9 @@ void request_run(struct worker *w, struct request *r)
      */
     atomic_store_explicit(&w->slot->last_cpu_us, request_cpu_us(w, now - r->times.started),
                           memory_order_relaxed);
+    if (now - r->times.started >= SCRIPT_FAST_US && !r->page) {
+        script_table_took(&w->pool->board->scripts, r->script, r->uri, now - r->times.started);
+    }
     note_peak(w);
     w->requests++;
     end_own_lines();

@@ -5,10 +5,10 @@
 #include "engine/telemetry/server_page.h"
 #include "engine/work/pool_private.h"
 
-void pool_set_server(struct pool *pool, const struct config *config, struct view *(*look)(void))
+void pool_set_server(struct pool *pool, const struct config *config, const struct pool_server *server)
 {
     pool->config = config;
-    pool->look = look;
+    pool->server = *server;
 }
 
 static struct view *look_at_own(const struct pool *pool)
@@ -34,7 +34,7 @@ static struct view *look_at_own(const struct pool *pool)
 
 struct view *pool_look(const struct pool *pool)
 {
-    struct view *view = pool->look ? pool->look() : NULL;
+    struct view *view = pool->server.look ? pool->server.look() : NULL;
 
     return view ? view : look_at_own(pool);
 }
@@ -42,13 +42,27 @@ struct view *pool_look(const struct pool *pool)
 int pool_server_page(const struct pool *pool, enum server_page page, struct buf *out, const char **type)
 {
     bool plain = page == SERVER_LIVE || page == SERVER_CONFIG;
-    struct view *view = pool->config && !plain ? pool_look(pool) : NULL;
     int code = 503;
 
     *type = "application/json";
+    if (page == SERVER_HISTORY || page == SERVER_SCRIPTS) {
+        return pool->server.tell && pool->server.tell(page, out) ? 200 : 503;
+    }
+    struct view *view = pool->config && !plain ? pool_look(pool) : NULL;
+
     if (pool->config && (view || plain)) {
         code = server_page(view, pool->config, page, out, type);
     }
     view_free(view);
     return code;
+}
+
+bool pool_server_order(const struct pool *pool, enum server_order order, const char *name, const char *token)
+{
+    return pool->server.order && pool->server.order(order, name, token);
+}
+
+int pool_server_profile(const struct pool *pool, const char *name, unsigned seconds, unsigned hz)
+{
+    return pool->server.profile ? pool->server.profile(name, seconds, hz) : -1;
 }

@@ -9,6 +9,7 @@
 #include "engine/base/clock.h"
 #include "engine/telemetry/metrics.h"
 #include "engine/work/pool_private.h"
+#include "engine/work/profile.h"
 
 #define ARENA_LIMIT (16u << 20)
 
@@ -63,6 +64,7 @@ struct worker *worker_create(struct pool *pool, int id, enum worker_kind kind)
     w->arena = arena_create(ARENA_LIMIT);
     w->alternate_stack = mmap(NULL, WORKER_ALT_BYTES, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    w->sample.fd = -1;
     w->slot_index = w->page ? -1 : scoreboard_claim(pool->board);
     if (!w->arena || w->alternate_stack == MAP_FAILED || (kind == KIND_RESIDENT && !w->resident)) {
         worker_destroy(w);
@@ -76,6 +78,9 @@ struct worker *worker_create(struct pool *pool, int id, enum worker_kind kind)
 void worker_destroy(struct worker *w)
 {
     metrics_release(w->counters);
+    if (w->sample.fd >= 0) {
+        close(w->sample.fd);
+    }
     if (w->slot_index >= 0) {
         scoreboard_release(w->pool->board, w->slot_index);
     }
@@ -117,6 +122,7 @@ static void on_trace(int signal, siginfo_t *info, void *context)
     if (current_worker) {
         stuck_answer(current_worker, context);
         deadline_answer_trace(current_worker);
+        profile_answer(current_worker);
     }
 }
 

@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -22,7 +23,9 @@
 #define LISTENERS_MAX 8
 #define CONNS_MAX     64
 #define HEAD_MAX      8192
-#define REQUEST_US    (5 * CLOCK_US_PER_SECOND) /* for the head, and again for the response */
+#define REQUEST_US    (5 * CLOCK_US_PER_SECOND)  /* for the head, and again for the response */
+#define PROFILE_US    (20 * CLOCK_US_PER_SECOND) /* beyond its own time */
+#define PROFILE_BYTES (64u << 20)
 #define LINGER_US     (1 * CLOCK_US_PER_SECOND)
 
 enum order { ORDER_SERVE, ORDER_CLOSE, ORDER_STOP };
@@ -30,7 +33,9 @@ enum order { ORDER_SERVE, ORDER_CLOSE, ORDER_STOP };
 struct visitor {
     int fd; /* -1 = free */
     struct internal_caller caller;
-    enum { VISITOR_ASKS, VISITOR_LISTENS, VISITOR_LEAVES } state;
+    enum { VISITOR_ASKS, VISITOR_WAITS /* for a profile */, VISITOR_LISTENS, VISITOR_LEAVES } state;
+    struct internal_profile profile; /* fd: -1 but while it waits */
+    struct buf gathered;             /* of the profile */
     uint64_t deadline_us;
     char in[HEAD_MAX];
     size_t in_n, scanned;
@@ -109,13 +114,19 @@ static void dismiss(struct visitor *v)
     close(v->fd);
     v->fd = -1;
     buf_free(&v->out);
+    buf_free(&v->gathered);
+    if (v->profile.fd >= 0) {
+        close(v->profile.fd);
+        v->profile.fd = -1;
+    }
 }
 
 /* A place for one more. If there is none, who has been answered makes way, then who has been silent for the
  * longest: a health check speaks at once, and a crowd that says nothing must not blind it. */
 static struct visitor *make_room(struct internal *in)
 {
-    static const int worth[] = {[VISITOR_LEAVES] = 0, [VISITOR_ASKS] = 1, [VISITOR_LISTENS] = 2};
+    static const int worth[] = {
+        [VISITOR_LEAVES] = 0, [VISITOR_ASKS] = 1, [VISITOR_WAITS] = 2, [VISITOR_LISTENS] = 3};
     struct visitor *least = in->visitors;
     for (struct visitor *v = in->visitors; v < in->visitors + CONNS_MAX; v++) {
         if (v->fd < 0) {
@@ -161,6 +172,14 @@ static void answer(struct internal *in, struct visitor *v)
     int bad = end > 0 ? h1_parse_head(v->in, (size_t)end, &head, &facts) : end == H1_MORE ? -431 : (int)end;
     if (bad) {
         internal_page_error(-bad, &v->out);
+    } else if (internal_page_profile(in->pool, &head, in->token, &v->caller, &v->profile, &v->out)) {
+        if (v->profile.fd >= 0) {
+            fcntl(v->profile.fd, F_SETFL, O_NONBLOCK);
+            v->gathered.limit = PROFILE_BYTES;
+            v->state = VISITOR_WAITS;
+            v->deadline_us = clock_us() + v->profile.seconds * CLOCK_US_PER_SECOND + PROFILE_US;
+            return;
+        }
     } else {
         internal_page(in->pool, &head, in->token, &v->caller, &v->out);
     }
@@ -183,6 +202,25 @@ static void hear(struct internal *in, struct visitor *v)
         v->in_n += (size_t)n;
         answer(in, v);
     }
+}
+
+/* What has come of a profile; at its end there is an answer. */
+static void gather_profile(struct visitor *v)
+{
+    char piece[16384];
+    ssize_t n;
+    while ((n = read(v->profile.fd, piece, sizeof piece)) > 0) {
+        buf_add(&v->gathered, piece, (size_t)n);
+    }
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+        return;
+    }
+    close(v->profile.fd);
+    v->profile.fd = -1;
+    internal_page_profiled(&v->profile, (struct str){v->gathered.p, v->gathered.n}, &v->out);
+    buf_free(&v->gathered);
+    v->state = VISITOR_LISTENS;
+    v->deadline_us = clock_us() + REQUEST_US;
 }
 
 static void speak(struct visitor *v)
@@ -238,7 +276,8 @@ static int gather(struct internal *in, struct polled *p, uint64_t now)
         }
         if (v->fd >= 0) {
             owes |= v->state != VISITOR_LEAVES;
-            watch(p, v->fd, v->state == VISITOR_LISTENS ? POLLOUT : POLLIN, v);
+            bool waits = v->state == VISITOR_WAITS;
+            watch(p, waits ? v->profile.fd : v->fd, v->state == VISITOR_LISTENS ? POLLOUT : POLLIN, v);
             next = v->deadline_us < next ? v->deadline_us : next;
         }
     }
@@ -266,7 +305,9 @@ static void attend(struct internal *in, const struct polled *p)
             receive(in, (int)i - 1);
             continue;
         }
-        if (v->state != VISITOR_LISTENS) {
+        if (v->state == VISITOR_WAITS) {
+            gather_profile(v);
+        } else if (v->state != VISITOR_LISTENS) {
             hear(in, v);
         }
         if (v->fd >= 0 && v->state == VISITOR_LISTENS) {
@@ -304,7 +345,7 @@ static struct internal *create(struct pool *pool, const struct http_settings *se
     in->token = settings->internal_token;
     in->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     for (int i = 0; i < CONNS_MAX; i++) {
-        in->visitors[i].fd = -1;
+        in->visitors[i].fd = in->visitors[i].profile.fd = -1;
     }
     return in;
 }

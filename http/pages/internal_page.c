@@ -24,6 +24,14 @@ extern const uint64_t http_dashboard_n;
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "        \
     "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
+/* POST /restart?pool=NAME and POST /reload. The token's owner asks, and the supervisor looks at the token
+ * once more; without one there are no orders, because any page in a browser on this machine could send them.
+ */
+static bool is_order(const struct http_head *head)
+{
+    return str_eq(head->path, STR("/restart")) || str_eq(head->path, STR("/reload"));
+}
+
 static void respond(struct buf *out, const struct http_head *head, int status, const char *type,
                     struct str body)
 {
@@ -36,7 +44,7 @@ static void respond(struct buf *out, const struct http_head *head, int status, c
     if (status == 401) {
         buf_text(out, "WWW-Authenticate: Bearer realm=\"tokiophp\"\r\n");
     } else if (status == 405) {
-        buf_text(out, "Allow: GET, HEAD\r\n");
+        buf_text(out, head && is_order(head) ? "Allow: POST\r\n" : "Allow: GET, HEAD\r\n");
     } else if (strncmp(type, "text/html", 9) == 0) {
         buf_text(out, "Content-Security-Policy: " POLICY "\r\nReferrer-Policy: no-referrer\r\n");
     }
@@ -166,6 +174,8 @@ static const struct page {
     {{"/status", 7}, SERVER_STATUS, false},
     {{"/config", 7}, SERVER_CONFIG, false},
     {{"/dashboard.json", 15}, SERVER_LIVE_NUMBERS, false},
+    {{"/history.json", 13}, SERVER_HISTORY, false},
+    {{"/scripts.json", 13}, SERVER_SCRIPTS, false},
 };
 
 static const struct page *find_page(struct str path)
@@ -176,6 +186,38 @@ static const struct page *find_page(struct str path)
         }
     }
     return NULL;
+}
+
+/* -- what can be asked for -- */
+
+static const char needs_token[] = "Orders need http.internal_token: set one, and send it along.\n";
+
+static void respond_text(struct buf *out, const struct http_head *head, int status, const char *text)
+{
+    respond(out, head, status, "text/plain; charset=utf-8", str_of(text));
+}
+
+static void obey(const struct pool *pool, const struct http_head *head, const char *token, struct buf *out)
+{
+    struct str rest = head->query, piece;
+    char name[256] = "";
+    while (rest.p && str_split(&rest, '&', &piece)) {
+        if (str_starts(piece, STR("pool=")) && piece.n < sizeof name) {
+            name[url_decode((struct str){piece.p + 5, piece.n - 5}, name)] = '\0';
+        }
+    }
+    if (!str_eq(head->method, STR("POST"))) {
+        respond_status(out, head, 405);
+    } else if (!token || !*token) {
+        respond_text(out, head, 403, needs_token);
+    } else if (!may_look(head, str_of(token))) {
+        respond_status(out, head, 401);
+    } else {
+        enum server_order order = str_eq(head->path, STR("/reload")) ? SERVER_RELOAD : SERVER_RESTART;
+        bool done = pool_server_order(pool, order, name, token);
+        respond_text(out, head, done ? 202 : 409,
+                     done ? "asked for\n" : "not now, or there is no such pool\n");
+    }
 }
 
 /* 0, or the status of the refusal. */
@@ -199,6 +241,10 @@ void internal_page(const struct pool *pool, const struct http_head *head, const 
                    const struct internal_caller *caller, struct buf *out)
 {
     const struct page *page = find_page(head->path);
+    if (is_order(head)) {
+        obey(pool, head, token, out);
+        return;
+    }
     int refused = judge(head, page, str_of(token), caller);
     if (refused) {
         respond_status(out, head, refused);
@@ -210,4 +256,69 @@ void internal_page(const struct pool *pool, const struct http_head *head, const 
     } else {
         respond_status(out, head, 404);
     }
+}
+
+/* -- profiles -- */
+
+static unsigned number_in(struct str piece, const char *name, unsigned now)
+{
+    uint64_t n;
+    size_t length = strlen(name);
+    return piece.n > length && memcmp(piece.p, name, length) == 0 &&
+                   str_to_u64((struct str){piece.p + length, piece.n - length}, &n) && n < 100000
+               ? (unsigned)n
+               : now;
+}
+
+/* False: a format that there is not. */
+static bool read_profile(const struct http_head *head, struct internal_profile *profile, char name[256])
+{
+    struct str rest = head->query, piece;
+    bool known = true;
+    while (rest.p && str_split(&rest, '&', &piece)) {
+        char word[32] = "";
+        profile->seconds = number_in(piece, "seconds=", profile->seconds);
+        profile->hz = number_in(piece, "hz=", profile->hz);
+        if (str_starts(piece, STR("pool=")) && piece.n < 256) {
+            name[url_decode((struct str){piece.p + 5, piece.n - 5}, name)] = '\0';
+        }
+        if (str_starts(piece, STR("format=")) && piece.n - 7 < sizeof word) {
+            memcpy(word, piece.p + 7, piece.n - 7);
+            known = profile_format_named(word, &profile->format);
+        }
+    }
+    return known;
+}
+
+bool internal_page_profile(const struct pool *pool, const struct http_head *head, const char *token,
+                           const struct internal_caller *caller, struct internal_profile *profile,
+                           struct buf *out)
+{
+    char name[256] = "";
+    if (!str_eq(head->path, STR("/profile"))) {
+        return false;
+    }
+    *profile = (struct internal_profile){.fd = -1, .seconds = 10, .hz = 99};
+    int refused = judge(head, NULL, str_of(token), caller);
+    if (refused) {
+        respond_status(out, head, refused);
+    } else if (!read_profile(head, profile, name)) {
+        respond_text(out, head, 400, "format is folded, speedscope or pprof\n");
+    } else if ((profile->fd = pool_server_profile(pool, name, profile->seconds, profile->hz)) < 0) {
+        respond_text(out, head, 409, "there is no such pool, or these are no numbers for a profile\n");
+    }
+    return true;
+}
+
+void internal_page_profiled(const struct internal_profile *profile, struct str folded, struct buf *out)
+{
+    struct buf body = {0};
+    profile_write(folded, profile->format, profile->hz, &body);
+    if (body.failed) {
+        respond_status(out, NULL, 500);
+    } else {
+        respond(out, NULL, 200, profile_format_type(profile->format),
+                (struct str){body.p ? body.p : "", body.n});
+    }
+    buf_free(&body);
 }

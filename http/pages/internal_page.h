@@ -4,6 +4,7 @@
 #define HTTP_PAGES_INTERNAL_PAGE_H
 
 #include "engine/base/buf.h"
+#include "engine/base/profile_format.h"
 #include "engine/engine.h"
 #include "http/wire/head.h"
 
@@ -19,6 +20,19 @@ struct internal_caller {
  * caller on this machine. */
 void internal_page(const struct pool *pool, const struct http_head *head, const char *token,
                    const struct internal_caller *caller, struct buf *out);
+/* A profile takes its time: whoever calls gathers what comes through the pipe, and has it written at its end.
+ */
+struct internal_profile {
+    int fd; /* the pipe, the caller's from then on; -1: nothing is asked for */
+    enum profile_format format;
+    unsigned hz, seconds;
+};
+/* GET /profile?seconds=10&hz=99&pool=NAME&format=folded. True: profile is filled, or out has the refusal.
+ * False: another page is asked for. */
+bool internal_page_profile(const struct pool *pool, const struct http_head *head, const char *token,
+                           const struct internal_caller *caller, struct internal_profile *profile,
+                           struct buf *out);
+void internal_page_profiled(const struct internal_profile *profile, struct str folded, struct buf *out);
 /* The same for what is no request. */
 void internal_page_error(int status, struct buf *out);
 

@@ -1,0 +1,14 @@
+/* What PHP has to say: its errors, and error_log(). As php-fpm they are lines of a worker; else each is one
+ * record of the server's log that says whose it is. Worker's thread, or the main thread at the start. */
+#ifndef ENGINE_PHP_MESSAGES_H
+#define ENGINE_PHP_MESSAGES_H
+
+#include <stdbool.h>
+
+struct cli_options;
+
+void messages_init(const struct cli_options *cli); /* main thread, before PHP starts; cli may be NULL */
+/* sapi_module_struct's log_message. */
+void messages_log(const char *message, int syslog_type);
+
+#endif

@@ -1,0 +1,12 @@
+/* `tokiophp ctl profile`. A process of its own. */
+#ifndef ENGINE_SUPERVISE_CTL_PROFILE_H
+#define ENGINE_SUPERVISE_CTL_PROFILE_H
+
+/* As they were said. pool: NULL = all; output: NULL = stdout. */
+struct ctl_profile {
+    const char *pool, *seconds, *hz, *format, *output;
+};
+/* fd: a connection to the control socket, the caller's. An exit code. */
+int ctl_profile(int fd, const struct ctl_profile *asked);
+
+#endif

@@ -1,0 +1,173 @@
+"""The sampling profiler: by script, URL and function, on the processor and asleep; over the control socket and the internal listener."""
+import json
+import os
+import subprocess
+import threading
+import time
+
+import pytest
+
+import tokiophp as program
+from test_internal import Inside
+
+pytestmark = pytest.mark.skipif(program.is_stand_in(), reason="tokiophp's own words")
+
+BURN = "<?php class Oven { function heat($s) { $end = microtime(true) + $s; while (microtime(true) < $end) { hash('sha256', str_repeat('x', 20000)); } } }\n" \
+    "function outer($s) { (new Oven)->heat($s); }\nouter((float)$_GET['s']); echo 'burnt';"
+REST = "<?php function nap($s) { $t = microtime(true); usleep((int)($s * 1e6)); return microtime(true) - $t; } echo nap((float)$_GET['s']);"
+
+
+@pytest.fixture
+def server(tokiophp, workdir):
+    os.mkdir(workdir + "/site")
+    for name, text in (("burn.php", BURN), ("rest.php", REST)):
+        with open(f"{workdir}/site/{name}", "w") as f:
+            f.write(text)
+    return Inside(tokiophp, workdir + "/site", "http.internal_token = secret\n", settings="control_socket = {dir}/ctl.sock\n")
+
+
+class Load:
+    """Two clients that ask until they are told to end; what naps took, in seconds."""
+
+    def __init__(self, server):
+        self.stop, self.naps, self.server = threading.Event(), [], server
+        self.threads = [threading.Thread(target=self.run, args=(target,)) for target in ("/burn.php?s=0.3", "/rest.php?s=0.3")]
+
+    def run(self, target):
+        while not self.stop.is_set():
+            text = self.server.site.ask(target).text
+            if "rest" in target:
+                self.naps.append(float(text))
+
+    def __enter__(self):
+        for t in self.threads:
+            t.start()
+        time.sleep(0.3)
+        return self
+
+    def __exit__(self, *_):
+        self.stop.set()
+        for t in self.threads:
+            t.join()
+
+
+def ctl(workdir, *words):
+    return subprocess.run([program.PROGRAM, "ctl", "-s", workdir + "/ctl.sock", *words], capture_output=True, timeout=60, check=False)
+
+
+def stacks(text):
+    found = {}
+    for line in text.splitlines():
+        stack, _, count = line.rpartition(" ")
+        found[tuple(stack.split(";"))] = int(count)
+    return found
+
+
+def check(found, root):
+    burnt = {s: n for s, n in found.items() if s[:3] == ("cpu", "GET_/burn.php", root + "/burn.php")}
+    slept = {s: n for s, n in found.items() if s[:3] == ("wait", "GET_/rest.php", root + "/rest.php")}
+    assert any(s[3:5] == ("outer", "Oven::heat") for s in burnt) and any(s[-1] in ("hash", "str_repeat", "microtime") for s in burnt), found
+    assert any(s[3:] == ("nap", "usleep") for s in slept), found
+    assert sum(burnt.values()) >= 10 and sum(slept.values()) >= 10, found
+
+
+def test_over_the_control_socket(server, workdir):
+    with Load(server) as load:
+        done = ctl(workdir, "profile", "www", "--seconds", "2")
+        assert done.returncode == 0, done
+    check(stacks(done.stdout.decode()), workdir + "/site")
+    assert min(load.naps) >= 0.29, "nobody's sleep is cut short"
+
+
+def test_for_other_programs(server, workdir):
+    with Load(server):
+        scope = ctl(workdir, "profile", "--seconds", "1", "--format", "speedscope")
+        pprof = ctl(workdir, "profile", "--seconds", "1", "--format", "pprof", "-o", workdir + "/p.pb")
+    assert scope.returncode == 0 and pprof.returncode == 0, (scope, pprof)
+    data = json.loads(scope.stdout)
+    names = [frame["name"] for frame in data["shared"]["frames"]]
+    assert "Oven::heat" in names and "usleep" in names
+    for profile in data["profiles"]:
+        assert len(profile["samples"]) == len(profile["weights"]) > 0 and profile["endValue"] == sum(profile["weights"])
+        assert all(0 <= f < len(names) for sample in profile["samples"] for f in sample)
+    with open(workdir + "/p.pb", "rb") as f:
+        read_pprof(f.read())
+
+
+def fields(data):
+    """(number, value) of a protocol buffer."""
+    at = 0
+
+    def varint():
+        nonlocal at
+        n = shift = 0
+        while True:
+            n |= (data[at] & 127) << shift
+            shift, at = shift + 7, at + 1
+            if data[at - 1] < 128:
+                return n
+    while at < len(data):
+        key = varint()
+        n = varint()
+        if key & 7 == 2:
+            yield key >> 3, data[at:at + n]
+            at += n
+        else:
+            assert key & 7 == 0
+            yield key >> 3, n
+
+
+def varints(data):
+    return [n for _, n in fields(b"".join(b"\x08" + piece for piece in split_varints(data)))]
+
+
+def split_varints(data):
+    start = 0
+    for i, byte in enumerate(data):
+        if byte < 128:
+            yield data[start:i + 1]
+            start = i + 1
+
+
+def read_pprof(data):
+    all_fields = list(fields(data))
+    texts = [v.decode() for n, v in all_fields if n == 6]
+    functions = {dict(fields(v))[1]: texts[dict(fields(v))[2]] for n, v in all_fields if n == 5}
+    locations = {dict(fields(v))[1]: functions[dict(fields(dict(fields(v))[4]))[1]] for n, v in all_fields if n == 4}
+    assert texts[0] == "" and 0 not in locations
+    samples = [dict(fields(v)) for n, v in all_fields if n == 2]
+    shown = [[locations[i] for i in varints(s[1])] for s in samples]
+    assert any("Oven::heat" in s and s[-1] == "GET_/burn.php" for s in shown), shown
+    assert all(len(varints(s[2])) == 2 for s in samples)
+
+
+def test_over_the_internal_listener(server, workdir):
+    assert server.get("/profile?seconds=1").status == 401
+    with Load(server):
+        answer = server.get("/profile?seconds=2&pool=www&format=folded", Authorization="Bearer secret")
+    assert answer.status == 200, answer.text
+    check(stacks(answer.text), workdir + "/site")
+    for wrong in ("pool=nothing", "seconds=0", "hz=0", "hz=5000", "format=nothing"):
+        assert server.get("/profile?seconds=1&" + wrong, Authorization="Bearer secret").status in (400, 409), wrong
+    assert server.get("/health").status == 200
+
+
+def test_what_cannot_be(server, workdir):
+    for words in (["profile", "nothing"], ["profile", "--seconds", "0"], ["profile", "--hz", "5000"], ["profile", "--seconds", "x"]):
+        done = ctl(workdir, *words)
+        assert done.returncode == 70 and b"error: " in done.stderr, done
+    assert ctl(workdir, "profile", "--format", "nothing").returncode == 64
+    done = ctl(workdir, "profile", "--seconds", "1")
+    assert done.returncode == 0 and done.stdout == b"" and b"no worker ran" in done.stderr
+
+
+def test_a_reload_meanwhile(server, workdir):
+    """A process that goes takes nobody along: the others' pipes end, and so does this one."""
+    with Load(server):
+        running = subprocess.Popen([program.PROGRAM, "ctl", "-s", workdir + "/ctl.sock", "profile", "--seconds", "3"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        time.sleep(0.5)
+        assert ctl(workdir, "restart", "www").returncode == 0
+        assert running.wait(60) == 0
+        running.communicate()
+        assert server.site.ask("/rest.php?s=0").status == 200
