@@ -21,7 +21,6 @@
 #include <unistd.h>
 #include <wchar.h>
 
-#include "engine/base/hash.h"
 #include "engine/base/log.h"
 #include "engine/php/interpose.h"
 #include "engine/php/thread.h"
@@ -162,12 +161,14 @@ static bool read_dynamic(const struct dl_phdr_info *object, struct tables *t)
     return t->symbols && t->strings;
 }
 
-/* Some thirty thousand names are looked up in each process that starts. Open addressing. */
+/* Some thirty thousand names are looked up in each process that starts, so the table asks for no more than
+ * length and ends of a name. Open addressing. */
 static unsigned char places[PLACES]; /* number of a symbol, from 1; 0 = free */
 
 static size_t place_of(const char *name)
 {
-    size_t place = hash_str(str_of(name), 0) % PLACES;
+    size_t n = strlen(name);
+    size_t place = (n * 37 + (unsigned char)name[0] * 5u + (unsigned char)name[n ? n - 1 : 0]) % PLACES;
 
     while (places[place] && strcmp(symbols[places[place] - 1].name, name) != 0) {
         place = (place + 1) % PLACES;
