@@ -200,7 +200,7 @@ static const struct setting_row rows[] = {
         .environment = "INTERNAL_ADDR"),
     ROW(POOL, "internal_token", STRING, internal_token, NULL,
         "token that http.internal_listen asks for, except for /health and /metrics; without one the other "
-        "pages are for this machine alone",
+        "pages are for this machine alone, which is every user and every pool's scripts on it",
         .secret = true, .environment = "INTERNAL_TOKEN"),
     ROW(POOL, "access_log_format", STRING, access_log_format, NULL,
         "json, combined, or a format as in access.format; empty = access.format"),
