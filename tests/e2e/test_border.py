@@ -460,7 +460,7 @@ def test_what_a_process_has_of_others(logging_server):
 
 
 KINDS = {"board": r"/memfd:board", "null": r"/dev/null$", "pipe": r"pipe:", "socket": r"socket:",
-         "own": r"anon_inode:\[?(eventpoll|eventfd|timerfd|signalfd)", "opcache": r"/memfd:opcache_lock"}
+         "own": r"anon_inode:\[?(eventpoll|eventfd|timerfd|signalfd)", "opcache": r"/memfd:opcache_lock|/tmp/\.ZendSem"}
 
 
 def descriptors(pid):

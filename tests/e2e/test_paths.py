@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from both import WHY_NOT, Both
+from both import OTHER_RELEASE, WHY_NOT, Both
 from workdirs import make_workdir, remove_workdir
 
 pytestmark = pytest.mark.skipif(bool(WHY_NOT), reason=str(WHY_NOT))
@@ -104,16 +104,16 @@ NEW = ("highlight_file", "posix_pathconf")
 def test_path_functions(both, function):
     """Result, warning and what lies in the folder afterwards."""
     need_real(both)
-    if function in NEW and both.version("theirs") < "8.4":
-        pytest.skip("another release of PHP")
+    if function in NEW and OTHER_RELEASE:
+        pytest.skip(OTHER_RELEASE)
     body = urllib.parse.urlencode({"names": json.dumps(NAMES)}).encode()
     answers = {}
     for name in ("theirs", "ours"):
         said = both.ask(name, "run.php", method="POST", body=body, CONTENT_TYPE="application/x-www-form-urlencoded",
                         query=urllib.parse.urlencode({"f": FUNCTIONS[function], "who": name})).body
         answers[name] = {k: json.loads(json.dumps(v).replace(f"/{name}-", "/WHO-")) for k, v in json.loads(said).items()}
-    if both.version("theirs") < "8.4":  # words of errors have changed
-        answers["theirs"] = json.loads(json.dumps(answers["theirs"]).replace("cannot be empty", "must not be empty"))
+    if OTHER_RELEASE:  # words of errors have changed
+        answers = json.loads(json.dumps(answers).replace("cannot be empty", "must not be empty"))
     assert len(answers["theirs"]) == len(NAMES)
     different = {n: (answers["theirs"][n], answers["ours"][n]) for n in NAMES if answers["theirs"][n] != answers["ours"][n]}
     assert different == {}

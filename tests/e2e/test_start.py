@@ -168,7 +168,7 @@ def descriptors(pid):
             target = os.readlink(f"/proc/{pid}/fd/{fd}")
         except OSError:
             continue
-        found[int(fd)] = re.sub(r":\[\d+\]", "", target)
+        found[int(fd)] = re.sub(r":\[\d+\]|(?<=/\.ZendSem)\.\w+", "", target)  # OPcache's lock, where it is no memfd: before PHP 8.4
     return found
 
 
