@@ -18,16 +18,17 @@ from web import Site
 
 USERS = 16
 VISITS = int(os.environ.get("VISITS", "40"))  # of each user; VISITS=62500 makes a million
-COOKIE = re.compile(rb"\r\nSet-Cookie: *(PHPSESSID=[^;\r]*)", re.I)
+COOKIE = re.compile(rb"\r\nSet-Cookie: *((?:PHPSESSID|shop_session)=[^;\r]*)", re.I)
 FORM = {"form[name]": "Pear & co", "form[pieces]": "3", "form[send]": ""}
 # /visit, with its session, is different every time; so are these fields.
 VARIES = re.compile(r"^(Date|Expires|X-Request-ID|Traceparent|Connection|Keep-Alive|Server|Transfer-Encoding|Content-Length)$", re.I)
 
 
 class Shop:
-    def __init__(self, tokiophp, webserver, workdir, way, worker):
+    """An application in WORKDIR/shop; more: what its pool has beside the usual."""
+
+    def __init__(self, tokiophp, webserver, workdir, way, more):
         self.folder = workdir + "/shop"
-        more = symfony.pool(self.folder, worker)
         if way == "nginx":
             self.server = tokiophp(pool="pm.max_children = 4\n" + more)
             site = webserver("nginx", self.folder + "/public", self.server.address, locations=NGINX)
@@ -64,7 +65,7 @@ def shop(tokiophp, webserver, workdir, way):
         symfony.unpack(workdir)
     except packages.Missing as why:
         pytest.skip(str(why))
-    return lambda worker=True: Shop(tokiophp, webserver, workdir, way, worker)
+    return lambda worker=True: Shop(tokiophp, webserver, workdir, way, symfony.pool(workdir + "/shop", worker))
 
 
 def steady(answer):
@@ -110,7 +111,7 @@ class Kept:
         self.address, self.sock = address, None
 
     def get(self, target, **fields):
-        """(status, PHPSESSID=... or None, body)"""
+        """(status, the session's cookie if it is set, or None, body)"""
         if not self.sock:
             self.sock = socket.create_connection(self.address, timeout=60)
         lines = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in fields.items())
