@@ -192,6 +192,7 @@ static void begin(struct php_thread *t, struct request *r, const struct aside *a
     }
     make_superglobals(a);
     start_module("random");
+    start_module("zlib"); /* what encoding this client understands */
     start_module("session");
     r->times.php_started = clock_us();
     timeout_begin_script(t);
@@ -297,6 +298,8 @@ static void end_modules(const struct end_of *e)
     (void)e;
     end_session();
     stop_module("filter");
+    stop_module("zlib");
+    stop_module("intl"); /* its last error */
     php_url_scanner_reset_vars();
     php_url_scanner_reset_session_vars();
 }

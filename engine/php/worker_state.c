@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #pragma weak ps_globals_id /* sessions may be missing in a PHP of somebody else's */
+#include "ext/pcre/php_pcre.h"
 #include "ext/session/php_session.h"
 #include "ext/standard/basic_functions.h"
 #include "ext/standard/file.h"
@@ -22,18 +23,21 @@
 
 /* -- functions that tell and set -- */
 
+/* restarts: mbstring forgets it between two requests, so it is set again if the boot has set it. */
 static const struct {
     const char *get, *set;
+    bool restarts;
 } pairs[] = {
-    {"mb_internal_encoding", "mb_internal_encoding"},
-    {"mb_language", "mb_language"},
-    {"mb_substitute_character", "mb_substitute_character"},
-    {"mb_http_output", "mb_http_output"},
-    {"mb_detect_order", "mb_detect_order"},
-    {"mb_regex_encoding", "mb_regex_encoding"},
-    {"mb_regex_set_options", "mb_regex_set_options"},
-    {"libxml_use_internal_errors", "libxml_use_internal_errors"},
-    {"libxml_get_external_entity_loader", "libxml_set_external_entity_loader"},
+    {"mb_internal_encoding", "mb_internal_encoding", true},
+    {"mb_language", "mb_language", false},
+    {"mb_substitute_character", "mb_substitute_character", true},
+    {"mb_http_output", "mb_http_output", true},
+    {"mb_detect_order", "mb_detect_order", true},
+    {"mb_regex_encoding", "mb_regex_encoding", true},
+    {"mb_regex_set_options", "mb_regex_set_options", false},
+    {"libxml_use_internal_errors", "libxml_use_internal_errors", false},
+    {"libxml_get_external_entity_loader", "libxml_set_external_entity_loader", false},
+    {"pcntl_async_signals", "pcntl_async_signals", false},
 };
 #define PAIRS (sizeof pairs / sizeof *pairs)
 
@@ -57,11 +61,16 @@ struct script_state {
     uint32_t tick_functions;
     zval time_zone; /* UNDEF = none was set */
     zval told[PAIRS];
+    bool of_boot[PAIRS]; /* of those that restart: the boot has set it */
+    zval libxml_context; /* UNDEF = none */
+    zval mysqli_report;
+    zend_function *set_mysqli_report;
     zval session[sizeof((php_ps_globals *)0)->mod_user_names / sizeof(zval)];
     struct pair_functions {
         zend_function *get, *set;
     } functions[PAIRS], zone;
-    zend_module_entry *date;
+    zend_module_entry *date, *mbstring;
+    zval *libxml; /* where libxml keeps its own; NULL = there is none */
 };
 
 /* -- calling PHP's functions -- */
@@ -91,6 +100,26 @@ static void call_and_forget(zend_function *function, zval *argument)
     zval_ptr_dtor(&result);
 }
 
+static void set_told(const struct script_state *s, size_t i)
+{
+    zval argument;
+
+    ZVAL_COPY(&argument, &s->told[i]);
+    call_and_forget(s->functions[i].set, &argument);
+    zval_ptr_dtor(&argument);
+}
+
+/* Words that mb_ereg_search() was given go with it. */
+static void restart_mbstring(const struct script_state *s)
+{
+    const zend_module_entry *m = s->mbstring;
+
+    if (m && m->request_shutdown_func && m->request_startup_func) {
+        m->request_shutdown_func(m->type, m->module_number);
+        m->request_startup_func(m->type, m->module_number);
+    }
+}
+
 static void take_told(struct script_state *s)
 {
     for (size_t i = 0; i < PAIRS; i++) {
@@ -98,20 +127,39 @@ static void take_told(struct script_state *s)
         s->functions[i].set = find_function(pairs[i].set);
         call(s->functions[i].get, NULL, &s->told[i]);
     }
+    s->mbstring = zend_hash_str_find_ptr(&module_registry, ZEND_STRL("mbstring"));
+    restart_mbstring(s);
+    for (size_t i = 0; i < PAIRS; i++) {
+        zval fresh;
+
+        if (pairs[i].restarts && s->functions[i].set) {
+            call(s->functions[i].get, NULL, &fresh);
+            s->of_boot[i] = !zend_is_identical(&fresh, &s->told[i]);
+            zval_ptr_dtor(&fresh);
+        }
+    }
+    for (size_t i = 0; i < PAIRS; i++) {
+        if (s->of_boot[i]) {
+            set_told(s, i);
+        }
+    }
 }
 
 static void put_back_told(const struct script_state *s)
 {
+    restart_mbstring(s);
     for (size_t i = 0; i < PAIRS; i++) {
         zval now;
 
+        if (pairs[i].restarts) {
+            if (s->of_boot[i]) {
+                set_told(s, i);
+            }
+            continue;
+        }
         call(s->functions[i].get, NULL, &now);
         if (s->functions[i].set && !zend_is_identical(&now, (zval *)(uintptr_t)&s->told[i])) {
-            zval argument;
-
-            ZVAL_COPY(&argument, &s->told[i]);
-            call_and_forget(s->functions[i].set, &argument);
-            zval_ptr_dtor(&argument);
+            set_told(s, i);
         }
         zval_ptr_dtor(&now);
     }
@@ -300,6 +348,57 @@ static void put_back_streams(struct script_state *s)
     }
 }
 
+/* -- what mysqli makes of errors -- */
+
+static void take_mysqli(struct script_state *s)
+{
+    zend_class_entry *driver = zend_hash_str_find_ptr(CG(class_table), ZEND_STRL("mysqli_driver"));
+    zval object, result;
+
+    ZVAL_UNDEF(&s->mysqli_report);
+    if (driver && object_init_ex(&object, driver) == SUCCESS) {
+        ZVAL_COPY(&s->mysqli_report,
+                  zend_read_property(driver, Z_OBJ(object), ZEND_STRL("report_mode"), true, &result));
+        zval_ptr_dtor(&object);
+    }
+    s->set_mysqli_report = find_function("mysqli_report");
+}
+
+/* PHP has no function that tells. */
+static void put_back_mysqli(const struct script_state *s)
+{
+    if (Z_TYPE(s->mysqli_report) == IS_LONG) {
+        zval argument;
+
+        ZVAL_COPY_VALUE(&argument, &s->mysqli_report);
+        call_and_forget(s->set_mysqli_report, &argument);
+    }
+}
+
+/* -- the context in which libxml opens files -- */
+
+/* It is the first thing in what libxml has for each thread; its header wants libxml2's. */
+static void take_libxml(struct script_state *s)
+{
+    const zend_module_entry *m = zend_hash_str_find_ptr(&module_registry, ZEND_STRL("libxml"));
+
+    s->libxml = m && m->globals_size >= sizeof(zval) ? TSRMG_BULK(*m->globals_id_ptr, zval *) : NULL;
+    ZVAL_UNDEF(&s->libxml_context);
+    if (s->libxml) {
+        ZVAL_COPY(&s->libxml_context, s->libxml);
+    }
+}
+
+static void put_back_libxml(const struct script_state *s)
+{
+    if (s->libxml) {
+        zval old = *s->libxml;
+
+        ZVAL_COPY(s->libxml, &s->libxml_context);
+        zval_ptr_dtor(&old);
+    }
+}
+
 /* -- functions at ticks, words of strtok(), the last file that was asked for -- */
 
 static uint32_t count_ticks(void)
@@ -317,6 +416,7 @@ static void put_back_loose_ends(const struct script_state *s)
         BG(strtok_string) = NULL;
     }
     BG(strtok_last) = NULL;
+    PCRE_G(error_code) = 0;
     php_clear_stat_cache(false, NULL, 0);
 }
 
@@ -371,6 +471,8 @@ struct script_state *worker_state_take(struct php_thread *t)
     take_handlers(s);
     take_streams(s);
     take_session(s);
+    take_libxml(s);
+    take_mysqli(s);
     s->environment = env_copy();
     s->hygiene = hygiene_keep(t);
     s->directory = paths_current(NULL, 0);
@@ -387,6 +489,8 @@ void worker_state_put_back(struct php_thread *t, struct script_state *s)
     put_back_zone(s);
     put_back_streams(s);
     put_back_session(s);
+    put_back_libxml(s);
+    put_back_mysqli(s);
     env_put_back(s->environment);
     hygiene_put_back(t, s->hygiene);
     put_back_directory(s);
@@ -404,6 +508,8 @@ void worker_state_free(struct script_state *s)
     for (size_t i = 0; i < SESSION_FUNCTIONS; i++) {
         zval_ptr_dtor(&s->session[i]);
     }
+    zval_ptr_dtor(&s->libxml_context);
+    zval_ptr_dtor(&s->mysqli_report);
     ini_free_kept(s->settings);
     zval_ptr_dtor(&s->errors.current);
     zval_ptr_dtor(&s->exceptions.current);

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import threading
 import urllib.parse
+import zlib
 
 import pytest
 
@@ -347,6 +348,13 @@ UNDONE = {
     "abort": ("ignore_user_abort(true);", "ini_get('ignore_user_abort')"),
     "random": ("mt_srand(5);", "(mt_rand() === 476726705) ? 'seeded' : 'own'"),
     "wait": ("ini_set('default_socket_timeout', '1');", "ini_get('default_socket_timeout')"),
+    "searched": ("mb_ereg_search_init('secret words', 's(e)cret');",
+                 "(function () { try { return mb_ereg_search_regs(); } catch (Error $e) { return get_class($e); } })()"),
+    "expression": ("@preg_match('/(?:\\D+|<\\d+>)*[!?]/', 'foobar foobar foobar');", "preg_last_error()"),
+    "intl": ("numfmt_create('de', 99999);", "intl_get_error_code()"),
+    "json": ("json_decode('{');", "json_last_error()"),
+    "mysqli": ("mysqli_report(MYSQLI_REPORT_OFF);", "(new mysqli_driver)->report_mode"),
+    "signals": ("pcntl_async_signals(true);", "pcntl_async_signals()"),
 }
 SILENT = {"ticks", "syslog", "gettext"}  # nothing tells; a second time they would show, or crash
 BOOT = """<?php
@@ -399,6 +407,33 @@ def test_settings_of_a_request(worker):
         assert look(PHP_VALUE="precision=9")[0] == "9"
         assert look(PHP_ADMIN_VALUE="precision=8") == ["8", False, "8"]
         assert look() == plain
+
+
+def test_documents_are_fetched_with_the_requests_own_context(worker, front):
+    w = worker()
+    with open(w.www + "/agent.php", "w") as f:
+        f.write("<?php header('Content-Type: text/xml'); echo '<a>', $_SERVER['HTTP_USER_AGENT'] ?? 'none', '</a>';")
+    look = f"$d = new DOMDocument; $d->load('http://127.0.0.1:{w.site.address[1]}/agent.php'); return $d->textContent;"
+    change = "libxml_set_streams_context(stream_context_create(['http' => ['user_agent' => '%s']]));"
+    for _ in range(2):
+        assert w.run(front, look) == "none"
+        assert w.run(front, change % "mine" + look) == "mine"
+    w.put("boot.php", "<?php " + change % "boot")
+    w.raw(front, "exit;")
+    for _ in range(2):
+        assert w.run(front, look) == "boot"
+        assert w.run(front, change % "mine" + look) == "mine"
+
+
+@pytest.mark.parametrize("way", ["handler", "setting"])
+def test_each_client_has_the_encoding_that_it_understands(worker, way):
+    w = worker(pool="php_admin_value[zlib.output_compression] = 1\n" if way == "setting" else "")
+    target = "/worker/index.php?code=" + urllib.parse.quote("ob_start('ob_gzhandler'); return 1;" if way == "handler" else "return 1;")
+    for accepted, encoding in ((None, None), ("gzip", "gzip"), (None, None), ("deflate", "deflate"), ("gzip", "gzip"), ("identity", None)):
+        answer = w.site.ask(target, **({"Accept_Encoding": accepted} if accepted else {}))
+        assert answer.get("Content-Encoding") == encoding, accepted
+        text = zlib.decompress(answer.body, 47) if encoding else answer.body
+        assert json.loads(text)["answer"] == 1
 
 
 # -- at once --
