@@ -38,20 +38,21 @@ class Applications:
 
     def __init__(self, bench, wanted):
         self.bench, self.missing, self.database = bench, {}, None
-        makers = {"dokuwiki": self.dokuwiki, "syntax": None, "mediawiki": self.mediawiki, "wordpress": self.wordpress,
-                  "symfony": self.symfony, "laravel": self.laravel}
+        made = {}  # name -> why it could not be had, or None
         for name in wanted:
-            try:
-                if name == "syntax":
-                    name = "dokuwiki"
-                if not os.path.exists(f"{bench.folder}/{name}.made"):
-                    makers[name]()
-                    open(f"{bench.folder}/{name}.made", "w").close()
-            except (packages.Missing, OSError, subprocess.SubprocessError) as why:
-                self.missing[name] = str(why)
-        if "dokuwiki" in self.missing and "syntax" in wanted:
-            self.missing["syntax"] = self.missing["dokuwiki"]
+            source = "dokuwiki" if name == "syntax" else name
+            if source not in made:
+                made[source] = self.why_not(source)
+            if made[source]:
+                self.missing[name] = made[source]
         self.look([name for name in wanted if name not in self.missing])
+
+    def why_not(self, source):
+        try:
+            getattr(self, source)()
+            return None
+        except (packages.Missing, OSError, subprocess.SubprocessError) as why:
+            return str(why)
 
     def dokuwiki(self):
         dokuwiki.unpack(self.bench.root + "/wiki", WIKI, {"start": WIKI_PAGE})

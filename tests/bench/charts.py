@@ -10,6 +10,7 @@ from matplotlib import pyplot  # noqa: E402
 # topic -> the measure that is drawn, and what is said of it. Of contestants whose ratio is known, the ratio.
 DRAWN = {
     "fcgi": ("pool_ratio", "CPU a request of tokiophp's pool, php-fpm = 1 (shorter is better)"),
+    "applications": ("pool_ratio", "CPU a request of tokiophp's pool, php-fpm = 1 (shorter is better)"),
     "http": ("ratio", "requests/s of tokiophp, the other one = 1 (longer is better)"),
     "static": ("ratio", "requests/s of tokiophp, nginx = 1 (longer is better)"),
     "instructions": ("instructions_ratio", "instructions a request of tokiophp, php-fpm = 1 (shorter is better)"),

@@ -70,17 +70,22 @@ class Record:
         self.about = {"commit": commit(), "day": datetime.date.today().isoformat(), "machine": machine(), **how}
 
     def begin(self, topic, title, missing):
-        self.topic = self.topics[topic] = {"title": title, **self.about, "missing": dict(missing), "rows": []}
+        self.topic = self.topics[topic] = {"title": title, **self.about, "missing": {name: self.without_folder(why) for name, why in missing.items()},
+                                           "rows": []}
 
     def add(self, case, contestant, **measures):
         self.topic["rows"].append({"case": case, "contestant": contestant,
                                    **{name: float(f"{value:.6g}") for name, value in measures.items()}})
 
+    def without_folder(self, text):
+        """Without what is another one in each run."""
+        text = re.sub(r"(127\.0\.0\.1|localhost):\d+", r"\1:PORT", text.replace(self.folder, "FOLDER"))
+        return re.sub(r"FOLDER/([a-z]+)\d+", r"FOLDER/\1", text)
+
     def configuration(self, name, path):
-        """The text of a contestant's configuration, without what is another one in each run."""
+        """The text of a contestant's configuration."""
         with open(path) as f:
-            text = f.read().replace(self.folder, "FOLDER")
-        text = re.sub(r"FOLDER/([a-z]+)\d+", r"FOLDER/\1", re.sub(r"(127\.0\.0\.1|localhost):\d+", r"\1:PORT", text))
+            text = self.without_folder(f.read())
         texts = self.configurations.setdefault(name, [])
         if text not in texts:
             texts.append(text)
