@@ -10,29 +10,30 @@ _tokiophp() {
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
             -s|-y) control=("${COMP_WORDS[i]}" "${COMP_WORDS[i+1]}") ;;
-            serve|fpm|ctl|top|php) [[ -n $command ]] || command=${COMP_WORDS[i]} ;;
+            serve|fpm|ctl|top|php|doctor) [[ -n $command ]] || command=${COMP_WORDS[i]} ;;
         esac
     done
     case $before in
-        -y|--fpm-config|--config|-c|--php-ini|-g|--pid|-s|--index|--worker|--tls-cert|--tls-key)
+        -y|--fpm-config|--config|-c|--php-ini|-g|--pid|-s|--output|--index|--worker|--tls-cert|--tls-key)
             mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
         -p|--prefix) mapfile -t COMPREPLY < <(compgen -d -- "$word"); return ;;
-        -d|--define|--listen|--workers) return ;;
+        -d|--define|--listen|--workers|--seconds|--hz) return ;;
         --print-settings) words="text markdown ini man" ;;
-        restart) [[ $command != ctl ]] || words=$(_tokiophp_pools) ;;
+        --format) words="folded speedscope pprof" ;;
+        restart|profile) [[ $command != ctl ]] || words=$(_tokiophp_pools) ;;
     esac
     if [[ -z $words ]]; then
         case $command in
             serve)
                 if [[ $word != -* ]]; then mapfile -t COMPREPLY < <(compgen -d -- "$word"); return; fi
                 words="--listen --index --workers --worker --watch --tls-cert --tls-key --tls --open -d -c -n -t --help" ;;
-            ctl) words="status health restart reload reopen drain config help -s -y" ;;
+            ctl) words="status health restart reload reopen drain config profile help --seconds --hz --format --output -s -y" ;;
             top) words="--once --help -s -y" ;;
-            php) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+            php|doctor) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
             *)
                 words="--php-ini --no-php-ini --define --profile-info --help --info --modules --version --fpm-config
                     --test --prefix --pid --allow-to-run-as-root --daemonize --nodaemonize --force-stderr"
-                [[ $command == fpm ]] || words="$words --config --print-settings serve fpm ctl top php" ;;
+                [[ $command == fpm ]] || words="$words --config --print-settings serve fpm ctl top php doctor" ;;
         esac
     fi
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word")
