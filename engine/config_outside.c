@@ -223,6 +223,19 @@ static bool is_set(char *const *text)
     return text && *text && **text;
 }
 
+/* ACCESS_LOG=1 is tokio_php's: lines of JSON on stdout, unless somebody has said how they look. */
+static void log_as_json(struct pool_conf *pool)
+{
+    const char *wanted = getenv("ACCESS_LOG");
+    char **format = string_setting(pool, "http.access_log_format");
+
+    if (wanted && settings_bool(wanted) == 1 && format && !is_set(format) &&
+        !is_set(&pool->s.access_format)) {
+        free(*format);
+        *format = xstrdup("json");
+    }
+}
+
 /* A certificate that came with one address is for that address: nobody who names one wants plain text there.
  */
 static void give_certificate_an_address(struct pool_conf *pool)
@@ -253,6 +266,9 @@ int config_apply_outside(struct config *config)
     take_command_line(&o);
     if (config->cli->finds_out) {
         config_find_out(config);
+    }
+    if (config->pool_count == 1 && !config->cli->as_php_fpm) {
+        log_as_json(config->pools);
     }
     if (config->pool_count == 1 && !in_file) {
         give_certificate_an_address(config->pools);

@@ -1,0 +1,68 @@
+"""What users of tokio_php set in the environment, and what comes of it: no file, no flags."""
+import json
+import os
+import urllib.request
+
+import pytest
+
+import process
+from http_raw import Raw, insecure
+from test_serve import put
+from test_tls import make_cert
+from tokiophp import PROGRAM, is_stand_in
+
+pytestmark = pytest.mark.skipif(is_stand_in(), reason="tokiophp's own variables")
+
+
+class Started:
+    def __init__(self, workdir, **env):
+        put(workdir, "site/index.php", "<?php echo 'hi ', $_SERVER['HTTPS'] ?? 'plain';")
+        self.address, self.inside, self.dir = ("127.0.0.1", process.free_port()), process.free_port(), workdir
+        self.server = process.Program([PROGRAM], workdir, "out.log", cwd=workdir, env={
+            "PATH": os.environ["PATH"], "HOME": workdir, "LISTEN_ADDR": "127.0.0.1:%d" % self.address[1], "DOCUMENT_ROOT": workdir + "/site",
+            "INTERNAL_ADDR": "0.0.0.0:%d" % self.inside, **env})
+        self.server.wait_accepting(self.address)
+
+    def page(self, path):
+        with urllib.request.urlopen(f"http://localhost:{self.inside}{path}", timeout=10) as answer:
+            return answer.read().decode()
+
+    def ask(self, tls=None, more=""):
+        with Raw(self.address, tls=tls) as raw:
+            return raw.send(f"GET / HTTP/1.1\r\nHost: localhost\r\n{more}Connection: close\r\n\r\n").reply()
+
+
+@pytest.fixture
+def start(workdir):
+    started = []
+
+    def begin(**env):
+        started.append(Started(workdir, **env))
+        return started[-1]
+    yield begin
+    for one in started:
+        one.server.stop()
+
+
+def test_variables_of_others_stop_nothing(start):
+    one = start(PHP_WORKERS="2", INDEX_FILE="index.php", RUST_LOG="tokio_php=debug", USE_EXT="1", LOG_LEVEL="critical", PROFILE="production")
+    assert one.ask().body == b"hi plain"
+    health = json.loads(one.page("/health"))
+    assert isinstance(health["timestamp"], int) and health["pools"][0]["workers"] == 2
+    assert "node_memory_MemAvailable" in one.page("/metrics") and "node_memory_MemUsed" in one.page("/metrics")
+    assert json.loads(one.page("/config"))["global"]["log_level"] != "unknown value"
+
+
+def test_a_certificate_means_tls(start, workdir):
+    make_cert(workdir, "own")
+    one = start(TLS_CERT=f"{workdir}/own.pem", TLS_KEY=f"{workdir}/own.key", PROFILE="1")
+    reply = one.ask(insecure(), "X-Profile: 1\r\n")
+    assert reply.body == b"hi on" and reply.get("X-Profile-TLS-Protocol") == "TLSv1_3"
+    assert one.ask().status == 400, "nobody sends passwords in clear"
+
+
+def test_the_access_log_is_json(start):
+    one = start(ACCESS_LOG="1")
+    one.ask()
+    line = process.wait_for(lambda: [text for text in one.server.log().splitlines() if '"type":"access"' in text], 15, "a line")[0]
+    assert json.loads(line)["data"]["method"] == "GET"
