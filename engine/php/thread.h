@@ -48,6 +48,7 @@ struct php_thread {
 
     struct worker_script *script; /* the one that this thread holds, NULL = none */
 
+    bool server_unfiltered;     /* late_filter.h has something to do */
     bool opcache_closed;        /* this thread stores nothing new in OPcache */
     int body_fd;                /* REQUEST_BODY_FILE, -1 = not open */
     struct rusage usage_before; /* when the request began, if the access log shows processor time */

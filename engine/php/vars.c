@@ -9,6 +9,7 @@
 #include "php_variables.h"
 
 #include "engine/php/env.h"
+#include "engine/php/late_filter.h"
 #include "engine/php/worker_script.h"
 
 #define NAMES_SLOTS 256 /* a power of two, sparse */
@@ -206,7 +207,7 @@ static void set_parameters(zval *array, const struct request *r, int kind)
     }
 }
 
-static void set_php_self(zval *array, const struct request *r)
+static void set_php_self(zval *array, const struct request *r, int kind)
 {
     const struct param *info = cgi_rules.fix_pathinfo ? request_param_find(r, STR("PATH_INFO")) : NULL;
     size_t uri_n = r->uri ? strlen(r->uri) : 0, info_n = info ? info->value_len : 0;
@@ -215,7 +216,11 @@ static void set_php_self(zval *array, const struct request *r)
     memcpy(ZSTR_VAL(self), r->uri ? r->uri : "", uri_n);
     memcpy(ZSTR_VAL(self) + uri_n, info ? info->value : "", info_n);
     ZSTR_VAL(self)[uri_n + info_n] = '\0';
-    set_filtered(array, PARSE_SERVER, "PHP_SELF", sizeof("PHP_SELF") - 1, ZSTR_VAL(self), uri_n + info_n);
+    if (kind < 0) {
+        set_variable(array, "PHP_SELF", sizeof("PHP_SELF") - 1, ZSTR_VAL(self), uri_n + info_n);
+    } else {
+        set_filtered(array, kind, "PHP_SELF", sizeof("PHP_SELF") - 1, ZSTR_VAL(self), uri_n + info_n);
+    }
     zend_string_release(self);
 }
 
@@ -279,10 +284,24 @@ void vars_register_server(zval *array)
     }
     zend_hash_extend(Z_ARRVAL_P(array), (uint32_t)t->request->param_count + 16, 0);
     env_import(Z_ARRVAL_P(array));
-    set_parameters(array, t->request, PARSE_SERVER);
-    set_php_self(array, t->request);
+    t->server_unfiltered = late_filter_applies();
+    int kind = t->server_unfiltered ? -1 : PARSE_SERVER;
+
+    set_parameters(array, t->request, kind);
+    set_php_self(array, t->request, kind);
     set_ours(array, t->request);
     set_trace_state(array, t->request);
+}
+
+/* What is set already is set to the same again. */
+static void filter_server(struct php_thread *t)
+{
+    zval *array = &PG(http_globals)[TRACK_VARS_SERVER];
+
+    if (Z_TYPE_P(array) == IS_ARRAY) {
+        set_parameters(array, t->request, PARSE_SERVER);
+        set_php_self(array, t->request, PARSE_SERVER);
+    }
 }
 
 /* $_ENV (filtered) and getenv() without arguments (as it came). Where $_SERVER is made already, $_ENV is its
@@ -315,4 +334,5 @@ void vars_install(void)
 {
     php_import_environment_variables = import_env;
     php_load_environment_variables = load_env;
+    late_filter_install(filter_server);
 }
