@@ -152,7 +152,7 @@ static enum intake_verdict by_rules(struct exchange *x, const struct http_head *
     if (rules_refuse(x, head)) {
         return INTAKE_ANSWER;
     }
-    switch (basic_auth_ask(x, head)) {
+    switch (x->http.site->auth ? basic_auth_ask(x, head) : BASIC_AUTH_FREE) {
     case BASIC_AUTH_ANSWERED: return INTAKE_ANSWER;
     case BASIC_AUTH_ASKED: return INTAKE_ASKED;
     case BASIC_AUTH_FREE: break;

@@ -182,6 +182,31 @@ static struct str readable_path(const struct http_head *head, char *text)
     return n > 0 ? (struct str){text, (size_t)n} : STR_NONE;
 }
 
+/* These two are apart: whoever has no such rules pays for no buffer. */
+static __attribute__((noinline)) bool refuse_by_path(struct exchange *x, const struct http_head *head)
+{
+    const struct setting_pair *rules = x->http.site->settings->deny;
+    char text[PATH_TEXT_MAX + 1];
+    struct str path = readable_path(head, text);
+    const struct setting_pair *found = path.p ? first_match(rules, path) : NULL;
+    if (found) {
+        answer_error(x, deny_status(found->value));
+    }
+    return found != NULL;
+}
+
+static __attribute__((noinline)) bool redirect_by_path(struct exchange *x, const struct http_head *head)
+{
+    const struct setting_pair *rules = x->http.site->settings->redirect;
+    char text[PATH_TEXT_MAX + 1];
+    struct str path = readable_path(head, text);
+    const struct setting_pair *found = path.p ? first_match(rules, path) : NULL;
+    if (found) {
+        redirect(x, head, found, path);
+    }
+    return found != NULL;
+}
+
 bool rules_refuse(struct exchange *x, const struct http_head *head)
 {
     const struct http_settings *settings = x->http.site->settings;
@@ -190,26 +215,10 @@ bool rules_refuse(struct exchange *x, const struct http_head *head)
         redirect_https(x, head);
         return true;
     }
-    char text[PATH_TEXT_MAX + 1];
-    struct str path = settings->deny ? readable_path(head, text) : STR_NONE;
-    const struct setting_pair *found = path.p ? first_match(settings->deny, path) : NULL;
-    if (found) {
-        answer_error(x, deny_status(found->value));
-    }
-    return found != NULL;
+    return settings->deny && refuse_by_path(x, head);
 }
 
 bool rules_answer(struct exchange *x, const struct http_head *head)
 {
-    const struct http_settings *settings = x->http.site->settings;
-    if (live_reload_answer(x, head)) {
-        return true;
-    }
-    char text[PATH_TEXT_MAX + 1];
-    struct str path = settings->redirect ? readable_path(head, text) : STR_NONE;
-    const struct setting_pair *found = path.p ? first_match(settings->redirect, path) : NULL;
-    if (found) {
-        redirect(x, head, found, path);
-    }
-    return found != NULL;
+    return live_reload_answer(x, head) || (x->http.site->settings->redirect && redirect_by_path(x, head));
 }
