@@ -87,8 +87,9 @@ static char *current_text(char *out, size_t size)
 
 const char *paths_virtual_directory(void)
 {
-    /* A thread without PHP has the process's: the supervisor may start programs, too. */
-    const cwd_state *directory = is_real || !tsrm_get_ls_cache() ? NULL : virtual_directory();
+    /* A thread without PHP has the process's: the supervisor may start programs, too. Not asked of libphp,
+     * whose key for threads is somebody else's before PHP starts. */
+    const cwd_state *directory = is_real || !TSRMLS_CACHE ? NULL : virtual_directory();
 
     return directory && directory->cwd && directory->cwd_length ? directory->cwd : NULL;
 }

@@ -1,9 +1,14 @@
 /* What scripts hear about paths: as from php-fpm, whatever the thread's directory and however often it was
  * asked before. */
+#include <pthread.h>
 #include <setjmp.h>
+#include <spawn.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -65,6 +70,26 @@ static void test_too_long(void **state)
                   "000000000000");
 }
 
+/* As `serve --tls` starts mkcert: libphp's key for threads is not made yet, and says what is somebody else's.
+ */
+static void test_a_program_before_php_starts(void **state)
+{
+    char *const arguments[] = {(char *)(uintptr_t) "true", NULL};
+    const void *before = pthread_getspecific(0);
+    pthread_key_t key;
+    pid_t pid;
+    int status = -1;
+
+    (void)state;
+    assert_int_equal(pthread_key_create(&key, NULL), 0); /* so there is one of number 0 */
+    assert_int_equal(pthread_setspecific(0, &key), 0);
+    assert_int_equal(posix_spawnp(&pid, "true", NULL, NULL, arguments, environ), 0);
+    assert_int_equal(pthread_setspecific(0, before), 0);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+    pthread_key_delete(key);
+}
+
 static int start(void **state)
 {
     (void)state;
@@ -81,6 +106,7 @@ static int stop(void **state)
 
 int main(void)
 {
+    const struct CMUnitTest before[] = {cmocka_unit_test(test_a_program_before_php_starts)};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_links_are_followed_anew),
         cmocka_unit_test(test_relative),
@@ -88,5 +114,7 @@ int main(void)
         cmocka_unit_test(test_too_long),
     };
 
-    return cmocka_run_group_tests(tests, start, stop);
+    int failed = cmocka_run_group_tests(before, NULL, NULL);
+
+    return failed + cmocka_run_group_tests(tests, start, stop);
 }
