@@ -166,6 +166,9 @@ void pool_bury(struct pool *pool, struct worker *w)
     struct worker **grown = realloc(pool->lost, (pool->lost_count + 1) * sizeof(struct worker *));
 
     worker_set_state(w, WORKER_LOST);
+    if (atomic_load(&w->waits)) {
+        waitset_lost(w->waitset);
+    }
     pool->workers[w->id] = NULL;
     count_running(pool, w, -1);
     pool->retired_requests += atomic_load(&w->slot->requests);

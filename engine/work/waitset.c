@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine/base/must.h"
@@ -349,6 +350,46 @@ void waitset_listeners(struct waitset *set, void (*fn)(void *ctx, int fd), void 
             fn(ctx, (int)fd);
         }
     }
+}
+
+/* -- a lost sleeper -- */
+
+#define LOCK_LIMIT_NS 20000000 /* the lost one may have had it */
+
+static bool lock_briefly(pthread_mutex_t *lock)
+{
+    struct timespec until;
+
+    if (pthread_mutex_trylock(lock) == 0) {
+        return true;
+    }
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += LOCK_LIMIT_NS;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    return pthread_mutex_clocklock(lock, CLOCK_MONOTONIC, &until) == 0;
+}
+
+void waitset_lost(struct waitset *set)
+{
+    uint32_t high = atomic_load(&set->high);
+
+    waitset_leave(set);
+    for (uint32_t fd = 0; fd < high; fd++) {
+        struct slot *slot = slot_of(set, fd);
+
+        if (!slot || !lock_briefly(&slot->lock)) {
+            continue;
+        }
+        if (slot->w && !slot->listener) {
+            tell_epoll(set, slot, slot->w, EPOLL_CTL_MOD);
+        } else {
+            slot->missed = true; /* whoever has it in hand asks when he arms it */
+        }
+        pthread_mutex_unlock(&slot->lock);
+    }
+    atomic_store(&set->waking, false);
+    waitset_wake(set);
 }
 
 /* -- sleeping -- */

@@ -24,7 +24,9 @@ int waitset_add(struct waitset *set, struct waitable *w, enum wait_mode mode);
 int waitset_rearm(struct waitset *set, struct waitable *w);
 void waitset_mute(struct waitset *set, struct waitable *w);
 void waitset_forget(struct waitset *set, struct waitable *w);
-/* Control thread. */
+/* Control thread. A thread is lost that slept in the set, and took along what the kernel had just told it
+ * alone: whatever is ready is told again. Counts it out of those that sleep. */
+void waitset_lost(struct waitset *set);
 void waitset_evict(struct waitset *set, void (*fn)(struct waitable *self));
 void waitset_expire(struct waitset *set, uint64_t now_us);
 /* Calls fn with the descriptor of each listener. */

@@ -93,6 +93,7 @@ struct worker {
     _Atomic bool lost;       /* set by the control thread or the crash handler: never used again */
     _Atomic bool asleep;     /* lost, and its thread will never run again: worker_sleep_for_ever */
     _Atomic bool parked;     /* written under lock: surplus, waits for unpark */
+    _Atomic bool waits;      /* written by the worker's thread: it sleeps in the wait set */
     uint64_t requests;       /* worker's thread */
     _Atomic uint64_t idle_since_us; /* written by the worker's thread when it goes to sleep */
     struct crash_note crash;

@@ -93,9 +93,11 @@ static enum wait_outcome sleep_once(struct worker *w, int timeout_ms, struct wai
 
     worker_set_state(w, WORKER_IDLE);
     waitset_enter(w->waitset);
+    atomic_store_explicit(&w->waits, true, memory_order_relaxed);
     if (!is_wanted(w)) {
         outcome = waitset_wait(w->waitset, timeout_ms, out);
     }
+    atomic_store_explicit(&w->waits, false, memory_order_relaxed);
     uint32_t sleeping = waitset_leave(w->waitset);
 
     if (outcome == WAIT_READY || has_queued(w)) {

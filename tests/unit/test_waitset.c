@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -129,6 +130,54 @@ static void in_hand(void **state)
         close(fds[1]);
         waitset_destroy(set);
     }
+}
+
+/* Somebody was told, and is no more: of what is armed, and of what another has in hand. */
+static void what_a_lost_sleeper_was_told(void **state)
+{
+    struct waitset *set = waitset_create(false);
+    struct waitable w[2], *out;
+    struct epoll_event event;
+    int fds[2][2];
+    char byte;
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        pair(fds[i], &w[i]);
+        assert_int_equal(waitset_add(set, &w[i], WAIT_ONESHOT), 0);
+    }
+    assert_int_equal(write(fds[1][1], "x", 1), 1);
+    assert_int_equal(waitset_wait(set, 1000, &out), WAIT_READY); /* in hand */
+    assert_int_equal(read(fds[1][0], &byte, 1), 1);
+    w[1].dry = true;
+    waitset_enter(set);
+    waitset_wake(set);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(write(fds[i][1], "x", 1), 1);
+    }
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(epoll_wait(waitset_fd(set), &event, 1, 1000), 1);
+    }
+    waitset_enter(set); /* another one */
+    assert_int_equal(waitset_wait(set, 0, &out), WAIT_TIMEOUT);
+    waitset_lost(set);
+    assert_int_equal(waitset_sleeping(set), 1);
+    bool woken = false, ready = false;
+    for (int i = 0; i < 2; i++) {
+        enum wait_outcome outcome = waitset_wait(set, 1000, &out);
+        woken |= outcome == WAIT_WOKEN;
+        ready |= outcome == WAIT_READY && out == &w[0];
+    }
+    assert_true(woken && ready);
+    assert_int_equal(waitset_rearm(set, &w[1]), 0);
+    assert_int_equal(waitset_wait(set, 1000, &out), WAIT_READY);
+    assert_ptr_equal(out, &w[1]);
+    for (int i = 0; i < 2; i++) {
+        waitset_forget(set, &w[i]);
+        close(fds[i][0]);
+        close(fds[i][1]);
+    }
+    waitset_destroy(set);
 }
 
 static void listeners_stay(void **state)
@@ -344,6 +393,7 @@ int main(void)
         cmocka_unit_test(fires_once_until_rearmed),
         cmocka_unit_test(what_came_meanwhile),
         cmocka_unit_test(in_hand),
+        cmocka_unit_test(what_a_lost_sleeper_was_told),
         cmocka_unit_test(listeners_stay),
         cmocka_unit_test(deadlines),
         cmocka_unit_test(errors_are_told),
