@@ -200,17 +200,45 @@ static void begin(struct php_thread *t, struct request *r, const struct aside *a
 
 /* -- the callback -- */
 
-static void report_exception(void)
+/* As PHP calls it where there is no frame below: what the handler throws is no less fatal. */
+static void call_exception_handler(void)
 {
-    if (Z_TYPE(EG(user_exception_handler)) != IS_UNDEF) {
-        zend_user_exception_handler();
+    zend_object *exception = EG(exception);
+    zval handler, argument, result;
+
+    EG(exception) = NULL;
+    ZVAL_COPY(&handler, &EG(user_exception_handler));
+    zend_stack_push(&EG(user_exception_handlers), &EG(user_exception_handler));
+    ZVAL_UNDEF(&EG(user_exception_handler));
+    ZVAL_OBJ(&argument, exception);
+    ZVAL_UNDEF(&result);
+    call_user_function(NULL, NULL, &handler, &result, 1, &argument);
+    zval_ptr_dtor(&result);
+    zval_ptr_dtor(&handler);
+    OBJ_RELEASE(exception);
+}
+
+static bool is_exit(void)
+{
+    return zend_is_unwind_exit(EG(exception)) || zend_is_graceful_exit(EG(exception));
+}
+
+/* What nobody has caught ends here, as a fatal error in the log. False: it was exit(). */
+static bool report_exception(void)
+{
+    if (!EG(exception)) {
+        return true;
     }
-    if (EG(exception)) {
-        zend_exception_error(EG(exception), E_ERROR);
-        if (!SG(headers_sent) && SG(sapi_headers).http_response_code == 200) {
-            SG(sapi_headers).http_response_code = 500;
-        }
+    if (is_exit()) {
+        OBJ_RELEASE(EG(exception));
+        EG(exception) = NULL;
+        return false;
     }
+    zend_exception_error(EG(exception), E_ERROR);
+    if (SG(server_context) && !SG(headers_sent) && SG(sapi_headers).http_response_code == 200) {
+        SG(sapi_headers).http_response_code = 500;
+    }
+    return true;
 }
 
 static enum callback_end call(struct worker_script *s)
@@ -221,16 +249,10 @@ static enum callback_end call(struct worker_script *s)
     s->call.retval = &result;
     zend_call_function(&s->call, &s->call_cache);
     zval_ptr_dtor(&result);
-    if (!EG(exception)) {
-        return CALLBACK_RETURNED;
+    if (EG(exception) && !is_exit() && Z_TYPE(EG(user_exception_handler)) != IS_UNDEF) {
+        call_exception_handler();
     }
-    if (zend_is_unwind_exit(EG(exception)) || zend_is_graceful_exit(EG(exception))) {
-        OBJ_RELEASE(EG(exception));
-        EG(exception) = NULL;
-        return CALLBACK_EXITED;
-    }
-    report_exception();
-    return CALLBACK_RETURNED;
+    return report_exception() ? CALLBACK_RETURNED : CALLBACK_EXITED;
 }
 
 /* -- end -- */
@@ -342,13 +364,14 @@ static void end(struct php_thread *t, struct aside *a)
         zend_try
         {
             steps[i](&e);
+            report_exception(); /* of a shutdown function, a destructor */
             done = true;
         }
         zend_end_try();
         if (!done) {
             t->script->end = CALLBACK_BAILED;
         }
-        if (EG(exception)) { /* a destructor, or exit() in a shutdown function */
+        if (EG(exception)) {
             OBJ_RELEASE(EG(exception));
             EG(exception) = NULL;
         }
@@ -372,6 +395,7 @@ static void collect_garbage(struct worker_script *s)
     zend_try
     {
         zend_gc_collect_cycles();
+        report_exception(); /* of a destructor */
         s->memory = zend_memory_usage(false);
     }
     zend_catch

@@ -436,6 +436,38 @@ def test_each_client_has_the_encoding_that_it_understands(worker, way):
         assert json.loads(text)["answer"] == 1
 
 
+UNCAUGHT = {
+    # name: (code, what is in the log)
+    "handler": ("set_exception_handler(function ($e) { throw new DomainException('again'); }); throw new Exception('mine');", "DomainException: again"),
+    "shutdown": ("register_shutdown_function(function () { throw new DomainException('late'); }); echo 'x'; return null;", "DomainException: late"),
+    "no function": ("register_shutdown_function(function () { nothing_like_that(); }); echo 'x'; return null;", "undefined function nothing_like_that"),
+}
+
+
+@pytest.mark.parametrize("name", UNCAUGHT)
+def test_what_nobody_catches(worker, front, name):
+    """Behind the callback as well it is an error, in the answer and in the log, as in classic mode; and the script goes on."""
+    code, said = UNCAUGHT[name]
+    w = worker(pool="php_admin_flag[log_errors] = on\nphp_admin_flag[display_errors] = off\n")
+    with open(w.www + "/classic.php", "w") as f:
+        f.write(f"<?php (function () {{ {code} }})();")
+    classic = w.site.ask("/classic.php").status
+    before = w.boot(front)
+    assert w.raw(front, code)[0] == classic == 500
+    process.wait_for(lambda: w.server.messages().count(said) >= 2, 10, "both in the log")
+    assert w.boot(front) == before
+
+
+def test_a_destructor_that_throws_between_requests(worker, front):
+    w = worker()
+    before = w.boot(front)
+    w.run(front, "if (!class_exists('Throws')) { eval('class Throws { public $o; function __destruct() { throw new DomainException(\"mine\"); } }'); }"
+                 "for ($i = 0; $i < 5000; $i++) { $a = new Throws; $a->o = $a; if ($i < 4000) { $a->o = null; $b = new stdClass; $b->b = $b; } "
+                 "try { unset($a); } catch (DomainException) { } } return 1;")
+    for _ in range(3):
+        assert w.boot(front) == before
+
+
 # -- at once --
 
 @pytest.mark.seconds(240)
