@@ -236,7 +236,12 @@ def user_of(pid):
         return int(re.search(r"^Uid:\s+\d+\s+(\d+)", f.read(), re.M).group(1))
 
 
-@pytest.mark.skipif(not IS_ROOT, reason="looks into other users' processes")
+# The address sanitizer keeps what is freed, and copies of stacks and of the environment.
+looks_for_remains = pytest.mark.skipif(not IS_ROOT or bool(os.environ.get("SANITIZER")),
+                                       reason="looks into other users' processes, without a sanitizer's own memory in them")
+
+
+@looks_for_remains
 def test_while_php_starts_nothing_secret_of_other_pools_is_there(tokiophp, workdir):
     """A preload script is a user's code, and the first of it."""
     cert, key = tls_files(workdir)
@@ -415,7 +420,7 @@ def test_no_log_can_be_spoilt(logging_server):
     process.wait_for(lambda: open(paths[1]).read().count("hello.php") == 3, 20, "another line")
 
 
-@pytest.mark.skipif(not IS_ROOT, reason="looks into other users' processes")
+@looks_for_remains
 def test_what_others_have_logged_is_not_in_a_new_process(logging_server):
     """Lines of logs pass through the supervisor, and whoever wants a new process of its own makes one."""
     server, secrets = logging_server, {kind: hashlib.sha256(kind.encode()).hexdigest() for kind in ("uri", "stderr", "error_log")}

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from fcgi_client import fetch
-from process import Failure, session_of, wait_for
+from process import Failure, accepts, session_of, wait_for
 from tokiophp import IS_ROOT, PROGRAM, Tokiophp
 
 IDENTITY = "user = nobody\ngroup = nogroup\n" if IS_ROOT else ""
@@ -117,6 +117,7 @@ def test_stale_files_of_a_killed_instance_do_not_matter(tokiophp, workdir):
     family = first.family()
     first.kill_family()
     wait_for(lambda: all(session_of(p) is None for p in family), 10, "the end of the whole family")
+    wait_for(lambda: not accepts(first.address), 10, "the end of their last threads")
     assert {"fpm.pid", "ctl", "fcgi.sock"} <= set(os.listdir(workdir))
     second = tokiophp(settings=settings)
     assert fetch(second.address, os.path.join(workdir, "www/hello.php")).status == 200
