@@ -50,6 +50,7 @@ def runtime():
     shutil.rmtree(parent)
 
 
+@pytest.mark.seconds(400)  # it compiles, configure and all, as often as somebody who tries does
 def test_an_extension_is_built_and_loaded(runtime, workdir):
     source = os.path.join(workdir, "pips")
     os.mkdir(source)
