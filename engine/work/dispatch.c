@@ -9,36 +9,35 @@
 
 static struct waitset *set_of(const struct pool *pool, const struct waitable *w)
 {
-    return w->reserved ? pool->page_set : w->resident ? pool->residents.waitset : pool->waitset;
+    return pool->lanes[w->reserved ? KIND_PAGE : w->resident ? KIND_RESIDENT : KIND_CLASSIC].waitset;
 }
 
 /* NULL = only one set looks after it. */
 static struct waitset *second_set_of(const struct pool *pool, const struct waitable *w)
 {
-    return w->shared && !w->reserved ? pool->residents.waitset : NULL;
+    return w->shared && !w->reserved ? pool->lanes[KIND_RESIDENT].waitset : NULL;
 }
 
 int pool_reserve(struct pool *pool)
 {
+    struct lane *pages = &pool->lanes[KIND_PAGE];
+
     MUST(pool->started_us == 0); /* no worker exists: nobody else is looking */
-    if (!pool->page_set) {
-        pool->page_set = waitset_create(false);
-    }
-    return pool->page_set ? 0 : -1;
+    return pages->waitset ? 0 : lane_open(pages, false);
 }
 
 int pool_wait_add(struct pool *pool, struct waitable *w, enum wait_mode mode)
 {
-    MUST(!w->reserved || pool->page_set);
-    struct waitset *second = second_set_of(pool, w);
+    struct waitset *set = set_of(pool, w), *second = second_set_of(pool, w);
 
-    if (waitset_add(set_of(pool, w), w, mode) != 0) {
+    MUST(set);
+    if (waitset_add(set, w, mode) != 0) {
         return -1;
     }
     if (second && waitset_add(second, w, mode) != 0) {
         int saved = errno;
 
-        waitset_forget(set_of(pool, w), w);
+        waitset_forget(set, w);
         errno = saved;
         return -1;
     }
@@ -67,12 +66,22 @@ void pool_wait_forget(struct pool *pool, struct waitable *w)
 
 void pool_wait_evict(struct pool *pool, void (*fn)(struct waitable *self))
 {
-    waitset_evict(pool->waitset, fn);
-    if (pool->page_set) {
-        waitset_evict(pool->page_set, fn);
+    for (int i = 0; i < KINDS_WITH_LANE; i++) {
+        lane_evict(&pool->lanes[i], fn);
     }
-    if (pool->residents.waitset) {
-        waitset_evict(pool->residents.waitset, fn);
+}
+
+static struct lane *lane_for(struct pool *pool, const struct request *r)
+{
+    return &pool->lanes[residents_want(pool, r) ? KIND_RESIDENT : KIND_CLASSIC];
+}
+
+/* After something was queued there. */
+static void call_workers(struct pool *pool, struct lane *lane)
+{
+    lane_wake(lane);
+    if (lane == &pool->lanes[KIND_CLASSIC] && pool->ondemand && lane_sleeping(lane) == 0) {
+        pool_wake_control(pool); /* what is queued does not show in the wait set */
     }
 }
 
@@ -81,39 +90,32 @@ enum submit_result pool_submit(struct pool *pool, struct submission *s)
     if (atomic_load(&pool->ending)) {
         return SUBMIT_DRAINING;
     }
-    bool resident = residents_want(pool, s->request);
-    struct queue *queue = resident ? &pool->residents.queue : &pool->queue;
-    struct waitset *set = resident ? pool->residents.waitset : pool->waitset;
+    struct lane *lane = lane_for(pool, s->request);
 
     s->queued_us = clock_us();
     s->request->times.queued = s->queued_us;
-    if (!queue_push(queue, s)) {
+    if (!queue_push(&lane->queue, s)) {
         metrics_count(pool->board, TOTAL_REJECTED, 1);
         return SUBMIT_FULL;
     }
     pool_count_accepted(pool);
-    waitset_wake(set);
-    if (!resident && pool->ondemand && waitset_sleeping(pool->waitset) == 0) {
-        pool_wake_control(pool); /* what is queued does not show in the wait set */
-    }
+    call_workers(pool, lane);
     return SUBMIT_OK;
-}
-
-void pool_set_queue(struct pool *pool, unsigned capacity, uint64_t queue_wait_us)
-{
-    pool->queue.capacity = pool->residents.queue.capacity = capacity;
-    pool->queue.wait_limit_us = pool->residents.queue.wait_limit_us = queue_wait_us;
 }
 
 void pool_pass(struct pool *pool, struct waitable *w, const struct request *r)
 {
-    bool to_residents = residents_want(pool, r);
-    struct waitset *set = to_residents ? pool->residents.waitset : pool->waitset;
+    struct lane *lane = lane_for(pool, r);
 
-    w->resident = to_residents;
-    passed_put(to_residents ? &pool->residents.passed : &pool->passed, w);
-    waitset_wake(set);
-    if (!to_residents && pool->ondemand && waitset_sleeping(set) == 0) {
-        pool_wake_control(pool); /* what is passed on does not show in the wait set */
+    w->resident = lane == &pool->lanes[KIND_RESIDENT];
+    passed_put(&lane->passed, w);
+    call_workers(pool, lane);
+}
+
+void pool_set_queue(struct pool *pool, unsigned capacity, uint64_t queue_wait_us)
+{
+    for (int i = 0; i < KINDS_WITH_LANE; i++) {
+        pool->lanes[i].queue.capacity = capacity;
+        pool->lanes[i].queue.wait_limit_us = queue_wait_us;
     }
 }

@@ -31,6 +31,17 @@ void (*pool_crash_alarm)(void);
 
 /* -- create and destroy -- */
 
+static void init_lanes(struct pool *pool)
+{
+    for (int i = 0; i < KINDS_WITH_LANE; i++) {
+        struct lane *lane = &pool->lanes[i];
+
+        lane_init(lane);
+        lane->queue.pending = pool->counters ? &pool->counters->pending : NULL;
+        lane->queue.capacity = (unsigned)pool->conf->s.max_children * QUEUE_PER_WORKER;
+    }
+}
+
 struct pool *pool_create(const struct pool_conf *conf, const struct executor *executor,
                          struct scoreboard *board, uint32_t generation)
 {
@@ -51,13 +62,10 @@ struct pool *pool_create(const struct pool_conf *conf, const struct executor *ex
     pool->spawn_rate = 1;
     pthread_mutex_init(&pool->gate, NULL);
     pthread_cond_init(&pool->gate_open, NULL);
-    queue_init(&pool->queue);
-    pool->queue.pending = pool->counters ? &pool->counters->pending : NULL;
-    pool->queue.capacity = (unsigned)conf->s.max_children * QUEUE_PER_WORKER;
-    passed_init(&pool->passed);
+    init_lanes(pool);
     worker_install_signals();
-    pool->waitset = waitset_create(pool->ondemand);
-    if (!pool->waitset || wakeup_open(pool) != 0 || residents_open(pool) != 0) {
+    if (lane_open(&pool->lanes[KIND_CLASSIC], pool->ondemand) != 0 || wakeup_open(pool) != 0 ||
+        residents_open(pool) != 0) {
         log_sys(LEVEL_ERROR, "[pool %s] cannot make the wait set", conf->name);
         pool_destroy(pool);
         return NULL;
@@ -77,17 +85,12 @@ bool pool_destroy(struct pool *pool)
     for (uint32_t i = 0; i < pool->worker_count; i++) {
         MUST(!pool->workers[i]);
     }
-    if (pool->waitset) {
-        waitset_destroy(pool->waitset);
-    }
-    if (pool->page_set) {
-        waitset_destroy(pool->page_set);
-    }
     wakeup_close(pool);
     file_watch_close(pool->files);
     residents_close(pool);
-    passed_free(&pool->passed);
-    queue_free(&pool->queue);
+    for (int i = 0; i < KINDS_WITH_LANE; i++) {
+        lane_free(&pool->lanes[i]);
+    }
     free(pool->guests);
     pthread_cond_destroy(&pool->gate_open);
     pthread_mutex_destroy(&pool->gate);
@@ -167,7 +170,7 @@ void pool_bury(struct pool *pool, struct worker *w)
 
     worker_set_state(w, WORKER_LOST);
     if (atomic_load(&w->waits)) {
-        waitset_lost(w->waitset);
+        waitset_lost(w->lane->waitset);
     }
     pool->workers[w->id] = NULL;
     count_running(pool, w, -1);
@@ -183,8 +186,8 @@ void pool_bury(struct pool *pool, struct worker *w)
     }
     if (w->task) {
         task_lost(w);
-    } else if (w->page || (w->resident && w->request)) {
-        pool_add_worker(pool, w->page ? KIND_PAGE : KIND_RESIDENT);
+    } else if (w->kind == KIND_PAGE || (w->resident && w->request)) {
+        pool_add_worker(pool, w->kind);
     } else if (!w->resident && !pool->ondemand) {
         sizing_grow(pool, 1);
     }
@@ -228,7 +231,7 @@ int pool_start(struct pool *pool)
     pool->next_sizing_us = pool->started_us + CLOCK_US_PER_SECOND;
     watch_start(pool);
     sizing_grow(pool, sizing_first(pool));
-    for (int i = 0; pool->page_set && i < PAGE_WORKERS; i++) {
+    for (int i = 0; pool->lanes[KIND_PAGE].waitset && i < PAGE_WORKERS; i++) {
         pool_add_worker(pool, KIND_PAGE);
     }
     residents_start(pool);
@@ -329,6 +332,21 @@ static void expire_queue(struct pool *pool, struct queue *queue, uint64_t now)
     }
 }
 
+static void expire_lanes(struct pool *pool, uint64_t now)
+{
+    bool connections = now >= pool->next_expire_us;
+
+    for (int i = 0; i < KINDS_WITH_LANE; i++) {
+        expire_queue(pool, &pool->lanes[i].queue, now);
+        if (connections) {
+            lane_expire(&pool->lanes[i], now);
+        }
+    }
+    if (connections) {
+        pool->next_expire_us = now + EXPIRE_INTERVAL_US;
+    }
+}
+
 void pool_tick(struct pool *pool)
 {
     uint64_t now = clock_us();
@@ -342,19 +360,8 @@ void pool_tick(struct pool *pool)
     for (uint32_t i = 0; i < pool->lost_count; i++) {
         tick_lost(pool, pool->lost[i], now);
     }
-    expire_queue(pool, &pool->queue, now);
-    expire_queue(pool, &pool->residents.queue, now);
+    expire_lanes(pool, now);
     residents_sample(pool);
-    if (now >= pool->next_expire_us) {
-        pool->next_expire_us = now + EXPIRE_INTERVAL_US;
-        waitset_expire(pool->waitset, now);
-        if (pool->page_set) {
-            waitset_expire(pool->page_set, now);
-        }
-        if (pool->residents.waitset) {
-            waitset_expire(pool->residents.waitset, now);
-        }
-    }
     if (atomic_load(&pool->ending)) {
         return;
     }
@@ -377,12 +384,22 @@ void pool_tick(struct pool *pool)
     }
 }
 
+static bool has_queued(const struct pool *pool)
+{
+    for (int i = 0; i < KINDS_WITH_LANE; i++) {
+        if (lane_has_queued(&pool->lanes[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool is_at_rest(const struct pool *pool, bool goes)
 {
-    return pool->counters && atomic_load(&pool->counters->connections) == 0 && queue_empty(&pool->queue) &&
+    return pool->counters && atomic_load(&pool->counters->connections) == 0 && !has_queued(pool) &&
            pool->lost_count == 0 && pool->files_changed_us == 0 && !atomic_load(&pool->swap_reason) &&
            pool->unable_since_us == 0 && atomic_load(&pool->memory.held_until_us) == 0 &&
-           passed_empty(&pool->passed) && residents_rest(pool) && sizing_is_settled(pool, goes);
+           residents_rest(pool) && sizing_is_settled(pool, goes);
 }
 
 /* Whoever accepts counts the connection and then asks whether we rest; here it is the other way round. */
@@ -439,14 +456,6 @@ static bool is_idle(const struct worker *w)
     return state == WORKER_IDLE || state == WORKER_PARKED || (w->resident && state == WORKER_CREATING);
 }
 
-static bool has_queued(const struct pool *pool)
-{
-    const struct residents *residents = &pool->residents;
-
-    return !queue_empty(&pool->queue) || !passed_empty(&pool->passed) || !queue_empty(&residents->queue) ||
-           !passed_empty(&residents->passed);
-}
-
 bool pool_idle(const struct pool *pool)
 {
     if (has_queued(pool) || cron_running(pool->cron) > 0) {
@@ -486,12 +495,8 @@ static void order_end(struct pool *pool)
 {
     atomic_store(&pool->ending, true);
     open_gate(pool);
-    waitset_wake(pool->waitset);
-    if (pool->page_set) {
-        waitset_wake(pool->page_set);
-    }
-    if (pool->residents.waitset) {
-        waitset_wake(pool->residents.waitset);
+    for (int i = 0; i < KINDS_WITH_LANE; i++) {
+        lane_wake(&pool->lanes[i]);
     }
     for (uint32_t i = 0; i < pool->worker_count; i++) {
         struct worker *w = pool->workers[i];

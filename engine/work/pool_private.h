@@ -4,12 +4,10 @@
 #define ENGINE_WORK_POOL_PRIVATE_H
 
 #include "engine/base/file_watch.h"
+#include "engine/work/lane.h"
 #include "engine/work/memory.h"
-#include "engine/work/passed.h"
 #include "engine/work/pool.h"
-#include "engine/work/queue.h"
 #include "engine/work/task.h"
-#include "engine/work/waitset.h"
 
 /* What the workers that hold the worker script have in common: resident.c. */
 struct residents {
@@ -17,9 +15,6 @@ struct residents {
     const char *routes; /* of paths; NULL = what leads to the script is theirs */
     const char *script; /* as the pool says it, and where it really is; NULL = unknown */
     char *real;
-    struct waitset *waitset; /* NULL without a script */
-    struct queue queue;
-    struct passed_list passed;
     pthread_mutex_t lock; /* guards why while there are workers */
     char why[256];        /* a boot failed; "" = none did */
 };
@@ -30,8 +25,6 @@ struct pool {
     const struct executor *executor;
     struct scoreboard *board;
     uint32_t generation;
-    struct waitset *waitset;
-    struct waitset *page_set; /* of the page workers; NULL = no reserved waitable was ever added */
     struct access_log *access_log;
     struct guest *guests; /* in the order of the board's blocks */
     uint32_t guest_count;
@@ -44,8 +37,7 @@ struct pool {
     uint64_t started_wall_us;
     struct metrics_block *counters; /* of the control thread, and this process's events and gauges */
 
-    struct queue queue;
-    struct passed_list passed; /* to the workers that hold no script */
+    struct lane lanes[KINDS_WITH_LANE]; /* by enum worker_kind */
     struct residents residents;
 
     /* Orders to workers. Any thread reads. */
@@ -120,7 +112,7 @@ void pool_bury(struct pool *pool, struct worker *w);
 /* One of those that pm's rules are about. */
 static inline bool worker_is_classic(const struct worker *w)
 {
-    return !w->page && !w->resident && !w->task;
+    return w->kind == KIND_CLASSIC;
 }
 
 /* resident.c */

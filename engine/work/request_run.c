@@ -51,10 +51,10 @@ static void note_active(const struct worker *w)
     uint32_t most = atomic_load_explicit(&pool->board->numbers->active_max, memory_order_relaxed);
 
     uint32_t running = atomic_load_explicit(&pool->running, memory_order_relaxed) + pool->residents.count;
-    uint32_t sleeping = waitset_sleeping(pool->waitset) +
-                        (pool->residents.waitset ? waitset_sleeping(pool->residents.waitset) : 0);
+    uint32_t sleeping =
+        lane_sleeping(&pool->lanes[KIND_CLASSIC]) + lane_sleeping(&pool->lanes[KIND_RESIDENT]);
 
-    if (w->page || running <= most + sleeping) {
+    if (w->kind == KIND_PAGE || running <= most + sleeping) {
         return;
     }
     uint32_t busy = scoreboard_busy(pool->board);
@@ -157,7 +157,7 @@ static void end_output_lines(const struct pool *pool)
 void request_run(struct worker *w, struct request *r)
 {
     MUST(w == current_worker && r->magic == REQUEST_MAGIC && !w->request);
-    if (!w->page) {
+    if (w->kind != KIND_PAGE) {
         memory_wait(w->pool);
     }
     request_begin(w, r);

@@ -1,6 +1,5 @@
 /* See resident.h. Threads: a struct resident is its worker's thread's own, but for booting_since_us. The
- * lane, struct residents, is made before any worker, and constant but for what its queue, its list and why
- * guard. */
+ * what they have in common, struct residents, is made before any worker, and constant but for why. */
 #include "engine/work/resident.h"
 
 #include <errno.h>
@@ -33,15 +32,13 @@ struct resident {
     _Atomic uint64_t booting_since_us; /* the control thread reads it; 0 = it is not booting */
 };
 
-/* -- the lane -- */
+/* -- in common -- */
 
 int residents_open(struct pool *pool)
 {
     const struct pool_settings *s = &pool->conf->s;
     struct residents *all = &pool->residents;
 
-    queue_init(&all->queue);
-    passed_init(&all->passed);
     pthread_mutex_init(&all->lock, NULL);
     if (!s->worker_script || !pool->executor->hold) {
         return 0;
@@ -50,22 +47,14 @@ int residents_open(struct pool *pool)
     all->routes = s->worker_routes && *s->worker_routes ? s->worker_routes : NULL;
     all->real = realpath(s->worker_script, NULL);
     all->count = s->worker_num > 0 ? (uint32_t)s->worker_num : (uint32_t)s->max_children;
-    all->waitset = waitset_create(false);
-    all->queue.pending = pool->queue.pending;
-    all->queue.capacity = pool->queue.capacity;
-    return all->waitset ? 0 : -1;
+    return lane_open(&pool->lanes[KIND_RESIDENT], false);
 }
 
 void residents_close(struct pool *pool)
 {
     struct residents *all = &pool->residents;
 
-    if (all->waitset) {
-        waitset_destroy(all->waitset);
-    }
     pthread_mutex_destroy(&all->lock);
-    passed_free(&all->passed);
-    queue_free(&all->queue);
     free(all->real);
 }
 
@@ -100,7 +89,7 @@ bool worker_is_resident(const struct worker *w)
 
 bool worker_takes(const struct worker *w, const struct request *r)
 {
-    if (w->page || w->pool->residents.count == 0) {
+    if (w->kind == KIND_PAGE || w->pool->residents.count == 0) {
         return true;
     }
     bool wanted = residents_want(w->pool, r);
@@ -126,11 +115,11 @@ void residents_start(struct pool *pool)
 
 void residents_sample(struct pool *pool)
 {
-    const struct residents *all = &pool->residents;
+    const struct lane *lane = &pool->lanes[KIND_RESIDENT];
 
-    if (all->count > 0) {
+    if (pool->residents.count > 0) {
         atomic_store_explicit(&pool->board->numbers->script_queue,
-                              atomic_load(&all->queue.count) + atomic_load(&all->passed.count),
+                              atomic_load(&lane->queue.count) + atomic_load(&lane->passed.count),
                               memory_order_relaxed);
     }
 }
@@ -160,7 +149,6 @@ void residents_tick(struct pool *pool, uint64_t now)
 
 bool residents_rest(const struct pool *pool)
 {
-    const struct residents *all = &pool->residents;
     uint32_t resting = 0;
 
     for (uint32_t i = 0; i < pool->worker_count; i++) {
@@ -168,7 +156,7 @@ bool residents_rest(const struct pool *pool)
 
         resting += w && w->resident && worker_get_state(w) == WORKER_IDLE;
     }
-    return resting == all->count && queue_empty(&all->queue) && passed_empty(&all->passed);
+    return resting == pool->residents.count;
 }
 
 const char *pool_failure(struct pool *pool)
@@ -325,6 +313,6 @@ bool resident_life(struct worker *w)
             return false;
         }
     }
-    waitset_wake(w->waitset); /* the next one that sleeps must hear of the end, too */
+    lane_wake(w->lane); /* the next one that sleeps must hear of the end, too */
     return true;
 }

@@ -103,7 +103,7 @@ void sizing_grow(struct pool *pool, uint32_t count)
 static void park_one(struct pool *pool)
 {
     atomic_store(&pool->park_wanted, 1);
-    waitset_wake(pool->waitset);
+    lane_wake(&pool->lanes[KIND_CLASSIC]);
 }
 
 /* -- once a second -- */
@@ -210,9 +210,10 @@ bool sizing_is_settled(const struct pool *pool, bool goes)
 
 static bool somebody_waits(const struct pool *pool)
 {
-    struct pollfd p = {.fd = waitset_fd(pool->waitset), .events = POLLIN};
+    const struct lane *lane = &pool->lanes[KIND_CLASSIC];
+    struct pollfd p = {.fd = waitset_fd(lane->waitset), .events = POLLIN};
 
-    return !queue_empty(&pool->queue) || !passed_empty(&pool->passed) || poll(&p, 1, 0) > 0;
+    return lane_has_queued(lane) || poll(&p, 1, 0) > 0;
 }
 
 /* After a moment in which a worker that was already on its way has taken it. */

@@ -24,7 +24,7 @@ int wakeup_open(struct pool *pool)
         return 0;
     }
     /* Asleep until wakeup_by_work. */
-    int fd = waitset_fd(pool->waitset);
+    int fd = waitset_fd(pool->lanes[KIND_CLASSIC].waitset);
     struct epoll_event event = {.events = EPOLLONESHOT, .data.fd = fd};
 
     return epoll_ctl(pool->event_fd, EPOLL_CTL_ADD, fd, &event);
@@ -38,7 +38,7 @@ void wakeup_close(struct pool *pool)
 
 void wakeup_by_work(struct pool *pool)
 {
-    int fd = waitset_fd(pool->waitset);
+    int fd = waitset_fd(pool->lanes[KIND_CLASSIC].waitset);
     struct epoll_event event = {.events = EPOLLIN | EPOLLONESHOT, .data.fd = fd};
 
     atomic_store(&pool->watching, true);

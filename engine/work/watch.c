@@ -27,7 +27,7 @@ static void check_requests(struct pool *pool)
         return;
     }
     for (uint32_t i = 0; i < pool->worker_count; i++) {
-        if (pool->workers[i] && !pool->workers[i]->page) {
+        if (pool->workers[i] && pool->workers[i]->kind != KIND_PAGE) {
             served += atomic_load_explicit(&pool->workers[i]->slot->requests, memory_order_relaxed);
             workers++;
         }
@@ -62,7 +62,7 @@ static void sample(struct pool *pool)
     struct scoreboard_numbers *board = pool->board->numbers;
     struct backlog sum = {0};
 
-    waitset_listeners(pool->waitset, add_backlog, &sum);
+    waitset_listeners(pool->lanes[KIND_CLASSIC].waitset, add_backlog, &sum);
     atomic_store(&board->listen_queue, sum.waiting);
     atomic_store(&board->listen_queue_len, sum.length);
     if (sum.waiting > atomic_load(&board->listen_queue_max)) {

@@ -24,24 +24,14 @@ static void take_lane(struct worker *w, enum worker_kind kind)
 {
     struct pool *pool = w->pool;
 
-    switch (kind) {
-    case KIND_PAGE: w->waitset = pool->page_set; break;
-    case KIND_CLASSIC:
-        w->waitset = pool->waitset;
-        w->queue = &pool->queue;
-        w->passed = &pool->passed;
-        break;
-    case KIND_RESIDENT:
+    if (kind < KINDS_WITH_LANE) {
+        w->lane = &pool->lanes[kind];
+    }
+    if (kind == KIND_RESIDENT) {
         w->resident = resident_create();
-        w->waitset = pool->residents.waitset;
-        w->queue = &pool->residents.queue;
-        w->passed = &pool->residents.passed;
-        break;
-    case KIND_TASK:
+    } else if (kind == KIND_TASK) {
         w->task = pool->next_task;
         pool->next_task = NULL;
-        w->waitset = pool->waitset;
-        break;
     }
 }
 
@@ -56,7 +46,7 @@ struct worker *worker_create(struct pool *pool, int id, enum worker_kind kind)
     w->magic = WORKER_MAGIC;
     w->id = id;
     w->pool = pool;
-    w->page = kind == KIND_PAGE;
+    w->kind = kind;
     take_lane(w, kind);
     w->abandon_status = 500;
     pthread_mutex_init(&w->lock, NULL);
@@ -65,7 +55,7 @@ struct worker *worker_create(struct pool *pool, int id, enum worker_kind kind)
     w->alternate_stack = mmap(NULL, WORKER_ALT_BYTES, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     w->sample.fd = -1;
-    w->slot_index = w->page ? -1 : scoreboard_claim(pool->board);
+    w->slot_index = kind == KIND_PAGE ? -1 : scoreboard_claim(pool->board);
     if (!w->arena || w->alternate_stack == MAP_FAILED || (kind == KIND_RESIDENT && !w->resident)) {
         worker_destroy(w);
         return NULL;

@@ -28,6 +28,15 @@
 /* Asks for a backtrace for the slow log, and for what the thread waits for (stuck.h). */
 #define WORKER_SIGNAL_TRACE (SIGRTMIN + 3)
 
+/* Only the first kind counts for pm's rules. */
+enum worker_kind {
+    KIND_CLASSIC,
+    KIND_PAGE,     /* serves reserved waitables and nothing else */
+    KIND_RESIDENT, /* holds the pool's worker script (resident.h) */
+    KINDS_WITH_LANE,
+    KIND_TASK = KINDS_WITH_LANE, /* runs a task.script (task.h) */
+};
+
 /* Where a worker is with starting and ending. */
 enum worker_life {
     LIFE_STARTING,
@@ -63,12 +72,10 @@ struct worker {
     unsigned magic;
     int id; /* 0..N-1 in its process, stable: tokio_worker_id() */
     struct pool *pool;
-    bool page;                 /* serves reserved waitables and nothing else; no part of php-fpm's counts */
-    struct resident *resident; /* holds the pool's worker script, no part of pm's counts; NULL = does not */
-    struct task *task;         /* runs a task.script, no part of pm's counts; NULL = does not */
-    struct waitset *waitset;
-    struct queue *queue;        /* of what loops have submitted for workers like this; NULL = of none */
-    struct passed_list *passed; /* of what others have passed on to workers like this; NULL = of none */
+    enum worker_kind kind;
+    struct lane *lane;         /* the pool's of that kind; NULL = it looks for no work */
+    struct resident *resident; /* of KIND_RESIDENT, else NULL */
+    struct task *task;         /* of KIND_TASK, else NULL */
     pthread_t thread;
     _Atomic pid_t tid; /* its own word; 0 until its thread has begun */
     struct scoreboard_slot *slot;
@@ -140,7 +147,6 @@ _Noreturn void worker_sleep_for_ever(struct worker *w);
 
 /* Used by pool.c. A worker that has no thread yet: slot claimed, arena made; NULL = out of memory or slots.
  */
-enum worker_kind { KIND_CLASSIC, KIND_PAGE, KIND_RESIDENT, KIND_TASK };
 struct worker *worker_create(struct pool *pool, int id, enum worker_kind kind);
 /* Starts the thread; 0 or an errno value. */
 int worker_start(struct worker *w);

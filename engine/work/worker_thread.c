@@ -58,7 +58,7 @@ static void park(struct worker *w)
     atomic_fetch_sub(&pool->running, 1);
     worker_set_state(w, WORKER_PARKED);
     atomic_store(&w->parked, true);
-    sizing_wanted(pool, waitset_sleeping(pool->waitset)); /* what came while this one still looked idle */
+    sizing_wanted(pool, lane_sleeping(w->lane)); /* what came while this one still looked idle */
     while (atomic_load(&w->parked) && !atomic_load(&pool->ending)) {
         pthread_cond_wait(&w->unpark, &w->lock);
     }
@@ -73,7 +73,7 @@ static void park(struct worker *w)
 /* For this worker and others like it. */
 static bool has_queued(const struct worker *w)
 {
-    return (w->queue && !queue_empty(w->queue)) || (w->passed && !passed_empty(w->passed));
+    return lane_has_queued(w->lane);
 }
 
 /* Something that this worker should look at before it sleeps. */
@@ -92,13 +92,13 @@ static enum wait_outcome sleep_once(struct worker *w, int timeout_ms, struct wai
     enum wait_outcome outcome = WAIT_NOTHING;
 
     worker_set_state(w, WORKER_IDLE);
-    waitset_enter(w->waitset);
+    waitset_enter(w->lane->waitset);
     atomic_store_explicit(&w->waits, true, memory_order_relaxed);
     if (!is_wanted(w)) {
-        outcome = waitset_wait(w->waitset, timeout_ms, out);
+        outcome = waitset_wait(w->lane->waitset, timeout_ms, out);
     }
     atomic_store_explicit(&w->waits, false, memory_order_relaxed);
-    uint32_t sleeping = waitset_leave(w->waitset);
+    uint32_t sleeping = waitset_leave(w->lane->waitset);
 
     if (outcome == WAIT_READY || has_queued(w)) {
         worker_set_state(w, WORKER_LOOKING); /* others may be quicker */
@@ -113,27 +113,27 @@ static enum wait_outcome sleep_once(struct worker *w, int timeout_ms, struct wai
 static void pass_on(const struct worker *w)
 {
     if (is_wanted(w)) {
-        waitset_wake(w->waitset);
+        lane_wake(w->lane);
     }
 }
 
 /* Busy first, then out of the queue: pool_idle must never find the request in neither place. */
 static struct submission *take_submission(struct worker *w)
 {
-    if (!w->queue || queue_empty(w->queue)) {
+    if (queue_empty(&w->lane->queue)) {
         return NULL;
     }
     worker_set_state(w, WORKER_READING);
-    return queue_pop(w->queue);
+    return queue_pop(&w->lane->queue);
 }
 
 static struct waitable *take_passed(struct worker *w)
 {
-    if (!w->passed || passed_empty(w->passed)) {
+    if (passed_empty(&w->lane->passed)) {
         return NULL;
     }
     worker_set_state(w, WORKER_READING);
-    return passed_take(w->passed);
+    return passed_take(&w->lane->passed);
 }
 
 /* What has waited. Neither of both kinds may keep the other waiting for ever. */
@@ -192,7 +192,7 @@ static void worker_loop(struct worker *w)
     while (!atomic_load(&w->pool->ending) && !atomic_load(&w->lost)) {
         worker_look(w, &rested, -1);
     }
-    waitset_wake(w->waitset); /* the next one that sleeps must hear of the end, too */
+    lane_wake(w->lane); /* the next one that sleeps must hear of the end, too */
 }
 
 static const char *request_id(void)
