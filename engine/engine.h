@@ -136,21 +136,21 @@ enum wait_mode {
     WAIT_ONESHOT,  /* an idle connection: fires once, until it is armed again; what it fired for may have been
                       read already */
 };
-int pool_wait_add(struct pool *pool, struct waitable *w,
-                  enum wait_mode mode);                     /* any thread; 0 or -1 with errno */
-int pool_wait_rearm(struct pool *pool, struct waitable *w); /* WAIT_ONESHOT, the owner */
-void pool_wait_mute(struct pool *pool, struct waitable *w); /* the owner, who reads on until he arms it again:
-                                                               nobody is to be woken by what comes */
-void pool_wait_forget(struct pool *pool, struct waitable *w); /* the owner, before close(fd) */
+/* Any thread; 0 or -1 with errno. */
+int pool_wait_add(struct pool *pool, struct waitable *waitable, enum wait_mode mode);
+int pool_wait_rearm(struct pool *pool, struct waitable *waitable); /* WAIT_ONESHOT, the owner */
+/* The owner, who reads on until he arms it again: nobody is to be woken by what comes. */
+void pool_wait_mute(struct pool *pool, struct waitable *waitable);
+void pool_wait_forget(struct pool *pool, struct waitable *waitable); /* the owner, before close(fd) */
 /* The workers that hold the worker script run its requests and nothing else. False: `ready` has read a
  * request that another worker must run, and gives the waitable to one by pool_pass. */
 bool worker_takes(const struct worker *worker, const struct request *r);
 /* The owner, when no wait set knows the waitable: `ready` is called once more, by a worker that takes r. */
-void pool_pass(struct pool *pool, struct waitable *w, const struct request *r);
+void pool_pass(struct pool *pool, struct waitable *waitable, const struct request *r);
 bool worker_is_resident(const struct worker *worker); /* it holds the worker script */
-/* On a worker's thread: from here on w is what it has in hand, until it says that it is another, or none
- * (NULL): before it gives w away, as the next owner may free it. Elsewhere nothing happens. */
-void worker_holds(struct waitable *w);
+/* On a worker's thread: from here on this is what it has in hand, until it says that it is another, or none
+ * (NULL): before it gives it away, as the next owner may free it. Elsewhere nothing happens. */
+void worker_holds(struct waitable *waitable);
 /* Takes every armed one-shot waitable out and calls fn on each (control thread: drain). */
 void pool_wait_evict(struct pool *pool, void (*fn)(struct waitable *self));
 

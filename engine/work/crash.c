@@ -3,8 +3,9 @@
  * The handler runs on the crashed thread, on its alternate stack, at any instruction, with any lock held: it
  * uses system calls, its own worker's memory and two readers that are themselves guarded (a second fault
  * inside one of them comes back here and jumps over it). It notes what ran, wakes the control thread and
- * parks the thread for ever. The control thread answers the client, reports, replaces the worker and asks for
- * a generation swap: the process is not to be trusted for long, but for as long as the other requests take.
+ * puts the thread to sleep for ever. The control thread answers the client, reports, replaces the worker and
+ * asks for a generation swap: the process is not to be trusted for long, but for as long as the other
+ * requests take.
  */
 #include <errno.h>
 #include <execinfo.h>
@@ -34,6 +35,9 @@ static const int crash_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 static _Thread_local sigjmp_buf guard;
 static _Thread_local volatile sig_atomic_t guarded;
 static _Thread_local volatile sig_atomic_t entered;
+
+void (*pool_on_crash)(struct pool *pool, const struct worker *w);
+void (*pool_crash_alarm)(void);
 
 const char *crash_signal_name(int signal)
 {
@@ -79,7 +83,7 @@ static void note_php(struct worker *w)
     close(fds[1]);
 }
 
-static _Noreturn void park_for_ever(struct worker *w)
+static _Noreturn void leave_for_ever(struct worker *w)
 {
     atomic_store(&w->lost, true);
     atomic_store(&w->crash.noted, true);
@@ -115,7 +119,7 @@ static void on_crash(int signal, siginfo_t *info, void *context)
         return;
     }
     if (entered) { /* our own notes crashed: no more of them */
-        park_for_ever(w);
+        leave_for_ever(w);
     }
     entered = 1;
     atomic_store(&w->crash.entered_us, clock_us());
@@ -127,7 +131,7 @@ static void on_crash(int signal, siginfo_t *info, void *context)
     w->crash.address = info->si_addr;
     note_frames(&w->crash);
     note_php(w);
-    park_for_ever(w);
+    leave_for_ever(w);
 }
 
 void crash_install(void)
@@ -170,18 +174,12 @@ void crash_collect(struct pool *pool, struct worker *w, uint64_t now)
         return;
     }
     w->crash_told = true;
-    atomic_store(&w->lost, true);
     metrics_count(pool->board, TOTAL_CRASHES, 1);
     if (w->resident) {
         metrics_count(pool->board, TOTAL_RESTARTS + RESTART_CRASH, 1);
     }
-    if (!w->buried) {
-        w->abandon_status = 500;
-        w->buried = deadline_abandon(w, true);
-    }
+    w->abandon_status = 500;
+    lost_add(pool, w, true, now);
     report(pool, w, now);
-    if (pool->workers[w->id] == w) {
-        pool_bury(pool, w);
-    }
     pool_request_swap(pool, "a worker crashed");
 }

@@ -7,15 +7,18 @@
 #include "engine/telemetry/metrics.h"
 #include "engine/work/pool_private.h"
 
-static struct waitset *set_of(const struct pool *pool, const struct waitable *w)
+static struct waitset *set_of(const struct pool *pool, const struct waitable *waitable)
 {
-    return pool->lanes[w->reserved ? KIND_PAGE : w->resident ? KIND_RESIDENT : KIND_CLASSIC].waitset;
+    return pool->lanes[waitable->reserved   ? KIND_PAGE
+                       : waitable->resident ? KIND_RESIDENT
+                                            : KIND_CLASSIC]
+        .waitset;
 }
 
 /* NULL = only one set looks after it. */
-static struct waitset *second_set_of(const struct pool *pool, const struct waitable *w)
+static struct waitset *second_set_of(const struct pool *pool, const struct waitable *waitable)
 {
-    return w->shared && !w->reserved ? pool->lanes[KIND_RESIDENT].waitset : NULL;
+    return waitable->shared && !waitable->reserved ? pool->lanes[KIND_RESIDENT].waitset : NULL;
 }
 
 int pool_reserve(struct pool *pool)
@@ -26,41 +29,41 @@ int pool_reserve(struct pool *pool)
     return pages->waitset ? 0 : lane_open(pages, false);
 }
 
-int pool_wait_add(struct pool *pool, struct waitable *w, enum wait_mode mode)
+int pool_wait_add(struct pool *pool, struct waitable *waitable, enum wait_mode mode)
 {
-    struct waitset *set = set_of(pool, w), *second = second_set_of(pool, w);
+    struct waitset *set = set_of(pool, waitable), *second = second_set_of(pool, waitable);
 
     MUST(set);
-    if (waitset_add(set, w, mode) != 0) {
+    if (waitset_add(set, waitable, mode) != 0) {
         return -1;
     }
-    if (second && waitset_add(second, w, mode) != 0) {
+    if (second && waitset_add(second, waitable, mode) != 0) {
         int saved = errno;
 
-        waitset_forget(set, w);
+        waitset_forget(set, waitable);
         errno = saved;
         return -1;
     }
     return 0;
 }
 
-int pool_wait_rearm(struct pool *pool, struct waitable *w)
+int pool_wait_rearm(struct pool *pool, struct waitable *waitable)
 {
-    return waitset_rearm(set_of(pool, w), w);
+    return waitset_rearm(set_of(pool, waitable), waitable);
 }
 
-void pool_wait_mute(struct pool *pool, struct waitable *w)
+void pool_wait_mute(struct pool *pool, struct waitable *waitable)
 {
-    waitset_mute(set_of(pool, w), w);
+    waitset_mute(set_of(pool, waitable), waitable);
 }
 
-void pool_wait_forget(struct pool *pool, struct waitable *w)
+void pool_wait_forget(struct pool *pool, struct waitable *waitable)
 {
-    struct waitset *second = second_set_of(pool, w);
+    struct waitset *second = second_set_of(pool, waitable);
 
-    waitset_forget(set_of(pool, w), w);
+    waitset_forget(set_of(pool, waitable), waitable);
     if (second) {
-        waitset_forget(second, w);
+        waitset_forget(second, waitable);
     }
 }
 
@@ -103,13 +106,23 @@ enum submit_result pool_submit(struct pool *pool, struct submission *s)
     return SUBMIT_OK;
 }
 
-void pool_pass(struct pool *pool, struct waitable *w, const struct request *r)
+void pool_pass(struct pool *pool, struct waitable *waitable, const struct request *r)
 {
     struct lane *lane = lane_for(pool, r);
 
-    w->resident = lane == &pool->lanes[KIND_RESIDENT];
-    passed_put(&lane->passed, w);
+    waitable->resident = lane == &pool->lanes[KIND_RESIDENT];
+    passed_put(&lane->passed, waitable);
     call_workers(pool, lane);
+}
+
+bool dispatch_has_queued(const struct pool *pool)
+{
+    for (int i = 0; i < KINDS_WITH_LANE; i++) {
+        if (lane_has_queued(&pool->lanes[i])) {
+            return true;
+        }
+    }
+    return false;
 }
 
 void pool_set_queue(struct pool *pool, unsigned capacity, uint64_t queue_wait_us)

@@ -12,12 +12,12 @@ void passed_free(struct passed_list *list)
     pthread_mutex_destroy(&list->lock);
 }
 
-void passed_put(struct passed_list *list, struct waitable *w)
+void passed_put(struct passed_list *list, struct waitable *waitable)
 {
     pthread_mutex_lock(&list->lock);
-    w->next_passed = NULL;
-    *list->end = w;
-    list->end = &w->next_passed;
+    waitable->next_passed = NULL;
+    *list->end = waitable;
+    list->end = &waitable->next_passed;
     atomic_fetch_add(&list->count, 1);
     pthread_mutex_unlock(&list->lock);
 }
@@ -28,13 +28,13 @@ struct waitable *passed_take(struct passed_list *list)
         return NULL;
     }
     pthread_mutex_lock(&list->lock);
-    struct waitable *w = list->first;
+    struct waitable *waitable = list->first;
 
-    if (w) {
-        list->first = w->next_passed;
+    if (waitable) {
+        list->first = waitable->next_passed;
         list->end = list->first ? list->end : &list->first;
         atomic_fetch_sub(&list->count, 1);
     }
     pthread_mutex_unlock(&list->lock);
-    return w;
+    return waitable;
 }

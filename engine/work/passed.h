@@ -13,8 +13,8 @@ struct passed_list {
 
 void passed_init(struct passed_list *list);
 void passed_free(struct passed_list *list);
-void passed_put(struct passed_list *list, struct waitable *w); /* from now on its taker's */
-struct waitable *passed_take(struct passed_list *list);        /* NULL = there is none */
+void passed_put(struct passed_list *list, struct waitable *waitable); /* from now on its taker's */
+struct waitable *passed_take(struct passed_list *list);               /* NULL = there is none */
 static inline bool passed_empty(const struct passed_list *list)
 {
     return atomic_load(&list->count) == 0;

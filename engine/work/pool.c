@@ -1,4 +1,4 @@
-/* The pool: its life from create to destroy, and its tick.
+/* The pool: made and unmade, its start, its tick, and what it is. Its end is in pool_end.c.
  *
  * Control thread, except for what is only read (any thread). The pool owns its workers, its wait set and its
  * queue; configuration, scoreboard, logs and listeners are its caller's. Lost workers (crashed, or stuck
@@ -20,14 +20,7 @@
 #define QUEUE_PER_WORKER   100
 #define EXPIRE_INTERVAL_US 200000
 #define START_LIMIT_US     (60 * CLOCK_US_PER_SECOND)
-#define STOP_WAIT_US       200000
-#define RESIDENTS_WAIT_US  (2 * CLOCK_US_PER_SECOND) /* their scripts come to an end of their own */
 #define UNABLE_US          (2 * CLOCK_US_PER_SECOND)
-#define ABANDON_US         (5 * CLOCK_US_PER_SECOND)
-#define STUCK_US           (5 * CLOCK_US_PER_SECOND)
-
-void (*pool_on_crash)(struct pool *pool, const struct worker *w);
-void (*pool_crash_alarm)(void);
 
 /* -- create and destroy -- */
 
@@ -105,104 +98,6 @@ void pool_set_logs(struct pool *pool, struct access_log *access_log, int slow_lo
     atomic_store(&pool->slow_log_fd, slow_log_fd);
 }
 
-/* -- workers come and go -- */
-
-/* An id that nobody has; the table grows if it must. -1: out of memory. */
-static int free_id(struct pool *pool)
-{
-    for (uint32_t i = 0; i < pool->worker_count; i++) {
-        if (!pool->workers[i]) {
-            return (int)i;
-        }
-    }
-    struct worker **grown = realloc(pool->workers, (pool->worker_count + 1) * sizeof(struct worker *));
-
-    if (!grown) {
-        return -1;
-    }
-    pool->workers = grown;
-    pool->workers[pool->worker_count] = NULL;
-    return (int)pool->worker_count++;
-}
-
-/* Page workers and residents are beside the numbers that pm's rules are about. */
-static void count_running(struct pool *pool, const struct worker *w, int change)
-{
-    if (worker_is_classic(w)) {
-        atomic_fetch_add(&pool->running, (uint32_t)change);
-    }
-}
-
-int pool_add_worker(struct pool *pool, enum worker_kind kind)
-{
-    if (pool->lock_is_lost) {
-        return -1;
-    }
-    int id = free_id(pool);
-    struct worker *w = id >= 0 ? worker_create(pool, id, kind) : NULL;
-
-    if (!w) {
-        log_limited(LEVEL_ERROR, "[pool %s] no memory for a worker", pool->conf->name);
-        return -1;
-    }
-    count_running(pool, w, 1);
-    if (kind == KIND_CLASSIC && process_max_exceeded(pool)) {
-        count_running(pool, w, -1);
-        worker_destroy(w);
-        return -1;
-    }
-    int error = worker_start(w);
-
-    if (error) {
-        count_running(pool, w, -1);
-        worker_destroy(w);
-        log_limited(LEVEL_ERROR, "[pool %s] cannot start a worker thread: %s (%d)", pool->conf->name,
-                    strerror(error), error);
-        return -1;
-    }
-    pool->workers[id] = w;
-    return 0;
-}
-
-void pool_bury(struct pool *pool, struct worker *w)
-{
-    struct worker **grown = realloc(pool->lost, (pool->lost_count + 1) * sizeof(struct worker *));
-
-    worker_set_state(w, WORKER_LOST);
-    if (atomic_load(&w->waits)) {
-        waitset_lost(w->lane->waitset);
-    }
-    pool->workers[w->id] = NULL;
-    count_running(pool, w, -1);
-    pool->retired_requests += atomic_load(&w->slot->requests);
-    if (!grown) {
-        pool_request_swap(pool, "out of memory");
-        return;
-    }
-    pool->lost = grown;
-    pool->lost[pool->lost_count++] = w;
-    if (atomic_load(&pool->ending)) {
-        return;
-    }
-    if (w->task) {
-        task_lost(w);
-    } else if (w->kind == KIND_PAGE || (w->resident && w->request)) {
-        pool_add_worker(pool, w->kind);
-    } else if (!w->resident && !pool->ondemand) {
-        sizing_grow(pool, 1);
-    }
-}
-
-/* A thread that has ended, by order or because the executor refused it. */
-static void reap_worker(struct pool *pool, struct worker *w)
-{
-    pthread_join(w->thread, NULL);
-    pool->workers[w->id] = NULL;
-    pool->retired_requests += atomic_load(&w->slot->requests);
-    count_running(pool, w, -1);
-    worker_destroy(w);
-}
-
 /* -- start -- */
 
 /* How many are still starting; *failed: one was refused, or has crashed. */
@@ -222,6 +117,15 @@ static uint32_t starting(struct pool *pool, bool *failed)
     return count;
 }
 
+static void add_pages(struct pool *pool, uint32_t count)
+{
+    static const struct worker_plan plan = {.kind = KIND_PAGE, .work = worker_loop};
+
+    while (count-- > 0) {
+        workers_add(pool, &plan);
+    }
+}
+
 int pool_start(struct pool *pool)
 {
     uint64_t limit = clock_us() + START_LIMIT_US;
@@ -229,12 +133,14 @@ int pool_start(struct pool *pool)
 
     pool->started_us = clock_us();
     pool->next_sizing_us = pool->started_us + CLOCK_US_PER_SECOND;
-    watch_start(pool);
+    script_files_open(pool);
+    memory_start(pool);
+    upkeep_sample(pool);
     sizing_grow(pool, sizing_first(pool));
-    for (int i = 0; pool->lanes[KIND_PAGE].waitset && i < PAGE_WORKERS; i++) {
-        pool_add_worker(pool, KIND_PAGE);
+    if (pool->lanes[KIND_PAGE].waitset) {
+        add_pages(pool, PAGE_WORKERS);
     }
-    residents_start(pool);
+    residents_add(pool, pool->residents.count);
     tasks_start(pool);
     while (starting(pool, &failed) > 0 && !failed && clock_us() < limit) {
         wakeup_wait(pool, 100);
@@ -252,17 +158,12 @@ int pool_start(struct pool *pool)
     return 0;
 }
 
-static void open_gate(struct pool *pool)
+void pool_open(struct pool *pool)
 {
     pthread_mutex_lock(&pool->gate);
     atomic_store(&pool->open, true);
     pthread_cond_broadcast(&pool->gate_open);
     pthread_mutex_unlock(&pool->gate);
-}
-
-void pool_open(struct pool *pool)
-{
-    open_gate(pool);
 }
 
 /* -- tick -- */
@@ -275,7 +176,7 @@ static void tick_worker(struct pool *pool, struct worker *w, uint64_t now)
         log_limited(LEVEL_ERROR, "[pool %s] a worker could not be initialised", pool->conf->name);
     }
     if (life == LIFE_FAILED || life == LIFE_ENDED) {
-        reap_worker(pool, w);
+        workers_reap(pool, w);
         return;
     }
     crash_collect(pool, w, now);
@@ -284,19 +185,20 @@ static void tick_worker(struct pool *pool, struct worker *w, uint64_t now)
     }
 }
 
-/* Clients of lost workers whose request could not be locked at first. A thread that is still busy after all
- * this, in C code that nothing reaches, ends with its process. */
-static void tick_lost(struct pool *pool, struct worker *w, uint64_t now)
+static uint32_t take(uint32_t *count)
 {
-    crash_collect(pool, w, now);
-    if (!w->buried) {
-        w->buried = deadline_abandon(w, now - w->abandoned_us > ABANDON_US);
-    }
-    if (atomic_load(&w->asleep)) {
-        worker_retire(w);
-    } else if (now - w->abandoned_us > STUCK_US) {
-        pool_request_swap(pool, "a worker that was written off is still busy");
-    }
+    uint32_t had = *count;
+
+    *count = 0;
+    return had;
+}
+
+static void replace_lost(struct pool *pool)
+{
+    add_pages(pool, take(&pool->lost_pages));
+    residents_add(pool, take(&pool->lost_residents));
+    sizing_grow(pool, take(&pool->lost_classic));
+    tasks_replace(pool);
 }
 
 /* A worker that starts keeps the pool from being lost, but proves nothing: one after the other may fail. */
@@ -357,16 +259,18 @@ void pool_tick(struct pool *pool)
             tick_worker(pool, pool->workers[i], now);
         }
     }
-    for (uint32_t i = 0; i < pool->lost_count; i++) {
-        tick_lost(pool, pool->lost[i], now);
+    for (uint32_t i = 0; i < pool->lost_count; i++) { /* one that was written off may still crash */
+        crash_collect(pool, pool->lost[i], now);
     }
+    lost_tick(pool, now);
     expire_lanes(pool, now);
     residents_sample(pool);
     if (atomic_load(&pool->ending)) {
         return;
     }
+    replace_lost(pool);
     look_for_able(pool, now);
-    watch_files(pool, now);
+    script_files_tick(pool, now);
     memory_tick(pool, now);
     bool full = memory_holds(pool, now); /* another worker would be of no use, and cost memory */
 
@@ -380,23 +284,13 @@ void pool_tick(struct pool *pool)
         }
         residents_tick(pool, now);
         stuck_tick(pool, now);
-        watch_tick(pool, now);
+        upkeep_tick(pool, now);
     }
-}
-
-static bool has_queued(const struct pool *pool)
-{
-    for (int i = 0; i < KINDS_WITH_LANE; i++) {
-        if (lane_has_queued(&pool->lanes[i])) {
-            return true;
-        }
-    }
-    return false;
 }
 
 static bool is_at_rest(const struct pool *pool, bool goes)
 {
-    return pool->counters && atomic_load(&pool->counters->connections) == 0 && !has_queued(pool) &&
+    return pool->counters && atomic_load(&pool->counters->connections) == 0 && !dispatch_has_queued(pool) &&
            pool->lost_count == 0 && pool->files_changed_us == 0 && !atomic_load(&pool->swap_reason) &&
            pool->unable_since_us == 0 && atomic_load(&pool->memory.held_until_us) == 0 &&
            residents_rest(pool) && sizing_is_settled(pool, goes);
@@ -420,116 +314,6 @@ void pool_stir(struct pool *pool)
 uint64_t pool_accepted(const struct pool *pool)
 {
     return atomic_load(&pool->board->numbers->accepted);
-}
-
-/* -- drain and stop -- */
-
-/* The front ends stop bringing new work. Workers stay: connections that were told to go may still send the
- * request that was on its way, and it is served. */
-void pool_drain(struct pool *pool)
-{
-    atomic_store(&pool->draining, true);
-}
-
-void pool_finish(struct pool *pool)
-{
-    atomic_store(&pool->finishing, true);
-}
-
-void pool_interrupt_all(struct pool *pool)
-{
-    uint64_t now = clock_us();
-
-    cron_terminate(pool->cron);
-    for (uint32_t i = 0; i < pool->worker_count; i++) {
-        if (pool->workers[i]) {
-            deadline_force(pool, pool->workers[i], now);
-        }
-    }
-}
-
-/* A script that boots is owed to nobody. */
-static bool is_idle(const struct worker *w)
-{
-    enum worker_state state = worker_get_state(w);
-
-    return state == WORKER_IDLE || state == WORKER_PARKED || (w->resident && state == WORKER_CREATING);
-}
-
-bool pool_idle(const struct pool *pool)
-{
-    if (has_queued(pool) || cron_running(pool->cron) > 0) {
-        return false;
-    }
-    for (uint32_t i = 0; i < pool->worker_count; i++) {
-        const struct worker *w = pool->workers[i];
-
-        if (w && !atomic_load(&w->lost) && !is_idle(w)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static bool finishes_a_request(const struct pool *pool)
-{
-    for (uint32_t i = 0; i < pool->worker_count; i++) {
-        const struct worker *w = pool->workers[i];
-
-        if (w && !atomic_load(&w->lost) && worker_get_state(w) == WORKER_FINISHING) {
-            return true;
-        }
-    }
-    return false;
-}
-
-void pool_settle(const struct pool *pool, unsigned ms)
-{
-    for (uint64_t end = clock_us() + (uint64_t)ms * 1000; finishes_a_request(pool) && clock_us() < end;) {
-        usleep(1000);
-    }
-}
-
-/* Orders everybody to end: sleepers one after the other, parked ones each by its own condition. */
-static void order_end(struct pool *pool)
-{
-    atomic_store(&pool->ending, true);
-    open_gate(pool);
-    for (int i = 0; i < KINDS_WITH_LANE; i++) {
-        lane_wake(&pool->lanes[i]);
-    }
-    for (uint32_t i = 0; i < pool->worker_count; i++) {
-        struct worker *w = pool->workers[i];
-
-        if (w && atomic_load(&w->parked)) {
-            pthread_mutex_lock(&w->lock);
-            if (atomic_load(&w->parked)) {
-                atomic_store(&w->parked, false);
-                atomic_fetch_add(&pool->running, 1);
-            }
-            pthread_cond_signal(&w->unpark);
-            pthread_mutex_unlock(&w->lock);
-        }
-    }
-}
-
-bool pool_stop(struct pool *pool)
-{
-    uint64_t limit = clock_us() + (pool->residents.count > 0 ? RESIDENTS_WAIT_US : STOP_WAIT_US);
-
-    for (;;) {
-        uint32_t left = 0;
-
-        order_end(pool); /* again each time: one may just have parked */
-        pool_tick(pool);
-        for (uint32_t i = 0; i < pool->worker_count; i++) {
-            left += pool->workers[i] != NULL;
-        }
-        if (left == 0 || clock_us() >= limit) {
-            return left == 0;
-        }
-        wakeup_wait(pool, 10);
-    }
 }
 
 /* -- what it is -- */

@@ -9,7 +9,7 @@
 #include "engine/work/pool.h"
 #include "engine/work/task.h"
 
-/* What the workers that hold the worker script have in common: resident.c. */
+/* What the workers that hold the worker script have in common: residents.c. */
 struct residents {
     uint32_t count;     /* worker.num; 0 = there is no worker script */
     const char *routes; /* of paths; NULL = what leads to the script is theirs */
@@ -61,8 +61,9 @@ struct pool {
     uint32_t worker_count;                /* ids used */
     struct worker **lost;                 /* written off or crashed; kept, never used */
     uint32_t lost_count;
-    uint64_t retired_requests; /* served by workers that are gone */
-    bool lock_is_lost;         /* to a crash, and a new thread needs it: no more are made */
+    uint32_t lost_pages, lost_residents, lost_classic; /* whose places others are to take at the next tick */
+    uint64_t retired_requests;                         /* served by workers that are gone */
+    bool lock_is_lost; /* to a crash, and a new thread needs it: no more are made */
 
     uint64_t unable_since_us; /* no worker can take work yet; 0 = one can */
     bool is_lost;
@@ -77,7 +78,6 @@ struct pool {
     void *process_ctx;
 
     struct task_notes *task_notes; /* NULL = none */
-    struct task *next_task;        /* of the worker that is being made */
     struct cron *cron;             /* NULL = no command is ever due */
 
     struct file_watch *files;                  /* of worker.watch; NULL = none */
@@ -98,36 +98,79 @@ void wakeup_quiet(struct pool *pool);
 void wakeup_wait(struct pool *pool, int timeout_ms);
 void pool_wake_control(struct pool *pool); /* any thread; async-signal-safe */
 
+/* dispatch.c */
+bool dispatch_has_queued(const struct pool *pool); /* something waits that no wait set shows */
+
 /* process_max.c */
 bool process_max_reached(struct pool *pool);
 /* The worker that was just counted is one too many: others were quicker. */
 bool process_max_exceeded(struct pool *pool);
 
-/* pool.c */
-/* A new thread in a free place; 0 or -1 (reported). */
-int pool_add_worker(struct pool *pool, enum worker_kind kind);
-/* Its thread is not ours any more: out of the table, into `lost`. */
-void pool_bury(struct pool *pool, struct worker *w);
-
+/* worker.c, worker_thread.c, worker_loop.c: a worker, its thread, and how it finds work */
 /* One of those that pm's rules are about. */
 static inline bool worker_is_classic(const struct worker *w)
 {
     return w->kind == KIND_CLASSIC;
 }
+/* What the pool says of a worker that it wants. What it brings along is the worker's from then on. */
+struct worker_plan {
+    enum worker_kind kind;
+    /* What its thread does between its start and its end; calls worker_stands(). False: it never served. */
+    bool (*work)(struct worker *worker);
+    struct resident *resident; /* heap; of KIND_RESIDENT */
+    struct task *task;         /* heap; of KIND_TASK */
+};
+/* A worker that has no thread yet: slot claimed, arena made; NULL = out of memory. */
+struct worker *worker_create(struct pool *pool, int id, const struct worker_plan *plan);
+int worker_start(struct worker *w); /* its thread; 0 or an errno value */
+/* After its thread ended or if it never began: gives slot and memory back. */
+void worker_destroy(struct worker *w);
+/* Its thread is asleep for ever: gives its place in the scoreboard and its counters back. */
+void worker_retire(struct worker *w);
+/* The end of a lost worker's thread, which can neither be ended nor go on. Async-signal-safe. */
+_Noreturn void worker_sleep_for_ever(struct worker *w);
+bool worker_is_blocked(const struct worker *w); /* its thread sleeps in the kernel */
+/* Its thread, once: it can serve. Returns when work may begin. */
+void worker_stands(struct worker *w);
+void worker_reset(struct worker *w); /* its thread, between two requests */
+/* Its thread: looks for work once, and sleeps while there is none, at most timeout_ms (-1 = as long as it
+ * takes). *rested: the executor has given memory back since the last request. */
+void worker_look(struct worker *w, bool *rested, int timeout_ms);
+bool worker_loop(struct worker *w); /* the plan of those that only do that */
 
-/* resident.c */
-int residents_open(struct pool *pool); /* before any worker, when the queue is made; 0 or -1 with errno */
+/* worker_signals.c: once a process, before the first worker */
+void worker_install_signals(void);
+
+/* worker_log.c */
+/* One line about the running request: what happened to it, and what comes of it. */
+void worker_log_request(const struct worker *w, uint64_t now_us, const char *what, const char *then);
+/* A copy without control characters: the client chose these bytes. */
+void worker_log_text(char *out, size_t size, const char *text);
+
+/* workers.c: the table */
+/* A new thread in a free place; 0, or -1 (reported): what the plan brings is still the caller's. */
+int workers_add(struct pool *pool, const struct worker_plan *plan);
+void workers_remove(struct pool *pool, struct worker *w); /* its thread is not ours any more */
+void workers_reap(struct pool *pool, struct worker *w);   /* its thread has ended, or ends now */
+
+/* lost.c: the one end of workers that crashed or are stuck */
+/* Answers its client, and takes it out of the table if it is there. insist: its request is not to be had, and
+ * the client is let go without; else that is tried again at the next ticks. */
+void lost_add(struct pool *pool, struct worker *w, bool insist, uint64_t now_us);
+void lost_tick(struct pool *pool, uint64_t now_us);
+
+/* residents.c: the workers that hold the worker script, together */
+int residents_open(struct pool *pool); /* before any worker, when the lanes are made; 0 or -1 with errno */
 void residents_close(struct pool *pool);
-void residents_start(struct pool *pool);                 /* all of them, in pool_start */
-void residents_sample(struct pool *pool);                /* each tick: how many requests wait */
-void residents_tick(struct pool *pool, uint64_t now_us); /* once a second: lost ones come back */
-bool residents_rest(const struct pool *pool); /* all are there and wait, and nothing waits for them */
+void residents_sample(struct pool *pool);                              /* each tick: how many requests wait */
+bool residents_rest(const struct pool *pool);                          /* all are there and wait */
 bool residents_want(const struct pool *pool, const struct request *r); /* any thread */
-struct resident *resident_create(void);                                /* free()d; NULL = out of memory */
+void residents_note_failure(struct pool *pool, const char *why);       /* worker's thread: a boot failed */
 bool resident_begin(struct worker *w, struct request *r); /* worker's thread: false = it has been refused */
-/* What a resident's thread does instead of looking for work. False: the script does not boot, and nobody has
- * been let in yet. */
-bool resident_life(struct worker *w);
+
+/* resident.c: one of them */
+void residents_add(struct pool *pool, uint32_t count);   /* so many threads */
+void residents_tick(struct pool *pool, uint64_t now_us); /* once a second: lost ones come back */
 
 /* sizing.c */
 uint32_t sizing_first(const struct pool *pool);       /* so many workers at the start */
@@ -142,18 +185,17 @@ enum ability {
     ABLE,      /* one serves, or nobody wants one */
 };
 enum ability sizing_ability(const struct pool *pool, uint64_t now_us);
-void sizing_wanted(struct pool *pool, uint32_t sleeping); /* a worker took work and left so many asleep */
 
 /* deadline.c */
 void deadline_arm(struct worker *w, uint64_t now_us); /* worker's thread, w->lock held */
 void deadline_check(struct pool *pool, struct worker *w, uint64_t now_us);
 /* The drain's end: as if the terminate deadline had passed now. */
 void deadline_force(struct pool *pool, struct worker *w, uint64_t now_us);
-bool worker_is_blocked(const struct worker *w); /* deadline.c: its thread sleeps in the kernel */
-void deadline_answer_trace(struct worker *w);   /* handler of WORKER_SIGNAL_TRACE, control thread */
-/* A lost worker's client: told `abandon_status` if its request can be locked. false: try again at the next
- * tick. */
-bool deadline_abandon(struct worker *w, bool insist);
+
+/* slow_log.c */
+void slow_log_check(struct worker *w, uint64_t now_us); /* w->lock held */
+void slow_log_finish(struct worker *w);                 /* each tick: says when a trace is complete */
+void slow_log_answer(struct worker *w);                 /* handler of WORKER_SIGNAL_TRACE, control thread */
 
 /* stuck.c */
 void stuck_tick(struct pool *pool, uint64_t now_us); /* once a second: who waits for what a crash has taken */
@@ -170,9 +212,12 @@ void memory_note(struct pool *pool, uint64_t now_us);        /* worker's thread,
 void memory_wait(const struct pool *pool); /* worker's thread, before one: while the process is full */
 void memory_check_group(struct pool *pool, uint64_t now_us); /* once a second: the cgroup's limit */
 
-/* watch.c: what is looked at once a second */
-void watch_start(struct pool *pool);
-void watch_tick(struct pool *pool, uint64_t now_us);
-void watch_files(struct pool *pool, uint64_t now_us); /* each tick */
+/* upkeep.c */
+void upkeep_sample(struct pool *pool);                /* how many wait in listeners, for the scoreboard */
+void upkeep_tick(struct pool *pool, uint64_t now_us); /* once a second */
+
+/* script_files.c: worker.watch */
+void script_files_open(struct pool *pool);
+void script_files_tick(struct pool *pool, uint64_t now_us); /* each tick */
 
 #endif

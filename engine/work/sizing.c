@@ -1,6 +1,6 @@
 /* How many workers a pool has: php-fpm's rules, over threads that park instead of ending.
  *
- * Control thread, except sizing_wanted. Once a second, as php-fpm's maintenance: `dynamic` keeps between min
+ * Control thread. Once a second, as php-fpm's maintenance: `dynamic` keeps between min
  * and max spare workers idle, growing by 1, 2, 4 ... at a time; `ondemand` parks one worker that was idle too
  * long. A surplus thread parks, because ending a PHP thread runs every extension's shutdown code; a thread is
  * made only when none is parked.
@@ -87,11 +87,13 @@ static bool unpark_one(struct pool *pool)
 
 void sizing_grow(struct pool *pool, uint32_t count)
 {
+    static const struct worker_plan plan = {.kind = KIND_CLASSIC, .work = worker_loop};
+
     for (uint32_t i = 0; i < count; i++) {
         if (process_max_reached(pool)) {
             return;
         }
-        if (!unpark_one(pool) && pool_add_worker(pool, KIND_CLASSIC) != 0) {
+        if (!unpark_one(pool) && workers_add(pool, &plan) != 0) {
             return;
         }
     }
@@ -276,19 +278,4 @@ enum ability sizing_ability(const struct pool *pool, uint64_t now)
         pool->ondemand ? !somebody_waits(pool) : atomic_load(&pool->running) == 0 && pool->warned_process_max;
 
     return needs_none ? ABLE : found;
-}
-
-/* The worker has said that it is not idle any more and now asks whether anybody looks; the control thread
- * stops looking and then asks who is idle. One of both must see the other, hence the fence here and in
- * sizing_demand. */
-void sizing_wanted(struct pool *pool, uint32_t sleeping)
-{
-    if (!pool->ondemand) {
-        return;
-    }
-    atomic_thread_fence(memory_order_seq_cst);
-    if (sleeping == 0 && !atomic_load(&pool->watching) &&
-        atomic_load(&pool->running) < (uint32_t)pool->conf->s.max_children) {
-        pool_wake_control(pool);
-    }
 }

@@ -145,14 +145,12 @@ static void give_up(struct pool *pool, struct worker *w, uint64_t now)
     }
     atomic_store(&w->lost, true);
     w->wait.for_ever = true;
-    w->abandoned_us = now;
     w->abandon_status = 500;
     pthread_mutex_unlock(&w->lock);
     log_warning("[pool %s] child %d waits for a lock that a crash has taken along, and is written off",
                 pool->conf->name, (int)w->tid);
     pool->lock_is_lost |= atomic_load(&w->life) == LIFE_STARTING;
-    w->buried = deadline_abandon(w, false);
-    pool_bury(pool, w);
+    lost_add(pool, w, false, now);
 }
 
 static void look_at(struct pool *pool, struct worker *w, uint64_t now)

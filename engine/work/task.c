@@ -8,6 +8,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/must.h"
 #include "engine/work/cron.h"
 #include "engine/work/pool_private.h"
 #include "engine/work/request.h"
@@ -23,7 +24,7 @@
 struct task {
     const struct setting_pair *pair; /* its name, its script and arguments */
     uint64_t number;                 /* of those that run the same */
-    char *words[WORDS + 1];          /* its script and its arguments; what is behind words[0] is ours */
+    char *words[WORDS + 1];          /* its script and its arguments, in text */
     int word_count;
     struct task_note *note; /* NULL = none */
     unsigned short_runs;    /* in a row */
@@ -31,6 +32,8 @@ struct task {
     _Atomic uint64_t started_us; /* of the run */
     char line[LINE_MAX_BYTES];   /* of what it prints, so far */
     size_t line_n;
+    bool replaced; /* control thread: its worker was lost, and another one has its place */
+    char text[];
 };
 
 /* What a CLI has and a request has not: no limit of time, each line as it is printed, and $argv. */
@@ -187,7 +190,8 @@ static void say_how_it_went(const struct worker *w, enum log_level level, const 
     log_as_server = false;
 }
 
-void task_life(struct worker *w)
+/* What its thread does instead of looking for work; returns at the process's end. */
+static bool live(struct worker *w)
 {
     struct task *task = w->task;
     struct pool *pool = w->pool;
@@ -209,6 +213,7 @@ void task_life(struct worker *w)
         wait_slices(pool, clock_us() + backoff_ms(task->short_runs) * 1000ULL, is_over);
     }
     wait_slices(pool, UINT64_MAX, is_ending);
+    return true;
 }
 
 /* -- made and unmade -- */
@@ -218,48 +223,38 @@ void pool_set_task_notes(struct pool *pool, int fd)
     pool->task_notes = task_notes_open(fd);
 }
 
-/* A script, and words for it. */
-static bool take_words(struct task *task, const char *value)
+/* A script, whose full path the configuration is checked for, and words for it. */
+static void take_words(struct task *task, const char *value)
 {
-    char *text = strdup(value), *rest = text, *word;
+    char *rest = strcpy(task->text, value), *word;
 
-    while (text && task->word_count < WORDS && (word = strtok_r(rest, " \t", &rest))) {
+    while (task->word_count < WORDS && (word = strtok_r(rest, " \t", &rest))) {
         task->words[task->word_count++] = word;
     }
-    return task->word_count > 0;
-}
-
-static void destroy(struct task *task)
-{
-    if (task) {
-        free(task->words[0]);
-    }
-    free(task);
+    MUST(task->word_count > 0);
 }
 
 static void start_one(struct pool *pool, const struct setting_pair *pair, uint64_t number,
                       unsigned short_runs, uint64_t not_before_us)
 {
-    struct task *task = calloc(1, sizeof(*task));
+    struct task *task = calloc(1, sizeof(*task) + strlen(pair->value) + 1);
 
-    if (!task || !take_words(task, pair->value)) {
-        destroy(task);
+    if (!task) {
         log_error("[pool %s] no memory for task %s", pool->conf->name, pair->key);
         return;
     }
+    take_words(task, pair->value);
     task->pair = pair;
     task->number = number;
     task->short_runs = short_runs;
     task->not_before_us = not_before_us;
     task->note = task_note_find(pool->task_notes, "task", pair->key, number);
-    pool->next_task = task;
-    if (pool_add_worker(pool, KIND_TASK) != 0 && pool->next_task) {
-        destroy(task);
+    if (workers_add(pool, &(struct worker_plan){.kind = KIND_TASK, .work = live, .task = task}) != 0) {
+        free(task);
     }
-    pool->next_task = NULL;
 }
 
-void task_lost(const struct worker *w)
+static void replace(const struct worker *w)
 {
     struct task *task = w->task;
     uint64_t now = clock_us(), ran = now - atomic_load(&task->started_us);
@@ -290,8 +285,14 @@ void tasks_start(struct pool *pool)
     }
 }
 
-void task_free(struct worker *w)
+void tasks_replace(struct pool *pool)
 {
-    destroy(w->task);
-    w->task = NULL;
+    for (uint32_t i = 0; i < pool->lost_count; i++) {
+        struct task *task = pool->lost[i]->task;
+
+        if (task && !task->replaced) {
+            task->replaced = true;
+            replace(pool->lost[i]);
+        }
+    }
 }

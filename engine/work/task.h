@@ -9,15 +9,11 @@
 #include <stdbool.h>
 
 struct pool;
-struct worker;
 
 /* Control thread, in pool_start: a worker for each, and cron's thread. */
 void tasks_start(struct pool *pool);
-void task_free(struct worker *worker); /* what is the worker's own; NULL-safe */
-/* Control thread: its script has crashed PHP, and is started again on another thread, after a while; in the
- * next process, if that comes first. */
-void task_lost(const struct worker *worker);
-/* What its thread does instead of looking for work; returns at the process's end. */
-void task_life(struct worker *worker);
+/* Control thread, each tick: a task whose script has crashed PHP is started again on another thread, after a
+ * while; in the next process, if that comes first. */
+void tasks_replace(struct pool *pool);
 
 #endif

@@ -31,7 +31,7 @@
 
 struct slot {
     _Alignas(64) pthread_mutex_t lock;
-    struct waitable *w;           /* lock; NULL = nothing armed */
+    struct waitable *waitable;    /* lock; NULL = nothing armed */
     uint32_t sequence;            /* lock; of the arming */
     bool listener;                /* lock */
     bool missed;                  /* lock; an event came while nothing was armed */
@@ -119,7 +119,7 @@ static struct slot *make_chunk(void)
     struct slot *chunk = aligned_alloc(64, CHUNK_SLOTS * sizeof(*chunk));
 
     for (uint32_t i = 0; chunk && i < CHUNK_SLOTS; i++) {
-        chunk[i] = (struct slot){.w = NULL};
+        chunk[i] = (struct slot){.waitable = NULL};
         pthread_mutex_init(&chunk[i].lock, NULL);
     }
     return chunk;
@@ -151,15 +151,16 @@ static void note_high(struct waitset *set, uint32_t high)
     }
 }
 
-static void slot_arm(struct slot *slot, struct waitable *w)
+static void slot_arm(struct slot *slot, struct waitable *waitable)
 {
-    slot->w = w;
-    atomic_store_explicit(&slot->deadline_us, slot->listener ? 0 : w->deadline_us, memory_order_relaxed);
+    slot->waitable = waitable;
+    atomic_store_explicit(&slot->deadline_us, slot->listener ? 0 : waitable->deadline_us,
+                          memory_order_relaxed);
 }
 
 static void slot_disarm(struct slot *slot)
 {
-    slot->w = NULL;
+    slot->waitable = NULL;
     atomic_store_explicit(&slot->deadline_us, 0, memory_order_relaxed);
 }
 
@@ -167,12 +168,12 @@ static void slot_disarm(struct slot *slot)
  * so after all that it sent has been read, and comes in no further event. */
 static struct waitable *slot_claim(struct slot *slot, uint32_t sequence, bool over)
 {
-    struct waitable *w = NULL;
+    struct waitable *waitable = NULL;
 
     pthread_mutex_lock(&slot->lock);
     slot->missed |= over;
-    if (slot->w && slot->sequence == sequence) {
-        w = slot->w;
+    if (slot->waitable && slot->sequence == sequence) {
+        waitable = slot->waitable;
         if (!slot->listener) {
             slot_disarm(slot);
         }
@@ -180,7 +181,7 @@ static struct waitable *slot_claim(struct slot *slot, uint32_t sequence, bool ov
         slot->missed = true;
     }
     pthread_mutex_unlock(&slot->lock);
-    return w;
+    return waitable;
 }
 
 /* Listeners are level-triggered. Measured, 8 threads in one set, a connection a request, two cores: with all
@@ -195,40 +196,40 @@ static struct waitable *slot_claim(struct slot *slot, uint32_t sequence, bool ov
 /* -- arming -- */
 
 static struct epoll_event event_of(const struct waitset *set, const struct slot *slot,
-                                   const struct waitable *w)
+                                   const struct waitable *waitable)
 {
     uint32_t once = EPOLLIN | EPOLLRDHUP | (set->one_shot ? (uint32_t)EPOLLONESHOT : (uint32_t)EPOLLET);
 
     return (struct epoll_event){.events = slot->listener ? (uint32_t)EPOLLIN : once,
-                                .data.u64 = (uint64_t)slot->sequence << 32 | (uint32_t)w->fd};
+                                .data.u64 = (uint64_t)slot->sequence << 32 | (uint32_t)waitable->fd};
 }
 
 /* Under the slot's lock. 0 or an errno. */
-static int tell_epoll(struct waitset *set, struct slot *slot, const struct waitable *w, int operation)
+static int tell_epoll(struct waitset *set, struct slot *slot, const struct waitable *waitable, int operation)
 {
-    struct epoll_event event = event_of(set, slot, w);
+    struct epoll_event event = event_of(set, slot, waitable);
 
     slot->missed = false;
-    return epoll_ctl(set->epoll, operation, w->fd, &event) == 0 ? 0 : errno;
+    return epoll_ctl(set->epoll, operation, waitable->fd, &event) == 0 ? 0 : errno;
 }
 
 /* The lock is held until the kernel knows: else the control thread could take the waitable out, and its owner
  * close it, before our epoll_ctl, which would then fail, or arm whatever got the descriptor next. Once it is
  * armed, another thread may take it out and free it. */
-int waitset_add(struct waitset *set, struct waitable *w, enum wait_mode mode)
+int waitset_add(struct waitset *set, struct waitable *waitable, enum wait_mode mode)
 {
-    struct slot *slot = slot_make(set, w->fd);
+    struct slot *slot = slot_make(set, waitable->fd);
 
     if (!slot) {
         return -1;
     }
-    note_high(set, (uint32_t)w->fd + 1);
+    note_high(set, (uint32_t)waitable->fd + 1);
     pthread_mutex_lock(&slot->lock);
-    MUST(!slot->w);
+    MUST(!slot->waitable);
     slot->listener = mode == WAIT_LISTENER;
     slot->sequence++;
-    slot_arm(slot, w);
-    int error = tell_epoll(set, slot, w, EPOLL_CTL_ADD);
+    slot_arm(slot, waitable);
+    int error = tell_epoll(set, slot, waitable, EPOLL_CTL_ADD);
 
     if (error) {
         slot_disarm(slot);
@@ -238,17 +239,17 @@ int waitset_add(struct waitset *set, struct waitable *w, enum wait_mode mode)
     return error ? -1 : 0;
 }
 
-int waitset_rearm(struct waitset *set, struct waitable *w)
+int waitset_rearm(struct waitset *set, struct waitable *waitable)
 {
-    struct slot *slot = slot_of(set, (uint32_t)w->fd);
+    struct slot *slot = slot_of(set, (uint32_t)waitable->fd);
     int error = 0;
 
     MUST(slot);
     pthread_mutex_lock(&slot->lock);
-    MUST(!slot->w);
-    slot_arm(slot, w);
-    if (set->one_shot || slot->missed || !w->dry) {
-        error = tell_epoll(set, slot, w, EPOLL_CTL_MOD);
+    MUST(!slot->waitable);
+    slot_arm(slot, waitable);
+    if (set->one_shot || slot->missed || !waitable->dry) {
+        error = tell_epoll(set, slot, waitable, EPOLL_CTL_MOD);
     }
     if (error) {
         slot_disarm(slot);
@@ -258,32 +259,32 @@ int waitset_rearm(struct waitset *set, struct waitable *w)
     return error ? -1 : 0;
 }
 
-void waitset_mute(struct waitset *set, struct waitable *w)
+void waitset_mute(struct waitset *set, struct waitable *waitable)
 {
-    struct slot *slot = slot_of(set, (uint32_t)w->fd);
+    struct slot *slot = slot_of(set, (uint32_t)waitable->fd);
 
     MUST(slot);
     pthread_mutex_lock(&slot->lock);
-    struct epoll_event event = {.events = EPOLLET, .data = event_of(set, slot, w).data};
+    struct epoll_event event = {.events = EPOLLET, .data = event_of(set, slot, waitable).data};
 
     slot->missed = true;
     if (!set->one_shot) {
-        epoll_ctl(set->epoll, EPOLL_CTL_MOD, w->fd, &event);
+        epoll_ctl(set->epoll, EPOLL_CTL_MOD, waitable->fd, &event);
     }
     pthread_mutex_unlock(&slot->lock);
 }
 
-void waitset_forget(struct waitset *set, struct waitable *w)
+void waitset_forget(struct waitset *set, struct waitable *waitable)
 {
-    struct slot *slot = w->fd >= 0 ? slot_of(set, (uint32_t)w->fd) : NULL;
+    struct slot *slot = waitable->fd >= 0 ? slot_of(set, (uint32_t)waitable->fd) : NULL;
     struct epoll_event event = {0};
 
     if (!slot) {
         return;
     }
-    epoll_ctl(set->epoll, EPOLL_CTL_DEL, w->fd, &event);
+    epoll_ctl(set->epoll, EPOLL_CTL_DEL, waitable->fd, &event);
     pthread_mutex_lock(&slot->lock);
-    if (slot->w == w) {
+    if (slot->waitable == waitable) {
         slot_disarm(slot);
     }
     pthread_mutex_unlock(&slot->lock);
@@ -292,16 +293,16 @@ void waitset_forget(struct waitset *set, struct waitable *w)
 /* Takes out the one-shot waitable of a slot if its deadline is not after `before`. */
 static struct waitable *take_out(struct slot *slot, uint64_t before)
 {
-    struct waitable *w = NULL;
+    struct waitable *waitable = NULL;
 
     pthread_mutex_lock(&slot->lock);
-    if (slot->w && !slot->listener &&
+    if (slot->waitable && !slot->listener &&
         atomic_load_explicit(&slot->deadline_us, memory_order_relaxed) <= before) {
-        w = slot->w;
+        waitable = slot->waitable;
         slot_disarm(slot);
     }
     pthread_mutex_unlock(&slot->lock);
-    return w;
+    return waitable;
 }
 
 void waitset_evict(struct waitset *set, void (*fn)(struct waitable *self))
@@ -310,10 +311,10 @@ void waitset_evict(struct waitset *set, void (*fn)(struct waitable *self))
 
     for (uint32_t fd = 0; fd < high; fd++) {
         struct slot *slot = slot_of(set, fd);
-        struct waitable *w = slot ? take_out(slot, UINT64_MAX) : NULL;
+        struct waitable *waitable = slot ? take_out(slot, UINT64_MAX) : NULL;
 
-        if (w) {
-            fn(w);
+        if (waitable) {
+            fn(waitable);
         }
     }
 }
@@ -325,10 +326,10 @@ void waitset_expire(struct waitset *set, uint64_t now_us)
     for (uint32_t fd = 0; fd < high; fd++) {
         struct slot *slot = slot_of(set, fd);
         uint64_t deadline = slot ? atomic_load_explicit(&slot->deadline_us, memory_order_relaxed) : 0;
-        struct waitable *w = deadline && deadline <= now_us ? take_out(slot, now_us) : NULL;
+        struct waitable *waitable = deadline && deadline <= now_us ? take_out(slot, now_us) : NULL;
 
-        if (w) {
-            w->expire(w);
+        if (waitable) {
+            waitable->expire(waitable);
         }
     }
 }
@@ -344,7 +345,7 @@ void waitset_listeners(struct waitset *set, void (*fn)(void *ctx, int fd), void 
             continue;
         }
         pthread_mutex_lock(&slot->lock);
-        bool listener = slot->w && slot->listener;
+        bool listener = slot->waitable && slot->listener;
         pthread_mutex_unlock(&slot->lock);
         if (listener) {
             fn(ctx, (int)fd);
@@ -381,8 +382,8 @@ void waitset_lost(struct waitset *set)
         if (!slot || !lock_briefly(&slot->lock)) {
             continue;
         }
-        if (slot->w && !slot->listener) {
-            tell_epoll(set, slot, slot->w, EPOLL_CTL_MOD);
+        if (slot->waitable && !slot->listener) {
+            tell_epoll(set, slot, slot->waitable, EPOLL_CTL_MOD);
         } else {
             slot->missed = true; /* whoever has it in hand asks when he arms it */
         }

@@ -20,10 +20,10 @@ void waitset_destroy(struct waitset *set);
 int waitset_fd(const struct waitset *set); /* the epoll descriptor, for watching it in another one */
 
 /* See engine.h: pool_wait_add and its sisters. Any thread. */
-int waitset_add(struct waitset *set, struct waitable *w, enum wait_mode mode);
-int waitset_rearm(struct waitset *set, struct waitable *w);
-void waitset_mute(struct waitset *set, struct waitable *w);
-void waitset_forget(struct waitset *set, struct waitable *w);
+int waitset_add(struct waitset *set, struct waitable *waitable, enum wait_mode mode);
+int waitset_rearm(struct waitset *set, struct waitable *waitable);
+void waitset_mute(struct waitset *set, struct waitable *waitable);
+void waitset_forget(struct waitset *set, struct waitable *waitable);
 /* Control thread. A thread is lost that slept in the set, and took along what the kernel had just told it
  * alone: whatever is ready is told again. Counts it out of those that sleep. */
 void waitset_lost(struct waitset *set);

@@ -1,41 +1,24 @@
-/* A worker as the pool sees it: made, started, asked for its state, taken apart. What runs on its thread is
- * in worker_thread.c and request_run.c. */
-#include <errno.h>
+/* A worker as others see it: made, asked for its state, taken apart. Its thread is in worker_thread.c, what
+ * the thread does in worker_loop.c, resident.c and task.c. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/proc_file.h"
 #include "engine/telemetry/metrics.h"
 #include "engine/work/pool_private.h"
-#include "engine/work/profile.h"
 
 #define ARENA_LIMIT (16u << 20)
 
 _Thread_local struct worker *current_worker;
 _Thread_local struct cgi_rules cgi_rules;
 
-static const int fatal_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
+/* -- making and unmaking -- */
 
-/* -- making and starting -- */
-
-static void take_lane(struct worker *w, enum worker_kind kind)
-{
-    struct pool *pool = w->pool;
-
-    if (kind < KINDS_WITH_LANE) {
-        w->lane = &pool->lanes[kind];
-    }
-    if (kind == KIND_RESIDENT) {
-        w->resident = resident_create();
-    } else if (kind == KIND_TASK) {
-        w->task = pool->next_task;
-        pool->next_task = NULL;
-    }
-}
-
-struct worker *worker_create(struct pool *pool, int id, enum worker_kind kind)
+struct worker *worker_create(struct pool *pool, int id, const struct worker_plan *plan)
 {
     struct worker *w = aligned_alloc(64, (sizeof(*w) + 63) / 64 * 64);
 
@@ -46,8 +29,9 @@ struct worker *worker_create(struct pool *pool, int id, enum worker_kind kind)
     w->magic = WORKER_MAGIC;
     w->id = id;
     w->pool = pool;
-    w->kind = kind;
-    take_lane(w, kind);
+    w->kind = plan->kind;
+    w->work = plan->work;
+    w->lane = plan->kind < KINDS_WITH_LANE ? &pool->lanes[plan->kind] : NULL;
     w->abandon_status = 500;
     pthread_mutex_init(&w->lock, NULL);
     pthread_cond_init(&w->unpark, NULL);
@@ -55,13 +39,15 @@ struct worker *worker_create(struct pool *pool, int id, enum worker_kind kind)
     w->alternate_stack = mmap(NULL, WORKER_ALT_BYTES, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     w->sample.fd = -1;
-    w->slot_index = kind == KIND_PAGE ? -1 : scoreboard_claim(pool->board);
-    if (!w->arena || w->alternate_stack == MAP_FAILED || (kind == KIND_RESIDENT && !w->resident)) {
+    w->slot_index = plan->kind == KIND_PAGE ? -1 : scoreboard_claim(pool->board);
+    if (!w->arena || w->alternate_stack == MAP_FAILED) {
         worker_destroy(w);
         return NULL;
     }
     w->slot = w->slot_index < 0 ? &w->own_slot : &pool->board->slots[w->slot_index];
     w->counters = pool_counters(pool);
+    w->resident = plan->resident;
+    w->task = plan->task;
     return w;
 }
 
@@ -81,7 +67,7 @@ void worker_destroy(struct worker *w)
         arena_destroy(w->arena);
     }
     free(w->resident);
-    task_free(w);
+    free(w->task);
     pthread_cond_destroy(&w->unpark);
     pthread_mutex_destroy(&w->lock);
     w->magic = 0;
@@ -100,89 +86,12 @@ void worker_retire(struct worker *w)
     }
 }
 
-static void on_interrupt(int signal)
-{
-    (void)signal; /* its delivery is its meaning: the system call returns EINTR */
-}
+/* -- its state -- */
 
-static void on_trace(int signal, siginfo_t *info, void *context)
-{
-    (void)signal;
-    (void)info;
-    if (current_worker) {
-        stuck_answer(current_worker, context);
-        deadline_answer_trace(current_worker);
-        profile_answer(current_worker);
-    }
-}
-
-void worker_install_signals(void)
-{
-    struct sigaction action = {.sa_handler = on_interrupt};
-
-    sigemptyset(&action.sa_mask);
-    sigaction(WORKER_SIGNAL_INTERRUPT, &action, NULL);
-    action.sa_sigaction = on_trace;
-    action.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
-    sigaction(WORKER_SIGNAL_TRACE, &action, NULL);
-}
-
-/* Blocked: all that is meant for the process. Open: faults, our two, and SIGRTMIN, which a PHP with execution
- * timers sends to its own threads. */
-static void worker_signal_set(sigset_t *blocked)
-{
-    sigfillset(blocked);
-    for (size_t i = 0; i < sizeof(fatal_signals) / sizeof(*fatal_signals); i++) {
-        sigdelset(blocked, fatal_signals[i]);
-    }
-    sigdelset(blocked, WORKER_SIGNAL_INTERRUPT);
-    sigdelset(blocked, WORKER_SIGNAL_TRACE);
-    sigdelset(blocked, SIGRTMIN);
-}
-
-/* A thread that could be made, but then found no room for its heap (an arena of its own), would be PHP's end:
- * it ends a process that has no memory for a thread's data. 0 or an errno. */
-static int find_room(void)
-{
-    void *room = mmap(NULL, WORKER_ROOM_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-    if (room == MAP_FAILED) {
-        return errno;
-    }
-    munmap(room, WORKER_ROOM_BYTES);
-    return 0;
-}
-
-int worker_start(struct worker *w)
-{
-    pthread_attr_t attributes;
-    sigset_t blocked, before;
-    int error = find_room();
-
-    if (!error) {
-        error = pthread_attr_init(&attributes);
-    }
-    if (error) {
-        return error;
-    }
-    pthread_attr_setstacksize(&attributes, WORKER_STACK_BYTES);
-    pthread_attr_setguardsize(&attributes, WORKER_GUARD_BYTES);
-    worker_signal_set(&blocked);
-    w->started_us = clock_us();
-    /* The thread is born with its mask: no signal can reach it before. */
-    pthread_sigmask(SIG_SETMASK, &blocked, &before);
-    error = pthread_create(&w->thread, &attributes, worker_thread, w);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attributes);
-    return error;
-}
-
-/* -- states and deadlines that others ask for -- */
-
-void worker_holds(struct waitable *w)
+void worker_holds(struct waitable *waitable)
 {
     if (current_worker) {
-        atomic_store_explicit(&current_worker->held, w, memory_order_release);
+        atomic_store_explicit(&current_worker->held, waitable, memory_order_release);
     }
 }
 
@@ -201,11 +110,38 @@ enum worker_state worker_get_state(const struct worker *w)
     return (enum worker_state)atomic_load_explicit(&w->slot->state, memory_order_acquire);
 }
 
+/* Field 3 of its stat line, after the last ')'. */
+bool worker_is_blocked(const struct worker *w)
+{
+    char path[64], text[512];
+
+    snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)w->tid);
+    proc_file_read(path, text, sizeof(text));
+    const char *end = strrchr(text, ')');
+
+    return end && end[1] == ' ' && (end[2] == 'S' || end[2] == 'D');
+}
+
 void pool_count_reading(struct worker *worker)
 {
     atomic_store_explicit(&worker->slot->accepted_us, clock_us(), memory_order_relaxed);
     worker_set_state(worker, WORKER_READING);
 }
+
+void worker_sleep_for_ever(struct worker *w)
+{
+    sigset_t all;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    atomic_store(&w->asleep, true);
+    pool_wake_control(w->pool);
+    for (;;) {
+        pause();
+    }
+}
+
+/* -- deadlines that the request asks for -- */
 
 void worker_set_php_time(struct worker *w, int64_t seconds)
 {

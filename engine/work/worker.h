@@ -73,9 +73,10 @@ struct worker {
     int id; /* 0..N-1 in its process, stable: tokio_worker_id() */
     struct pool *pool;
     enum worker_kind kind;
-    struct lane *lane;         /* the pool's of that kind; NULL = it looks for no work */
-    struct resident *resident; /* of KIND_RESIDENT, else NULL */
-    struct task *task;         /* of KIND_TASK, else NULL */
+    struct lane *lane;              /* the pool's of that kind; NULL = it looks for no work */
+    struct resident *resident;      /* of KIND_RESIDENT, else NULL */
+    struct task *task;              /* of KIND_TASK, else NULL */
+    bool (*work)(struct worker *w); /* struct worker_plan's */
     pthread_t thread;
     _Atomic pid_t tid; /* its own word; 0 until its thread has begun */
     struct scoreboard_slot *slot;
@@ -140,29 +141,8 @@ void worker_set_php_time(struct worker *w, int64_t seconds);
  * than the pool's request_terminate_timeout. */
 bool worker_heartbeat(struct worker *w, int64_t seconds);
 
-/* A worker that is lost (pool_bury) stays it, whatever its thread still says. */
-void worker_set_state(struct worker *w, enum worker_state state);
-/* The end of a lost worker's thread, which can neither be ended nor go on. Async-signal-safe. */
-_Noreturn void worker_sleep_for_ever(struct worker *w);
-
-/* Used by pool.c. A worker that has no thread yet: slot claimed, arena made; NULL = out of memory or slots.
- */
-struct worker *worker_create(struct pool *pool, int id, enum worker_kind kind);
-/* Starts the thread; 0 or an errno value. */
-int worker_start(struct worker *w);
-/* Its thread: looks for work once, and sleeps while there is none, at most timeout_ms (-1 = as long as it
- * takes). *rested: the executor has given memory back since the last request. */
-void worker_look(struct worker *w, bool *rested, int timeout_ms);
-/* Its thread, once: it can serve. Returns when work may begin. */
-void worker_stands(struct worker *w);
-/* What the thread runs, in worker_thread.c. `arg` is the worker; NULL. */
-void *worker_thread(void *arg);
-/* After its thread ended or if it never began: gives slot and memory back. */
-void worker_destroy(struct worker *w);
-/* Its thread is asleep for ever: gives its place in the scoreboard and its counters back. */
-void worker_retire(struct worker *w);
-/* Signal handlers that workers need; once a process, before the first worker. */
-void worker_install_signals(void);
 enum worker_state worker_get_state(const struct worker *w);
+/* A worker that is lost stays it, whatever its thread still says. */
+void worker_set_state(struct worker *w, enum worker_state state);
 
 #endif

@@ -1,221 +1,21 @@
-/* A worker's thread from its first instruction to its last. The loop: first the queue, then the wait set;
- * before a long sleep the executor gives memory back; an order to park or to end is obeyed between requests.
- * Everything here runs on that thread. */
-#include <string.h>
+/* A worker's thread from its first instruction to its last, and what the first workers wait for. What it does
+ * in between is its plan's. Everything but worker_start runs on that thread. */
+#include <errno.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/work/pool_private.h"
-#include "engine/work/request.h"
 
-#define IDLE_MS 2000 /* idle for so long: the executor gives its heap back */
-
-static void run_submission(struct worker *w, struct submission *s)
-{
-    struct request *r = s->request;
-    void (*done)(struct request *) = s->done;
-
-    atomic_store_explicit(&w->queued, r, memory_order_release);
-    r->times.queued = s->queued_us;
-    /* A client that left while its request waited costs no script: opening and resetting streams is cheap. */
-    if (!atomic_load_explicit(&r->gone, memory_order_relaxed)) {
-        request_run(w, r);
-    }
-    atomic_store_explicit(&w->queued, NULL, memory_order_relaxed);
-    done(r);
-}
-
-/* Takes one of the orders to park, if there is one. */
-static bool take_park_order(struct pool *pool)
-{
-    uint32_t wanted = atomic_load(&pool->park_wanted);
-
-    while (wanted > 0) {
-        if (atomic_compare_exchange_weak(&pool->park_wanted, &wanted, wanted - 1)) {
-            return true;
-        }
-    }
-    return false;
-}
+static const int fatal_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 
 /* Between two requests. */
-static void worked(struct worker *w)
+void worker_reset(struct worker *w)
 {
     arena_reset(w->arena);
     atomic_store_explicit(&w->idle_since_us, clock_coarse_us(), memory_order_relaxed);
-}
-
-static void park(struct worker *w)
-{
-    struct pool *pool = w->pool;
-
-    if (pool->executor->idle) {
-        pool->executor->idle(w);
-    }
-    pthread_mutex_lock(&w->lock);
-    atomic_fetch_sub(&pool->running, 1);
-    worker_set_state(w, WORKER_PARKED);
-    atomic_store(&w->parked, true);
-    sizing_wanted(pool, lane_sleeping(w->lane)); /* what came while this one still looked idle */
-    while (atomic_load(&w->parked) && !atomic_load(&pool->ending)) {
-        pthread_cond_wait(&w->unpark, &w->lock);
-    }
-    if (atomic_load(&w->parked)) { /* the end came first: nobody has counted us back in */
-        atomic_store(&w->parked, false);
-        atomic_fetch_add(&pool->running, 1);
-    }
-    pthread_mutex_unlock(&w->lock);
-    worked(w);
-}
-
-/* For this worker and others like it. */
-static bool has_queued(const struct worker *w)
-{
-    return lane_has_queued(w->lane);
-}
-
-/* Something that this worker should look at before it sleeps. */
-static bool is_wanted(const struct worker *w)
-{
-    const struct pool *pool = w->pool;
-
-    return atomic_load(&pool->ending) || has_queued(w) ||
-           (worker_is_classic(w) && atomic_load(&pool->park_wanted) > 0);
-}
-
-/* Sleeps until something is ready, at most timeout_ms. */
-static enum wait_outcome sleep_once(struct worker *w, int timeout_ms, struct waitable **out)
-{
-    struct pool *pool = w->pool;
-    enum wait_outcome outcome = WAIT_NOTHING;
-
-    worker_set_state(w, WORKER_IDLE);
-    waitset_enter(w->lane->waitset);
-    atomic_store_explicit(&w->waits, true, memory_order_relaxed);
-    if (!is_wanted(w)) {
-        outcome = waitset_wait(w->lane->waitset, timeout_ms, out);
-    }
-    atomic_store_explicit(&w->waits, false, memory_order_relaxed);
-    uint32_t sleeping = waitset_leave(w->lane->waitset);
-
-    if (outcome == WAIT_READY || has_queued(w)) {
-        worker_set_state(w, WORKER_LOOKING); /* others may be quicker */
-        if (worker_is_classic(w)) {
-            sizing_wanted(pool, sleeping);
-        }
-    }
-    return outcome;
-}
-
-/* Whoever was woken wakes the next one if there is still something to do. */
-static void pass_on(const struct worker *w)
-{
-    if (is_wanted(w)) {
-        lane_wake(w->lane);
-    }
-}
-
-/* Busy first, then out of the queue: pool_idle must never find the request in neither place. */
-static struct submission *take_submission(struct worker *w)
-{
-    if (queue_empty(&w->lane->queue)) {
-        return NULL;
-    }
-    worker_set_state(w, WORKER_READING);
-    return queue_pop(&w->lane->queue);
-}
-
-static struct waitable *take_passed(struct worker *w)
-{
-    if (passed_empty(&w->lane->passed)) {
-        return NULL;
-    }
-    worker_set_state(w, WORKER_READING);
-    return passed_take(&w->lane->passed);
-}
-
-/* What has waited. Neither of both kinds may keep the other waiting for ever. */
-static bool run_queued(struct worker *w)
-{
-    struct waitable *passed = w->requests % 2 == 0 ? take_passed(w) : NULL;
-    struct submission *s = passed ? NULL : take_submission(w);
-
-    passed = passed || s ? passed : take_passed(w);
-    if (!passed && !s) {
-        return false;
-    }
-    pass_on(w);
-    if (s) {
-        run_submission(w, s);
-    } else {
-        passed->ready(passed, w);
-    }
-    worked(w);
-    return true;
-}
-
-void worker_look(struct worker *w, bool *rested, int timeout_ms)
-{
-    struct pool *pool = w->pool;
-    struct waitable *ready = NULL;
-
-    if (run_queued(w)) {
-        *rested = false;
-        return;
-    }
-    if (worker_is_classic(w) && take_park_order(pool)) {
-        pass_on(w);
-        park(w);
-        return;
-    }
-    bool may_rest = !*rested && (timeout_ms < 0 || timeout_ms > IDLE_MS);
-    enum wait_outcome outcome = sleep_once(w, may_rest ? IDLE_MS : timeout_ms, &ready);
-
-    if (outcome == WAIT_READY) {
-        ready->ready(ready, w);
-        worked(w);
-        *rested = false;
-    } else if (outcome == WAIT_TIMEOUT && may_rest) {
-        if (pool->executor->idle) {
-            pool->executor->idle(w);
-        }
-        *rested = true;
-    }
-}
-
-static void worker_loop(struct worker *w)
-{
-    bool rested = true; /* nothing to give back before the first request */
-
-    while (!atomic_load(&w->pool->ending) && !atomic_load(&w->lost)) {
-        worker_look(w, &rested, -1);
-    }
-    lane_wake(w->lane); /* the next one that sleeps must hear of the end, too */
-}
-
-static const char *request_id(void)
-{
-    struct request *r = current_worker ? current_worker->request : NULL;
-
-    if (r) {
-        request_identify_once(r);
-    }
-    return r ? r->trace.id : NULL;
-}
-
-void worker_sleep_for_ever(struct worker *w)
-{
-    sigset_t all;
-
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, NULL);
-    atomic_store(&w->asleep, true);
-    pool_wake_control(w->pool);
-    for (;;) {
-        pause();
-    }
 }
 
 /* The first workers wait here for each other; later ones find it open. */
@@ -236,14 +36,24 @@ void worker_stands(struct worker *w)
     if (atomic_load(&w->life) != LIFE_STARTING) {
         return;
     }
-    worked(w);
+    worker_reset(w);
     worker_set_state(w, WORKER_IDLE);
     atomic_store(&w->life, LIFE_SERVING);
     pool_wake_control(w->pool);
     pass_gate(w->pool);
 }
 
-void *worker_thread(void *arg)
+static const char *request_id(void)
+{
+    struct request *r = current_worker ? current_worker->request : NULL;
+
+    if (r) {
+        request_identify_once(r);
+    }
+    return r ? r->trace.id : NULL;
+}
+
+static void *run(void *arg)
 {
     struct worker *w = arg;
     struct pool *pool = w->pool;
@@ -259,16 +69,8 @@ void *worker_thread(void *arg)
         pool_wake_control(pool);
         return NULL;
     }
-    bool served = true;
+    bool served = w->work(w);
 
-    if (w->resident) {
-        served = resident_life(w);
-    } else if (w->task) {
-        task_life(w);
-    } else {
-        worker_stands(w);
-        worker_loop(w);
-    }
     if (atomic_load(&w->lost)) {
         worker_sleep_for_ever(w);
     }
@@ -277,4 +79,54 @@ void *worker_thread(void *arg)
     atomic_store(&w->life, served ? LIFE_ENDED : LIFE_FAILED);
     pool_wake_control(pool);
     return NULL;
+}
+
+/* Blocked: all that is meant for the process. Open: faults, our two, and SIGRTMIN, which a PHP with execution
+ * timers sends to its own threads. */
+static void worker_signal_set(sigset_t *blocked)
+{
+    sigfillset(blocked);
+    for (size_t i = 0; i < sizeof(fatal_signals) / sizeof(*fatal_signals); i++) {
+        sigdelset(blocked, fatal_signals[i]);
+    }
+    sigdelset(blocked, WORKER_SIGNAL_INTERRUPT);
+    sigdelset(blocked, WORKER_SIGNAL_TRACE);
+    sigdelset(blocked, SIGRTMIN);
+}
+
+/* A thread that could be made, but then found no room for its heap (an arena of its own), would be PHP's end:
+ * it ends a process that has no memory for a thread's data. 0 or an errno. */
+static int find_room(void)
+{
+    void *room = mmap(NULL, WORKER_ROOM_BYTES, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+    if (room == MAP_FAILED) {
+        return errno;
+    }
+    munmap(room, WORKER_ROOM_BYTES);
+    return 0;
+}
+
+int worker_start(struct worker *w)
+{
+    pthread_attr_t attributes;
+    sigset_t blocked, before;
+    int error = find_room();
+
+    if (!error) {
+        error = pthread_attr_init(&attributes);
+    }
+    if (error) {
+        return error;
+    }
+    pthread_attr_setstacksize(&attributes, WORKER_STACK_BYTES);
+    pthread_attr_setguardsize(&attributes, WORKER_GUARD_BYTES);
+    worker_signal_set(&blocked);
+    w->started_us = clock_us();
+    /* The thread is born with its mask: no signal can reach it before. */
+    pthread_sigmask(SIG_SETMASK, &blocked, &before);
+    error = pthread_create(&w->thread, &attributes, run, w);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return error;
 }

@@ -1,17 +1,11 @@
-/* What the control thread looks after: files that worker.watch names; and once a second: counts for the
- * scoreboard, the backlog of the listening sockets, used-up requests, memory, the executor's caches. Each can
- * be the reason for a generation swap.
- */
+/* What the control thread looks after once a second: the backlog of the listening sockets, counts for the
+ * scoreboard, used-up requests, memory, the executor's caches. Some of it can be the reason for a generation
+ * swap. */
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
-#include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/work/pool_private.h"
-
-/* A change is acted on once nothing has changed for so long, or so long after the first one. */
-#define FILES_QUIET_US (CLOCK_US_PER_SECOND / 5)
-#define FILES_WAIT_US  (2 * CLOCK_US_PER_SECOND)
 
 /* -- requests -- */
 
@@ -57,7 +51,7 @@ static void add_backlog(void *ctx, int fd)
     }
 }
 
-static void sample(struct pool *pool)
+void upkeep_sample(struct pool *pool)
 {
     struct scoreboard_numbers *board = pool->board->numbers;
     struct backlog sum = {0};
@@ -80,52 +74,11 @@ static void count_log(struct pool *pool)
     }
 }
 
-/* -- files -- */
-
-static void start_files(struct pool *pool)
-{
-    const char *patterns = pool->conf->s.worker_watch;
-
-    if (!patterns || !*patterns) {
-        return;
-    }
-    pool->files = file_watch_open(patterns);
-    if (!pool->files || wakeup_add(pool, file_watch_fd(pool->files)) != 0) {
-        log_sys(LEVEL_WARNING, "[pool %s] worker.watch: files cannot be watched", pool->conf->name);
-    } else if (file_watch_folders(pool->files) == 0) {
-        log_warning("[pool %s] worker.watch: there is no folder to watch", pool->conf->name);
-    }
-}
-
-/* Once for all that changes together: an editor writes a file in steps, a deployment many files. */
-void watch_files(struct pool *pool, uint64_t now)
-{
-    char name[256];
-
-    if (pool->files && file_watch_changed(pool->files, name, sizeof(name))) {
-        pool->files_first_us = pool->files_changed_us ? pool->files_first_us : now;
-        pool->files_changed_us = now;
-        log_notice("[pool %s] changed: %s", pool->conf->name, name);
-    }
-    if (pool->files_changed_us &&
-        (now - pool->files_changed_us >= FILES_QUIET_US || now - pool->files_first_us >= FILES_WAIT_US)) {
-        pool->files_changed_us = 0;
-        pool_request_renewal(pool, "a file of worker.watch has changed");
-    }
-}
-
-void watch_start(struct pool *pool)
-{
-    start_files(pool);
-    memory_start(pool);
-    sample(pool);
-}
-
-void watch_tick(struct pool *pool, uint64_t now)
+void upkeep_tick(struct pool *pool, uint64_t now)
 {
     const char *why = NULL;
 
-    sample(pool);
+    upkeep_sample(pool);
     count_log(pool);
     memory_check_group(pool, now);
     check_requests(pool);
