@@ -8,8 +8,10 @@ import os
 
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), ".."))
 
-# folder, its list in Makefile.in, the rooms that it may see beside itself
-Room = collections.namedtuple("Room", "folder list sees")
+# folder, its list in Makefile.in, the rooms that it may see beside itself, the headers that others may include: ALL of
+# a room whose files are each a thing of their own, else those that say what the room is for
+Room = collections.namedtuple("Room", "folder list sees offers")
+ALL = None
 
 BASE = ("engine/base",)
 ENGINE = BASE + ("engine/telemetry", "engine/work")
@@ -20,31 +22,28 @@ def http(*rooms):
 
 
 ROOMS = [
-    Room("engine/base", "BASE", ()),
-    Room("engine/telemetry", "TELEMETRY", BASE),
-    Room("engine/work", "WORK", BASE + ("engine/telemetry",)),
-    Room("engine/php", "PHP", ENGINE),
-    Room("engine/supervise", "SUPERVISE", ENGINE + ("engine/php",)),
-    Room("engine", "ENGINE", ENGINE + ("engine/php", "engine/supervise")),
-    Room("fcgi", "FCGI", ENGINE),
-    Room("http/wire", "HTTP_WIRE", http()),
-    Room("http/content", "HTTP_CONTENT", http("wire")),
-    Room("http/net", "HTTP_NET", http("wire")),
-    Room("http/pages", "HTTP_PAGES", http("wire", "net")),
-    Room("http/answer", "HTTP_ANSWER", http("wire", "content", "net")),
-    Room("http/upstream", "HTTP_UPSTREAM", http("wire", "net", "answer")),
-    Room("http/site", "HTTP_SITE", http("wire", "content", "net", "answer", "upstream")),
-    Room("http/proto", "HTTP_PROTO", http("wire", "net", "answer", "site")),
-    Room("http", "HTTP", http("wire", "content", "net", "pages", "answer", "upstream", "site", "proto")),
+    Room("engine/base", "BASE", (), ALL),
+    Room("engine/telemetry", "TELEMETRY", BASE, "access_format access_log histogram metrics scoreboard server_page status view"),
+    Room("engine/work", "WORK", BASE + ("engine/telemetry",), "crash executor pool request resident worker"),
+    Room("engine/php", "PHP", ENGINE, "runtime"),
+    Room("engine/supervise", "SUPERVISE", ENGINE + ("engine/php",), "ctl identity inherited supervisor"),
+    Room("engine", "ENGINE", ENGINE + ("engine/php", "engine/supervise"), "engine engine_settings"),
+    Room("fcgi", "FCGI", ENGINE, ""),
+    Room("http/wire", "HTTP_WIRE", http(), ALL),
+    Room("http/content", "HTTP_CONTENT", http("wire"), "brief_cache compress compress_pool docroot entity_tag error_pages lifetime site static"),
+    Room("http/net", "HTTP_NET", http("wire"), "chunk conn front limits listen loop pem tls tls_self_signed"),
+    Room("http/pages", "HTTP_PAGES", http("wire", "net"), "internal"),
+    Room("http/answer", "HTTP_ANSWER", http("wire", "content", "net"), "account answer body exchange live_reload relay spool"),
+    Room("http/upstream", "HTTP_UPSTREAM", http("wire", "net", "answer"), "upstream"),
+    Room("http/site", "HTTP_SITE", http("wire", "content", "net", "answer", "upstream"), "addresses owners rules sites"),
+    Room("http/proto", "HTTP_PROTO", http("wire", "net", "answer", "site"), "h1_conn h2_conn"),
+    Room("http", "HTTP", http("wire", "content", "net", "pages", "answer", "upstream", "site", "proto"), "http_settings"),
 ]
 # Headers that more rooms may include than their folder's.
 EVERYBODY = ("engine/engine.h", "engine/engine_settings.h")
 HEADERS = {"http/http_settings.h": "http/"}
 # A front end includes nothing of these: what it calls there is declared in engine/engine.h.
 BEHIND_ENGINE_H = ("engine/telemetry", "engine/work")
-
-# Rooms whose files still call each other in a circle. This list only shrinks.
-CIRCLES = ()
 
 
 def archive(room):
