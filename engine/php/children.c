@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "engine/base/heap.h"
-#include "engine/php/frame.h"
+#include "engine/php/caller.h"
 #include "engine/php/thread.h"
 
 #define LEFT_MOST 4096 /* who leaves more gets what php-fpm gives */
@@ -88,7 +88,7 @@ static void look(void)
 pid_t children_wait(pid_t pid, int *status, int options, pid_t (*wait_of_libc)(pid_t, int *, int))
 {
     pid_t got = wait_of_libc(pid, status, options);
-    bool left = got == 0 && options == WNOHANG && pid > 0 && php_thread && !frame_is_of("pcntl");
+    bool left = got == 0 && options == WNOHANG && pid > 0 && php_thread && !caller_is_of("pcntl");
 
     if (left || (got > 0 && atomic_load(&count) > 0)) {
         pthread_mutex_lock(&lock);

@@ -23,9 +23,9 @@
 #include <utime.h>
 #include <wchar.h>
 
+#include "engine/php/caller.h"
 #include "engine/php/children.h"
 #include "engine/php/env.h"
-#include "engine/php/frame.h"
 #include "engine/php/hygiene.h"
 #include "engine/php/local_time.h"
 #include "engine/php/opcache_lock.h"
@@ -220,7 +220,7 @@ static _Thread_local const char *canonical;
 
 int virtual_access(const char *path, int mode)
 {
-    if (path == canonical && mode == F_OK && frame_argument("realpath", 1)) {
+    if (path == canonical && mode == F_OK && caller_argument("realpath", 1)) {
         return 0;
     }
     PLACED(path, -1, access(at, mode));
@@ -296,7 +296,7 @@ char *virtual_realpath(const char *path, char *out)
     char *found = paths_canonical(path, out);
 
     canonical = found;
-    return found || !frame_is_of("gd") ? found : (char *)(uintptr_t)path;
+    return found || !caller_is_of("gd") ? found : (char *)(uintptr_t)path;
 }
 
 char *tsrm_realpath(const char *path, char *out)

@@ -16,7 +16,7 @@
 #include "ext/standard/basic_functions.h"
 #include "php_output.h"
 
-#include "engine/php/frame.h"
+#include "engine/php/caller.h"
 
 static bool functions_are_ours;
 static char home[MAXPATHLEN]; /* where threads are when no script runs: the pool's chdir, or "/" */
@@ -163,14 +163,14 @@ char *paths_canonical(const char *path, char *out)
 
 const char *paths_as_said(const char *function, uint32_t n, const char *canonical)
 {
-    const zval *said = is_real ? frame_argument(function, n) : NULL;
+    const zval *said = is_real ? caller_argument(function, n) : NULL;
 
     return said && Z_TYPE_P(said) == IS_STRING ? Z_STRVAL_P(said) : canonical;
 }
 
 const char *paths_pattern(const char *pattern, int flags, char escaped[2 * MAXPATHLEN])
 {
-    const zval *said = frame_argument(NULL, 1);
+    const zval *said = caller_argument(NULL, 1);
     char directory[MAXPATHLEN], *out = escaped;
 
     if (!said || Z_TYPE_P(said) != IS_STRING || Z_STRVAL_P(said)[0] == '/' || (flags & GLOB_NOESCAPE) ||

@@ -22,9 +22,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "engine/php/caller.h"
 #include "engine/php/children.h"
 #include "engine/php/env.h"
-#include "engine/php/frame.h"
 #include "engine/php/paths.h"
 #include "engine/php/signals.h"
 
@@ -301,7 +301,7 @@ static int child_main(void *context)
 /* What a running proc_open() was told. */
 static HashTable *descriptors_of_script(void)
 {
-    const zval *list = frame_argument("proc_open", 2);
+    const zval *list = caller_argument("proc_open", 2);
 
     return list && Z_TYPE_P(list) == IS_ARRAY ? Z_ARRVAL_P(list) : NULL;
 }

@@ -17,7 +17,7 @@
 #include "zend_objects_API.h"
 
 #include "engine/base/log.h"
-#include "engine/php/frame.h"
+#include "engine/php/caller.h"
 #include "engine/php/override.h"
 
 static zif_handler kill_of_php, sigprocmask_of_php;
@@ -50,7 +50,7 @@ static bool is_servers(int number)
 
 void signals_give_up(void)
 {
-    bool php_goes_on = frame_is_of("pcntl"); /* and writes to sockets that may be closed, as ours */
+    bool php_goes_on = caller_is_of("pcntl"); /* and writes to sockets that may be closed, as ours */
 
     for (int number = 1; number < NSIG; number++) {
         if (number == SIGPIPE && php_goes_on) {

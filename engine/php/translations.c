@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/php/frame.h"
+#include "engine/php/caller.h"
 
 #define NAMES_MAX 1000 /* beyond, requests share libintl's own */
 
@@ -103,7 +103,7 @@ static _Thread_local bool is_changed; /* own, since it was kept or put back */
 
 bool translations_are_scripts(void)
 {
-    return !asks_libintl && frame_is_of("gettext");
+    return !asks_libintl && caller_is_of("gettext");
 }
 
 static const char *current_domain(void)

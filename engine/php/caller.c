@@ -1,6 +1,6 @@
 /* What libphp hands to libc is not always all that a replaced symbol has to know. Between the two lies one
  * internal function of PHP, and its arguments are there to be read. */
-#include "engine/php/frame.h"
+#include "engine/php/caller.h"
 
 /* NULL = the script itself runs, or none. */
 static zend_execute_data *internal_frame(void)
@@ -10,7 +10,7 @@ static zend_execute_data *internal_frame(void)
     return frame && frame->func && frame->func->type == ZEND_INTERNAL_FUNCTION ? frame : NULL;
 }
 
-bool frame_is_of(const char *extension)
+bool caller_is_of(const char *extension)
 {
     const zend_execute_data *frame = internal_frame();
     const zend_module_entry *module = frame ? frame->func->internal_function.module : NULL;
@@ -18,7 +18,7 @@ bool frame_is_of(const char *extension)
     return module && strcmp(module->name, extension) == 0;
 }
 
-zval *frame_argument(const char *function, uint32_t n)
+zval *caller_argument(const char *function, uint32_t n)
 {
     zend_execute_data *frame = internal_frame();
 
