@@ -1,7 +1,7 @@
 /* The crash report: what ran, where it broke, in PHP and in C. Made on the engine process's control thread
- * from the note that the crashed thread left; the crashed thread sleeps for ever and may hold any lock, so nothing
- * here allocates, and the supervisor has been asked for a replacement before the first line is made: if this
- * thread should get stuck, the process is killed at its drain deadline all the same.
+ * from the note that the crashed thread left; the crashed thread sleeps for ever and may hold any lock, so
+ * nothing here allocates, and the supervisor has been asked for a replacement before the first line is made:
+ * if this thread should get stuck, the process is killed at its drain deadline all the same.
  *
  * Addresses get their names from backtrace_symbols_fd, which does not allocate, through a memory file. */
 #include "engine/supervise/crash_report.h"
