@@ -95,3 +95,8 @@ bool pattern_list_match(const char *patterns, struct str text)
     }
     return false;
 }
+
+const char *pattern_fault(struct str pattern)
+{
+    return pattern.n && (pattern.p[0] == '/' || pattern.p[0] == '*') ? NULL : "a pattern begins with / or *";
+}

@@ -12,6 +12,8 @@ bool pattern_match(struct str pattern, struct str text);
 bool pattern_file_match(struct str pattern, struct str path);
 /* Could something below this folder fit? */
 bool pattern_file_below(struct str pattern, struct str folder);
+/* Why this cannot be the pattern of a path, or NULL. */
+const char *pattern_fault(struct str pattern);
 /* Does one of the words fit? NULL: there are none. */
 bool pattern_list_match(const char *patterns, struct str text);
 

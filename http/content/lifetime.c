@@ -4,9 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "engine/base/pattern.h"
 #include "http/http_settings.h"
 #include "http/wire/path.h"
-#include "http/wire/pattern.h"
 
 struct lifetimes {
     struct lifetime site; /* where no rule fits */

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "http/net/tls_private.h"
-#include "http/wire/pattern.h"
+#include "http/wire/host_pattern.h"
 
 /* Mozilla's "intermediate" list for TLS 1.2; 1.3's own suites are OpenSSL's. */
 #define CIPHERS                                                                                              \
@@ -62,9 +62,9 @@ static struct str server_name(SSL *ssl, char out[256])
 static size_t find_host(const struct tls_context *context, struct str name)
 {
     size_t found = 0;
-    unsigned best = name.p ? pattern_host(context->hosts[0].names, name) : 0;
+    unsigned best = name.p ? host_pattern_fit(context->hosts[0].names, name) : 0;
     for (size_t i = 1; name.p && i < context->host_count; i++) {
-        unsigned fit = context->hosts[i].paths_only ? 0 : pattern_host(context->hosts[i].names, name);
+        unsigned fit = context->hosts[i].paths_only ? 0 : host_pattern_fit(context->hosts[i].names, name);
         if (fit > best) {
             best = fit;
             found = i;

@@ -11,7 +11,6 @@
 #include "engine/base/hash.h"
 #include "engine/base/log.h"
 #include "http/net/front.h"
-#include "http/wire/pattern.h"
 
 static bool given(const char *text)
 {

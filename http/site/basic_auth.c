@@ -8,6 +8,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/pattern.h"
 #include "http/answer/answer.h"
 #include "http/answer/exchange.h"
 #include "http/content/brief_cache.h"
@@ -19,7 +20,6 @@
 #include "http/net/pem.h"
 #include "http/wire/base64.h"
 #include "http/wire/path.h"
-#include "http/wire/pattern.h"
 #include "http/wire/wire.h"
 
 #define KNOWN          1024                        /* that have fitted are remembered */

@@ -4,12 +4,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/base/pattern.h"
 #include "http/answer/answer.h"
 #include "http/answer/exchange.h"
 #include "http/answer/live_reload.h"
 #include "http/http_settings.h"
+#include "http/wire/host_pattern.h"
 #include "http/wire/path.h"
-#include "http/wire/pattern.h"
 #include "http/wire/wire.h"
 
 #define REDIRECT_STATUS 302 /* one that no browser remembers; another stands in front of the target */
@@ -120,7 +121,7 @@ int rules_check(const struct http_settings *settings, char *error, size_t size)
 
 static void redirect_https(struct exchange *x, const struct http_head *head)
 {
-    struct str host = pattern_host_name(head->host), target = head->target;
+    struct str host = host_pattern_name(head->host), target = head->target;
     bool origin = target.n && target.p[0] == '/'; /* not the absolute form, and no "*" */
     struct str path = origin ? target : head->path;
     bool query = !origin && head->query.n;

@@ -6,6 +6,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/pattern.h"
 #include "http/content/error_pages.h"
 #include "http/content/static.h"
 #include "http/net/limits.h"
@@ -13,8 +14,8 @@
 #include "http/site/basic_auth.h"
 #include "http/site/route.h"
 #include "http/upstream/upstream.h"
+#include "http/wire/host_pattern.h"
 #include "http/wire/path.h"
-#include "http/wire/pattern.h"
 
 #define GRACE_US    (5 * CLOCK_US_PER_SECOND)
 #define FOREIGN_MAX 4096  /* requests at a time with a server that is not ours */
@@ -420,9 +421,9 @@ const struct http_site *sites_main(const struct sites *sites)
 static size_t choose_host(const struct sites *sites, struct str host, struct site_choice *out)
 {
     size_t number = 0;
-    unsigned best = host.p ? pattern_host(sites->main->settings->server_name, host) : 0;
+    unsigned best = host.p ? host_pattern_fit(sites->main->settings->server_name, host) : 0;
     for (const struct host_rule *rule = sites->hosts; host.p && rule; rule = rule->next) {
-        unsigned fit = pattern_host(rule->site->settings->server_name, host);
+        unsigned fit = host_pattern_fit(rule->site->settings->server_name, host);
         if (fit > best) {
             best = fit;
             number = rule->number;
@@ -439,7 +440,7 @@ static bool applies(const struct path_rule *rule, const struct http_site *site, 
                     struct str path)
 {
     return (!rule->within || rule->within == site) &&
-           (!rule->names || (host.p && pattern_host(rule->names, host))) &&
+           (!rule->names || (host.p && host_pattern_fit(rule->names, host))) &&
            pattern_list_match(rule->patterns, path);
 }
 

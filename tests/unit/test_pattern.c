@@ -7,7 +7,8 @@
 
 #include <cmocka.h>
 
-#include "http/wire/pattern.h"
+#include "engine/base/pattern.h"
+#include "http/wire/host_pattern.h"
 
 static void test_match(void **state)
 {
@@ -101,17 +102,17 @@ static void test_host(void **state)
 {
     (void)state;
     const char *names = "example.org *.example.org *.deep.example.org";
-    unsigned exact = pattern_host(names, STR("EXAMPLE.org:8080"));
-    unsigned deep = pattern_host(names, STR("a.deep.example.org"));
-    unsigned shallow = pattern_host(names, STR("a.example.org."));
+    unsigned exact = host_pattern_fit(names, STR("EXAMPLE.org:8080"));
+    unsigned deep = host_pattern_fit(names, STR("a.deep.example.org"));
+    unsigned shallow = host_pattern_fit(names, STR("a.example.org."));
     assert_true(exact > deep);
     assert_true(deep > shallow);
     assert_true(shallow > 0);
-    assert_int_equal(pattern_host(names, STR("badexample.org")), 0);
-    assert_int_equal(pattern_host(names, STR(".example.org")), 0);
-    assert_int_equal(pattern_host(names, STR("")), 0);
-    assert_int_equal(pattern_host(NULL, STR("example.org")), 0);
-    assert_true(pattern_host("[::1]", STR("[::1]:80")) > 0);
+    assert_int_equal(host_pattern_fit(names, STR("badexample.org")), 0);
+    assert_int_equal(host_pattern_fit(names, STR(".example.org")), 0);
+    assert_int_equal(host_pattern_fit(names, STR("")), 0);
+    assert_int_equal(host_pattern_fit(NULL, STR("example.org")), 0);
+    assert_true(host_pattern_fit("[::1]", STR("[::1]:80")) > 0);
 }
 
 int main(void)

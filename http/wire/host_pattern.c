@@ -1,16 +1,11 @@
-/* Patterns. See the header. */
-#include "http/wire/pattern.h"
+/* See host_pattern.h. */
+#include "http/wire/host_pattern.h"
 
 #include <string.h>
 
 #define EXACT 0xffffu
 
-const char *pattern_fault(struct str pattern)
-{
-    return pattern.n && (pattern.p[0] == '/' || pattern.p[0] == '*') ? NULL : "a pattern begins with / or *";
-}
-
-struct str pattern_host_name(struct str host)
+struct str host_pattern_name(struct str host)
 {
     for (size_t i = host.n; i > 0 && host.p[i - 1] != ']'; i--) {
         if (host.p[i - 1] == ':') {
@@ -20,11 +15,11 @@ struct str pattern_host_name(struct str host)
     return host;
 }
 
-unsigned pattern_host(const char *names, struct str host)
+unsigned host_pattern_fit(const char *names, struct str host)
 {
     struct str rest = names ? str_of(names) : (struct str){"", 0}, name;
     unsigned best = 0;
-    host = pattern_host_name(host);
+    host = host_pattern_name(host);
     if (host.n > 1 && host.p[host.n - 1] == '.') {
         host.n--;
     }
