@@ -33,7 +33,7 @@ ROOMS = [
     Room("http/content", "HTTP_CONTENT", http("wire"), "brief_cache compress docroot entity_tag error_pages helper_pool lifetime password_file password_hash site static"),
     Room("http/net", "HTTP_NET", http("wire"), "chunk conn front limits listen loop pem tls tls_self_signed"),
     Room("http/pages", "HTTP_PAGES", http("wire", "net"), "internal"),
-    Room("http/answer", "HTTP_ANSWER", http("wire", "content", "net"), "account answer body exchange live_reload relay spool"),
+    Room("http/answer", "HTTP_ANSWER", http("wire", "content", "net"), "accounting answer body exchange live_reload relay spool"),
     Room("http/upstream", "HTTP_UPSTREAM", http("wire", "net", "answer"), "upstream"),
     Room("http/site", "HTTP_SITE", http("wire", "content", "net", "answer", "upstream"), "addresses basic_auth owners rules sites"),
     Room("http/proto", "HTTP_PROTO", http("wire", "net", "answer", "site"), "h1_conn h2_conn"),

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "engine/base/log.h"
-#include "http/answer/account.h"
+#include "http/answer/accounting.h"
 #include "http/answer/exchange.h"
 #include "http/content/error_pages.h"
 
@@ -98,7 +98,7 @@ void answer_seal(struct exchange *x)
         error_pages_fill(x->http.site->pages, x->http.head, shown_id(x), x->arena, x->delivery.answer);
         added_fields_add(&x->http.site->added, x->http.client.https, x->delivery.answer);
     }
-    account_answer(x, x->delivery.answer == &no_memory);
+    accounting_answer(x, x->delivery.answer == &no_memory);
 }
 
 void answer_redirect(struct exchange *x, int status, struct str location)

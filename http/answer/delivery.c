@@ -7,7 +7,7 @@
 #include "engine/base/heap.h"
 #include "engine/base/log.h"
 #include "engine/base/must.h"
-#include "http/answer/account.h"
+#include "http/answer/accounting.h"
 #include "http/answer/exchange.h"
 #include "http/answer/reply_message.h"
 #include "http/answer/steps.h"
@@ -118,6 +118,6 @@ void delivery_leave(struct exchange *x)
     x->delivery.conn = NULL;
     delivery_abort(x);
     chunk_clear(&x->delivery.out); /* each piece holds a reference */
-    account_left(x, false);
+    accounting_left(x, false);
     exchange_drop(x);
 }

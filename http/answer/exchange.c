@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "http/answer/account.h"
+#include "http/answer/accounting.h"
 #include "http/net/conn.h"
 
 #define ARENA_LIMIT (1u << 20) /* heads are bounded; this only says no to a bug */
@@ -163,7 +163,7 @@ static void give_back(struct exchange *x)
 void exchange_drop(struct exchange *x)
 {
     if (atomic_fetch_sub_explicit(&x->refs, 1, memory_order_acq_rel) == 1) {
-        account_over(x);
+        accounting_over(x);
         give_back(x);
     }
 }

@@ -36,7 +36,7 @@ enum lend {
 };
 
 /* What became of the answer is known when both halves are over, the worker's and the loop's. Each says so
- * once; the last one has the request counted (account.c). */
+ * once; the last one has the request counted (accounting.c). */
 enum fate { FATE_OPEN, FATE_WORKER, FATE_LOOP };
 
 /* Between the worker's reply and the loop's delivery. */

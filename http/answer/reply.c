@@ -12,7 +12,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
-#include "http/answer/account.h"
+#include "http/answer/accounting.h"
 #include "http/answer/live_reload.h"
 #include "http/answer/reply_head.h"
 #include "http/answer/reply_message.h"
@@ -394,5 +394,5 @@ const struct request_io reply_io = {
     .flush = reply_flush,
     .finish = reply_finish,
     .abandon = reply_abandon,
-    .settled = account_settled,
+    .settled = accounting_settled,
 };

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "engine/base/log.h"
-#include "http/answer/account.h"
+#include "http/answer/accounting.h"
 #include "http/content/entity_tag.h"
 #include "http/wire/h1_parse.h"
 #include "http/wire/path.h"
@@ -333,7 +333,7 @@ static void add_common(struct exchange *x)
         buf_str(&x->reply.lines, wire_server);
     }
     add_etag(x);
-    account_lines(x, &x->reply.lines);
+    accounting_lines(x, &x->reply.lines);
     const struct added_fields *added = &x->http.site->added;
     for (size_t i = 0; x->reply.added && i < added->count; i++) {
         if (x->reply.added & 1u << i) {

@@ -18,8 +18,8 @@
  * SENDING, the loop's: all that will come is here. The last byte is followed by next_request() (HTTP/1) or
  * h2_stream_finish(), and by OVER.
  *
- * OVER, nobody's: the last exchange_drop() has it counted and logged by account_over(), and gives the memory
- * back to the loop for another HEAD.
+ * OVER, nobody's: the last exchange_drop() has it counted and logged by accounting_over(), and gives the
+ * memory back to the loop for another HEAD.
  *
  * The client may leave in every step: delivery_leave(). Then nothing is sent any more, but RUN and UPSTREAM
  * come to their end as always, and only then is it OVER. */

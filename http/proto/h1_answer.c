@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "http/answer/account.h"
+#include "http/answer/accounting.h"
 #include "http/answer/answer.h"
 #include "http/answer/exchange.h"
 #include "http/proto/h1_private.h"
@@ -21,7 +21,7 @@ static void refuse(struct conn *c, struct http_answer *answer, const char *text)
         http_conn_close(c, "out of memory");
     }
     buf_free(&head);
-    account_refused(c, answer->status);
+    accounting_refused(c, answer->status);
 }
 
 void h1_answer_refuse(struct conn *c, int status)

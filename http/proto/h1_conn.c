@@ -5,7 +5,7 @@
 #include <sys/socket.h>
 
 #include "engine/base/must.h"
-#include "http/answer/account.h"
+#include "http/answer/accounting.h"
 #include "http/answer/answer.h"
 #include "http/proto/h1_private.h"
 
@@ -22,7 +22,7 @@ static void drop_exchange(struct conn *c)
         x->delivery.conn = NULL;
         x->delivery.wire = c->sent - c->h1.sent_before;
         x->delivery.refused = refused ? http_conn_unacknowledged(c) : 0;
-        account_left(x, !refused);
+        accounting_left(x, !refused);
         exchange_drop(x);
     }
 }

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "engine/base/clock.h"
-#include "http/answer/account.h"
+#include "http/answer/accounting.h"
 #include "http/answer/answer.h"
 #include "http/proto/h2_conn.h"
 #include "http/proto/h2_private.h"
@@ -53,7 +53,7 @@ void h2_stream_finish(struct conn *c, struct exchange *x)
     h2_stream_unlink(c, x);
     x->delivery.conn = NULL;
     chunk_clear(&x->delivery.out); /* of a stream that was reset: each piece holds a reference */
-    account_left(x, x->delivery.whole);
+    accounting_left(x, x->delivery.whole);
     exchange_drop(x);
 }
 

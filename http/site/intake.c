@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "engine/base/log.h"
-#include "http/answer/account.h"
+#include "http/answer/accounting.h"
 #include "http/answer/answer.h"
 #include "http/answer/exchange.h"
 #include "http/content/static.h"
@@ -110,7 +110,7 @@ static bool is_misdirected(const struct exchange *x, const struct site_choice *c
 static bool admit(struct exchange *x, const struct http_head *head, const struct site_choice *choice)
 {
     atomic_fetch_add_explicit(&x->loop->front->requests, 1, memory_order_relaxed);
-    account_begin(x, head);
+    accounting_begin(x, head);
     x->http.head_only = str_eq(head->method, STR("HEAD"));
     http_conn_local(x->delivery.conn);
     client_resolve(x->http.site->trusted, &x->delivery.conn->peer, head->tls, head, &x->http.client);
@@ -175,7 +175,7 @@ static enum intake_verdict decided(struct exchange *x, const struct http_head *h
 {
     if (verdict == INTAKE_ANSWER) {
         answer_page(x, head);
-        account_head(x, head);
+        accounting_head(x, head);
     }
     return verdict;
 }

@@ -1,6 +1,6 @@
 /* Ids, traces and times of requests, and the end of those that the loop answered by itself. See the header.
  */
-#include "http/answer/account.h"
+#include "http/answer/accounting.h"
 
 #include <string.h>
 
@@ -44,7 +44,7 @@ static struct str trace_state(struct exchange *x, const struct http_head *head)
     return all;
 }
 
-void account_begin(struct exchange *x, const struct http_head *head)
+void accounting_begin(struct exchange *x, const struct http_head *head)
 {
     struct str parent = single(head, STR("traceparent"));
     x->request.times.accepted = clock_us();
@@ -90,7 +90,7 @@ static const char *basic_user(struct exchange *x, struct str authorization)
     return user;
 }
 
-void account_head(struct exchange *x, const struct http_head *head)
+void accounting_head(struct exchange *x, const struct http_head *head)
 {
     struct request *r = &x->request;
     r->method = arena_dup(x->arena, head->method.p, head->method.n);
@@ -184,7 +184,7 @@ static void answer_fields(struct exchange *x)
     }
 }
 
-void account_answer(struct exchange *x, bool bare)
+void accounting_answer(struct exchange *x, bool bare)
 {
     struct request *r = &x->request;
     if (!bare) {
@@ -223,7 +223,7 @@ static void add_ids(const struct exchange *x, struct buf *lines)
     buf_add(lines, text, (size_t)(at - text));
 }
 
-void account_lines(struct exchange *x, struct buf *lines)
+void accounting_lines(struct exchange *x, struct buf *lines)
 {
     struct profile times[PROFILE_TIMES];
     if (shows_ids(x)) {
@@ -272,7 +272,7 @@ static void settle(struct exchange *x)
     r->times.finished = d->left_us;
 }
 
-void account_left(struct exchange *x, bool whole)
+void accounting_left(struct exchange *x, bool whole)
 {
     x->delivery.whole = whole;
     x->delivery.left_us = clock_us();
@@ -284,7 +284,7 @@ void account_left(struct exchange *x, bool whole)
     }
 }
 
-bool account_settled(struct request *r)
+bool accounting_settled(struct request *r)
 {
     struct exchange *x = exchange_of_request(r);
     if (x->reply.delivered) {
@@ -299,7 +299,7 @@ bool account_settled(struct request *r)
     return true;
 }
 
-void account_over(struct exchange *x)
+void accounting_over(struct exchange *x)
 {
     struct request *r = &x->request;
     if (x->delivery.answered) {
@@ -311,7 +311,7 @@ void account_over(struct exchange *x)
     }
 }
 
-void account_refused(struct conn *c, int status)
+void accounting_refused(struct conn *c, int status)
 {
     struct request r;
     char ip[64];

@@ -1,26 +1,26 @@
 /* Who a request is, and what is told of it when it is over: ids and trace, what the access log shows, the
- * fields of X-Profile. Loop thread, but account_lines: the worker's. */
-#ifndef HTTP_ANSWER_ACCOUNT_H
-#define HTTP_ANSWER_ACCOUNT_H
+ * fields of X-Profile. Loop thread, but accounting_lines: the worker's. */
+#ifndef HTTP_ANSWER_ACCOUNTING_H
+#define HTTP_ANSWER_ACCOUNTING_H
 
 #include "http/answer/exchange.h"
 #include "http/net/tls.h"
 
 /* The head is here: ids, and whether the client wants times. */
-void account_begin(struct exchange *x, const struct http_head *head);
+void accounting_begin(struct exchange *x, const struct http_head *head);
 /* The answer will be the loop's own: what the access log shows of the head, which is not kept. */
-void account_head(struct exchange *x, const struct http_head *head);
+void accounting_head(struct exchange *x, const struct http_head *head);
 /* x->delivery.answer is about to leave: its ids and times; the exchange is counted when it ends. */
-void account_answer(struct exchange *x, bool bare); /* bare: an answer that nothing can be added to */
+void accounting_answer(struct exchange *x, bool bare); /* bare: an answer that nothing can be added to */
 /* The same for a script's response: lines for its head. */
-void account_lines(struct exchange *x, struct buf *lines);
+void accounting_lines(struct exchange *x, struct buf *lines);
 /* Loop: its half is over; nothing more of the answer will leave. whole: all of it has. */
-void account_left(struct exchange *x, bool whole);
+void accounting_left(struct exchange *x, bool whole);
 /* request_io's. */
-bool account_settled(struct request *r);
+bool accounting_settled(struct request *r);
 /* The last reference to an exchange goes. */
-void account_over(struct exchange *x);
+void accounting_over(struct exchange *x);
 /* What could not be read as a request was answered. */
-void account_refused(struct conn *c, int status);
+void accounting_refused(struct conn *c, int status);
 
 #endif
