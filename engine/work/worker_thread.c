@@ -53,7 +53,8 @@ static const char *request_id(void)
     return r ? r->trace.id : NULL;
 }
 
-static void *run(void *arg)
+/* tests/check-cost counts what is below this. */
+static void *worker_thread(void *arg)
 {
     struct worker *w = arg;
     struct pool *pool = w->pool;
@@ -125,7 +126,7 @@ int worker_start(struct worker *w)
     w->started_us = clock_us();
     /* The thread is born with its mask: no signal can reach it before. */
     pthread_sigmask(SIG_SETMASK, &blocked, &before);
-    error = pthread_create(&w->thread, &attributes, run, w);
+    error = pthread_create(&w->thread, &attributes, worker_thread, w);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
     return error;
