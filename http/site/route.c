@@ -296,10 +296,12 @@ static bool is_script(void *ctx, const char *path, size_t n)
     return script_names_runs(r->names, (struct str){path, n}) && look_up(d, path) == DOCROOT_FILE;
 }
 
-static void resolve_script(struct draft *d, const char *path, struct str rest)
+/* The whole path has a text, too: rules by path (rules.c, basic_auth.c, sites.c) were held against it. */
+static void resolve_script(struct draft *d, struct str raw, const char *path, struct str rest)
 {
     char info[PATH_TEXT_MAX + 1];
-    int n = path_text(rest, info);
+    int n = path_text(raw, info);
+    n = n < 0 ? n : path_text(rest, info);
     if (n < 0) {
         end_error(d, -n);
     } else if (d->router->mode == MODE_FRONT_CONTROLLER) {
@@ -329,7 +331,7 @@ static void resolve(struct draft *d, struct str raw)
     struct path_script script = {.is_here = is_script, .ctx = d};
     int n = path_name(raw, path, &script);
     if (script.rest.p) {
-        resolve_script(d, path, script.rest);
+        resolve_script(d, raw, path, script.rest);
     } else if (n < 0) {
         resolve_odd(d, raw, path, -n, script.unnameable);
     } else if (d->router->mode == MODE_FRONT_CONTROLLER) {

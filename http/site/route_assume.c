@@ -20,7 +20,8 @@ static int assume_script(struct router *r, struct str raw, char *path, char *inf
     bool odd = n == -403 || script.unnameable;
     info[0] = '\0';
     if (script.rest.p) {
-        int info_n = path_text(script.rest, info);
+        int info_n = path_text(raw, info); /* as in route.c: rules by path were held against it */
+        info_n = info_n < 0 ? info_n : path_text(script.rest, info);
         return info_n < 0 ? info_n : n;
     }
     if (n < 0 && (r->mode == MODE_FILES || !odd || path_text(raw, path) < 0)) {

@@ -58,13 +58,20 @@ static bool is_script(struct reading *r, struct path_script *script)
     return script->is_here(script->ctx, r->out, r->n);
 }
 
+/* By a slash that was not one of the path's own. How an application reads ".." then is not known, and rules
+ * by path are held against the text in which it has taken its segment. */
+static bool climbs(const struct reading *r)
+{
+    return strstr(r->out, "/../") || (r->n >= 3 && memcmp(r->out + r->n - 3, "/..", 3) == 0);
+}
+
 /* All segments are. */
 static int verdict_of(struct reading *r, struct path_script *script)
 {
     r->out[r->n] = '\0';
     if (r->unnameable) {
         if (script) {
-            script->unnameable = true;
+            script->unnameable = !climbs(r);
         }
         return -400;
     }

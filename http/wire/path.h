@@ -14,7 +14,7 @@ struct path_script {
     void *ctx;
     struct str rest; /* out: as it came, from its slash on; STR_NONE: there was none */
     bool unnameable; /* out, beside -400: it is a sound path, but no file here has such a name (backslash,
-                        encoded slash, overlong UTF-8) */
+                        encoded slash, overlong UTF-8), and nothing in it climbs by such a slash */
 };
 
 /* The name of a file, decoded, in out (PATH_TEXT_MAX + 1 bytes, NUL-terminated), with empty and "." segments

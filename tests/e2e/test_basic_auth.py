@@ -54,6 +54,8 @@ CASES = [
     row("nobody is asked", "/open.txt", 200, body="open", places=("own",)),
     row("a file", "/admin/page.txt", 401), row("a script", "/admin/vars.php", 401), row("nothing there", "/admin/nothing", 401),
     row("slashes", "//admin//page.txt", 401), row("encoded", "/%61dmin/page.txt", 401), row("a way around", "/open/../admin/page.txt", 401),
+    row("too long to be compared", "/admin/vars.php/" + "a" * 3060, 414),
+    row("too long, and short for the script", "/admin/vars.php/" + "a" * 3060 + "/../b", 414),
     row("let in to a file", "/admin/page.txt", 200, ANN, body="page", places=("own",)),
     row("let in to a script", "/admin/vars.php", 200, ANN, server={"REMOTE_USER": "ann", "AUTH_TYPE": "Basic", "PHP_AUTH_USER": "ann", "PHP_AUTH_PW": "secret"}),
     row("a colon in the password", "/admin/vars.php", 200, BOB, server={"REMOTE_USER": "bob"}),

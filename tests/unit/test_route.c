@@ -366,6 +366,10 @@ static void test_front_controller(void **state)
         {"/index.php/a%2F.b", "run /index.php /index.php|/a/.b"},
         {"/about.php/a", "run /index.php /index.php|"},
         {"/..%2f..%2fsecret.txt", "400"},
+        {"/a%2Fb%2F..%2Fc", "400"},
+        {"/a/b%2F..", "400"},
+        {"/a/..%2F..", "400"},
+        {"/a%2F..b", "run /index.php /index.php|"},
         {"/a%00", "400"},
     };
     CHECK(router_of("index.php", true, false), rows);
