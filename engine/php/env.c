@@ -328,7 +328,9 @@ void env_lend_zone(char *setting)
 
 void env_take_back(void)
 {
-    environ = of_process;
+    if (of_process) { /* else nothing was ever lent */
+        environ = of_process;
+    }
 }
 
 /* -- start -- */

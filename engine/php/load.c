@@ -98,6 +98,8 @@ int load_php(const struct cli_options *cli, const struct pool_conf *pool, void (
         log_alert("PHP could not start; see the messages above");
         return -1;
     }
+    program_in_child =
+        NULL; /* it was for the child that preloads: what cron starts has the pool's environment */
     if (cli && cli->extended_info) {
         CG(compiler_options) |= ZEND_COMPILE_EXTENDED_INFO;
     }

@@ -52,6 +52,12 @@ void local_time_end(bool is_lent)
     pthread_rwlock_unlock(&zone_lock);
 }
 
+void local_time_give_up(void)
+{
+    pthread_rwlock_init(&zone_lock, NULL);
+    env_take_back();
+}
+
 struct tm *local_time_result(void)
 {
     static _Thread_local struct tm result;

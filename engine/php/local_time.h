@@ -10,6 +10,7 @@
  * server's zone. begin returns whether a request's zone is in force, for end. Any thread. */
 bool local_time_begin(const void *caller);
 void local_time_end(bool lent);
+void local_time_give_up(void); /* in a child of fork(), which has none of the threads that lent the zone */
 struct tm *local_time_result(void); /* of this thread, for localtime() */
 
 #endif

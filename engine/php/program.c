@@ -25,6 +25,7 @@
 #include "engine/php/caller.h"
 #include "engine/php/children.h"
 #include "engine/php/env.h"
+#include "engine/php/local_time.h"
 #include "engine/php/paths.h"
 #include "engine/php/signals.h"
 
@@ -380,6 +381,9 @@ pid_t program_fork(pid_t (*fork_of_libc)(void))
     const char *directory = php_thread ? paths_virtual_directory() : NULL;
     pid_t pid = fork_of_libc();
 
+    if (pid == 0) {
+        local_time_give_up();
+    }
     if (pid == 0 && php_thread) {
         set_up_fork(own);
         if (directory && chdir(directory) != 0) {

@@ -33,6 +33,7 @@ struct job {
 struct cron {
     const char *pool;
     _Atomic bool *open, *draining;
+    _Atomic bool starts; /* a command is on its way: neither a process yet nor left to the next process */
     pthread_t thread;
     uint32_t count;
     struct job jobs[];
@@ -59,8 +60,7 @@ static void start(const struct cron *cron, struct job *job, time_t now)
     struct tm at;
 
     strftime(due, sizeof(due), "%H:%M", localtime_r(&job->due, &at));
-    if (!task_note_take(job->times,
-                        job->due)) { /* the process that we replace had it, and may just have ended */
+    if (!task_note_take(job->times, job->due, now)) { /* the process that we replace had it, or a later one */
         return;
     }
     if (job->pid || task_note_running(job->runs)) {
@@ -122,9 +122,12 @@ static void turn(struct cron *cron)
         if (job->due < 0 || now < job->due || !atomic_load(cron->open)) {
             continue;
         }
+        atomic_store(&cron->starts,
+                     true); /* before the look at draining: who drains looks the other way round */
         if (!atomic_load(cron->draining)) { /* else it is the next process's */
             start(cron, job, now);
         }
+        atomic_store(&cron->starts, false);
         job->due = cron_time_next(&job->when, now);
     }
 }
@@ -230,7 +233,7 @@ struct cron *cron_start(const char *pool, const struct setting_pair *pairs, stru
 
 uint32_t cron_running(const struct cron *cron)
 {
-    uint32_t running = 0;
+    uint32_t running = cron && atomic_load(&cron->starts);
 
     for (uint32_t i = 0; cron && i < cron->count; i++) {
         running += atomic_load(&cron->jobs[i].pid) != 0;

@@ -88,7 +88,9 @@ bool pool_destroy(struct pool *pool)
     pthread_cond_destroy(&pool->gate_open);
     pthread_mutex_destroy(&pool->gate);
     free(pool->workers);
-    free(pool);
+    if (!pool->cron) { /* its thread looks at open and draining until the process ends */
+        free(pool);
+    }
     return true;
 }
 

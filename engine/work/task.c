@@ -257,7 +257,8 @@ static void start_one(struct pool *pool, const struct setting_pair *pair, uint64
 static void replace(const struct worker *w)
 {
     struct task *task = w->task;
-    uint64_t now = clock_us(), ran = now - atomic_load(&task->started_us);
+    uint64_t now = clock_us(), began = atomic_load(&task->started_us);
+    uint64_t ran = began ? now - began : 0; /* it may be lost before its first run */
     unsigned short_runs = count_run(task->short_runs, ran);
     uint64_t not_before = now + backoff_ms(short_runs) * 1000ULL;
 

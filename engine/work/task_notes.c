@@ -103,9 +103,10 @@ pid_t task_note_running(const struct task_note *note)
     return now == began || now == 0 ? pid : 0;
 }
 
-bool task_note_take(struct task_note *note, int64_t due)
+bool task_note_take(struct task_note *note, int64_t due, int64_t now)
 {
     int64_t last = note ? atomic_load(&note->due) : 0;
+    bool is_free = last < due || (last > now && last != due); /* the clock was set back */
 
-    return !note || (last != due && atomic_compare_exchange_strong(&note->due, &last, due));
+    return !note || (is_free && atomic_compare_exchange_strong(&note->due, &last, due));
 }

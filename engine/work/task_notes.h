@@ -37,6 +37,6 @@ void task_note_ended(struct task_note *note, pid_t pid);
 /* The process that still runs, also if another engine process has started it; 0 = none. */
 pid_t task_note_running(const struct task_note *note);
 /* False: somebody has taken this run on himself already. */
-bool task_note_take(struct task_note *note, int64_t due);
+bool task_note_take(struct task_note *note, int64_t due, int64_t now);
 
 #endif

@@ -290,12 +290,32 @@ void waitset_forget(struct waitset *set, struct waitable *waitable)
     pthread_mutex_unlock(&slot->lock);
 }
 
+/* A lost worker may have taken the lock along. Who comes again soon waits briefly. */
+#define BRIEFLY_NS 20000000
+#define ONCE_NS    1000000000
+
+static bool lock_within(pthread_mutex_t *lock, long limit_ns)
+{
+    struct timespec until;
+
+    if (pthread_mutex_trylock(lock) == 0) {
+        return true;
+    }
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_nsec += limit_ns;
+    until.tv_sec += until.tv_nsec / 1000000000;
+    until.tv_nsec %= 1000000000;
+    return pthread_mutex_clocklock(lock, CLOCK_MONOTONIC, &until) == 0;
+}
+
 /* Takes out the one-shot waitable of a slot if its deadline is not after `before`. */
-static struct waitable *take_out(struct slot *slot, uint64_t before)
+static struct waitable *take_out(struct slot *slot, uint64_t before, long limit_ns)
 {
     struct waitable *waitable = NULL;
 
-    pthread_mutex_lock(&slot->lock);
+    if (!lock_within(&slot->lock, limit_ns)) {
+        return NULL;
+    }
     if (slot->waitable && !slot->listener &&
         atomic_load_explicit(&slot->deadline_us, memory_order_relaxed) <= before) {
         waitable = slot->waitable;
@@ -311,7 +331,7 @@ void waitset_evict(struct waitset *set, void (*fn)(struct waitable *self))
 
     for (uint32_t fd = 0; fd < high; fd++) {
         struct slot *slot = slot_of(set, fd);
-        struct waitable *waitable = slot ? take_out(slot, UINT64_MAX) : NULL;
+        struct waitable *waitable = slot ? take_out(slot, UINT64_MAX, ONCE_NS) : NULL;
 
         if (waitable) {
             fn(waitable);
@@ -326,7 +346,8 @@ void waitset_expire(struct waitset *set, uint64_t now_us)
     for (uint32_t fd = 0; fd < high; fd++) {
         struct slot *slot = slot_of(set, fd);
         uint64_t deadline = slot ? atomic_load_explicit(&slot->deadline_us, memory_order_relaxed) : 0;
-        struct waitable *waitable = deadline && deadline <= now_us ? take_out(slot, now_us) : NULL;
+        struct waitable *waitable =
+            deadline && deadline <= now_us ? take_out(slot, now_us, BRIEFLY_NS) : NULL;
 
         if (waitable) {
             waitable->expire(waitable);
@@ -341,10 +362,9 @@ void waitset_listeners(struct waitset *set, void (*fn)(void *ctx, int fd), void 
     for (uint32_t fd = 0; fd < high; fd++) {
         struct slot *slot = slot_of(set, fd);
 
-        if (!slot) {
+        if (!slot || !lock_within(&slot->lock, BRIEFLY_NS)) {
             continue;
         }
-        pthread_mutex_lock(&slot->lock);
         bool listener = slot->waitable && slot->listener;
         pthread_mutex_unlock(&slot->lock);
         if (listener) {
@@ -355,22 +375,6 @@ void waitset_listeners(struct waitset *set, void (*fn)(void *ctx, int fd), void 
 
 /* -- a lost sleeper -- */
 
-#define LOCK_LIMIT_NS 20000000 /* the lost one may have had it */
-
-static bool lock_briefly(pthread_mutex_t *lock)
-{
-    struct timespec until;
-
-    if (pthread_mutex_trylock(lock) == 0) {
-        return true;
-    }
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += LOCK_LIMIT_NS;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    return pthread_mutex_clocklock(lock, CLOCK_MONOTONIC, &until) == 0;
-}
-
 void waitset_lost(struct waitset *set)
 {
     uint32_t high = atomic_load(&set->high);
@@ -379,7 +383,7 @@ void waitset_lost(struct waitset *set)
     for (uint32_t fd = 0; fd < high; fd++) {
         struct slot *slot = slot_of(set, fd);
 
-        if (!slot || !lock_briefly(&slot->lock)) {
+        if (!slot || !lock_within(&slot->lock, BRIEFLY_NS)) {
             continue;
         }
         if (slot->waitable && !slot->listener) {

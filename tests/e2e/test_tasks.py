@@ -9,7 +9,7 @@ import pytest
 
 import process
 from fcgi_client import fetch
-from tokiophp import PROGRAM
+from tokiophp import GROUP, IS_ROOT, PROGRAM, USER
 
 LOOP = """<?php
 $id = bin2hex(random_bytes(4));
@@ -126,8 +126,11 @@ def test_their_process_dies(tasks):
 
 @pytest.mark.seconds(240)
 def test_cron(tasks):
-    """Due each minute; a run that is not over when it is due again has the next one missed."""
-    t = tasks('cron[quick] = "* * * * * echo quick $OWN; exit 3"\ncron[slow] = "* * * * * echo >>DIR/tmp/slow; sleep 75"\n', {})
+    """Due each minute; a run that is not over when it is due again has the next one missed. What another pool takes of the
+    server's environment under a name that this pool gives is none of its secrets."""
+    users = f"user = {USER}\ngroup = {GROUP}\n" if IS_ROOT else ""
+    t = tasks('cron[quick] = "* * * * * echo quick $OWN; exit 3"\ncron[slow] = "* * * * * echo >>DIR/tmp/slow; sleep 75"\n', {},
+              php=f"[other]\n{users}listen = {{dir}}/other.sock\npm = static\npm.max_children = 1\nenv[X] = $OWN\n")
     t.server.wait_message(r"cron quick: started", 90)
     t.server.wait_message(r"quick own", 10)
     t.server.wait_message(r"WARNING: .*cron quick: ended with code 3", 10)

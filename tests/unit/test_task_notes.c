@@ -40,12 +40,13 @@ static void test_a_run_is_taken_once(void **state)
     int fd = task_notes_file();
     struct task_note *note = task_note_find(task_notes_open(fd), "a", "b", 0);
 
-    assert_true(task_note_take(note, 600));
-    assert_false(task_note_take(note, 600));
-    assert_true(task_note_take(note, 660));
-    assert_true(task_note_take(note, 600)); /* the clock was set back */
-    assert_true(task_note_take(NULL, 600));
-    assert_true(task_note_take(NULL, 600));
+    assert_true(task_note_take(note, 600, 600));
+    assert_false(task_note_take(note, 600, 601));
+    assert_true(task_note_take(note, 660, 661));
+    assert_false(task_note_take(note, 600, 662)); /* by a process that was long in starting */
+    assert_true(task_note_take(note, 600, 601));  /* the clock was set back */
+    assert_true(task_note_take(NULL, 600, 600));
+    assert_true(task_note_take(NULL, 600, 600));
     close(fd);
 }
 
