@@ -46,9 +46,13 @@ def browse(workdir, url, *arguments, seconds=60):
     return done.stdout
 
 
-def live(site):
-    request = urllib.request.Request(site.inside + "dashboard.json", headers={"Authorization": "Bearer secret"})
+def asked(site, name):
+    request = urllib.request.Request(site.inside + name, headers={"Authorization": "Bearer secret"})
     return json.load(urllib.request.urlopen(request, timeout=10))
+
+
+def live(site):
+    return asked(site, "dashboard.json")
 
 
 @pytest.fixture
@@ -61,6 +65,8 @@ def load(dashboard):
     running = [threading.Thread(target=client, args=(t,)) for t in ("/hello.php", "/hello.php", "/sleep.php")]
     for t in running:
         t.start()
+    process.wait_for(lambda: any(dict(zip(told["fields"], step))["requests"] for told in [asked(dashboard, "history.json")]
+                                 for step in told["pools"][0]["steps"]), 30, "a step of the history with requests")
     yield
     stop.set()
     for t in running:

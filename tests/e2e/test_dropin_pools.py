@@ -239,7 +239,11 @@ def test_terminate_timeout(workdir, tokiophp):
 
 
 @pytest.mark.parametrize("decorate", ["yes", "no"])
-def test_worker_output(workdir, tokiophp, decorate):
+def test_worker_output(workdir, tokiophp, decorate, monkeypatch):
+    """As php-fpm. Under another name what PHP says are records of the server's log (test_php_errors.py)."""
+    name = workdir + "/php-fpm"
+    os.symlink(server_module.PROGRAM, name)
+    monkeypatch.setattr(server_module, "PROGRAM", name)
     path = script(workdir, "say.php", "<?php file_put_contents('php://stderr', \"one\\ntwo\\n\"); error_log('three');")
     settings = "" if server_module.is_stand_in() else "log_request_id = no\n"
     server = tokiophp(pool=f"catch_workers_output = yes\ndecorate_workers_output = {decorate}", settings=settings)
