@@ -35,13 +35,25 @@ struct sample {
     uint64_t count;
 };
 
+/* For a terminal, which may be root's: C0, DEL, and C1 as UTF-8 has them. */
+static bool has_controls(struct str line)
+{
+    for (size_t i = 0; i < line.n; i++) {
+        unsigned char c = (unsigned char)line.p[i], before = i ? (unsigned char)line.p[i - 1] : 0;
+        if (c < 0x20 || c == 0x7f || (before == 0xc2 && c >= 0x80 && c < 0xa0)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Of the next line; false: there is none. What is no sample is left out. */
 static bool next_sample(struct str *rest, struct sample *out)
 {
     struct str line;
     while (rest->p && rest->n && str_split(rest, '\n', &line)) {
         const char *blank = line.n ? memrchr(line.p, ' ', line.n) : NULL;
-        if (blank &&
+        if (blank && !has_controls(line) &&
             str_to_u64((struct str){blank + 1, line.n - (size_t)(blank + 1 - line.p)}, &out->count)) {
             out->stack = (struct str){line.p, (size_t)(blank - line.p)};
             return true;
@@ -137,7 +149,7 @@ static void add_profile(struct str folded, bool slept, const char *name, struct 
     buf_printf(
         out, "{\"type\":\"sampled\",\"name\":\"%s\",\"unit\":\"milliseconds\",\"startValue\":0,\"samples\":[",
         name);
-    while (next_sample(&rest, &s)) {
+    while (!out->failed && next_sample(&rest, &s)) {
         size_t n = frames_of(s.stack, frames, &sleeps);
         if (sleeps != slept) {
             continue;
@@ -279,7 +291,7 @@ static void write_pprof(struct str folded, unsigned hz, struct buf *out)
     (void)empty;
     add_value_type(out, 1, samples, count, &part);
     add_value_type(out, 1, wall, ns, &part);
-    while (next_sample(&rest, &s)) {
+    while (!out->failed && next_sample(&rest, &s)) {
         add_sample(out, &s, &names, period_ns, &part);
     }
     add_places(out, &names, &part);
@@ -336,8 +348,22 @@ static void write_folded(struct str folded, struct buf *out)
     free(all);
 }
 
+static bool too_many_lines(struct str folded)
+{
+    struct str line;
+    size_t n = 0;
+    while (folded.p && folded.n && n <= PROFILE_LINES_MAX && str_split(&folded, '\n', &line)) {
+        n++;
+    }
+    return n > PROFILE_LINES_MAX;
+}
+
 void profile_write(struct str folded, enum profile_format format, unsigned hz, struct buf *out)
 {
+    if (too_many_lines(folded)) {
+        out->failed = true;
+        return;
+    }
     switch (format) {
     case PROFILE_FOLDED: write_folded(folded, out); break;
     case PROFILE_SPEEDSCOPE: write_speedscope(folded, hz ? hz : 1, out); break;

@@ -16,7 +16,11 @@ enum profile_format {
 bool profile_format_named(const char *word, enum profile_format *out);
 const char *profile_format_type(enum profile_format format); /* its media type */
 
-/* From lines of several processes, which may have a stack twice. hz: samples a second. */
+#define PROFILE_LINES_MAX (1u << 18)
+
+/* From lines of several processes, which may have a stack twice. hz: samples a second. Nobody vouches for
+ * the lines: what is no sample, or has control characters, is left out. With more than PROFILE_LINES_MAX of
+ * them, out fails; its limit bounds what is written. */
 void profile_write(struct str folded, enum profile_format format, unsigned hz, struct buf *out);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,11 +11,13 @@
 #include <unistd.h>
 
 #include "engine/base/buf.h"
+#include "engine/base/clock.h"
 #include "engine/base/profile_format.h"
 #include "engine/engine.h"
 #include "engine/supervise/supervisor.h"
 
 #define PROFILE_BYTES (256u << 20)
+#define BEYOND_US     (20 * CLOCK_US_PER_SECOND) /* its own time */
 
 /* The first answer: a line, and a pipe if it is a good one; -1: it said why not. */
 static int receive_pipe(int fd)
@@ -60,12 +63,35 @@ static int write_all(const char *path, const struct buf *text)
     return EXIT_OK;
 }
 
+/* All that comes until its end. False: too much came, or not all of it in time. */
+static bool gather(int pipe_fd, unsigned seconds, struct buf *folded)
+{
+    uint64_t now, until_us = clock_us() + seconds * CLOCK_US_PER_SECOND + BEYOND_US;
+    char piece[65536];
+    while ((now = clock_us()) < until_us && !folded->failed) {
+        struct pollfd p = {.fd = pipe_fd, .events = POLLIN};
+        if (poll(&p, 1, (int)((until_us - now) / 1000) + 1) <= 0) {
+            continue;
+        }
+        ssize_t n = read(pipe_fd, piece, sizeof(piece));
+        if (n == 0) {
+            return true;
+        }
+        if (n < 0 && errno != EINTR) {
+            break;
+        }
+        buf_add(folded, piece, n > 0 ? (size_t)n : 0);
+    }
+    if (!folded->failed) {
+        fprintf(stderr, "tokiophp ctl: not all processes have said everything in time\n");
+    }
+    return false;
+}
+
 int ctl_profile(int fd, const struct ctl_profile *asked)
 {
     enum profile_format format;
     struct buf folded = {.limit = PROFILE_BYTES}, out = {0};
-    char piece[65536];
-    ssize_t n;
     if (!profile_format_named(asked->format, &format)) {
         fprintf(stderr, "tokiophp ctl: --format %s: expected folded, speedscope or pprof\n", asked->format);
         return EXIT_USAGE;
@@ -77,13 +103,19 @@ int ctl_profile(int fd, const struct ctl_profile *asked)
     if (pipe_fd < 0) {
         return EXIT_SOFTWARE;
     }
-    while ((n = read(pipe_fd, piece, sizeof(piece))) > 0 || (n < 0 && errno == EINTR)) {
-        buf_add(&folded, piece, n > 0 ? (size_t)n : 0);
-    }
+    bool whole = gather(pipe_fd, (unsigned)atoi(asked->seconds), &folded);
     close(pipe_fd);
-    profile_write((struct str){folded.p, folded.n}, format, (unsigned)atoi(asked->hz), &out);
-    int code = out.failed || folded.failed ? EXIT_SOFTWARE : write_all(asked->output, &out);
-    if (code == EXIT_OK && folded.n == 0) {
+    out.failed = folded.failed;
+    if (!out.failed) {
+        profile_write((struct str){folded.p, folded.n}, format, (unsigned)atoi(asked->hz), &out);
+    }
+    if (out.failed) {
+        fprintf(stderr, "tokiophp ctl: the profile is too large\n");
+    }
+    int code = out.failed ? EXIT_SOFTWARE : write_all(asked->output, &out);
+    if (code == EXIT_OK && !whole) {
+        code = EXIT_SOFTWARE;
+    } else if (code == EXIT_OK && folded.n == 0) {
         fprintf(stderr, "tokiophp ctl: no worker ran a script in that time\n");
     }
     buf_free(&folded);

@@ -2,6 +2,7 @@
  * when it is through. Whoever has the other end waits for all of them. Supervisor's thread. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <unistd.h>
 
 #include "engine/supervise/channel.h"
@@ -9,6 +10,20 @@
 #include "engine/work/profile.h"
 
 #define PIPE_BYTES (1 << 20)
+
+/* With an open file of its own for each process: whether a write waits is a flag of the open file. */
+static bool ask_child(const struct child *c, int write_end, int64_t number)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", write_end);
+    int fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) {
+        return false;
+    }
+    bool sent = channel_send(c->channel, CHANNEL_PROFILE, number, NULL, &fd, 1) == 0;
+    close(fd);
+    return sent;
+}
 
 int profiling_begin(struct supervisor *s, const char *pool, unsigned seconds, unsigned hz)
 {
@@ -23,7 +38,7 @@ int profiling_begin(struct supervisor *s, const char *pool, unsigned seconds, un
         if (wanted && c->channel >= 0 && c->generation->state == GENERATION_READY &&
             !c->generation->adopted) {
             int64_t number = (int64_t)((uint64_t)hz << 32 | seconds * 1000);
-            asked += channel_send(c->channel, CHANNEL_PROFILE, number, NULL, &ends[1], 1) == 0;
+            asked += ask_child(c, ends[1], number);
         }
     }
     close(ends[1]);

@@ -76,8 +76,9 @@ static size_t put_part(char *out, size_t at, size_t size, const char *text, size
     }
     out[at++] = ';';
     for (size_t i = 0; i < n && at + 1 < size; i++) {
-        unsigned char c = (unsigned char)text[i];
-        out[at++] = c == ';' || c == ' ' ? '_' : iscntrl(c) ? '?' : (char)c;
+        unsigned char c = (unsigned char)text[i], before = i ? (unsigned char)text[i - 1] : 0;
+        bool control = iscntrl(c) || (before == 0xc2 && c >= 0x80 && c < 0xa0); /* UTF-8's, too */
+        out[at++] = c == ';' || c == ' ' ? '_' : control ? '?' : (char)c;
     }
     out[at] = '\0';
     return at;

@@ -26,6 +26,7 @@
 #define REQUEST_US    (5 * CLOCK_US_PER_SECOND)  /* for the head, and again for the response */
 #define PROFILE_US    (20 * CLOCK_US_PER_SECOND) /* beyond its own time */
 #define PROFILE_BYTES (64u << 20)
+#define PROFILE_READS 64 /* in one turn: others wait, too */
 #define LINGER_US     (1 * CLOCK_US_PER_SECOND)
 
 enum order { ORDER_SERVE, ORDER_CLOSE, ORDER_STOP };
@@ -208,16 +209,17 @@ static void hear(struct internal *in, struct visitor *v)
 static void gather_profile(struct visitor *v)
 {
     char piece[16384];
-    ssize_t n;
-    while ((n = read(v->profile.fd, piece, sizeof piece)) > 0) {
-        buf_add(&v->gathered, piece, (size_t)n);
+    ssize_t n = 1;
+    for (int i = 0; i < PROFILE_READS && n > 0 && !v->gathered.failed; i++) {
+        n = read(v->profile.fd, piece, sizeof piece);
+        buf_add(&v->gathered, piece, n > 0 ? (size_t)n : 0);
     }
-    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
+    if (!v->gathered.failed && (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))) {
         return;
     }
     close(v->profile.fd);
     v->profile.fd = -1;
-    internal_page_profiled(&v->profile, (struct str){v->gathered.p, v->gathered.n}, &v->out);
+    internal_page_profiled(&v->profile, &v->gathered, &v->out);
     buf_free(&v->gathered);
     v->state = VISITOR_LISTENS;
     v->deadline_us = clock_us() + REQUEST_US;

@@ -20,6 +20,7 @@ __asm__(".section .rodata\n"
 extern const char http_dashboard[];
 extern const uint64_t http_dashboard_n;
 
+#define PROFILE_BODY_MAX (128u << 20)
 #define POLICY                                                                                               \
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; "        \
     "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -310,10 +311,12 @@ bool internal_page_profile(const struct pool *pool, const struct http_head *head
     return true;
 }
 
-void internal_page_profiled(const struct internal_profile *profile, struct str folded, struct buf *out)
+void internal_page_profiled(const struct internal_profile *profile, const struct buf *folded, struct buf *out)
 {
-    struct buf body = {0};
-    profile_write(folded, profile->format, profile->hz, &body);
+    struct buf body = {.failed = folded->failed, .limit = PROFILE_BODY_MAX};
+    if (!body.failed) {
+        profile_write((struct str){folded->p, folded->n}, profile->format, profile->hz, &body);
+    }
     if (body.failed) {
         respond_status(out, NULL, 500);
     } else {

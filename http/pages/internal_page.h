@@ -32,7 +32,9 @@ struct internal_profile {
 bool internal_page_profile(const struct pool *pool, const struct http_head *head, const char *token,
                            const struct internal_caller *caller, struct internal_profile *profile,
                            struct buf *out);
-void internal_page_profiled(const struct internal_profile *profile, struct str folded, struct buf *out);
+/* An error if not all of it could be gathered. */
+void internal_page_profiled(const struct internal_profile *profile, const struct buf *folded,
+                            struct buf *out);
 /* The same for what is no request. */
 void internal_page_error(int status, struct buf *out);
 

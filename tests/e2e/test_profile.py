@@ -1,12 +1,16 @@
 """The sampling profiler: by script, URL and function, on the processor and asleep; over the control socket and the internal listener."""
+import ctypes
 import json
 import os
+import platform
+import re
 import subprocess
 import threading
 import time
 
 import pytest
 
+import process
 import tokiophp as program
 from test_internal import Inside
 
@@ -171,3 +175,47 @@ def test_a_reload_meanwhile(server, workdir):
         assert running.wait(60) == 0
         running.communicate()
         assert server.site.ask("/rest.php?s=0").status == 200
+
+
+def pipes(pid):
+    """{inode: descriptor} of those that it only writes into."""
+    found = {}
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            target = os.readlink(f"/proc/{pid}/fd/{fd}")
+            with open(f"/proc/{pid}/fdinfo/{fd}", encoding="utf-8") as f:
+                flags = int(re.search(r"flags:\s*(\d+)", f.read()).group(1), 8)
+        except FileNotFoundError:
+            continue
+        if target.startswith("pipe:") and flags & os.O_ACCMODE == os.O_WRONLY:
+            found[target] = int(fd)
+    return found
+
+
+def descriptors(pids, before):
+    """Theirs of the one pipe that both have and that is new; None: there is none yet."""
+    one, other = (pipes(pid) for pid in pids)
+    common = (set(one) & set(other)) - before
+    return [(one[p], other[p]) for p in common][0] if common else None
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the number of kcmp")
+def test_each_process_has_an_open_file_of_its_own(tokiophp, workdir):
+    """Or one could make the others wait: whether a write waits is a matter of the open file."""
+    os.mkdir(workdir + "/site")
+    server = Inside(tokiophp, workdir + "/site", "pm = static\npm.processes = 2\npm.max_children = 2\n",
+                    settings="control_socket = {dir}/ctl.sock\n")
+    pids = [int(pid) for pid in re.findall(r"process pid=(\d+)", ctl(workdir, "status").stdout.decode())]
+    assert len(pids) == 2
+    before = set(pipes(pids[0])) | set(pipes(pids[1]))
+    running = subprocess.Popen([program.PROGRAM, "ctl", "-s", workdir + "/ctl.sock", "profile", "--seconds", "3"],
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    fds = process.wait_for(lambda: descriptors(pids, before), what="two processes with the same pipe")
+    libc = ctypes.CDLL(None, use_errno=True)
+    same = libc.syscall(312, pids[0], pids[1], 0, *fds)
+    assert same != 0, "one open file for both"
+    assert running.wait(60) == 0
+    running.communicate()
+    if same < 0:
+        pytest.skip(f"kcmp: {os.strerror(ctypes.get_errno())}")
+    assert server.get("/health").status == 200

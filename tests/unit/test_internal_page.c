@@ -52,11 +52,32 @@ static void names_that_are_not_ours(void **state)
     assert_int_equal(status_of("/", "evil.example", NULL, &near), 421);
 }
 
+static void a_profile_that_is_not_whole(void **state)
+{
+    const struct internal_profile profile = {.fd = -1, .format = PROFILE_FOLDED, .hz = 99};
+    struct buf folded = {.limit = 20}, out = {0};
+
+    (void)state;
+    buf_text(&folded, "cpu;a 1\n");
+    internal_page_profiled(&profile, &folded, &out);
+    assert_non_null(strstr(out.p, "HTTP/1.1 200 "));
+    assert_non_null(strstr(out.p, "cpu;a 1\n"));
+    buf_free(&out);
+    buf_text(&folded, "cpu;b;and;others 1\n");
+    assert_true(folded.failed);
+    internal_page_profiled(&profile, &folded, &out);
+    assert_non_null(strstr(out.p, "HTTP/1.1 500 "));
+    assert_null(strstr(out.p, "cpu;a"));
+    buf_free(&out);
+    buf_free(&folded);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(others_need_the_token),
         cmocka_unit_test(names_that_are_not_ours),
+        cmocka_unit_test(a_profile_that_is_not_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
