@@ -1,6 +1,7 @@
 /* See task_notes.h. */
 #include "engine/work/task_notes.h"
 
+#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,9 +22,10 @@ struct task_notes {
 
 int task_notes_file(void)
 {
-    int fd = memfd_create("task-notes", MFD_CLOEXEC);
+    int fd = memfd_create("task-notes", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
-    if (fd >= 0 && ftruncate(fd, sizeof(struct task_notes)) != 0) {
+    if (fd >= 0 && (ftruncate(fd, sizeof(struct task_notes)) != 0 ||
+                    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)) {
         close(fd);
         fd = -1;
     }

@@ -25,7 +25,7 @@ struct task_note {
 
 struct task_notes;
 
-int task_notes_file(void); /* close-on-exec; -1 with errno */
+int task_notes_file(void); /* close-on-exec, sealed: its size stays; -1 with errno */
 /* For the life of the process. NULL, also for fd = -1: there are none. */
 struct task_notes *task_notes_open(int fd);
 /* The note of this name (two texts and a number), made if there is none. NULL: no place, or no notes. */

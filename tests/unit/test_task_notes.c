@@ -1,4 +1,5 @@
 /* What processes of tasks leave to each other. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -31,6 +32,18 @@ static void test_names(void **state)
     }
     assert_null(task_note_find(one, "many", "x", 1999));
     assert_ptr_equal(task_note_find(one, "task", "mails", 0), note);
+    close(fd);
+}
+
+static void test_its_size_stays(void **state)
+{
+    (void)state;
+    int fd = task_notes_file();
+
+    assert_int_equal(ftruncate(fd, 0), -1);
+    assert_int_equal(ftruncate(fd, 1 << 24), -1);
+    assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), -1);
+    assert_non_null(task_notes_open(fd));
     close(fd);
 }
 
@@ -91,6 +104,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_its_size_stays),
         cmocka_unit_test(test_a_run_is_taken_once),
         cmocka_unit_test(test_what_runs),
     };
