@@ -176,7 +176,7 @@ int password_key(unsigned char key[PASSWORD_DIGEST])
     return RAND_bytes(key, PASSWORD_DIGEST) == 1 ? 0 : -1;
 }
 
-void password_digest(const unsigned char key[PASSWORD_DIGEST], struct str user, struct str password,
+bool password_digest(const unsigned char key[PASSWORD_DIGEST], struct str user, struct str password,
                      unsigned char out[PASSWORD_DIGEST])
 {
     unsigned char text[2 * PASSWORD_MAX + 2];
@@ -186,8 +186,7 @@ void password_digest(const unsigned char key[PASSWORD_DIGEST], struct str user, 
     memcpy(text, user.p, user_n);
     text[user_n] = ':'; /* no user has one */
     memcpy(text + user_n + 1, password.p, password_n);
-    if (!HMAC(EVP_sha256(), key, PASSWORD_DIGEST, text, user_n + 1 + password_n, out, &n)) {
-        memset(out, 0, PASSWORD_DIGEST);
-    }
+    bool made = HMAC(EVP_sha256(), key, PASSWORD_DIGEST, text, user_n + 1 + password_n, out, &n) != NULL;
     OPENSSL_cleanse(text, sizeof text);
+    return made;
 }

@@ -13,8 +13,8 @@ bool password_hash_known(const char *hash);
 /* Takes as long as the hash is meant to take, whether it fits or not: not for a loop. */
 bool password_hash_fits(const char *hash, const char *password);
 /* What stands for the two in a table that a stranger cannot aim at, and from which they cannot be had back.
- */
-void password_digest(const unsigned char key[PASSWORD_DIGEST], struct str user, struct str password,
+ * False: none could be made, and out is nobody's. */
+bool password_digest(const unsigned char key[PASSWORD_DIGEST], struct str user, struct str password,
                      unsigned char out[PASSWORD_DIGEST]);
 /* A key for it: 0, or -1 if there are no random bytes. */
 int password_key(unsigned char key[PASSWORD_DIGEST]);

@@ -314,7 +314,10 @@ static enum basic_auth_verdict ask(struct exchange *x, const struct http_head *h
     if (!read_credentials(head, said)) {
         return refuse(x);
     }
-    password_digest(rule->key, said->user, (struct str){said->password, said->password_n}, digest);
+    if (!password_digest(rule->key, said->user, (struct str){said->password, said->password_n}, digest)) {
+        answer_error(x, 503);
+        return BASIC_AUTH_ANSWERED;
+    }
     struct str key = {(const char *)digest, sizeof digest};
     if (!brief_cache_get(auth->known, 'p', key, x->loop->now_us, x->arena, &n)) {
         return ask_helpers(x, head, rule->file, said, digest);
