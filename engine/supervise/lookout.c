@@ -19,7 +19,8 @@
 #include "engine/supervise/closer.h"
 
 #define MAGIC     0x746b6c6fu
-#define ANSWER_MS 700 /* longer than a reload needs to execute the supervisor anew */
+#define UNREAD    2048 /* bytes of answers, as the kernel counts them: a few, each of which may hold a view */
+#define ANSWER_MS 700  /* longer than a reload needs to execute the supervisor anew */
 
 struct answer {
     uint32_t magic;
@@ -33,7 +34,13 @@ union control {
 
 int lookout_pair(int fds[2])
 {
-    return socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds);
+    int room = UNREAD;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds) != 0) {
+        return -1;
+    }
+    setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+    return 0;
 }
 
 /* -- supervisor -- */

@@ -34,7 +34,7 @@ int lookout_pair(int fds[2]); /* close-on-exec, non-blocking; 0 or -1. The first
 
 /* -- supervisor: never waits -- */
 int lookout_hear(int fd, struct lookout_question *out); /* 1, 0 nothing now, -1 closed */
-/* view_fd: -1 = none; stays the caller's. */
+/* view_fd: -1 = none; stays the caller's. Who leaves some answers unread gets no more of them. */
 void lookout_answer(int fd, const struct lookout_question *question, uint64_t count, int view_fd);
 
 /* -- engine process, any thread: waits for the answer, but not for long -- */
