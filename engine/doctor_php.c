@@ -34,6 +34,7 @@ struct php_facts {
 
 /* -- asking -- */
 
+#ifdef HAVE_PHP
 /* Whole lines; what is no fact is what PHP has to say. */
 static void sort_lines(const struct pool_conf *pool, struct str all, struct php_facts *facts)
 {
@@ -58,7 +59,6 @@ static void read_all(int fd, struct buf *out)
     }
 }
 
-#ifdef HAVE_PHP
 static _Noreturn void tell(const struct config *config, const struct pool_conf *pool, int fd)
 {
     dup2(fd, STDOUT_FILENO);
