@@ -290,30 +290,28 @@ void waitset_forget(struct waitset *set, struct waitable *waitable)
     pthread_mutex_unlock(&slot->lock);
 }
 
-/* A lost worker may have taken the lock along. Who comes again soon waits briefly. */
-#define BRIEFLY_NS 20000000
-#define ONCE_NS    1000000000
+/* A lost worker may have taken the lock along; everybody else has it for a moment. Who comes again soon waits
+ * briefly. (Not pthread_mutex_clocklock(): the thread sanitizer does not know it.) */
+#define BRIEFLY_MS 20
+#define ONCE_MS    1000
 
-static bool lock_within(pthread_mutex_t *lock, long limit_ns)
+static bool lock_within(pthread_mutex_t *lock, int limit_ms)
 {
-    struct timespec until;
-
-    if (pthread_mutex_trylock(lock) == 0) {
-        return true;
+    for (int ms = 0; pthread_mutex_trylock(lock) != 0; ms++) {
+        if (ms == limit_ms) {
+            return false;
+        }
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
     }
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_nsec += limit_ns;
-    until.tv_sec += until.tv_nsec / 1000000000;
-    until.tv_nsec %= 1000000000;
-    return pthread_mutex_clocklock(lock, CLOCK_MONOTONIC, &until) == 0;
+    return true;
 }
 
 /* Takes out the one-shot waitable of a slot if its deadline is not after `before`. */
-static struct waitable *take_out(struct slot *slot, uint64_t before, long limit_ns)
+static struct waitable *take_out(struct slot *slot, uint64_t before, int limit_ms)
 {
     struct waitable *waitable = NULL;
 
-    if (!lock_within(&slot->lock, limit_ns)) {
+    if (!lock_within(&slot->lock, limit_ms)) {
         return NULL;
     }
     if (slot->waitable && !slot->listener &&
@@ -331,7 +329,7 @@ void waitset_evict(struct waitset *set, void (*fn)(struct waitable *self))
 
     for (uint32_t fd = 0; fd < high; fd++) {
         struct slot *slot = slot_of(set, fd);
-        struct waitable *waitable = slot ? take_out(slot, UINT64_MAX, ONCE_NS) : NULL;
+        struct waitable *waitable = slot ? take_out(slot, UINT64_MAX, ONCE_MS) : NULL;
 
         if (waitable) {
             fn(waitable);
@@ -347,7 +345,7 @@ void waitset_expire(struct waitset *set, uint64_t now_us)
         struct slot *slot = slot_of(set, fd);
         uint64_t deadline = slot ? atomic_load_explicit(&slot->deadline_us, memory_order_relaxed) : 0;
         struct waitable *waitable =
-            deadline && deadline <= now_us ? take_out(slot, now_us, BRIEFLY_NS) : NULL;
+            deadline && deadline <= now_us ? take_out(slot, now_us, BRIEFLY_MS) : NULL;
 
         if (waitable) {
             waitable->expire(waitable);
@@ -362,7 +360,7 @@ void waitset_listeners(struct waitset *set, void (*fn)(void *ctx, int fd), void 
     for (uint32_t fd = 0; fd < high; fd++) {
         struct slot *slot = slot_of(set, fd);
 
-        if (!slot || !lock_within(&slot->lock, BRIEFLY_NS)) {
+        if (!slot || !lock_within(&slot->lock, BRIEFLY_MS)) {
             continue;
         }
         bool listener = slot->waitable && slot->listener;
@@ -383,7 +381,7 @@ void waitset_lost(struct waitset *set)
     for (uint32_t fd = 0; fd < high; fd++) {
         struct slot *slot = slot_of(set, fd);
 
-        if (!slot || !lock_within(&slot->lock, BRIEFLY_NS)) {
+        if (!slot || !lock_within(&slot->lock, BRIEFLY_MS)) {
             continue;
         }
         if (slot->waitable && !slot->listener) {
