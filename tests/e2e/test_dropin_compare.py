@@ -108,7 +108,7 @@ SCRIPTS = {
     "buffer.php": "<?php ob_start(); echo 'x'; ob_start(fn($b) => strtoupper($b)); echo 'upper'; echo 'more';",
     "exception.php": "<?php throw new RuntimeException('lost');",
     "headerlate.php": "<?php echo str_repeat('x', 10000); flush(); header('X: 1');",
-    "session.php": "<?php session_id('abcdefghij0123456789abcdef'); session_start(); echo session_status(), session_name();",
+    "session.php": "<?php ini_set('session.gc_probability', 0); session_id('abcdefghij0123456789abcdef'); session_start(); echo session_status(), session_name();",
     "notmodified.php": "<?php header('HTTP/1.1 304 Not Modified'); header('ETag: \"x\"');",
     "nocontent.php": "<?php http_response_code(204);",
     "auth.php": "<?php header('WWW-Authenticate: Basic realm=\"x\"'); echo 'y';",

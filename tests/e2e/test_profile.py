@@ -205,8 +205,9 @@ def test_each_process_has_an_open_file_of_its_own(tokiophp, workdir):
     os.mkdir(workdir + "/site")
     server = Inside(tokiophp, workdir + "/site", "pm = static\npm.processes = 2\npm.max_children = 2\n",
                     settings="control_socket = {dir}/ctl.sock\n")
-    pids = [int(pid) for pid in re.findall(r"process pid=(\d+)", ctl(workdir, "status").stdout.decode())]
-    assert len(pids) == 2
+    ready = lambda: re.findall(r"process pid=(\d+) .*state=ready", ctl(workdir, "status").stdout.decode())  # noqa: E731
+    process.wait_for(lambda: len(ready()) == 2, what="both processes")
+    pids = [int(pid) for pid in ready()]
     before = set(pipes(pids[0])) | set(pipes(pids[1]))
     running = subprocess.Popen([program.PROGRAM, "ctl", "-s", workdir + "/ctl.sock", "profile", "--seconds", "3"],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
