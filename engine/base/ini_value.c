@@ -24,7 +24,7 @@ struct constant {
     const char *value;
 };
 
-/* Numbers of PHP 8.4, which php-fpm's reader would have looked up; words for yes, no and nothing. */
+/* Numbers of PHP, which php-fpm's reader would have looked up; words for yes, no and nothing. */
 static const struct constant constants[] = {
     {"E_ERROR", "1"},
     {"E_WARNING", "2"},
@@ -41,7 +41,7 @@ static const struct constant constants[] = {
     {"E_RECOVERABLE_ERROR", "4096"},
     {"E_DEPRECATED", "8192"},
     {"E_USER_DEPRECATED", "16384"},
-    {"E_ALL", "30719"},
+    {"E_ALL", INI_E_ALL_HAS_STRICT ? "32767" : "30719"},
     {"PHP_OS", "Linux"},
     {"PHP_OS_FAMILY", "Linux"},
     {"PHP_EOL", "\n"},

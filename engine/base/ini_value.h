@@ -12,4 +12,11 @@
  * both must be empty. 0, or -1 with a sentence in error. */
 int ini_value_parse(const char *text, struct buf *value, struct buf *raw, char *error, size_t error_size);
 
+/* PHP 8.4 took E_STRICT out of E_ALL. */
+#ifdef PHP_RUNTIME_VERSION
+#define INI_E_ALL_HAS_STRICT (PHP_RUNTIME_VERSION[0] == '8' && PHP_RUNTIME_VERSION[2] < '4')
+#else
+#define INI_E_ALL_HAS_STRICT false
+#endif
+
 #endif
