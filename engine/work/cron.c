@@ -122,8 +122,7 @@ static void turn(struct cron *cron)
         if (job->due < 0 || now < job->due || !atomic_load(cron->open)) {
             continue;
         }
-        atomic_store(&cron->starts,
-                     true); /* before the look at draining: who drains looks the other way round */
+        atomic_store(&cron->starts, true);  /* first: who drains looks at these two the other way round */
         if (!atomic_load(cron->draining)) { /* else it is the next process's */
             start(cron, job, now);
         }

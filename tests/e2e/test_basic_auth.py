@@ -8,8 +8,7 @@ import pytest
 
 from http_raw import Raw
 from process import free_port, wait_for
-from tokiophp import PROGRAM
-from web_cases import ABSENT, VARIABLES, Case, Site, fixture, parametrize, pool_section
+from web_cases import ABSENT, VARIABLES, Case, Site, dry_run, fixture, parametrize, pool_section
 
 FILES = {"vars.php": VARIABLES, "open.txt": "open", "admin/page.txt": "page", "admin/vars.php": VARIABLES, "admin/public/free.txt": "free",
          "admin/gone/x.txt": "x", "old/x.txt": "x", "echo.php": "<?php echo strlen(file_get_contents('php://input'));"}
@@ -174,15 +173,6 @@ def test_guesses_keep_nobody_up(workdir, tokiophp):
         assert served.ask(path="/size.php").status == 200
     for raw in guesses:
         raw.close()
-
-
-def dry_run(workdir, line):
-    os.mkdir(workdir + "/site")
-    path = workdir + "/t.ini"
-    with open(path, "w") as f:
-        f.write(f"[global]\nerror_log = {workdir}/error.log\n" + pool_section(
-            "www", f"http.listen = 127.0.0.1:{free_port()}\nhttp.document_root = {workdir}/site\n{line.replace('{dir}', workdir)}\n"))
-    return subprocess.run([PROGRAM, "-t", "-y", path], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("line, text, why", [

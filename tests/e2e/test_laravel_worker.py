@@ -1,18 +1,15 @@
 """Laravel in worker mode, over HTTP and behind nginx: what it answers is what it answers in classic mode, users do not mix, and nothing
 of a request is left."""
 import json
-import os
 import re
-import threading
 import urllib.parse
 
 import laravel_app
 import packages
 import pytest
 from faulty import Several, tell
-from test_symfony_worker import USERS, VARIES, Kept, Shop
+from shop import VARIES, VISITS, Kept, Shop, User, check_users
 
-VISITS = int(os.environ.get("VISITS", "40"))
 POSTED = {"Content_Type": "application/x-www-form-urlencoded"}
 TOKEN = re.compile(r'name="_token" value="(\w+)"')
 
@@ -76,43 +73,20 @@ def test_answers_are_those_of_classic_mode(shop):
     assert "exited on signal" not in held.server.messages()
 
 
-class User(threading.Thread):
-    """Logs in, then comes again and again; wrong is what was not his own."""
+class Customer(User):
+    """Each answer has a new cookie. Some leave behind what they can."""
 
-    def __init__(self, shop, number):
-        super().__init__()
-        self.connection, self.name_, self.wrong, self.asked = Kept(shop.address), f"user{number}", [], 0
-
-    def run(self):
-        try:
-            status, cookie, _ = self.connection.get(f"/login?name={self.name_}")
-            if status != 303 or not cookie:
-                raise AssertionError((status, cookie))
-            for n in range(1, VISITS + 1):
-                if self.name_.endswith("3"):
-                    self.connection.get("/leak", Cookie=cookie)
-                status, cookie, body = self.connection.get(f"/visit?name={self.name_}", Cookie=cookie, X_Name=self.name_)
-                self.asked += 1
-                if status != 200 or json.loads(body) != [[self.name_] * 5, n, 1, "nobody"] or not cookie:
-                    self.wrong.append((n, status, cookie, body[:300]))
-                    return
-        except Exception as e:
-            self.wrong.append(repr(e))
-        finally:
-            self.connection.close()
+    def visit(self, n, cookie):
+        if self.name_.endswith("3"):
+            self.connection.get("/leak", Cookie=cookie)
+        status, cookie, body = self.connection.get(f"/visit?name={self.name_}", Cookie=cookie, X_Name=self.name_)
+        good = status == 200 and json.loads(body) == [[self.name_] * 5, n, 1, "nobody"] and bool(cookie)
+        return cookie, good, (status, cookie, body[:300])
 
 
 @pytest.mark.seconds(300 if VISITS < 1000 else 36000)
 def test_users_never_mix(shop, way):
-    held = shop()
-    users = [User(held, n) for n in range(USERS)]
-    for user in users:
-        user.start()
-    for user in users:
-        user.join()
-    wrong = [w for user in users for w in user.wrong]
-    tell(f"Laravel in worker mode, {way}: {sum(u.asked for u in users)} requests of {USERS} users at once, {len(wrong)} wrong")
-    assert not wrong, wrong[:3]
+    check_users(f"Laravel in worker mode, {way}", shop(), Customer)
 
 
 @pytest.mark.seconds(300 if VISITS < 1000 else 36000)

@@ -1,12 +1,10 @@
 """What a site's settings answer by themselves: redirects, refusals, fields and lifetimes by path."""
-import os
 import re
 import subprocess
 
 import pytest
-from process import free_port
 from tokiophp import PROGRAM
-from web_cases import ABSENT, VARIABLES, Case, Site, fixture, parametrize, pool_section
+from web_cases import ABSENT, VARIABLES, Case, Site, dry_run, fixture, parametrize
 
 FILES = {
     "vars.php": VARIABLES, "index.php": "<?php echo 'index';", "secret/page.php": "<?php echo 'secret';", "secret/file.txt": "secret",
@@ -75,15 +73,6 @@ CASES = [
 @parametrize(CASES)
 def test_rules(stages, case, way, place):
     stages.check(case, way, place)
-
-
-def dry_run(workdir, line):
-    os.mkdir(workdir + "/site")
-    path = workdir + "/t.ini"
-    with open(path, "w") as f:
-        f.write(f"[global]\nerror_log = {workdir}/error.log\n" + pool_section(
-            "www", f"http.listen = 127.0.0.1:{free_port()}\nhttp.document_root = {workdir}/site\n{line}\n"))
-    return subprocess.run([PROGRAM, "-t", "-y", path], capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("line, why", [

@@ -240,6 +240,16 @@ def pool_section(name, text):
     return f"[{name}]\npm = static\npm.max_children = 2\ncatch_workers_output = yes\n{identity}{text}\n"
 
 
+def dry_run(workdir, line):
+    """What -t says of a site with this line; {dir} stands for the folder."""
+    os.mkdir(workdir + "/site")
+    path = workdir + "/t.ini"
+    with open(path, "w") as f:
+        f.write(f"[global]\nerror_log = {workdir}/error.log\n" + pool_section(
+            "www", f"http.listen = 127.0.0.1:{process.free_port()}\nhttp.document_root = {workdir}/site\n{line.replace('{dir}', workdir)}\n"))
+    return subprocess.run([tokiophp.PROGRAM, "-t", "-y", path], capture_output=True, text=True, check=False)
+
+
 class Stage:
     """A site with every server that a case of it is asked of; each is started when the first case needs it."""
 

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "fcgi/exchange.h"
+#include "tests/support/fcgi_bytes.h"
 #include "tests/support/fcgi_pool.h"
 
 static char path[64];
@@ -46,24 +47,6 @@ static void lengths(void **state)
     }
 }
 
-static void add_record(struct buf *b, int type, const char *p, size_t n)
-{
-    const unsigned char h[8] = {1, (unsigned char)type, 0, 1, (unsigned char)(n >> 8), (unsigned char)n, 0,
-                                0};
-
-    buf_add(b, (const char *)h, sizeof(h));
-    buf_add(b, p, n);
-}
-
-static void add_pair(struct buf *b, const char *name, const char *value)
-{
-    const char lengths_[2] = {(char)strlen(name), (char)strlen(value)};
-
-    buf_add(b, lengths_, 2);
-    buf_text(b, name);
-    buf_text(b, value);
-}
-
 static int connected(void)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
@@ -82,10 +65,10 @@ static void answer(struct buf *params, struct buf *out)
     ssize_t n;
     int fd = connected();
 
-    add_record(&b, FCGI_BEGIN_REQUEST, "\0\1\0\0\0\0\0\0", 8);
-    add_record(&b, FCGI_PARAMS, params->p, params->n);
-    add_record(&b, FCGI_PARAMS, "", 0);
-    add_record(&b, FCGI_STDIN, "", 0);
+    fcgi_add_record(&b, FCGI_BEGIN_REQUEST, "\0\1\0\0\0\0\0\0", 8);
+    fcgi_add_record(&b, FCGI_PARAMS, params->p, params->n);
+    fcgi_add_record(&b, FCGI_PARAMS, "", 0);
+    fcgi_add_record(&b, FCGI_STDIN, "", 0);
     assert_int_equal(write(fd, b.p, b.n), b.n);
     while ((n = read(fd, piece, sizeof(piece))) > 0) {
         buf_add(out, piece, (size_t)n);
@@ -106,16 +89,16 @@ static void variables(void **state)
     struct buf params = {0}, out = {0};
 
     (void)state;
-    add_pair(&params, "REQUEST_METHOD", "GET");
-    add_pair(&params, "SCRIPT_FILENAME", "/bin/sh");
-    add_pair(&params, "SCRIPT_NAME", "/sh");
-    add_pair(&params, "QUERY_STRING", "params");
-    add_pair(&params, "HTTP_PROXY", "http://evil/");
-    add_pair(&params, "TWICE", "first");
-    add_pair(&params, "EQUALS", "a=b=c");
-    add_pair(&params, "EMPTY", "");
-    add_pair(&params, "", "nameless");
-    add_pair(&params, "TWICE", "second");
+    fcgi_add_pair(&params, "REQUEST_METHOD", "GET");
+    fcgi_add_pair(&params, "SCRIPT_FILENAME", "/bin/sh");
+    fcgi_add_pair(&params, "SCRIPT_NAME", "/sh");
+    fcgi_add_pair(&params, "QUERY_STRING", "params");
+    fcgi_add_pair(&params, "HTTP_PROXY", "http://evil/");
+    fcgi_add_pair(&params, "TWICE", "first");
+    fcgi_add_pair(&params, "EQUALS", "a=b=c");
+    fcgi_add_pair(&params, "EMPTY", "");
+    fcgi_add_pair(&params, "", "nameless");
+    fcgi_add_pair(&params, "TWICE", "second");
     answer(&params, &out);
     assert_true(has(&out, "\nEQUALS=a=b=c\n") && has(&out, "\nEMPTY=\n") &&
                 has(&out, "FCGI_ROLE=RESPONDER\n"));
@@ -129,11 +112,11 @@ static void without_method_or_script(void **state)
     struct buf params = {0}, out = {0};
 
     (void)state;
-    add_pair(&params, "SCRIPT_FILENAME", "/bin/sh");
+    fcgi_add_pair(&params, "SCRIPT_FILENAME", "/bin/sh");
     answer(&params, &out);
     assert_false(has(&out, "Status:"));
     buf_free(&out);
-    add_pair(&params, "REQUEST_METHOD", "GET");
+    fcgi_add_pair(&params, "REQUEST_METHOD", "GET");
     answer(&params, &out);
     assert_true(has(&out, "Status: 404 Not Found\r\n") && has(&out, "File not found.\n"));
     buf_free(&out);

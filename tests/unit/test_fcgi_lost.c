@@ -18,6 +18,7 @@
 #include "engine/base/buf.h"
 #include "engine/work/crash.h"
 #include "fcgi/fcgi.h"
+#include "tests/support/fcgi_bytes.h"
 #include "tests/support/fcgi_pool.h"
 
 static char path[64];
@@ -47,36 +48,18 @@ static int stop(void **state)
     return fcgi_pool_stop(the_pool, 10) ? 0 : -1;
 }
 
-static void add_record(struct buf *b, int type, const char *p, size_t n)
-{
-    const unsigned char h[8] = {1, (unsigned char)type, 0, 1, (unsigned char)(n >> 8), (unsigned char)n, 0,
-                                0};
-
-    buf_add(b, (const char *)h, sizeof(h));
-    buf_add(b, p, n);
-}
-
-static void add_pair(struct buf *b, const char *name, const char *value)
-{
-    const char lengths[2] = {(char)strlen(name), (char)strlen(value)};
-
-    buf_add(b, lengths, 2);
-    buf_text(b, name);
-    buf_text(b, value);
-}
-
 static void add_request(struct buf *b, const char *query)
 {
     struct buf params = {0};
 
-    add_pair(&params, "REQUEST_METHOD", "GET");
-    add_pair(&params, "SCRIPT_FILENAME", "/bin/sh");
-    add_pair(&params, "SCRIPT_NAME", "/sh");
-    add_pair(&params, "QUERY_STRING", query);
-    add_record(b, FCGI_BEGIN_REQUEST, "\0\1\1\0\0\0\0\0", 8); /* kept */
-    add_record(b, FCGI_PARAMS, params.p, params.n);
-    add_record(b, FCGI_PARAMS, "", 0);
-    add_record(b, FCGI_STDIN, "", 0);
+    fcgi_add_pair(&params, "REQUEST_METHOD", "GET");
+    fcgi_add_pair(&params, "SCRIPT_FILENAME", "/bin/sh");
+    fcgi_add_pair(&params, "SCRIPT_NAME", "/sh");
+    fcgi_add_pair(&params, "QUERY_STRING", query);
+    fcgi_add_record(b, FCGI_BEGIN_REQUEST, "\0\1\1\0\0\0\0\0", 8); /* kept */
+    fcgi_add_record(b, FCGI_PARAMS, params.p, params.n);
+    fcgi_add_record(b, FCGI_PARAMS, "", 0);
+    fcgi_add_record(b, FCGI_STDIN, "", 0);
     buf_free(&params);
 }
 
