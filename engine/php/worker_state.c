@@ -38,6 +38,7 @@ static const struct {
     {"libxml_use_internal_errors", "libxml_use_internal_errors", false},
     {"libxml_get_external_entity_loader", "libxml_set_external_entity_loader", false},
     {"pcntl_async_signals", "pcntl_async_signals", false},
+    {"spl_autoload_extensions", "spl_autoload_extensions", false},
 };
 #define PAIRS (sizeof pairs / sizeof *pairs)
 

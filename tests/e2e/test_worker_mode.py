@@ -355,6 +355,7 @@ UNDONE = {
     "json": ("json_decode('{');", "json_last_error()"),
     "mysqli": ("mysqli_report(MYSQLI_REPORT_OFF);", "(new mysqli_driver)->report_mode"),
     "signals": ("pcntl_async_signals(true);", "pcntl_async_signals()"),
+    "autoloading": ("spl_autoload_extensions('.own');", "spl_autoload_extensions()"),
 }
 SILENT = {"ticks", "syslog", "gettext"}  # nothing tells; a second time they would show, or crash
 BOOT = """<?php
