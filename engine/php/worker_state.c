@@ -14,12 +14,12 @@
 #include "ext/pcre/php_pcre.h"
 #include "ext/session/php_session.h"
 #include "ext/standard/basic_functions.h"
-#include "ext/standard/file.h"
 
 #include "engine/php/env.h"
 #include "engine/php/hygiene.h"
 #include "engine/php/ini_kept.h"
 #include "engine/php/paths.h"
+#include "engine/php/streams_kept.h"
 
 /* -- functions that tell and set -- */
 
@@ -54,11 +54,9 @@ struct script_state {
     zend_stack earlier_levels; /* of int */
     HashTable *environment;    /* NULL = as the process's */
     struct hygiene_kept *hygiene;
-    char *directory;                              /* NULL = unknown */
-    int umask;                                    /* BG(umask) */
-    HashTable *wrappers, *filters, *user_filters; /* NULL = PHP's own */
-    php_stream_context *context;
-    zval context_options;
+    char *directory; /* NULL = unknown */
+    int umask;       /* BG(umask) */
+    struct streams_kept *streams;
     uint32_t tick_functions;
     zval time_zone; /* UNDEF = none was set */
     zval told[PAIRS];
@@ -268,87 +266,6 @@ static void put_back_handlers(const struct script_state *s)
     }
 }
 
-/* -- streams -- */
-
-static HashTable *copy_table(const HashTable *from)
-{
-    HashTable *copy;
-
-    if (!from) {
-        return NULL;
-    }
-    ALLOC_HASHTABLE(copy);
-    zend_hash_init(copy, zend_hash_num_elements(from), NULL, NULL, 0);
-    zend_hash_copy(copy, (HashTable *)(uintptr_t)from, NULL);
-    return copy;
-}
-
-static void free_table(HashTable *table)
-{
-    if (table) {
-        zend_hash_destroy(table);
-        FREE_HASHTABLE(table);
-    }
-}
-
-/* Names are put back; what they stand for belongs to PHP until the script ends. */
-static void put_back_table(HashTable **table, const HashTable *was)
-{
-    if (*table || was) {
-        free_table(*table);
-        *table = copy_table(was);
-    }
-}
-
-/* A filter of the request's would keep its name taken. What it had at its boot stays where it is. */
-static void put_back_user_filters(const HashTable *was)
-{
-    zend_string *name;
-
-    if (!BG(user_filter_map)) {
-        return;
-    }
-    for (bool found = true; found;) {
-        found = false;
-        ZEND_HASH_FOREACH_STR_KEY(BG(user_filter_map), name)
-        {
-            if (name && (!was || !zend_hash_exists(was, name))) {
-                zend_hash_del(BG(user_filter_map), name);
-                found = true;
-                break;
-            }
-        }
-        ZEND_HASH_FOREACH_END();
-    }
-}
-
-static void take_streams(struct script_state *s)
-{
-    s->wrappers = copy_table(FG(stream_wrappers));
-    s->filters = copy_table(FG(stream_filters));
-    s->user_filters = copy_table(BG(user_filter_map));
-    s->context = FG(default_context);
-    ZVAL_UNDEF(&s->context_options);
-    if (s->context) {
-        ZVAL_COPY(&s->context_options, &s->context->options);
-    }
-}
-
-static void put_back_streams(struct script_state *s)
-{
-    put_back_table(&FG(stream_wrappers), s->wrappers);
-    put_back_table(&FG(stream_filters), s->filters);
-    put_back_user_filters(s->user_filters);
-    if (FG(default_context) && FG(default_context) != s->context) {
-        zend_list_delete(FG(default_context)->res);
-    }
-    FG(default_context) = s->context;
-    if (s->context) {
-        zval_ptr_dtor(&s->context->options);
-        ZVAL_COPY(&s->context->options, &s->context_options);
-    }
-}
-
 /* -- what mysqli makes of errors -- */
 
 static void take_mysqli(struct script_state *s)
@@ -470,7 +387,7 @@ struct script_state *worker_state_take(struct php_thread *t)
     take_zone(s);
     s->settings = ini_keep();
     take_handlers(s);
-    take_streams(s);
+    s->streams = streams_keep();
     take_session(s);
     take_libxml(s);
     take_mysqli(s);
@@ -488,7 +405,7 @@ void worker_state_put_back(struct php_thread *t, struct script_state *s)
     ini_put_back(s->settings);
     put_back_told(s);
     put_back_zone(s);
-    put_back_streams(s);
+    streams_put_back(s->streams);
     put_back_session(s);
     put_back_libxml(s);
     put_back_mysqli(s);
@@ -517,10 +434,7 @@ void worker_state_free(struct script_state *s)
     free_stack(&s->errors.earlier, true);
     free_stack(&s->exceptions.earlier, true);
     free_stack(&s->earlier_levels, false);
-    free_table(s->wrappers);
-    free_table(s->filters);
-    free_table(s->user_filters);
-    zval_ptr_dtor(&s->context_options);
+    streams_free_kept(s->streams);
     zval_ptr_dtor(&s->time_zone);
     env_free_copy(s->environment);
     hygiene_free_kept(s->hygiene);
