@@ -26,6 +26,7 @@ function tokio_request_id(): string {}
 /** Which worker runs this: 0 ... N-1. */
 function tokio_worker_id(): int {}
 
+/** Name, version and build of the server; for a request also the pool, its workers, and when it was started. */
 function tokio_server_info(): array {}
 
 /** Moves the deadline of this request to $time seconds from now. */

@@ -1,0 +1,80 @@
+"""What mkdocs does beyond mkdocs.yml: pages that lie beside docs/ are pages of the site, what is no page stays out of it, wide
+tables scroll, and the search has its index."""
+import html
+import json
+import os
+import re
+
+from mkdocs.structure.files import File
+
+ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
+BESIDE = {"ARCHITECTURE.md": "ARCHITECTURE.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md",
+          "packaging/README.md": "packages.md"}
+AWAITED = ("deploy.md", "debugging.md", "cron.md")  # tests/check-docs has the same
+NO_PAGE = re.compile(r"^(man|site)/|\.dot$|^benchmarks/results\.json$")
+sections = []  # of the search: page, title, where it is, text
+
+
+def _there(entry):
+    """The navigation without pages that are not written yet (tests/check-docs names them)."""
+    if isinstance(entry, str):
+        source = {page: path for path, page in BESIDE.items()}.get(entry, "docs/" + entry)
+        return entry if os.path.exists(os.path.join(ROOT, source)) else None
+    if isinstance(entry, list):
+        return [kept for kept in map(_there, entry) if kept] or None
+    kept = {title: _there(below) for title, below in entry.items()}
+    return kept if all(kept.values()) else None
+
+
+def on_config(config):
+    sections.clear()
+    config["nav"] = _there(config["nav"])
+    return config
+
+
+def on_files(files, config):
+    for file in list(files):
+        if NO_PAGE.search(file.src_uri):
+            files.remove(file)
+    for path, page in BESIDE.items():
+        if os.path.exists(os.path.join(ROOT, path)):
+            file = File(path, ROOT, config["site_dir"], config["use_directory_urls"])
+            file.src_uri, file.dest_uri = page, page[:-3] + ".html"
+            file.url = file.dest_uri
+            file.abs_dest_path = os.path.join(config["site_dir"], file.dest_uri)
+            files.append(file)
+    return files
+
+
+def on_page_markdown(markdown, page, **_):
+    """Links of the tree as links of the site; those to pages that are not written yet are words."""
+    for name in AWAITED:
+        if not os.path.exists(os.path.join(ROOT, "docs", name)):
+            markdown = re.sub(r"\[([^]]*)\]\(" + re.escape(name) + r"\)", r"\1", markdown)
+    for path, name in BESIDE.items():
+        markdown = markdown.replace(f"](../{path}", f"]({name}")
+        if page.file.src_uri == name:
+            up = "../" * path.count("/")
+            markdown = re.sub(r"\]\(" + re.escape(up) + r"docs/", "](", markdown)
+    return markdown
+
+
+def _words(part):
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]*>", " ", part))).strip()
+
+
+def on_page_content(content, page, **_):
+    place, title = page.url, page.title
+    for part in re.split(r"(?=<h[123] id=)", content):
+        heading = re.match(r'<h([123]) id="([^"]*)">(.*?)<a class="headerlink"', part, re.S)
+        if heading:
+            place, title = f"{page.url}#{heading[2]}" if heading[1] != "1" else page.url, _words(heading[3])
+            part = part[part.index("</h" + heading[1]):]
+        if _words(part):
+            sections.append([page.title, page.title if place == page.url else title, place, _words(part)])
+    return content.replace("<table>", '<div class="table"><table>').replace("</table>", "</table></div>")
+
+
+def on_post_build(config):
+    with open(os.path.join(config["site_dir"], "search-index.js"), "w", encoding="utf-8") as f:
+        f.write("const SECTIONS = " + json.dumps(sections, ensure_ascii=False, separators=(",", ":")) + ";\n")
