@@ -277,7 +277,8 @@ static bool parse_serve_words(struct cli *cli, int argc, char **argv, struct ser
 
 static void set_serve(struct cli_options *o, const struct serve_words *words)
 {
-    char *defines = xasprintf("display_errors=1\nhtml_errors=1\n%s", o->php_defines ? o->php_defines : "");
+    char *defines = xasprintf("display_errors=1\nhtml_errors=1\nopcache.revalidate_freq=0\n%s",
+                              o->php_defines ? o->php_defines : "");
 
     free(o->php_defines); /* somebody works on these files; what is said with -d comes later, and counts */
     o->php_defines = defines;

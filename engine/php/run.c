@@ -18,6 +18,7 @@
 #include "engine/base/log.h"
 #include "engine/php/cgi.h"
 #include "engine/php/children.h"
+#include "engine/php/fatal.h"
 #include "engine/php/ini_request.h"
 #include "engine/php/opcache.h"
 #include "engine/php/paths.h"
@@ -376,6 +377,7 @@ static void end(struct php_thread *t)
     struct request *r = t->request;
 
     timeout_end(t);
+    fatal_forget(t);
     if (t->body_fd >= 0) {
         close(t->body_fd);
         t->body_fd = -1;

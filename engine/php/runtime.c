@@ -16,6 +16,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/php/backtrace.h"
+#include "engine/php/boot_failure.h"
 #include "engine/php/cgi.h"
 #include "engine/php/env.h"
 #include "engine/php/first_use.h"
@@ -157,6 +158,7 @@ static void thread_stop(struct worker *w)
         return;
     }
     w->executor_data = NULL;
+    boot_failure_free(t);
     php_thread = NULL;
     ts_free_thread();
     threads_alive--;
@@ -177,6 +179,11 @@ static void run(struct worker *w, struct request *r)
 static void hold(struct worker *w)
 {
     worker_script_hold(w->executor_data, pool_started);
+}
+
+static void explain(struct worker *w, struct request *r)
+{
+    boot_failure_answer(w->executor_data, r);
 }
 
 static void interrupt(struct worker *w, enum interrupt_reason reason)
@@ -244,6 +251,7 @@ const struct executor php_executor = {
     .thread_stop = thread_stop,
     .run = run,
     .hold = hold,
+    .explain = explain,
     .interrupt = interrupt,
     .idle = idle,
     .backtrace = backtrace,

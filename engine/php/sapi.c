@@ -16,6 +16,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/php/boot_failure.h"
 #include "engine/php/cgi.h"
 #include "engine/php/ini.h"
 #include "engine/php/messages.h"
@@ -44,6 +45,9 @@ static size_t write_output(const char *p, size_t n)
     int saved = errno;
 
     if (!r) {
+        if (php_thread) {
+            boot_failure_said(php_thread, p, n);
+        }
         return sapi_prints ? fwrite(p, 1, n, stdout) : n;
     }
     if (request_write(r, p, n) < 0) {

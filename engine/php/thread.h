@@ -29,6 +29,7 @@ struct request_setting;
 struct masked_function;
 struct armed; /* timeout.c */
 struct fatal; /* fatal.c */
+struct boot_failure;
 struct worker_script;
 
 struct php_thread {
@@ -47,6 +48,8 @@ struct php_thread {
     struct fatal *fatal;    /* what the request died of, where that is shown; its arena's */
 
     struct worker_script *script; /* the one that this thread holds, NULL = none */
+    struct boot_failure
+        *boot_failure; /* why it did not boot, where that is shown; NULL = it did, or is not */
 
     bool server_unfiltered;     /* late_filter.h has something to do */
     bool opcache_closed;        /* this thread stores nothing new in OPcache */

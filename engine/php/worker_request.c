@@ -24,6 +24,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/php/children.h"
+#include "engine/php/fatal.h"
 #include "engine/php/ini_request.h"
 #include "engine/php/run.h"
 #include "engine/php/timeout.h"
@@ -315,6 +316,12 @@ static void end_output(const struct end_of *e)
     php_output_end_all();
 }
 
+static void show_fatal(const struct end_of *e)
+{
+    (void)e;
+    fatal_show();
+}
+
 static void end_modules(const struct end_of *e)
 {
     (void)e;
@@ -334,6 +341,7 @@ static void end_headers(const struct end_of *e)
 
 static void end_request(const struct end_of *e)
 {
+    fatal_forget(e->t);
     request_finish(e->t->request);
     if (e->t->body_fd >= 0) {
         close(e->t->body_fd);
@@ -355,7 +363,7 @@ static void put_back(const struct end_of *e)
 static void end(struct php_thread *t, struct aside *a)
 {
     static void (*const steps[])(const struct end_of *) = {
-        run_shutdown_functions, end_output, end_modules, end_headers, end_request, put_back};
+        run_shutdown_functions, end_output, show_fatal, end_modules, end_headers, end_request, put_back};
     const struct end_of e = {t, a};
 
     for (volatile size_t i = 0; i < sizeof steps / sizeof *steps; i++) {

@@ -12,7 +12,9 @@
 #include "zend_fibers.h"
 
 #include "engine/base/log.h"
+#include "engine/php/boot_failure.h"
 #include "engine/php/env.h"
+#include "engine/php/fatal.h"
 #include "engine/php/opcache.h"
 #include "engine/php/paths.h"
 #include "engine/php/run.h"
@@ -67,6 +69,7 @@ static void boot_is_over(struct php_thread *t)
         return;
     }
     s->booted = true;
+    boot_failure_free(t);
     worker_state_free(s->state);
     s->state = worker_state_take(t);
     opcache_begin(t);
@@ -139,11 +142,7 @@ static void execute(struct php_thread *t)
     errno = 0;
     PG(during_request_startup) = 0;
     if (php_fopen_primary_script(&file) == FAILURE) {
-        char why[256];
-
-        snprintf(why, sizeof why, "the worker script %s cannot be opened: %s",
-                 t->script->settings->worker_script, strerror(errno));
-        resident_failed(t->worker, why);
+        t->script->open_error = errno;
     } else {
         run_file(&file);
     }
@@ -158,7 +157,10 @@ static void note_why(struct php_thread *t)
     const char *script = t->script->settings->worker_script;
     char why[256];
 
-    if (PG(last_error_message)) {
+    if (t->script->open_error) {
+        snprintf(why, sizeof why, "the worker script %s cannot be opened: %s", script,
+                 strerror(t->script->open_error));
+    } else if (PG(last_error_message)) {
         snprintf(why, sizeof why, "the worker script %s did not boot: %.*s in %s:%d", script,
                  (int)strcspn(ZSTR_VAL(PG(last_error_message)), "\r\n"), ZSTR_VAL(PG(last_error_message)),
                  PG(last_error_file) ? ZSTR_VAL(PG(last_error_file)) : "-", PG(last_error_lineno));
@@ -166,7 +168,7 @@ static void note_why(struct php_thread *t)
         snprintf(why, sizeof why, "the worker script %s ended without a call of tokio_handle_request()",
                  script);
     }
-    resident_failed(t->worker, why);
+    resident_failed(t->worker, why, boot_failure_end(t, why));
 }
 
 static void begin(struct php_thread *t)
@@ -214,6 +216,7 @@ void worker_script_hold(struct php_thread *t, const struct pool_conf *pool)
         begin(t);
         if (php_request_startup() == SUCCESS) {
             SG(request_info).no_headers = 1; /* what it says before a request has no reader */
+            boot_failure_begin(t, fatal_is_shown());
             execute(t);
         }
     }

@@ -26,6 +26,7 @@ struct worker_script {
     char root[MAXPATHLEN]; /* the folder that it is in */
     zend_fcall_info call;  /* of the callback, while the script waits */
     zend_fcall_info_cache call_cache;
+    int open_error; /* its file could not be opened: errno */
     bool booted;    /* it has asked for its first request */
     bool waits;     /* in tokio_handle_request() */
     int64_t served; /* since it booted */

@@ -38,6 +38,9 @@ struct executor {
      * resident_ready() and then resident_serve() for each request, and returns when the script has ended; the
      * next call is a new boot. What it died of goes to resident_failed(). */
     void (*hold)(struct worker *worker);
+    /* Same thread, for a request while the script is down because of what was said to be shown: answers it.
+     * May be NULL, if nothing is. */
+    void (*explain)(struct worker *worker, struct request *request);
     /* Control thread, with the worker's lock held: ask the running script to end. Must not block or allocate.
      */
     void (*interrupt)(struct worker *worker, enum interrupt_reason reason);

@@ -15,6 +15,7 @@ struct residents {
     const char *routes; /* of paths; NULL = what leads to the script is theirs */
     const char *script; /* as the pool says it, and where it really is; NULL = unknown */
     char *real;
+    char *leads_to;       /* where it is now; the control thread's. NULL = unknown */
     pthread_mutex_t lock; /* guards why while there are workers */
     char why[256];        /* a boot failed; "" = none did */
 };
@@ -136,6 +137,9 @@ void worker_reset(struct worker *w); /* its thread, between two requests */
 /* Its thread: looks for work once, and sleeps while there is none, at most timeout_ms (-1 = as long as it
  * takes). *rested: the executor has given memory back since the last request. */
 void worker_look(struct worker *w, bool *rested, int timeout_ms);
+/* Its thread: sleeps until something is queued, and takes nothing of that. What the wait set tells of is run.
+ */
+void worker_wait_queued(struct worker *w);
 bool worker_loop(struct worker *w); /* the plan of those that only do that */
 
 /* worker_signals.c: once a process, before the first worker */
@@ -166,6 +170,8 @@ void residents_sample(struct pool *pool);                              /* each t
 bool residents_rest(const struct pool *pool);                          /* all are there and wait */
 bool residents_want(const struct pool *pool, const struct request *r); /* any thread */
 void residents_note_failure(struct pool *pool, const char *why);       /* worker's thread: a boot failed */
+void residents_follow(
+    struct pool *pool); /* once a second: a link on the way to the script may have been moved */
 bool resident_begin(struct worker *w, struct request *r); /* worker's thread: false = it has been refused */
 
 /* resident.c: one of them */

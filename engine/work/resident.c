@@ -24,7 +24,7 @@ void resident_ready(struct worker *w)
     metrics_count(w->pool->board, TOTAL_BOOTS, 1);
     metrics_count(w->pool->board, TOTAL_BOOT_US, clock_us() - atomic_exchange(&own->booting_since_us, 0));
     own->ready = true;
-    own->down = false;
+    own->down = own->asked = false;
     own->failures = 0;
     worker_stands(w);
 }
@@ -58,9 +58,10 @@ bool resident_serve(struct worker *w)
     return served;
 }
 
-void resident_failed(struct worker *w, const char *why)
+void resident_failed(struct worker *w, const char *why, bool shown)
 {
     snprintf(w->resident->why, sizeof(w->resident->why), "%s", why);
+    w->resident->shown = shown;
 }
 
 /* -- the thread -- */
@@ -72,16 +73,35 @@ static void wait_slices(const struct pool *pool, uint64_t until)
     }
 }
 
+static void stand_down(struct worker *w)
+{
+    w->resident->down = true;
+    atomic_store(&w->slot->script_kib, SCRIPT_DOWN);
+    worker_stands(w);
+}
+
 static void wait_down(struct worker *w, uint64_t until)
 {
     bool rested = true;
 
-    w->resident->down = true;
-    atomic_store(&w->slot->script_kib, SCRIPT_DOWN);
-    worker_stands(w);
+    stand_down(w);
     for (uint64_t now = clock_us(); !atomic_load(&w->pool->ending) && now < until; now = clock_us()) {
         worker_look(w, &rested, (int)((until - now) / 1000) + 1);
     }
+}
+
+/* Somebody works on the script, so each request boots it anew, and is told if that fails again. */
+static void wait_asked(struct worker *w)
+{
+    struct resident *own = w->resident;
+    bool rested = true;
+
+    stand_down(w);
+    if (own->asked) {
+        worker_look(w, &rested, 0);
+    }
+    worker_wait_queued(w);
+    own->asked = true;
 }
 
 /* After a boot that failed. False: the thread is given up, as the whole start is. */
@@ -96,6 +116,11 @@ static bool wait_for_next_boot(struct worker *w)
     own->failures++;
     metrics_count(pool->board, TOTAL_BOOT_FAILURES, 1);
     residents_note_failure(pool, own->why);
+    if (own->shown) {
+        log_limited(LEVEL_ERROR, "[pool %s] %s; its next request boots it again", pool->conf->name, own->why);
+        wait_asked(w);
+        return true;
+    }
     bool too_many = most >= 0 && own->failures > (uint64_t)most;
 
     if (too_many && !atomic_load(&pool->open)) {
@@ -120,6 +145,7 @@ static bool live(struct worker *w)
     while (!atomic_load(&pool->ending)) {
         own->ready = false;
         own->end = RESTART_ENDED;
+        own->shown = false;
         snprintf(own->why, sizeof(own->why), "the worker script did not boot");
         worker_set_state(w, WORKER_CREATING);
         atomic_store(&w->slot->script_kib, SCRIPT_BOOTS);
@@ -172,5 +198,8 @@ void residents_tick(struct pool *pool, uint64_t now)
     }
     if (count < pool->residents.count && !atomic_load(&pool->draining)) {
         residents_add(pool, 1);
+    }
+    if (pool->residents.count > 0 && !atomic_load(&pool->draining)) {
+        residents_follow(pool);
     }
 }

@@ -24,7 +24,8 @@ bool resident_serve(struct worker *worker);
 void resident_keeps(struct worker *worker, uint64_t bytes);
 /* Why a script that has booted comes to its end; RESTART_ENDED if nobody says. */
 void resident_ends(struct worker *worker, enum restart_reason why);
-/* Why the script did not boot, in one line; before hold returns without resident_ready(). */
-void resident_failed(struct worker *worker, const char *why);
+/* Why the script did not boot, in one line; before hold returns without resident_ready(). shown: its requests
+ * are to be told so (executor->explain), and each of them boots it anew first. */
+void resident_failed(struct worker *worker, const char *why, bool shown);
 
 #endif

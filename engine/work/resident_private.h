@@ -11,6 +11,8 @@ struct resident {
     bool ready;                        /* this run of the script has asked for a request */
     unsigned failures;                 /* boots in a row */
     char why[256];                     /* of the last one */
+    bool shown;                        /* requests are told of it, */
+    bool asked;                        /* and one waits to be */
     enum restart_reason end;           /* of this run, should it end now */
     _Atomic uint64_t booting_since_us; /* the control thread reads it; 0 = it is not booting */
 };

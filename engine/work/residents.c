@@ -1,9 +1,11 @@
 /* What the workers that hold the worker script have in common, and which requests are theirs. struct
  * residents is made before any worker, and constant but for why. */
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/log.h"
 #include "engine/base/path_text.h"
 #include "engine/base/pattern.h"
 #include "engine/work/pool_private.h"
@@ -22,6 +24,7 @@ int residents_open(struct pool *pool)
     all->script = s->worker_script;
     all->routes = s->worker_routes && *s->worker_routes ? s->worker_routes : NULL;
     all->real = realpath(s->worker_script, NULL);
+    all->leads_to = all->real ? strdup(all->real) : NULL;
     all->count = s->worker_num > 0 ? (uint32_t)s->worker_num : (uint32_t)s->max_children;
     return lane_open(&pool->lanes[KIND_RESIDENT], false);
 }
@@ -32,6 +35,7 @@ void residents_close(struct pool *pool)
 
     pthread_mutex_destroy(&all->lock);
     free(all->real);
+    free(all->leads_to);
 }
 
 /* As an application sees it. What has no such text is nobody's route. */
@@ -45,9 +49,24 @@ static bool is_routed(const char *routes, const struct request *r)
     return n > 0 && pattern_list_match(routes, (struct str){text, (size_t)n});
 }
 
+static bool has_name_of(const char *script, const char *other)
+{
+    const char *name = strrchr(script, '/'), *others = other ? strrchr(other, '/') : NULL;
+
+    return name && others && strcmp(name, others) == 0;
+}
+
+/* A deployment may have moved a link on the way to the script: what it leads to now is theirs as well, or it
+ * would run as any other until their process is replaced. */
 static bool leads_to(const struct residents *all, const char *script)
 {
-    return strcmp(script, all->script) == 0 || (all->real && strcmp(script, all->real) == 0);
+    char now[PATH_MAX];
+
+    if (strcmp(script, all->script) == 0 || (all->real && strcmp(script, all->real) == 0)) {
+        return true;
+    }
+    return (has_name_of(script, all->script) || has_name_of(script, all->real)) &&
+           realpath(all->script, now) && strcmp(script, now) == 0;
 }
 
 bool residents_want(const struct pool *pool, const struct request *r)
@@ -93,6 +112,21 @@ void residents_sample(struct pool *pool)
     }
 }
 
+void residents_follow(struct pool *pool)
+{
+    struct residents *all = &pool->residents;
+    char *now = all->leads_to ? realpath(all->script, NULL) : NULL;
+
+    if (!now || strcmp(now, all->leads_to) == 0) {
+        free(now);
+        return;
+    }
+    log_notice("[pool %s] worker.script leads to %s now", pool->conf->name, now);
+    free(all->leads_to);
+    all->leads_to = now;
+    pool_request_renewal(pool, "worker.script leads to another file");
+}
+
 bool residents_rest(const struct pool *pool)
 {
     uint32_t resting = 0;
@@ -124,6 +158,10 @@ bool resident_begin(struct worker *w, struct request *r)
             w->resident->waits = false;
         }
         return true;
+    }
+    if (w->resident->shown && w->pool->executor->explain) {
+        w->pool->executor->explain(w, r);
+        return false;
     }
     if (request_send_head(r,
                           &(struct response_head){

@@ -187,6 +187,18 @@ void worker_look(struct worker *w, bool *rested, int timeout_ms)
     }
 }
 
+void worker_wait_queued(struct worker *w)
+{
+    while (!atomic_load(&w->pool->ending) && !has_queued(w)) {
+        struct waitable *ready = NULL;
+
+        if (sleep_once(w, -1, &ready) == WAIT_READY) {
+            ready->ready(ready, w);
+            worker_reset(w);
+        }
+    }
+}
+
 bool worker_loop(struct worker *w)
 {
     bool rested = true; /* nothing to give back before the first request */
