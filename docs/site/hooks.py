@@ -46,11 +46,21 @@ def on_files(files, config):
     return files
 
 
+def _title(name, otherwise):
+    path = os.path.join(ROOT, "docs", name)
+    with open(path if os.path.exists(path) else os.devnull) as f:
+        found = re.match(r"# (.*)", f.read())
+    return found[1] if found else otherwise
+
+
 def on_page_markdown(markdown, page, **_):
     """Links of the tree as links of the site; those to pages that are not written yet are words."""
     for name in AWAITED:
         if not os.path.exists(os.path.join(ROOT, "docs", name)):
             markdown = re.sub(r"\[([^]]*)\]\(" + re.escape(name) + r"\)", r"\1", markdown)
+    # A file's name is what a reader of the file sees; a reader of the site sees the page's title.
+    markdown = re.sub(r"\[([\w-]+\.md)\]\(\1(#[\w-]+)?\)", lambda m: f"[{_title(m[1], m[1])}]({m[1]}{m[2] or ''})", markdown)
+    markdown = re.sub(r"(?<!\])\(([\w-]+\.md)\)", lambda m: f"([{_title(m[1], '')}]({m[1]}))" if _title(m[1], "") else m[0], markdown)
     for path, name in BESIDE.items():
         markdown = markdown.replace(f"](../{path}", f"]({name}")
         if page.file.src_uri == name:

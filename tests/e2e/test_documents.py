@@ -12,6 +12,7 @@ import documents
 import pytest
 import webservers
 import yaml
+from process import free_port, wait_for
 from runtime import ask_build
 from sandbox import POOL, WHO, Sandbox
 from tokiophp import PROGRAM, is_stand_in
@@ -261,3 +262,33 @@ def test_front_controllers(sandbox, tokiophp, name):
     site.answers({"/": "GET /index.php -", "/login": "GET /index.php -", "/a/b.html": "GET /index.php -", "/other.php": "GET /index.php -",
                   "/build/app.css": "style", "/.env": 403, "/../.env": 400, "/storage/a.txt": "a file" if name == "laravel" else "GET /index.php -"})
     assert site.ask("/build/app.css")[1]["Cache-Control"] == "public, max-age=31536000"
+
+
+# -- what is made of the sources --
+
+def test_the_metrics_are_those_of_the_page(tokiophp, workdir):
+    """docs/metrics.md, which is made of the source of the page, against the page of a server that has all of them."""
+    text = documents.read("docs/metrics.md")
+    written = {name: (kind, set(re.findall(r"`(\w+)`", labels))) for name, kind, labels in
+               re.findall(r"^\| `(\w+)` \| (\w+) \| ([^|]*) \|", text, re.M)}
+    ports = free_port(), free_port()
+    with open(workdir + "/www/held.php", "w") as f:
+        f.write("<?php while (tokio_handle_request(function () { echo 'held'; })) { }")
+    server = tokiophp(pool=f"http.internal_listen = 127.0.0.1:{ports[0]}\nhttp.listen = 127.0.0.1:{ports[1]}\nhttp.document_root = {{dir}}/www\n"
+                      "worker.script = {dir}/www/held.php\nworker.num = 1\n")
+    server.wait_accepting(("127.0.0.1", ports[0]))
+    server.wait_accepting(("127.0.0.1", ports[1]))
+    for path in ("hello.php", "held.php"):
+        urllib.request.urlopen(f"http://127.0.0.1:{ports[1]}/{path}", timeout=30).close()
+
+    def shown():
+        with urllib.request.urlopen(f"http://127.0.0.1:{ports[0]}/metrics", timeout=30) as answer:
+            page = answer.read().decode()
+        kinds = dict(re.findall(r"^# TYPE (\w+) (\w+)$", page, re.M))
+        labels = {name: set() for name in kinds}
+        for name, words in re.findall(r"^(\w+)(?:\{(.*)\})? \S+$", page, re.M):
+            family = name if name in kinds else re.sub("_(bucket|sum|count)$", "", name)
+            labels[family] |= set(re.findall(r'(\w+)="', words))
+        return {name: (kind, labels[name]) for name, kind in kinds.items()}
+    wait_for(lambda: shown().get("tokio_php_responses_total", ("", set()))[1], what="a counted response")
+    assert shown() == written
