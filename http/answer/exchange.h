@@ -23,11 +23,11 @@
 
 #define EXCHANGE_MAGIC 0x0e7c4a96u
 
-/* The descriptor of a plain HTTP/1 connection is lent to the worker while a script runs, so that it writes
- * the response without waking the loop. Meanwhile the loop neither writes nor closes it. It comes back either
- * quietly (everything is written, nothing else to do: the loop finds out when the next bytes arrive, when it
- * is short of exchanges, or when it sweeps) or with a message in the loop's inbox: at the end of the answer,
- * or before it, when its client does not read (by_loop). */
+/* The descriptor of an HTTP/1 connection, with its TLS, is lent to the worker while a script runs, so that it
+ * writes the response without waking the loop. Meanwhile the loop neither reads, writes nor closes it. It
+ * comes back either quietly (everything is written, nothing else to do: the loop finds out when the next
+ * bytes arrive, when it is short of exchanges, or when it sweeps) or with a message in the loop's inbox: at
+ * the end of the answer, or before it, when its client does not read (by_loop). */
 enum lend {
     LEND_LOOP,   /* the loop has the descriptor */
     LEND_WORKER, /* the worker has it and gives it back quietly (LEND_LOOP) if it can */
@@ -44,6 +44,7 @@ struct handover {
     sem_t space; /* a worker that waits for room sleeps on it; kept from one request to the next */
     /* zeroed for each request, from here to the end */
     int fd;                           /* the lent descriptor, -1: output goes through messages */
+    struct tls_conn *tls;             /* lent with it; NULL = plain */
     _Atomic int lend;                 /* enum lend */
     uint64_t returned_us;             /* when a quiet hand-back happened; written before lend */
     _Atomic bool gone;                /* set by the loop: nobody reads this answer */

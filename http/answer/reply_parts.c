@@ -1,9 +1,9 @@
 /* Bytes of a response on their way out of a worker. See the header.
  *
- * Where the worker has the connection's descriptor (plain HTTP/1.1) it writes itself, straight from PHP's
- * memory; otherwise bytes go to the loop as messages, of which at most QUEUE_HIGH bytes wait unsent. A client
- * that does not read gives the descriptor back to the loop, and what goes beyond that waits in a file, up to
- * http.response_buffer: only then does the worker wait, too. */
+ * Where the worker has the connection's descriptor (HTTP/1) it writes itself, straight from PHP's memory or
+ * through the connection's TLS; otherwise bytes go to the loop as messages, of which at most QUEUE_HIGH bytes
+ * wait unsent. A client that does not read gives the descriptor back to the loop, and what goes beyond that
+ * waits in a file, up to http.response_buffer: only then does the worker wait, too. */
 #include "http/answer/reply_parts.h"
 
 #include <errno.h>
@@ -16,6 +16,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "http/answer/reply_message.h"
+#include "http/net/tls.h"
 
 #define QUEUE_HIGH (256u << 10)
 #define GRACE_MS   20 /* a client that reads is worth a moment: what it takes at once needs no file */
@@ -67,16 +68,26 @@ static void skip_sent(struct reply_parts *parts, size_t n)
     }
 }
 
+/* Bytes; 0 = none now, -1 = gone. */
+static ssize_t write_some(struct exchange *x, struct reply_parts *parts)
+{
+    if (x->handover.tls) {
+        return tls_write_pieces(x->handover.tls, parts->v, parts->count);
+    }
+    struct msghdr message = {.msg_iov = parts->v, .msg_iovlen = (size_t)parts->count};
+    ssize_t done;
+    do {
+        done = sendmsg(x->handover.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } while (done < 0 && errno == EINTR);
+    return done < 0 && (errno == EAGAIN || errno == EWOULDBLOCK) ? 0 : done;
+}
+
 int reply_parts_write_now(struct exchange *x, struct reply_parts *parts)
 {
     while (parts->n > 0) {
-        struct msghdr message = {.msg_iov = parts->v, .msg_iovlen = (size_t)parts->count};
-        ssize_t done = sendmsg(x->handover.fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (done < 0 && errno == EINTR) {
-            continue;
-        }
-        if (done < 0) {
-            return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1;
+        ssize_t done = write_some(x, parts);
+        if (done <= 0) {
+            return (int)done;
         }
         x->reply.written += (size_t)done;
         skip_sent(parts, (size_t)done);

@@ -144,6 +144,9 @@ bool http_conn_is_reset(struct conn *c);
 uint64_t http_conn_unacknowledged(const struct conn *c);
 /* Sends c->out as far as it goes. 0, or -1: the connection was closed. */
 int http_conn_send(struct conn *c);
+/* More will be written at once, up to the release: over TLS packets need not leave before they are full. */
+void http_conn_hold(struct conn *c);
+void http_conn_release(struct conn *c);
 /* Writes n bytes as far as they go: the number, 0 = none now, -1 = broken. */
 ssize_t http_conn_write(struct conn *c, const char *p, size_t n);
 

@@ -11,10 +11,12 @@
 
 static ssize_t read_some(struct conn *c, char *p, size_t n)
 {
-    if (c->tls) {
-        return tls_read(c->tls, p, n);
-    }
     ssize_t got;
+    if (c->tls) {
+        got = tls_read(c->tls, p, n);
+        c->readable &= got <= 0 || c->peer_closing || !tls_is_drained(c->tls);
+        return got;
+    }
     do {
         got = recv(c->fd, p, n, 0);
     } while (got < 0 && errno == EINTR);

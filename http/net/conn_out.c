@@ -13,6 +13,7 @@
 #define VECTORS       16
 #define TURN_SENDS    32 /* of one connection before others have their turn */
 #define SENDFILE_PART (1u << 20)
+#define HOLD_FROM     16384       /* what is more takes more than one record of TLS */
 #define TLS_FILE_PART (64u << 10) /* read at once to be encrypted; at most LOOP_SCRATCH */
 
 ssize_t http_conn_write(struct conn *c, const char *p, size_t n)
@@ -44,20 +45,13 @@ static ssize_t send_memory(struct conn *c)
 {
     struct iovec v[VECTORS];
     int count = chunk_vector(&c->out, v, VECTORS);
-    if (c->tls || count == 1) {
-        size_t n = v[0].iov_len;
-        const char *p = v[0].iov_base;
-        if (c->tls && count > 1 && n < 16384) {
-            /* Records are not worth their cost when they are small. */
-            p = c->loop->scratch_out;
-            n = 0;
-            for (int i = 0; i < count && n < 16384; i++) {
-                size_t take = v[i].iov_len < 16384 - n ? v[i].iov_len : 16384 - n;
-                memcpy(c->loop->scratch_out + n, v[i].iov_base, take);
-                n += take;
-            }
-        }
-        return http_conn_write(c, p, n);
+    if (c->tls && count == 1) {
+        return http_conn_write(c, v[0].iov_base, v[0].iov_len);
+    }
+    if (c->tls) {
+        ssize_t done = tls_write_pieces(c->tls, v, count);
+        c->writable &= done != 0;
+        return done;
     }
     size_t total = 0;
     for (int i = 0; i < count; i++) {
@@ -126,7 +120,21 @@ uint64_t http_conn_unacknowledged(const struct conn *c)
     return info.tcpi_bytes_sent - info.tcpi_bytes_retrans - info.tcpi_bytes_acked;
 }
 
-int http_conn_send(struct conn *c)
+void http_conn_hold(struct conn *c)
+{
+    if (c->tls) {
+        tls_hold(c->tls);
+    }
+}
+
+void http_conn_release(struct conn *c)
+{
+    if (c->tls) {
+        tls_release(c->tls);
+    }
+}
+
+static int send_all(struct conn *c)
 {
     unsigned turns = 0;
     while (c->out.first && c->writable) {
@@ -146,4 +154,16 @@ int http_conn_send(struct conn *c)
         }
     }
     return 0;
+}
+
+int http_conn_send(struct conn *c)
+{
+    if (c->out.n > HOLD_FROM && c->writable) {
+        http_conn_hold(c);
+    }
+    int bad = send_all(c);
+    if (!bad) {
+        http_conn_release(c);
+    }
+    return bad;
 }

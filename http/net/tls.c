@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/heap.h"
 #include "http/net/tls_private.h"
 
 #define FIRST_BYTES   65536 /* so many leave in records of one packet ... */
@@ -34,6 +35,7 @@ struct tls_conn *tls_conn_create(struct tls_context *context, int fd)
 void tls_conn_destroy(struct tls_conn *t)
 {
     SSL_free(t->ssl);
+    heap_free(t->rest);
     free(t);
 }
 
@@ -97,6 +99,11 @@ ssize_t tls_read(struct tls_conn *t, char *p, size_t n)
     return -2;
 }
 
+bool tls_is_drained(const struct tls_conn *t)
+{
+    return t->drained && !SSL_has_pending(t->ssl);
+}
+
 bool tls_read_wants_write(const struct tls_conn *t)
 {
     return SSL_want_write(t->ssl);
@@ -116,21 +123,53 @@ static size_t record_size(struct tls_conn *t, size_t n)
     return n < LARGE_RECORD ? n : LARGE_RECORD;
 }
 
-/* Each record is a system call of OpenSSL's. Packets leave when all of them have been made, or when they are
- * full: so the way through the kernel is taken once, and no packet ends where a record does. */
-static bool hold_packets(const struct tls_conn *t, int held)
+/* Each record is a system call of OpenSSL's. */
+static void hold(struct tls_conn *t, int held)
 {
-    return setsockopt(SSL_get_wfd(t->ssl), IPPROTO_TCP, TCP_CORK, &held, sizeof held) == 0;
+    t->held = setsockopt(SSL_get_wfd(t->ssl), IPPROTO_TCP, TCP_CORK, &held, sizeof held) == 0 && held;
+}
+
+void tls_hold(struct tls_conn *t)
+{
+    if (!t->held) {
+        hold(t, 1);
+    }
+}
+
+void tls_release(struct tls_conn *t)
+{
+    if (t->held) {
+        hold(t, 0);
+    }
+}
+
+/* What is sealed of p's beginning has left; false: not yet, or it is broken. */
+static bool finish_sealed(struct tls_conn *t, size_t *sent)
+{
+    if (!tls_bio_flush(t)) {
+        return false;
+    }
+    *sent = t->sealed;
+    t->early += t->sealed;
+    t->sealed = 0;
+    return true;
 }
 
 static ssize_t write_records(struct tls_conn *t, const char *p, size_t n)
 {
     size_t sent = 0;
+    if (t->sealed && !finish_sealed(t, &sent)) {
+        return t->broken ? -1 : 0;
+    }
     while (sent < n && !t->broken) {
         size_t size = t->pending ? t->pending : record_size(t, n - sent);
         int done = SSL_write(t->ssl, p + sent, (int)(size <= n - sent ? size : n - sent));
         if (done > 0) {
             t->pending = 0;
+            if (t->rest_n > 0) {
+                t->sealed = (size_t)done;
+                return (ssize_t)sent;
+            }
             t->early += (size_t)done;
             sent += (size_t)done;
             continue;
@@ -147,12 +186,32 @@ static ssize_t write_records(struct tls_conn *t, const char *p, size_t n)
 
 ssize_t tls_write(struct tls_conn *t, const char *p, size_t n)
 {
-    bool held = n > LARGE_RECORD && t->early >= FIRST_BYTES && hold_packets(t, 1);
+    bool held = t->held;
+    if (n > LARGE_RECORD) {
+        tls_hold(t);
+    }
+    t->writing = true;
     ssize_t sent = write_records(t, p, n);
-    if (held) {
-        hold_packets(t, 0);
+    t->writing = false;
+    if (!held) {
+        tls_release(t);
     }
     return sent;
+}
+
+ssize_t tls_write_pieces(struct tls_conn *t, const struct iovec *v, int count)
+{
+    char record[LARGE_RECORD];
+    if (count == 1 || v[0].iov_len >= sizeof record) {
+        return tls_write(t, v[0].iov_base, v[0].iov_len);
+    }
+    size_t n = 0;
+    for (int i = 0; i < count && n < sizeof record; i++) {
+        size_t take = v[i].iov_len < sizeof record - n ? v[i].iov_len : sizeof record - n;
+        memcpy(record + n, v[i].iov_base, take);
+        n += take;
+    }
+    return tls_write(t, record, n);
 }
 
 bool tls_can_sendfile(const struct tls_conn *t)

@@ -1,11 +1,13 @@
 /* TLS on connections: OpenSSL is used in tls*.c and nowhere else. The context is made by the main thread
- * before the loops start and shared by them; a tls_conn belongs to its connection's loop. */
+ * before the loops start and shared by them; a tls_conn belongs to its connection's loop, and to the worker
+ * that has its descriptor. */
 #ifndef HTTP_NET_TLS_H
 #define HTTP_NET_TLS_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 
 #include "engine/engine.h"
 #include "http/http_settings.h"
@@ -41,10 +43,18 @@ bool tls_is_h2(const struct tls_conn *t);           /* by ALPN; after the handsh
 unsigned tls_client_rule(const struct tls_conn *t); /* of the host that the handshake named */
 /* >0 bytes; 0 = the peer closed; -1 = none now; -2 = broken. */
 ssize_t tls_read(struct tls_conn *t, char *p, size_t n);
+/* After >0: the socket had no more, and nothing of it is left here. */
+bool tls_is_drained(const struct tls_conn *t);
 /* After -1: not for want of bytes, but because an answer of TLS's own has to leave first. */
 bool tls_read_wants_write(const struct tls_conn *t);
 /* >0 bytes; 0 = none now; -1 = broken. A refused write is repeated with the same bytes, or more. */
 ssize_t tls_write(struct tls_conn *t, const char *p, size_t n);
+/* The same for the beginning of these, which share a record if they are small. */
+ssize_t tls_write_pieces(struct tls_conn *t, const struct iovec *v, int count);
+/* More will be written at once: until tls_release() packets leave when they are full, so that the way through
+ * the kernel is not taken for each record, and no packet ends where one does. */
+void tls_hold(struct tls_conn *t);
+void tls_release(struct tls_conn *t);
 bool tls_can_sendfile(const struct tls_conn *t);
 ssize_t tls_sendfile(struct tls_conn *t, int fd, off_t offset, size_t n); /* as tls_write */
 void tls_shutdown(struct tls_conn *t);                                    /* close_notify, once */

@@ -230,6 +230,10 @@ struct tls_context *tls_context_create(const struct tls_host *hosts, size_t coun
                                        size_t error_size)
 {
     tls_memory_wipe();
+    if (tls_bio_init() != 0) {
+        snprintf(error, error_size, "OpenSSL: %s", tls_reason());
+        return NULL;
+    }
     struct tls_context *context = xcalloc(1, sizeof *context);
     context->hosts = hosts;
     context->host_count = count;
@@ -269,7 +273,7 @@ void tls_context_rekey(struct tls_context *context, const struct pool_keys *keys
 SSL *tls_context_accept(struct tls_context *context, struct tls_conn *t, int fd)
 {
     SSL *ssl = SSL_new(context->certs[0].ctx);
-    if (!ssl || SSL_set_fd(ssl, fd) != 1 || SSL_set_app_data(ssl, t) != 1) {
+    if (!ssl || tls_bio_use(t, ssl, fd) != 0 || SSL_set_app_data(ssl, t) != 1) {
         SSL_free(ssl);
         return NULL;
     }

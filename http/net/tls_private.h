@@ -1,7 +1,7 @@
 /* What the files of TLS share: tls_context.c makes the context, with tls_cert.c for certificates and keys,
  * tls_ticket.c for the keys of sessions and tls_ocsp.c for the stapled response; tls.c moves the bytes of a
- * connection, tls_params.c tells PHP of it. No other file includes this, or OpenSSL. Each function says which
- * thread calls it; `error` gets one clear sentence. */
+ * connection through tls_bio.c, tls_params.c tells PHP of it. No other file includes this, or OpenSSL. Each
+ * function says which thread calls it; `error` gets one clear sentence. */
 #ifndef HTTP_NET_TLS_PRIVATE_H
 #define HTTP_NET_TLS_PRIVATE_H
 
@@ -9,19 +9,30 @@
 
 #include "http/net/tls.h"
 
-/* Belongs to its connection's loop. */
+/* Belongs to its connection's loop; to the worker while it has the descriptor (http/answer/exchange.h). */
 struct tls_conn {
     SSL *ssl;
     unsigned client_rule; /* set when the client's first message is here */
     size_t early;         /* bytes sent since the beginning or the last pause */
     uint64_t last_us;
     size_t pending; /* of a write that OpenSSL wants repeated */
+    size_t sealed;  /* bytes whose record is made, and not all sent: they count as written when it is */
+    char *rest;     /* of that record; heap.h's, at rest_at */
+    size_t rest_at, rest_n;
+    bool drained; /* the last read took all that the socket had */
+    bool held;    /* packets leave only when they are full */
+    bool writing; /* in tls_write(): what the socket does not take may be kept in rest */
     bool established, broken, shut;
 };
 
 /* -- tls_context.c -- */
 SSL *tls_context_accept(struct tls_context *context, struct tls_conn *t,
                         int fd); /* loop thread; NULL: out of memory */
+
+/* -- tls_bio.c -- */
+int tls_bio_init(void);                                /* main thread, before the others; 0 or -1 */
+int tls_bio_use(struct tls_conn *t, SSL *ssl, int fd); /* loop thread; 0, or -1: out of memory */
+bool tls_bio_flush(struct tls_conn *t); /* whoever writes: rest is sent; false: not yet, or t is broken */
 
 /* -- tls_memory.c: main thread -- */
 void tls_memory_wipe(void); /* what OpenSSL frees from here on is wiped; before its first use */

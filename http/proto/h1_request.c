@@ -16,8 +16,9 @@ static void submit(struct conn *c, struct exchange *x, bool more)
 {
     x->http.keep_alive = c->h1.keep_alive;
     more |= c->readable; /* no new edge would tell of what is unread */
-    if (!c->tls && !c->out.first && !x->http.target) {
+    if (!c->out.first && !x->http.target) {
         x->handover.fd = c->fd;
+        x->handover.tls = c->tls;
         atomic_store_explicit(&x->handover.lend, more ? LEND_NOTIFY : LEND_WORKER, memory_order_relaxed);
     }
     c->h1.state = H1_RUN;

@@ -57,6 +57,40 @@ def test_http1_over_tls(serve, workdir):
             assert raw.send("GET /vars.php HTTP/1.1\r\nHost: localhost\r\n\r\n").reply().status == 200
 
 
+def sealed(address, requests):
+    """All requests' answers as they come, if each request is a record of its own and all of them arrive at once."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = insecure().wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with socket.create_connection(address, timeout=process.PATIENCE) as s:
+        def exchange(step):
+            while True:
+                try:
+                    return step()
+                except ssl.SSLWantReadError:
+                    s.sendall(outgoing.read())
+                    incoming.write(s.recv(65536))
+        exchange(tls.do_handshake)
+        for request in requests:
+            tls.write(request)
+        came = b""
+        while came.count(b"HTTP/1.1 200") < len(requests):
+            came += exchange(lambda: tls.read(65536))
+        return came
+
+
+@pytest.mark.parametrize("path", ["/vars.php", "/small.txt"])
+def test_requests_that_come_together(serve, workdir, path):
+    """What OpenSSL has taken from the socket and nobody has read yet makes no event: it must not be waited for."""
+    address = serve(make_cert(workdir, "one"))
+    with open(workdir + "/site/small.txt", "w") as f:
+        f.write("small")
+    request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n".encode()
+    for count in (2, 3, 40):
+        assert sealed(address, [request + b"X-Filler: %s\r\n\r\n" % (b"x" * (700 * i % 9000)) for i in range(count)])
+    end = b"\r\n"
+    assert sealed(address, [request[:9], request[9:] + end + request, end + request + end])
+
+
 def test_protocols(serve, workdir):
     address = serve(make_cert(workdir, "one"))
     for protocols, chosen in ((("h2", "http/1.1"), "h2"), (("http/1.1",), "http/1.1"), ((), None)):
