@@ -9,7 +9,8 @@
 #include "http/proto/h2_private.h"
 #include "http/wire/base64.h"
 
-#define BATCH (64u << 10) /* frames gathered for one write */
+#define BATCH        (64u << 10) /* frames gathered for one write */
+#define TURN_BATCHES 16          /* of one connection before others have their turn */
 /* After an upgrade, until the client has spoken HTTP/2: curl wants what follows the 101 to fit its buffer. */
 #define EARLY_MAX    (8u << 10)
 #define DRAIN_NOTICE (1 * CLOCK_US_PER_SECOND)
@@ -106,21 +107,23 @@ static bool may_send(const struct h2_conn *h2)
 
 static size_t gather_frames(struct conn *c)
 {
-    size_t n = 0, limit = c->h2->settings_seen ? BATCH : EARLY_MAX;
-    while (n < limit && may_send(c->h2)) {
+    struct h2_conn *h2 = c->h2;
+    h2->batch_n = 0;
+    h2->batch_most = h2->settings_seen ? BATCH : may_send(h2) ? EARLY_MAX - h2->early : 0;
+    while (h2->batch_n < h2->batch_most) {
         const uint8_t *p;
-        ssize_t got = nghttp2_session_mem_send(c->h2->session, &p);
+        ssize_t got = nghttp2_session_mem_send(h2->session, &p); /* DATA frames it has written there itself */
         if (got <= 0) {
             break;
         }
-        memcpy(c->loop->scratch_out + n, p, (size_t)got);
-        if (!c->h2->announced) {
-            h2_session_announce(c, c->loop->scratch_out + n, (size_t)got);
+        memcpy(c->loop->scratch_out + h2->batch_n, p, (size_t)got);
+        if (!h2->announced) {
+            h2_session_announce(c, c->loop->scratch_out + h2->batch_n, (size_t)got);
         }
-        n += (size_t)got;
-        c->h2->early += c->h2->settings_seen ? 0 : (size_t)got;
+        h2->batch_n += (size_t)got;
     }
-    return n;
+    h2->early += h2->settings_seen ? 0 : h2->batch_n;
+    return h2->batch_n;
 }
 
 /* 0 = all sent, 1 = the rest waits, -1 = closed. */
@@ -169,23 +172,34 @@ static int send_unsent(struct conn *c)
     return 0;
 }
 
+/* The same, of all that there is for now. */
+static int send_batches(struct conn *c)
+{
+    int rest = send_unsent(c);
+    for (unsigned turns = 0; rest == 0 && turns < TURN_BATCHES; turns++) {
+        size_t n = gather_frames(c);
+        if (n == 0) {
+            break;
+        }
+        if (n >= BATCH) { /* there is likely more */
+            http_conn_hold(c);
+        }
+        rest = send_frames(c, c->loop->scratch_out, n);
+    }
+    if (rest >= 0) {
+        http_conn_release(c);
+    }
+    return rest;
+}
+
 static void h2_output(struct conn *c)
 {
     struct h2_conn *h2 = c->h2;
     if (c->out.first && (http_conn_send(c) != 0 || c->out.first)) {
         return;
     }
-    for (unsigned turns = 0; turns < 16; turns++) {
-        if (send_unsent(c) != 0) {
-            return;
-        }
-        size_t n = gather_frames(c);
-        if (n == 0) {
-            break;
-        }
-        if (send_frames(c, c->loop->scratch_out, n) != 0) {
-            return;
-        }
+    if (send_batches(c) != 0) {
+        return;
     }
     if (h2->killed || (!nghttp2_session_want_read(h2->session) && !nghttp2_session_want_write(h2->session))) {
         http_conn_linger(c);

@@ -27,7 +27,8 @@ struct h2_conn {
     uint64_t head_since_us;
     size_t refused_bytes; /* of the header block that is being received, if its stream was refused */
     struct h2_guard guard;
-    char *unsent; /* frames that the socket did not take yet */
+    size_t batch_n, batch_most; /* frames that are gathered in loop->scratch_out; so many bytes are enough */
+    char *unsent;               /* frames that the socket did not take yet */
     size_t unsent_at, unsent_n;
     const char *killed; /* why the connection ends at once, NULL = it does not */
     bool ended;         /* the client's end */
@@ -35,6 +36,10 @@ struct h2_conn {
     size_t early; /* bytes sent before the client's SETTINGS */
     uint64_t notice_us;
 };
+
+#define H2_FRAME_HEAD 9
+/* What a DATA frame of ours has at most: with its head it fills one record of TLS. */
+#define H2_DATA_MOST (16384 - H2_FRAME_HEAD)
 
 /* The listener's: of the connection; a stream's are its site's. */
 static inline const struct http_settings *h2_settings_of(const struct conn *c)
@@ -64,6 +69,9 @@ void h2_stream_begin(struct conn *c, struct exchange *x, bool end); /* its head 
 void h2_stream_body_complete(struct conn *c, struct exchange *x);
 void h2_stream_submit(struct conn *c, struct exchange *x);
 void h2_stream_answer(struct conn *c, struct exchange *x); /* x->delivery.answer leaves */
+/* nghttp2 has the head of a DATA frame of n bytes: both are written to the batch. 0, or NGHTTP2_ERR_... */
+int h2_stream_write_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t n,
+                         nghttp2_data_source *source, void *ctx);
 void h2_stream_error(struct conn *c, struct exchange *x, int status);
 
 #endif

@@ -298,6 +298,18 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *c
     return 0;
 }
 
+static ssize_t data_length(nghttp2_session *session, uint8_t type, int32_t id, int32_t session_window,
+                           int32_t stream_window, uint32_t largest_frame, void *ctx)
+{
+    int32_t window = session_window < stream_window ? session_window : stream_window;
+    int32_t most = largest_frame < H2_DATA_MOST ? (int32_t)largest_frame : H2_DATA_MOST;
+    (void)session;
+    (void)type;
+    (void)id;
+    (void)ctx;
+    return window < most ? window : most;
+}
+
 static nghttp2_session_callbacks *make_callbacks(void)
 {
     nghttp2_session_callbacks *callbacks;
@@ -312,6 +324,8 @@ static nghttp2_session_callbacks *make_callbacks(void)
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
     nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, on_invalid_frame);
     nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, on_sent);
+    nghttp2_session_callbacks_set_send_data_callback(callbacks, h2_stream_write_data);
+    nghttp2_session_callbacks_set_data_source_read_length_callback(callbacks, data_length);
     return callbacks;
 }
 

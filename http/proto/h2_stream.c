@@ -66,14 +66,17 @@ void h2_stream_reset(struct conn *c, struct exchange *x, uint32_t code)
 
 /* -- responses -- */
 
+/* How much of it the next DATA frame has. Its bytes are taken when the frame is written, see
+ * h2_stream_write_data(). */
 static ssize_t read_response(nghttp2_session *session, int32_t id, uint8_t *buf, size_t n, uint32_t *flags,
                              nghttp2_data_source *source, void *ctx)
 {
     struct exchange *x = source->ptr;
-    struct conn *c = ctx;
     bool complete = x->delivery.answer || x->delivery.out_end;
     (void)session;
     (void)id;
+    (void)buf;
+    (void)ctx;
     if (x->delivery.out.n == 0 && !complete) {
         x->delivery.deferred = true;
         return NGHTTP2_ERR_DEFERRED;
@@ -81,18 +84,36 @@ static ssize_t read_response(nghttp2_session *session, int32_t id, uint8_t *buf,
     if (x->delivery.out.n == 0 && x->delivery.out_cut) {
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
-    ssize_t got = chunk_peek(&x->delivery.out, (char *)buf, n);
-    if (got < 0) {
-        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    if (n >= x->delivery.out.n) {
+        n = x->delivery.out.n;
+        *flags |= complete && !x->delivery.out_cut ? NGHTTP2_DATA_FLAG_EOF : 0;
     }
-    chunk_taken(&x->delivery.out, (size_t)got);
-    x->delivery.wire += (uint64_t)got;
+    *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
+    return (ssize_t)n;
+}
+
+int h2_stream_write_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *head, size_t n,
+                         nghttp2_data_source *source, void *ctx)
+{
+    struct exchange *x = source->ptr;
+    struct conn *c = ctx;
+    struct h2_conn *h2 = c->h2;
+    (void)session;
+    (void)frame;
+    if (h2->batch_n >= h2->batch_most) {
+        return NGHTTP2_ERR_WOULDBLOCK;
+    }
+    char *at = c->loop->scratch_out + h2->batch_n;
+    memcpy(at, head, H2_FRAME_HEAD);
+    if (chunk_peek(&x->delivery.out, at + H2_FRAME_HEAD, n) != (ssize_t)n) {
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* a file that shrank */
+    }
+    chunk_taken(&x->delivery.out, n);
+    h2->batch_n += H2_FRAME_HEAD + n;
+    x->delivery.wire += n;
     x->delivery.progress_us = c->loop->now_us;
-    h2_guard_sent(&c->h2->guard, (size_t)got, x->delivery.out.n == 0);
-    if (x->delivery.out.n == 0 && complete && !x->delivery.out_cut) {
-        *flags |= NGHTTP2_DATA_FLAG_EOF;
-    }
-    return got;
+    h2_guard_sent(&h2->guard, n, x->delivery.out.n == 0);
+    return 0;
 }
 
 static void add_nv(nghttp2_nv *nv, size_t *count, struct str name, struct str value)
