@@ -10,25 +10,12 @@ from mkdocs.structure.files import File
 ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "../.."))
 BESIDE = {"ARCHITECTURE.md": "ARCHITECTURE.md", "CONTRIBUTING.md": "CONTRIBUTING.md", "CHANGELOG.md": "CHANGELOG.md",
           "packaging/README.md": "packages.md"}
-AWAITED = ("deploy.md", "debugging.md", "cron.md")  # tests/check-docs has the same
 NO_PAGE = re.compile(r"^(man|site)/|\.dot$|^benchmarks/results\.json$")
 sections = []  # of the search: page, title, where it is, text
 
 
-def _there(entry):
-    """The navigation without pages that are not written yet (tests/check-docs names them)."""
-    if isinstance(entry, str):
-        source = {page: path for path, page in BESIDE.items()}.get(entry, "docs/" + entry)
-        return entry if os.path.exists(os.path.join(ROOT, source)) else None
-    if isinstance(entry, list):
-        return [kept for kept in map(_there, entry) if kept] or None
-    kept = {title: _there(below) for title, below in entry.items()}
-    return kept if all(kept.values()) else None
-
-
 def on_config(config):
     sections.clear()
-    config["nav"] = _there(config["nav"])
     return config
 
 
@@ -54,10 +41,7 @@ def _title(name, otherwise):
 
 
 def on_page_markdown(markdown, page, **_):
-    """Links of the tree as links of the site; those to pages that are not written yet are words."""
-    for name in AWAITED:
-        if not os.path.exists(os.path.join(ROOT, "docs", name)):
-            markdown = re.sub(r"\[([^]]*)\]\(" + re.escape(name) + r"\)", r"\1", markdown)
+    """Links of the tree as links of the site."""
     # A file's name is what a reader of the file sees; a reader of the site sees the page's title.
     markdown = re.sub(r"\[([\w-]+\.md)\]\(\1(#[\w-]+)?\)", lambda m: f"[{_title(m[1], m[1])}]({m[1]}{m[2] or ''})", markdown)
     markdown = re.sub(r"(?<!\])\(([\w-]+\.md)\)", lambda m: f"([{_title(m[1], '')}]({m[1]}))" if _title(m[1], "") else m[0], markdown)

@@ -45,7 +45,7 @@ exec /usr/bin/curl -k --fail-with-body --connect-to :80:127.0.0.1:%(http)s --con
 
 class Sandbox:
     def __init__(self, folder):
-        self.dir, self.home, self.tree = folder, folder + "/home/me", folder + "/tree"
+        self.dir, self.home, self.tree = folder, os.path.join(folder, "home", "me"), folder + "/tree"
         self.ports = {name: free_port() for name in ("http", "tls", "inside")}
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "3", "-subj",
                         "/CN=localhost", "-keyout", folder + "/own.key", "-out", folder + "/own.pem"], check=True, stderr=subprocess.DEVNULL)
