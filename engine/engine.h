@@ -427,7 +427,8 @@ int pool_server_page(const struct pool *pool, enum server_page page, struct buf 
 enum server_order { SERVER_RESTART, SERVER_RELOAD };
 bool pool_server_order(const struct pool *pool, enum server_order order, const char *name, const char *token);
 /* What the workers of a pool (NULL or "": of all) spend the next seconds with: the end of a pipe that gives
- * the lines of a profile (engine/base/profile_format.h) and ends; -1: refused, or no answer. */
+ * the lines of a profile (engine/base/profile_format.h) and ends; -1: refused, or no answer. hz: 0 = what
+ * they have spent the last seconds with, at PROFILE_KEPT_HZ. */
 int pool_server_profile(const struct pool *pool, const char *name, unsigned seconds, unsigned hz);
 /* The supervisor ends the whole server: what drains now will not be replaced. */
 bool pool_finishing(const struct pool *pool);

@@ -257,6 +257,9 @@ static const struct setting_row pool_rows[] = {
     {POOL("php_admin_value", SETTING_MAP, php_admin_value),
      .help = "PHP setting that scripts may not change"},
     {POOL("php_admin_flag", SETTING_MAP, php_admin_flag), .help = "the same for settings that are on or off"},
+    {POOL("keep_profile", SETTING_BOOL, keep_profile), .initial = "yes",
+     .help = "keep a profile of the last hour (9 looks a second at what runs), for tokiophp ctl profile "
+             "--last and the dashboard"},
     {POOL("pm.max_memory", SETTING_SIZE, max_memory), .initial = "0",
      .help = "resident memory at which the pool's process is replaced; 0 = the cgroup's limit decides"},
     {POOL("pm.processes", SETTING_INT, processes), .initial = "1", .min = 1, .max = 64,

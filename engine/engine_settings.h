@@ -60,6 +60,7 @@ struct pool_settings {
     bool request_terminate_timeout_track_finished;
     int64_t rlimit_files, rlimit_core;
     bool catch_workers_output, decorate_workers_output;
+    bool keep_profile;
     bool clear_env;
     struct setting_pair *env, *php_value, *php_flag, *php_admin_value, *php_admin_flag;
     char *limit_extensions;    /* security.limit_extensions; "" allows all */

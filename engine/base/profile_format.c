@@ -30,11 +30,6 @@ const char *profile_format_type(enum profile_format format)
 
 /* -- lines -- */
 
-struct sample {
-    struct str stack; /* "cpu;..." */
-    uint64_t count;
-};
-
 /* For a terminal, which may be root's: C0, DEL, and C1 as UTF-8 has them. */
 static bool has_controls(struct str line)
 {
@@ -47,8 +42,7 @@ static bool has_controls(struct str line)
     return false;
 }
 
-/* Of the next line; false: there is none. What is no sample is left out. */
-static bool next_sample(struct str *rest, struct sample *out)
+bool profile_next(struct str *rest, struct profile_line *out)
 {
     struct str line;
     while (rest->p && rest->n && str_split(rest, '\n', &line)) {
@@ -143,13 +137,13 @@ static void add_profile(struct str folded, bool slept, const char *name, struct 
 {
     struct str rest = folded, frames[FRAMES_MAX];
     struct buf weights = {0};
-    struct sample s;
+    struct profile_line s;
     uint64_t all = 0;
     bool first = true, sleeps;
     buf_printf(
         out, "{\"type\":\"sampled\",\"name\":\"%s\",\"unit\":\"milliseconds\",\"startValue\":0,\"samples\":[",
         name);
-    while (!out->failed && next_sample(&rest, &s)) {
+    while (!out->failed && profile_next(&rest, &s)) {
         size_t n = frames_of(s.stack, frames, &sleeps);
         if (sleeps != slept) {
             continue;
@@ -234,7 +228,7 @@ static void add_value_type(struct buf *out, unsigned field, uint64_t type, uint6
 }
 
 /* Sample: locations innermost first (packed), values (packed), and whether the thread slept, as a label. */
-static void add_sample(struct buf *out, const struct sample *s, struct names *names, uint64_t period_ns,
+static void add_sample(struct buf *out, const struct profile_line *s, struct names *names, uint64_t period_ns,
                        struct buf *part)
 {
     struct str frames[FRAMES_MAX];
@@ -281,7 +275,7 @@ static void write_pprof(struct str folded, unsigned hz, struct buf *out)
     struct names names = {0};
     struct buf part = {0};
     struct str rest = folded;
-    struct sample s;
+    struct profile_line s;
     uint64_t period_ns = 1000000000ULL / hz;
     uint64_t empty = (uint64_t)number_of(&names, STR("")); /* the first text has to be that one */
     uint64_t samples = (uint64_t)number_of(&names, STR("samples")),
@@ -291,7 +285,7 @@ static void write_pprof(struct str folded, unsigned hz, struct buf *out)
     (void)empty;
     add_value_type(out, 1, samples, count, &part);
     add_value_type(out, 1, wall, ns, &part);
-    while (!out->failed && next_sample(&rest, &s)) {
+    while (!out->failed && profile_next(&rest, &s)) {
         add_sample(out, &s, &names, period_ns, &part);
     }
     add_places(out, &names, &part);
@@ -310,7 +304,7 @@ static void write_pprof(struct str folded, unsigned hz, struct buf *out)
 
 static int by_stack(const void *a, const void *b)
 {
-    const struct sample *x = a, *y = b;
+    const struct profile_line *x = a, *y = b;
     size_t n = x->stack.n < y->stack.n ? x->stack.n : y->stack.n;
     int order = memcmp(x->stack.p, y->stack.p, n);
     return order ? order : x->stack.n < y->stack.n ? -1 : x->stack.n > y->stack.n;
@@ -320,11 +314,11 @@ static int by_stack(const void *a, const void *b)
 static void write_folded(struct str folded, struct buf *out)
 {
     struct str rest = folded;
-    struct sample *all = NULL, s;
+    struct profile_line *all = NULL, s;
     size_t count = 0, room = 0;
-    while (next_sample(&rest, &s)) {
+    while (profile_next(&rest, &s)) {
         if (count == room) {
-            struct sample *larger = realloc(all, (room ? 2 * room : 256) * sizeof *all);
+            struct profile_line *larger = realloc(all, (room ? 2 * room : 256) * sizeof *all);
             if (!larger) {
                 out->failed = true;
                 break;

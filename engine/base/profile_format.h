@@ -17,6 +17,14 @@ bool profile_format_named(const char *word, enum profile_format *out);
 const char *profile_format_type(enum profile_format format); /* its media type */
 
 #define PROFILE_LINES_MAX (1u << 18)
+#define PROFILE_KEPT_HZ   9 /* of the profile of the last hour */
+
+struct profile_line {
+    struct str stack; /* "cpu;..." */
+    uint64_t count;
+};
+/* The next line; false: there is none. What is no sample, or has control characters, is left out. */
+bool profile_next(struct str *rest, struct profile_line *out);
 
 /* From lines of several processes, which may have a stack twice. hz: samples a second. Nobody vouches for
  * the lines: what is no sample, or has control characters, is left out. With more than PROFILE_LINES_MAX of

@@ -30,6 +30,7 @@
 #include "engine/php/paths.h"
 #include "engine/php/run.h"
 #include "engine/php/sapi.h"
+#include "engine/php/stack.h"
 #include "engine/php/std_streams.h"
 #include "engine/php/timeout.h"
 #include "engine/php/vars.h"
@@ -235,6 +236,11 @@ static int backtrace(struct worker *w, int fd, int depth)
     return w->executor_data ? backtrace_write(w->executor_data, fd, depth) : -1;
 }
 
+static int look(struct worker *w, struct call_stack *out)
+{
+    return w->executor_data ? stack_read(w->executor_data, out) : -1;
+}
+
 static size_t memory_peak(struct worker *w)
 {
     const struct php_thread *t = w->executor_data;
@@ -255,6 +261,7 @@ const struct executor php_executor = {
     .interrupt = interrupt,
     .idle = idle,
     .backtrace = backtrace,
+    .look = look,
     .memory_peak = memory_peak,
     .check = opcache_check,
     .warm = opcache_warm,

@@ -33,8 +33,10 @@ enum channel_type {
     CHANNEL_FORGET,  /* what it has cached is out of date: use no more of it */
     CHANNEL_SERVE,   /* take connections, from now on */
     CHANNEL_ASK,     /* are you there? */
-    CHANNEL_PROFILE, /* a pipe for a profile; number: samples a second * 2^32 + milliseconds */
+    CHANNEL_PROFILE, /* a pipe for a profile; number: samples a second * 2^32 + milliseconds; text:
+                        CHANNEL_QUIET, or none */
 };
+#define CHANNEL_QUIET "quiet" /* see struct profile_order */
 
 #define CHANNEL_TEXT_MAX 8192
 #define CHANNEL_FDS_MAX  253 /* what the kernel lets a packet carry: it must not have to close any itself */

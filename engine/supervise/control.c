@@ -350,12 +350,16 @@ void control_accept(struct supervisor *s)
 }
 
 /* "profile SECONDS HZ [POOL]": a line, and the pipe that the profile comes through. True: it was asked for.
- */
+ * "profile SECONDS last [POOL]": the same with a file of what is kept. */
 static bool give_profile(struct supervisor *s, const struct control_client *client)
 {
     unsigned seconds, hz;
     char pool[VIEW_NAME_MAX] = "", line[] = "profiling\n";
-    if (sscanf(client->command, "profile %u %u %127s", &seconds, &hz, pool) < 2) {
+    int found = sscanf(client->command, "profile %u %u %127s", &seconds, &hz, pool);
+    if (found == 1 && sscanf(client->command, "profile %u last %127s", &seconds, pool) >= 1 &&
+        strstr(client->command, " last")) {
+        hz = 0;
+    } else if (found < 2 || hz == 0) {
         return false;
     }
     int fd = profiling_begin(s, pool, seconds, hz);

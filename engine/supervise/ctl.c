@@ -27,8 +27,9 @@ static int usage(FILE *to)
           "  reopen         as SIGUSR1: reopen the logs\n"
           "  drain          as SIGQUIT: finish what runs, then end\n"
           "  config         the settings in effect\n"
-          "  profile [POOL] [--seconds 10] [--hz 99] [--format folded|speedscope|pprof] [--output FILE]\n"
-          "                 what the workers spend their time with\n"
+          "  profile [POOL] [--seconds 10 | --last[=3600]] [--hz 99] [--format folded|speedscope|pprof]\n"
+          "                 [--output FILE]\n"
+          "                 what the workers spend their time with, or have in the last hour\n"
           "  help           this text\n"
           "Without -s and -y: the configuration's control_socket, else the usual place,\n"
           "/run/tokiophp/control.sock (root) or $XDG_RUNTIME_DIR/tokiophp/control.sock.\n",
@@ -122,10 +123,13 @@ int ctl_main(int argc, char **argv)
     if (strcmp(argv[0], "top") == 0) {
         return top_main(argc, argv);
     }
-    static const struct option options[] = {
-        {"seconds", required_argument, NULL, 't'}, {"hz", required_argument, NULL, 'z'},
-        {"format", required_argument, NULL, 'f'},  {"output", required_argument, NULL, 'o'},
-        {"help", no_argument, NULL, 'h'},          {NULL, 0, NULL, 0}};
+    static const struct option options[] = {{"seconds", required_argument, NULL, 't'},
+                                            {"hz", required_argument, NULL, 'z'},
+                                            {"format", required_argument, NULL, 'f'},
+                                            {"output", required_argument, NULL, 'o'},
+                                            {"last", optional_argument, NULL, 'l'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
     const char *path = NULL;
     struct cli_options cli = {.daemonize = -1};
     struct ctl_profile profile = {.seconds = "10", .hz = "99", .format = "folded"};
@@ -139,6 +143,7 @@ int ctl_main(int argc, char **argv)
         case 'z': profile.hz = optarg; break;
         case 'f': profile.format = optarg; break;
         case 'o': profile.output = optarg; break;
+        case 'l': profile.last = optarg ? optarg : "3600"; break;
         case 'h': usage(stdout); return EXIT_OK;
         default: return usage(stderr);
         }

@@ -96,18 +96,21 @@ int ctl_profile(int fd, const struct ctl_profile *asked)
         fprintf(stderr, "tokiophp ctl: --format %s: expected folded, speedscope or pprof\n", asked->format);
         return EXIT_USAGE;
     }
-    if (dprintf(fd, "profile %s %s %s\n", asked->seconds, asked->hz, asked->pool ? asked->pool : "") < 0) {
+    const char *pool = asked->pool ? asked->pool : "";
+    if ((asked->last ? dprintf(fd, "profile %s last %s\n", asked->last, pool)
+                     : dprintf(fd, "profile %s %s %s\n", asked->seconds, asked->hz, pool)) < 0) {
         return EXIT_SOFTWARE;
     }
     int pipe_fd = receive_pipe(fd);
     if (pipe_fd < 0) {
         return EXIT_SOFTWARE;
     }
-    bool whole = gather(pipe_fd, (unsigned)atoi(asked->seconds), &folded);
+    unsigned hz = asked->last ? PROFILE_KEPT_HZ : (unsigned)atoi(asked->hz);
+    bool whole = gather(pipe_fd, asked->last ? 0 : (unsigned)atoi(asked->seconds), &folded);
     close(pipe_fd);
     out.failed = folded.failed;
     if (!out.failed) {
-        profile_write((struct str){folded.p, folded.n}, format, (unsigned)atoi(asked->hz), &out);
+        profile_write((struct str){folded.p, folded.n}, format, hz, &out);
     }
     if (out.failed) {
         fprintf(stderr, "tokiophp ctl: the profile is too large\n");

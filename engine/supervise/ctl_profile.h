@@ -5,6 +5,7 @@
 /* As they were said. pool: NULL = all; output: NULL = stdout. */
 struct ctl_profile {
     const char *pool, *seconds, *hz, *format, *output;
+    const char *last; /* so many seconds of what is kept; NULL: what runs now */
 };
 /* fd: a connection to the control socket, the caller's. An exit code. */
 int ctl_profile(int fd, const struct ctl_profile *asked);

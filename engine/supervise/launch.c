@@ -43,6 +43,7 @@ void child_close(struct child *child)
     close_pipe(child, OUTPUT_STDERR);
     child_read_journal(child);
     child_close_fd(&child->journal_fd);
+    keeping_close(child);
     journal_destroy(child->journal);
     for (int i = 0; i < LOG_FILES; i++) {
         if (child->scribes[i]) {

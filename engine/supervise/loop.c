@@ -19,6 +19,7 @@ enum source_kind {
     SOURCE_JOURNAL,
     SOURCE_CHANNEL,
     SOURCE_LOOKOUT,
+    SOURCE_KEPT,
     SOURCE_STDOUT,
     SOURCE_STDERR,
     SOURCE_TEST,
@@ -87,6 +88,7 @@ static void collect(struct supervisor *s, struct sources *w)
         watch(w, c->journal_fd, SOURCE_JOURNAL, c);
         watch(w, c->channel, SOURCE_CHANNEL, c);
         watch(w, c->lookout, SOURCE_LOOKOUT, c);
+        watch(w, c->kept_fd, SOURCE_KEPT, c);
         if (listen_from_us(c) <= now) {
             watch(w, c->pipes[OUTPUT_STDOUT], SOURCE_STDOUT, c);
             watch(w, c->pipes[OUTPUT_STDERR], SOURCE_STDERR, c);
@@ -109,6 +111,7 @@ static void dispatch(struct supervisor *s, const struct sources *w)
         case SOURCE_JOURNAL: child_read_journal(object); break;
         case SOURCE_CHANNEL: child_hear(object); break;
         case SOURCE_LOOKOUT: child_ask(object); break;
+        case SOURCE_KEPT: keeping_read(object); break;
         case SOURCE_STDOUT: child_read(object, OUTPUT_STDOUT); break;
         case SOURCE_STDERR: child_read(object, OUTPUT_STDERR); break;
         case SOURCE_TEST: upgrade_read(s); break;

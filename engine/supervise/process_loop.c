@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine/base/clock.h"
@@ -125,7 +126,10 @@ static void begin_profile(struct process *p, struct channel_message *m)
 {
     if (m->fd_count == 1) {
         m->fd_count = 0;
-        profile_begin(p->pool, (unsigned)(m->number >> 32), (unsigned)(m->number & UINT32_MAX), m->fds[0]);
+        profile_begin(p->pool, &(struct profile_order){.hz = (unsigned)(m->number >> 32),
+                                                       .ms = (unsigned)(m->number & UINT32_MAX),
+                                                       .quiet = strcmp(m->text, CHANNEL_QUIET) == 0,
+                                                       .fd = m->fds[0]});
     }
 }
 
@@ -221,7 +225,7 @@ static void tell_heard(struct process *p)
 
 static void tick(struct process *p)
 {
-    uint64_t now = clock_us();
+    uint64_t now = p->ticked_us = clock_us();
     pool_tick(p->pool);
     tell_swap(p);
     tell_lost(p);
@@ -282,17 +286,34 @@ static int wait_ms(struct process *p)
     return p->rest_said ? -1 : TICK_MS;
 }
 
+/* A profile looks at the workers more often than there are ticks. True: it is time for one, or something has
+ * happened. */
+static bool wait_for_events(struct process *p, struct pollfd *fds, nfds_t count)
+{
+    int rest_ms = wait_ms(p);
+    uint64_t now = clock_us(), next = p->ticked_us + (uint64_t)TICK_MS * 1000;
+    int64_t sample_us = profile_tick(p->pool, now, rest_ms < 0);
+    int64_t wait_us = rest_ms < 0     ? -1
+                      : sample_us < 0 ? TICK_MS * 1000
+                      : next > now    ? (int64_t)(next - now)
+                                      : 0;
+    bool samples = sample_us >= 0 && (wait_us < 0 || sample_us < wait_us);
+    wait_us = samples ? sample_us : wait_us;
+    struct timespec wait = {.tv_sec = wait_us / 1000000, .tv_nsec = wait_us % 1000000 * 1000};
+    int ready = ppoll(fds, count, wait_us < 0 ? NULL : &wait, NULL);
+    if (ready < 0 && errno != EINTR) {
+        log_sys(LEVEL_ERROR, "[pool %s] poll", p->args->pool->name);
+    }
+    return ready != 0 || !samples;
+}
+
 void process_loop(struct process *p)
 {
     struct pollfd fds[3] = {{.fd = p->args->channel, .events = POLLIN},
                             {.fd = pool_event_fd(p->pool), .events = POLLIN},
                             {.fd = p->wake_fd, .events = POLLIN}};
     while (!p->stopping && !process_is_drained(p)) {
-        int rest_ms = wait_ms(p), sample_ms = profile_tick(p->pool, clock_us());
-        int wait = sample_ms >= 0 && (rest_ms < 0 || sample_ms < rest_ms) ? sample_ms : rest_ms;
-        if (poll(fds, 3, wait) < 0 && errno != EINTR) {
-            log_sys(LEVEL_ERROR, "[pool %s] poll", p->args->pool->name);
-        }
+        bool ticks = wait_for_events(p, fds, 3);
         pool_stir(p->pool);
         if (fds[0].revents) {
             hear_supervisor(p);
@@ -303,9 +324,12 @@ void process_loop(struct process *p)
         if (fds[2].revents) {
             hear_signals(p);
         }
-        tick(p);
+        if (ticks) {
+            tick(p);
+        }
         if (p->orphan && clock_us() >= p->deadline_us) {
             break;
         }
     }
+    profile_end();
 }

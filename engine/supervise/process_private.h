@@ -21,6 +21,7 @@ struct process {
     uint64_t deadline_us;  /* of the drain */
     uint64_t interrupt_us; /* when what still runs is told to end */
     uint64_t second_us;    /* next once-a-second work */
+    uint64_t ticked_us;    /* the last tick */
     uint64_t idle_us;      /* since when nothing runs and nobody is connected; 0 = not so */
     uint64_t say_us;       /* the supervisor is not told before this that we rest */
     uint64_t accepted;     /* requests, when that was looked at */

@@ -28,8 +28,10 @@ static bool ask_child(const struct child *c, int write_end, int64_t number)
 int profiling_begin(struct supervisor *s, const char *pool, unsigned seconds, unsigned hz)
 {
     int ends[2], asked = 0;
-    if (seconds == 0 || seconds > PROFILE_SECONDS_MAX || hz == 0 || hz > PROFILE_HZ_MAX ||
-        pipe2(ends, O_CLOEXEC) != 0) {
+    if (hz == 0) {
+        return keeping_tell(s, pool, seconds);
+    }
+    if (seconds == 0 || seconds > PROFILE_SECONDS_MAX || hz > PROFILE_HZ_MAX || pipe2(ends, O_CLOEXEC) != 0) {
         return -1;
     }
     fcntl(ends[0], F_SETPIPE_SZ, PIPE_BYTES); /* what does not fit waits for its reader */

@@ -31,6 +31,7 @@ struct member {
     struct pool_view past; /* what its processes that are gone have counted */
     struct story *story;   /* NULL: of a pool that is not there any more */
     struct story_mark *mark;
+    struct profile_hour *hour; /* NULL: nothing was seen yet */
     int counters_fd, story_fd; /* -1, or the files in which the next image gets them */
     int log_fds[LOG_FILES];    /* -1 = none; they keep their numbers */
     struct seat *seats;
@@ -66,6 +67,9 @@ struct child {
     struct output_sources *output;
     int journal_fd; /* its lines for our log; -1: closed */
     struct journal *journal;
+    int kept_fd; /* its part of the profile of the last hour; -1: none is under way */
+    struct buf kept;
+    uint64_t kept_us;         /* since when it is */
     int log_pipes[LOG_FILES]; /* the scribes'; -1 = none */
     struct scribe *scribes[LOG_FILES];
     uint64_t started_us;
@@ -210,8 +214,19 @@ void child_ask(struct child *child);           /* its lookout has a question */
 
 /* profiling.c */
 /* What this pool's processes (NULL or "": all) spend the next seconds with: the end of a pipe that ends when
- * all of them have said so; -1: there is none, or these are no numbers for it. */
+ * all of them have said so; -1: there is none, or these are no numbers for it. hz: 0 = what they have spent
+ * the last seconds with, which is a file. */
 int profiling_begin(struct supervisor *s, const char *pool, unsigned seconds, unsigned hz);
+
+/* keeping.c */
+void keeping_tick(struct supervisor *s);
+void keeping_read(struct child *child);
+void keeping_close(struct child *child); /* it is going */
+/* What a pool (NULL or "": all) has spent so many seconds with: a file of lines, or -1. */
+int keeping_tell(const struct supervisor *s, const char *pool, unsigned seconds);
+/* For the next image, at the file's end; and from there on. */
+void keeping_save(const struct member *m, int fd);
+void keeping_load(struct member *m, int fd, size_t at);
 
 /* upgrade_state.c */
 void upgrade_adopt(struct supervisor *s);           /* the processes of an earlier image, if there was one */

@@ -50,7 +50,9 @@ static void open_one(struct member *m)
     m->mark->known = !inherited();
     set_layout(m->story);
     if (fd >= 0) {
-        load(m->story, fd);
+        if (load(m->story, fd)) {
+            keeping_load(m, fd, sizeof(*m->story));
+        }
         close(fd);
     }
 }
@@ -183,6 +185,7 @@ void story_tick(struct supervisor *s, uint64_t now)
     for (struct member *m = s->members; m; m = m->next) {
         happened |= m->story && m->conf && take_step(m);
     }
+    keeping_tick(s);
     s->story_open = happened;
     s->story_us = now + STEP_US;
 }

@@ -22,14 +22,15 @@
 
 #define PERIOD_MS    1000
 #define ANSWER_LIMIT (8u << 20)
-#define PAGE_KEYS    10
 
 static volatile sig_atomic_t stop_wanted;
 static struct termios saved_terminal;
 
 static void on_signal(int number)
 {
-    stop_wanted = number != SIGWINCH;
+    if (number != SIGWINCH) { /* that one only wakes us */
+        stop_wanted = 1;
+    }
 }
 
 /* -- asking -- */
@@ -58,7 +59,7 @@ static int ask(const char *path, struct buf *answer)
 static void measure(struct top_screen *v)
 {
     struct winsize size;
-    bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 && size.ws_row > 2;
+    bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 && size.ws_row > 0;
     v->columns = known ? size.ws_col : 80;
     v->rows = known ? size.ws_row : 24;
 }
@@ -105,54 +106,92 @@ static void type_filter(struct top_screen *v, char key)
     }
 }
 
-/* The arrows and their like come as several bytes at once. False: the end. */
-static bool obey(struct top_screen *v, const char *keys, size_t n)
+enum answer { ANSWER_END, ANSWER_DRAW, ANSWER_ASK /* what is drawn comes with the next answer */ };
+
+static const struct key {
+    const char *bytes;
+    int lines, pages, columns;
+} moves[] = {{"\033[A", -1, 0, 0},
+             {"k", -1, 0, 0},
+             {"\033[B", 1, 0, 0},
+             {"j", 1, 0, 0},
+             {"\033[5~", 0, -1, 0},
+             {"\033[6~", 0, 1, 0},
+             {" ", 0, 1, 0},
+             {"\033[H", -TOP_LINES_MAX, 0, 0},
+             {"g", -TOP_LINES_MAX, 0, 0},
+             {"\033[1~", -TOP_LINES_MAX, 0, 0},
+             {"\033[F", TOP_LINES_MAX, 0, 0},
+             {"G", TOP_LINES_MAX, 0, 0},
+             {"\033[4~", TOP_LINES_MAX, 0, 0},
+             {"\033[D", 0, 0, -10},
+             {"h", 0, 0, -10},
+             {"\033[C", 0, 0, 10},
+             {"l", 0, 0, 10}};
+
+/* How many bytes the key has that stands in front: an arrow and its like come as several. */
+static size_t key_size(const char *keys, size_t n)
 {
-    static const struct {
-        const char *keys;
-        int lines;
-    } moves[] = {{"\033[A", -1},
-                 {"k", -1},
-                 {"\033[B", 1},
-                 {"j", 1},
-                 {"\033[5~", -PAGE_KEYS},
-                 {"\033[6~", PAGE_KEYS},
-                 {"\033[H", -TOP_LINES_MAX},
-                 {"g", -TOP_LINES_MAX},
-                 {"\033[F", TOP_LINES_MAX},
-                 {"G", TOP_LINES_MAX}};
-    if (v->asks) {
-        for (size_t i = 0; i < n && v->asks; i++) {
-            type_filter(v, keys[i]);
-        }
-        return true;
+    size_t i = 2;
+    if (keys[0] != 27 || n < 3 || keys[1] != '[') {
+        return 1;
     }
-    for (size_t i = 0; i < sizeof(moves) / sizeof(*moves); i++) {
-        if (n == strlen(moves[i].keys) && memcmp(keys, moves[i].keys, n) == 0) {
-            top_screen_scroll(v, moves[i].lines);
-            return true;
-        }
+    while (i < n && (keys[i] < '@' || keys[i] > '~')) {
+        i++;
     }
-    if (keys[0] == 's') {
-        v->order = (enum top_order)((v->order + 1) % TOP_ORDERS);
-    } else if (keys[0] == '/') {
-        v->asks = true;
-        v->filter[0] = '\0';
-    }
-    return keys[0] != 'q' && keys[0] != 'Q';
+    return i < n ? i + 1 : n;
 }
 
-/* Until something is to be drawn: 1 a key was pressed, 0 a second is over, -1 the end. */
+static enum answer obey_key(struct top_screen *v, const char *key, size_t n)
+{
+    if (v->asks) {
+        type_filter(v, n == 1 ? key[0] : '\0');
+        return ANSWER_ASK;
+    }
+    for (size_t i = 0; i < sizeof(moves) / sizeof(*moves); i++) {
+        if (n == strlen(moves[i].bytes) && memcmp(key, moves[i].bytes, n) == 0) {
+            top_screen_scroll(v, moves[i].lines + moves[i].pages * top_screen_page(v));
+            top_screen_shift(v, moves[i].columns);
+        }
+    }
+    if (key[0] == 's') {
+        v->order = (enum top_order)((v->order + 1) % TOP_ORDERS);
+        return ANSWER_ASK;
+    }
+    if (key[0] == '/') {
+        v->asks = true;
+        v->filter[0] = '\0';
+        return ANSWER_ASK;
+    }
+    return key[0] == 'q' || key[0] == 'Q' ? ANSWER_END : ANSWER_DRAW;
+}
+
+/* Who types fast, or holds a key down, sends many at once. */
+static enum answer obey(struct top_screen *v, const char *keys, size_t n)
+{
+    enum answer all = ANSWER_DRAW;
+    for (size_t i = 0; i < n && all != ANSWER_END;) {
+        size_t size = key_size(keys + i, n - i);
+        enum answer one = obey_key(v, keys + i, size);
+        all = one == ANSWER_DRAW ? all : one;
+        i += size;
+    }
+    return all;
+}
+
+/* Until something is to be drawn: 1 from what is here, 0 from another answer (a second is over, or a key
+ * wants one), -1 the end. */
 static int wait_for_key(struct top_screen *v, uint64_t until_us)
 {
     struct pollfd p = {.fd = STDIN_FILENO, .events = POLLIN};
     uint64_t now = clock_us();
-    char keys[16];
+    char keys[128];
     if (poll(&p, 1, now < until_us ? (int)((until_us - now) / 1000) + 1 : 0) <= 0) {
         return stop_wanted ? -1 : 0;
     }
     ssize_t n = read(STDIN_FILENO, keys, sizeof(keys));
-    return n <= 0 || !obey(v, keys, (size_t)n) || stop_wanted ? -1 : 1;
+    enum answer answer = n > 0 ? obey(v, keys, (size_t)n) : ANSWER_END;
+    return answer == ANSWER_END || stop_wanted ? -1 : answer == ANSWER_DRAW;
 }
 
 static void show(struct top_screen *v)
@@ -163,8 +202,7 @@ static void show(struct top_screen *v)
     fflush(stdout);
 }
 
-/* A key is answered at once: from what is here, but for the order of rows and the filter, which count from
- * the next answer on. */
+/* A key is answered at once: from what is here, or from another answer. */
 static int watch(struct top_screen *v, const char *path, struct buf *answer)
 {
     int failed, key = 0;

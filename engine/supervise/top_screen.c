@@ -57,23 +57,36 @@ void top_screen_clear(struct top_screen *s)
     }
 }
 
-static int window(const struct top_screen *s)
+int top_screen_page(const struct top_screen *s)
 {
     return s->rows > 3 ? s->rows - 2 : 1; /* without the first and the last line */
 }
 
 void top_screen_scroll(struct top_screen *s, int lines)
 {
-    int most = s->line_count - 1 - window(s);
+    int most = s->line_count - 1 - top_screen_page(s);
     int offset = s->offset + lines;
     s->offset = offset > most ? most : offset;
     s->offset = s->offset < 0 ? 0 : s->offset;
 }
 
-static void show_line(const struct top_screen *s, const struct top_line *line)
+void top_screen_shift(struct top_screen *s, int columns)
 {
+    int longest = 0;
+    for (int i = 1; i < s->line_count; i++) {
+        int n = (int)strlen(s->lines[i].text);
+        longest = n > longest ? n : longest;
+    }
+    int shift = s->shift + columns, most = longest > s->columns ? longest - s->columns : 0;
+    s->shift = shift > most ? most : shift < 0 ? 0 : shift;
+}
+
+/* A row is emptied before it is written: at its last column there is nothing left to do so from. */
+static void show_line(const struct top_screen *s, const struct top_line *line, int shift)
+{
+    size_t n = strlen(line->text), from = (size_t)shift < n ? (size_t)shift : n;
     if (s->terminal) {
-        printf("%s%.*s\033[0m\033[K\r\n", line->style, s->columns, line->text);
+        printf("\033[K%s%.*s\033[0m\r\n", line->style, s->columns, line->text + from);
     } else {
         printf("%s\n", line->text);
     }
@@ -85,19 +98,19 @@ static void show_foot(const struct top_screen *s)
     if (s->asks) {
         snprintf(foot, sizeof(foot), " filter: %s_", s->filter);
     } else {
-        snprintf(foot, sizeof(foot), " q end  arrows scroll  s order (%s)  / filter%s%s",
-                 top_order_name(s->order), *s->filter ? ": " : "", s->filter);
+        snprintf(foot, sizeof(foot), " q end  arrows  s order (%s)  / filter%s%s", top_order_name(s->order),
+                 *s->filter ? ": " : "", s->filter);
     }
-    printf("\033[7m%.*s\033[0m\033[K", s->columns, foot);
+    printf("\033[K\033[7m%.*s\033[0m", s->columns, foot);
 }
 
 void top_screen_show(const struct top_screen *s)
 {
-    int shown = s->terminal ? window(s) : s->line_count;
+    int shown = s->terminal ? top_screen_page(s) : s->line_count;
     for (int i = 0; i < s->line_count && i <= shown; i++) {
         int at = i == 0 ? 0 : i + (s->terminal ? s->offset : 0);
         if (at < s->line_count) {
-            show_line(s, &s->lines[at]);
+            show_line(s, &s->lines[at], i == 0 ? 0 : s->shift);
         }
     }
     if (s->terminal) {
@@ -345,4 +358,5 @@ void top_screen_take(struct top_screen *s, char *text)
     }
     end_scripts(s);
     top_screen_scroll(s, 0);
+    top_screen_shift(s, 0);
 }

@@ -30,6 +30,7 @@ struct top_screen {
     bool terminal;
     int columns, rows;
     int offset; /* lines above the window; the first line always stands */
+    int shift;  /* columns left of the window */
     enum top_order order;
     char filter[TOP_FILTER_MAX]; /* rows of workers and scripts have it; "" = all */
     bool asks;                   /* the filter is being typed */
@@ -45,6 +46,8 @@ struct top_screen {
 void top_screen_take(struct top_screen *screen, char *text);
 void top_screen_show(const struct top_screen *screen); /* on stdout */
 void top_screen_scroll(struct top_screen *screen, int lines);
+void top_screen_shift(struct top_screen *screen, int columns);
+int top_screen_page(const struct top_screen *screen); /* lines of its window */
 void top_screen_clear(struct top_screen *screen);
 
 #endif

@@ -237,6 +237,9 @@ static bool write_task_notes(int fd, const struct member *m)
 static bool write_story(int fd, struct member *m)
 {
     m->story_fd = m->story ? story_save(m->story) : -1;
+    if (m->story_fd >= 0) {
+        keeping_save(m, m->story_fd);
+    }
     let_through(m->story_fd, true);
     return m->story_fd < 0 || inherited_write_story(fd, m->story_fd, m->name);
 }

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+struct call_stack;
 struct cli_options;
 struct pool_conf;
 struct request;
@@ -49,6 +50,9 @@ struct executor {
      * the worker is blocked in a system call (slow log): write a PHP backtrace to fd without faulting on
      * damaged memory; frames at most depth. 0, or -1 when it had to give up. */
     int (*backtrace)(struct worker *worker, int fd, int depth);
+    /* Control thread, with the lock of a worker held that has a request: the functions that it is in, without
+     * stopping it. 0, or -1: they change too fast to be seen. One at a time. */
+    int (*look)(struct worker *worker, struct call_stack *out);
     size_t (*memory_peak)(struct worker *worker); /* on the worker's thread, of the request that just ran */
     /* Main/control thread, may be NULL: look after caches; true = ask for a generation swap and why is set.
      */

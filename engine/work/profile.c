@@ -1,218 +1,49 @@
 /* The sampling profiler. See the header.
  *
- * A thread on the processor is sent WORKER_SIGNAL_TRACE and writes its stack down itself, in a file in memory
- * of its own; the next tick collects it, so nobody waits for a thread that does not get the processor. One
- * that sleeps in the kernel stands still and is read from here: a signal would cut its sleep short. */
+ * Nothing of a worker is stopped: a signal would cut a sleep or a poll short that begins just then. While its
+ * lock is held its request is not over before we are. */
 #include "engine/work/profile.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
-#include "engine/base/buf.h"
 #include "engine/base/clock.h"
-#include "engine/base/hash.h"
 #include "engine/work/pool_private.h"
+#include "engine/work/profile_stacks.h"
 
-#define STACKS_MAX  4096 /* different ones; more are counted as one */
-#define STACK_BYTES 3800 /* of its line: a write of it is whole */
-#define DEPTH_MAX   128
-#define TRACE_BYTES 65536
-#define LEAVE_US    (10 * CLOCK_US_PER_SECOND) /* for a reader who does not read */
-
-struct stack {
-    char *text; /* NULL = free */
-    uint64_t hash, count;
-};
+#define PROFILES_MAX 4
+#define LEAVE_US     (10 * CLOCK_US_PER_SECOND) /* for a reader who does not read */
+#define LEAVE_AGAIN  (20 * 1000)
+#define LOOK_US      (CLOCK_US_PER_SECOND / 2) /* how often it is seen whether somebody reads */
 
 struct profile {
-    unsigned hz, interval_ms;
-    uint64_t until_us, leave_us; /* leave_us: 0 = it is still sampled */
+    uint64_t interval_us, next_us, look_us, until_us;
+    uint64_t leave_us; /* 0 = it is still sampled */
+    bool quiet;
     int fd;
-    struct stack *stacks;
-    size_t count;
-    uint64_t others; /* samples of stacks for which there was no place */
+    struct profile_stacks *stacks;
     struct buf text; /* what leaves */
     size_t sent;
 };
 
-static struct profile *now_running; /* of this process; control thread */
-
-/* -- stacks -- */
-
-static void count_stack(struct profile *p, const char *text)
-{
-    uint64_t hash = hash_str(str_of(text), 0);
-    for (size_t i = 0; i < STACKS_MAX; i++) {
-        struct stack *s = &p->stacks[(hash + i) % STACKS_MAX];
-        if (s->text && s->hash == hash && strcmp(s->text, text) == 0) {
-            s->count++;
-            return;
-        }
-        if (!s->text && p->count < STACKS_MAX / 2) {
-            s->text = strdup(text);
-            s->hash = hash;
-            s->count = s->text ? 1 : 0;
-            p->count += s->text ? 1 : 0;
-            return;
-        }
-        if (!s->text) {
-            break;
-        }
-    }
-    p->others++;
-}
-
-/* A name as part of a line: no separators, no controls. */
-static size_t put_part(char *out, size_t at, size_t size, const char *text, size_t n)
-{
-    if (at + 2 >= size) {
-        return at;
-    }
-    out[at++] = ';';
-    for (size_t i = 0; i < n && at + 1 < size; i++) {
-        unsigned char c = (unsigned char)text[i], before = i ? (unsigned char)text[i - 1] : 0;
-        bool control = iscntrl(c) || (before == 0xc2 && c >= 0x80 && c < 0xa0); /* UTF-8's, too */
-        out[at++] = c == ';' || c == ' ' ? '_' : control ? '?' : (char)c;
-    }
-    out[at] = '\0';
-    return at;
-}
-
-/* "[0x...] name() FILE:LINE": the name. */
-static struct str name_of(struct str line)
-{
-    const char *begin = line.n ? memchr(line.p, ' ', line.n) : NULL;
-    const char *end = begin ? memmem(begin, line.n - (size_t)(begin - line.p), "() ", 3) : NULL;
-    return end ? (struct str){begin + 1, (size_t)(end - begin - 1)} : STR_NONE;
-}
-
-/* The trace has the innermost function first. */
-static void fold(struct profile *p, const struct worker *w, const char *trace, size_t n)
-{
-    char text[STACK_BYTES];
-    struct str lines[DEPTH_MAX], rest = {trace, n}, line;
-    size_t count = 0, at;
-    while (count < DEPTH_MAX && rest.n && str_split(&rest, '\n', &line)) {
-        lines[count] = name_of(line);
-        count += lines[count].p != NULL;
-    }
-    at = (size_t)snprintf(text, sizeof(text), "%s", w->sample.slept ? "wait" : "cpu");
-    at = put_part(text, at, sizeof(text), w->sample.url, strlen(w->sample.url));
-    at = put_part(text, at, sizeof(text), w->sample.script, strlen(w->sample.script));
-    while (count > 0) {
-        count--;
-        at = put_part(text, at, sizeof(text), lines[count].p, lines[count].n);
-    }
-    count_stack(p, text);
-}
-
-static void collect(struct profile *p, struct worker *w)
-{
-    static char trace[TRACE_BYTES]; /* the control thread's */
-    ssize_t n = pread(w->sample.fd, trace, sizeof(trace), 0);
-    if (n >= 0) {
-        fold(p, w, trace, (size_t)n);
-    }
-    atomic_store(&w->sample.state, SAMPLE_NONE);
-}
-
-/* -- taking a sample -- */
-
-static bool write_stack(struct worker *w)
-{
-    return ftruncate(w->sample.fd, 0) == 0 && lseek(w->sample.fd, 0, SEEK_SET) == 0 &&
-           w->pool->executor->backtrace(w, w->sample.fd, DEPTH_MAX) == 0;
-}
-
-void profile_answer(struct worker *w)
-{
-    int saved = errno, wanted = SAMPLE_WANTED;
-    if (atomic_compare_exchange_strong(&w->sample.state, &wanted, SAMPLE_TAKEN)) {
-        atomic_store(&w->sample.state, write_stack(w) ? SAMPLE_DONE : SAMPLE_NONE);
-    }
-    errno = saved;
-}
-
-static bool describe(struct worker *w)
-{
-    const struct request *r = w->request;
-    if (w->sample.fd < 0) {
-        w->sample.fd = memfd_create("sample", MFD_CLOEXEC);
-    }
-    snprintf(w->sample.url, sizeof(w->sample.url), "%s %s", r->method ? r->method : "-",
-             r->uri ? r->uri : "-");
-    snprintf(w->sample.script, sizeof(w->sample.script), "%s", r->script ? r->script : "-");
-    return w->sample.fd >= 0;
-}
-
-/* With the worker's lock held: its request is not over before we are. */
-static void sample_request(struct profile *p, struct worker *w)
-{
-    if (!describe(w)) {
-        return;
-    }
-    w->sample.slept = worker_is_blocked(w);
-    if (!w->sample.slept) {
-        atomic_store(&w->sample.state, SAMPLE_WANTED);
-        pthread_kill(w->thread, WORKER_SIGNAL_TRACE);
-    } else if (write_stack(w)) {
-        collect(p, w);
-    }
-}
-
-static void sample(struct profile *p, struct worker *w)
-{
-    if (atomic_load(&w->sample.state) == SAMPLE_DONE) {
-        collect(p, w);
-    }
-    if (atomic_load(&w->sample.state) != SAMPLE_NONE || worker_get_state(w) != WORKER_RUNNING ||
-        atomic_load(&w->lost) || atomic_load(&w->crash.entered_us) || pthread_mutex_trylock(&w->lock) != 0) {
-        return;
-    }
-    if (w->request && worker_get_state(w) == WORKER_RUNNING) {
-        sample_request(p, w);
-    }
-    pthread_mutex_unlock(&w->lock);
-}
+static struct profile *running[PROFILES_MAX]; /* of this process; NULL = free */
+static bool busy;                             /* somebody ran at the last look */
 
 /* -- the end -- */
 
-static void end_profile(struct pool *pool)
+static void drop(struct profile **place)
 {
-    struct profile *p = now_running;
-    now_running = NULL;
-    for (uint32_t i = 0; i < pool->worker_count; i++) {
-        struct worker *w = pool->workers[i];
-        if (w && w->sample.fd >= 0 && atomic_load(&w->sample.state) == SAMPLE_NONE) {
-            close(w->sample.fd);
-            w->sample.fd = -1;
-        }
-    }
-    for (size_t i = 0; i < STACKS_MAX; i++) {
-        free(p->stacks[i].text);
-    }
+    struct profile *p = *place;
+    *place = NULL;
     close(p->fd);
     buf_free(&p->text);
+    profile_stacks_free(p->stacks);
     free(p->stacks);
     free(p);
-}
-
-static void compose(struct profile *p)
-{
-    for (size_t i = 0; i < STACKS_MAX; i++) {
-        if (p->stacks[i].text) {
-            buf_printf(&p->text, "%s %llu\n", p->stacks[i].text, (unsigned long long)p->stacks[i].count);
-        }
-    }
-    if (p->others) {
-        buf_printf(&p->text, "cpu;(other stacks) %llu\n", (unsigned long long)p->others);
-    }
 }
 
 /* Whole lines, as other processes write into the same pipe. True: all of it has left, or never will. */
@@ -230,48 +61,174 @@ static bool leave(struct profile *p, uint64_t now)
     return true;
 }
 
-/* -- the control thread -- */
-
-void profile_begin(struct pool *pool, unsigned hz, unsigned ms, int fd)
+static void begin_to_leave(struct profile *p, uint64_t now)
 {
-    struct profile *p = now_running || !pool->executor->backtrace ? NULL : calloc(1, sizeof(*p));
-    struct stack *stacks = p ? calloc(STACKS_MAX, sizeof(*stacks)) : NULL;
-    if (!stacks || hz == 0 || hz > PROFILE_HZ_MAX || ms > PROFILE_SECONDS_MAX * 1000 ||
-        fcntl(fd, F_SETFL, O_NONBLOCK) != 0) {
-        free(stacks);
-        free(p);
-        close(fd);
-        return;
-    }
-    *p = (struct profile){.hz = hz,
-                          .interval_ms = 1000 / hz ? 1000 / hz : 1,
-                          .until_us = clock_us() + (uint64_t)ms * 1000,
-                          .fd = fd,
-                          .stacks = stacks};
-    now_running = p;
+    p->leave_us = now + LEAVE_US;
+    p->next_us = now;
+    profile_stacks_write(p->stacks, &p->text);
 }
 
-int profile_tick(struct pool *pool, uint64_t now)
+/* The pipe's other end is closed: nobody waits for it. */
+static bool is_alone(struct profile *p, uint64_t now)
 {
-    struct profile *p = now_running;
-    if (!p) {
-        return -1;
+    if (now < p->look_us) {
+        return false;
     }
-    if (now < p->until_us) {
-        for (uint32_t i = 0; i < pool->worker_count; i++) {
-            if (pool->workers[i]) {
-                sample(p, pool->workers[i]);
-            }
+    struct pollfd end = {.fd = p->fd};
+    p->look_us = now + LOOK_US;
+    return poll(&end, 1, 0) > 0 && (end.revents & (POLLERR | POLLNVAL));
+}
+
+/* -- taking a sample -- */
+
+/* With the worker's lock held. */
+static void look_at_request(struct pool *pool, struct worker *w, uint64_t now)
+{
+    static struct call_stack stack; /* the control thread's */
+    const struct request *r = w->request;
+    struct profile_sample sample = {.method = r->method, .uri = r->uri, .script = r->script, .stack = &stack};
+    busy = true;
+    sample.slept = worker_is_blocked(w);
+    if (pool->executor->look(w, &stack) != 0) {
+        stack.count = 0;
+        stack.outside = false;
+        stack.cut = true;
+    }
+    for (int i = 0; i < PROFILES_MAX; i++) {
+        struct profile *p = running[i];
+        if (p && p->leave_us == 0 && now >= p->next_us) {
+            profile_stacks_add(p->stacks, &sample);
         }
-        return (int)p->interval_ms;
     }
-    if (p->leave_us == 0) {
-        p->leave_us = now + LEAVE_US;
-        compose(p);
+}
+
+static void look_at(struct pool *pool, struct worker *w, uint64_t now)
+{
+    enum worker_state state = worker_get_state(w);
+    if (state == WORKER_IDLE || state == WORKER_PARKED || state == WORKER_LOOKING || w->kind == KIND_PAGE ||
+        atomic_load(&w->lost) || atomic_load(&w->crash.entered_us) || pthread_mutex_trylock(&w->lock) != 0) {
+        return;
     }
-    if (leave(p, now)) {
-        end_profile(pool);
-        return -1;
+    if (w->request) {
+        look_at_request(pool, w, now);
     }
-    return 20;
+    pthread_mutex_unlock(&w->lock);
+}
+
+static void look_at_all(struct pool *pool, uint64_t now)
+{
+    busy = false;
+    for (uint32_t i = 0; i < pool->worker_count; i++) {
+        if (pool->workers[i]) {
+            look_at(pool, pool->workers[i], now);
+        }
+    }
+}
+
+/* -- the control thread -- */
+
+void profile_begin(struct pool *pool, const struct profile_order *order)
+{
+    int place = 0;
+    while (place < PROFILES_MAX && running[place]) {
+        place++;
+    }
+    bool good = place < PROFILES_MAX && pool->executor->look && order->hz > 0 &&
+                order->hz <= PROFILE_HZ_MAX && order->ms <= PROFILE_SECONDS_MAX * 1000 &&
+                fcntl(order->fd, F_SETFL, O_NONBLOCK) == 0;
+    struct profile *p = good ? calloc(1, sizeof(*p)) : NULL;
+    struct profile_stacks *stacks = p ? calloc(1, sizeof(*stacks)) : NULL;
+    if (!stacks) {
+        free(p);
+        close(order->fd);
+        return;
+    }
+    uint64_t now = clock_us(), interval = CLOCK_US_PER_SECOND / order->hz;
+    *p = (struct profile){.interval_us = interval,
+                          .next_us = now + interval,
+                          .look_us = now + LOOK_US,
+                          .until_us = now + (uint64_t)order->ms * 1000,
+                          .quiet = order->quiet,
+                          .fd = order->fd,
+                          .stacks = stacks};
+    running[place] = p;
+}
+
+/* When it wants to be called again; 0: whenever somebody is. */
+static uint64_t next_of(const struct profile *p)
+{
+    return p->quiet && !busy && p->leave_us == 0 ? 0 : p->next_us;
+}
+
+/* One that falls behind does not catch up: those looks would all see the same. */
+static void move_on(struct profile *p, uint64_t now)
+{
+    p->next_us += p->interval_us;
+    if (p->next_us <= now) {
+        p->next_us = now + p->interval_us;
+    }
+}
+
+static bool is_due(uint64_t now)
+{
+    for (int i = 0; i < PROFILES_MAX; i++) {
+        const struct profile *p = running[i];
+        if (p && p->leave_us == 0 && now >= p->next_us && now < p->until_us) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* False: it is over. */
+static bool keep(struct profile *p, uint64_t now, bool rests)
+{
+    if (is_alone(p, now)) {
+        return false;
+    }
+    if (p->leave_us == 0 && (now >= p->until_us || (p->quiet && rests))) {
+        begin_to_leave(p, now);
+    }
+    if (p->leave_us > 0) {
+        p->next_us = now + LEAVE_AGAIN;
+        return !leave(p, now);
+    }
+    if (now >= p->next_us) {
+        move_on(p, now);
+    }
+    return true;
+}
+
+int64_t profile_tick(struct pool *pool, uint64_t now, bool rests)
+{
+    uint64_t next = 0;
+    int count = 0;
+    if (is_due(now)) {
+        look_at_all(pool, now);
+    }
+    for (int i = 0; i < PROFILES_MAX; i++) {
+        struct profile *p = running[i];
+        if (p && !keep(p, now, rests)) {
+            drop(&running[i]);
+        } else if (p) {
+            uint64_t its = next_of(p);
+            next = its && (!count || its < next) ? its : next;
+            count += its != 0;
+        }
+    }
+    return count == 0 ? -1 : next > now ? (int64_t)(next - now) : 0;
+}
+
+void profile_end(void)
+{
+    for (int i = 0; i < PROFILES_MAX; i++) {
+        struct profile *p = running[i];
+        if (p) {
+            if (p->leave_us == 0) {
+                begin_to_leave(p, clock_us());
+            }
+            leave(p, clock_us());
+            drop(&running[i]);
+        }
+    }
 }

@@ -38,7 +38,6 @@ struct worker *worker_create(struct pool *pool, int id, const struct worker_plan
     w->arena = arena_create(ARENA_LIMIT);
     w->alternate_stack = mmap(NULL, WORKER_ALT_BYTES, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    w->sample.fd = -1;
     w->slot_index = plan->kind == KIND_PAGE ? -1 : scoreboard_claim(pool->board);
     if (!w->arena || w->alternate_stack == MAP_FAILED) {
         worker_destroy(w);
@@ -54,9 +53,6 @@ struct worker *worker_create(struct pool *pool, int id, const struct worker_plan
 void worker_destroy(struct worker *w)
 {
     metrics_release(w->counters);
-    if (w->sample.fd >= 0) {
-        close(w->sample.fd);
-    }
     if (w->slot_index >= 0) {
         scoreboard_release(w->pool->board, w->slot_index);
     }

@@ -59,15 +59,6 @@ struct crash_note {
     size_t php_backtrace_n;
 };
 
-/* What profile.c sees of its request. The control thread's, but between WANTED and DONE the worker's. */
-enum sample_state { SAMPLE_NONE, SAMPLE_WANTED, SAMPLE_TAKEN, SAMPLE_DONE };
-struct worker_sample {
-    _Atomic int state; /* enum sample_state */
-    int fd;            /* a file in memory for its stack; -1 = none */
-    bool slept;
-    char url[160], script[256];
-};
-
 struct worker {
     unsigned magic;
     int id; /* 0..N-1 in its process, stable: tokio_worker_id() */
@@ -120,8 +111,6 @@ struct worker {
     _Atomic bool trace_wanted; /* taken back (under lock) when the request ends first */
     char trace_head[512];
     size_t trace_head_n;
-
-    struct worker_sample sample;
 
     /* Control thread only. */
     uint64_t started_us;   /* when the thread was made */

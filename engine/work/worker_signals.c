@@ -1,6 +1,5 @@
 /* What workers do when the control thread sends them a signal; process-wide handlers, once. */
 #include "engine/work/pool_private.h"
-#include "engine/work/profile.h"
 
 static void on_interrupt(int signal)
 {
@@ -14,7 +13,6 @@ static void on_trace(int signal, siginfo_t *info, void *context)
     if (current_worker) {
         stuck_answer(current_worker, context);
         slow_log_answer(current_worker);
-        profile_answer(current_worker);
     }
 }
 

@@ -27,7 +27,7 @@ _tokiophp() {
             serve)
                 if [[ $word != -* ]]; then mapfile -t COMPREPLY < <(compgen -d -- "$word"); return; fi
                 words="--listen --index --workers --worker --watch --tls-cert --tls-key --tls --open -d -c -n -t --help" ;;
-            ctl) words="status health restart reload reopen drain config profile help --seconds --hz --format --output -s -y" ;;
+            ctl) words="status health restart reload reopen drain config profile help --seconds --last --hz --format --output -s -y" ;;
             top) words="--once --help -s -y" ;;
             php|doctor) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
             *)

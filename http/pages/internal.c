@@ -250,8 +250,8 @@ static void speak(struct visitor *v)
 /* -- the loop -- */
 
 struct polled {
-    struct pollfd fds[1 + LISTENERS_MAX + CONNS_MAX];
-    struct visitor *visitors[1 + LISTENERS_MAX + CONNS_MAX];
+    struct pollfd fds[1 + LISTENERS_MAX + 2 * CONNS_MAX];
+    struct visitor *visitors[1 + LISTENERS_MAX + 2 * CONNS_MAX];
     nfds_t count;
 };
 
@@ -278,8 +278,10 @@ static int gather(struct internal *in, struct polled *p, uint64_t now)
         }
         if (v->fd >= 0) {
             owes |= v->state != VISITOR_LEAVES;
-            bool waits = v->state == VISITOR_WAITS;
-            watch(p, waits ? v->profile.fd : v->fd, v->state == VISITOR_LISTENS ? POLLOUT : POLLIN, v);
+            watch(p, v->fd, v->state == VISITOR_LISTENS ? POLLOUT : POLLIN, v);
+            if (v->state == VISITOR_WAITS) {
+                watch(p, v->profile.fd, POLLIN, v);
+            }
             next = v->deadline_us < next ? v->deadline_us : next;
         }
     }
@@ -290,6 +292,19 @@ static int gather(struct internal *in, struct polled *p, uint64_t now)
         next = in->pause_until_us < next ? in->pause_until_us : next;
     }
     return (int)((next - now) / 1000) + 1;
+}
+
+/* Who waits for a profile and goes is not waited for: the pipe is closed, and nothing is sampled any more. */
+static void attend_visitor(struct internal *in, struct visitor *v, int fd)
+{
+    if (v->state == VISITOR_WAITS && fd == v->profile.fd) {
+        gather_profile(v);
+    } else if (fd == v->fd && v->state != VISITOR_LISTENS) {
+        hear(in, v);
+    }
+    if (v->fd >= 0 && v->state == VISITOR_LISTENS) {
+        speak(v);
+    }
 }
 
 static void attend(struct internal *in, const struct polled *p)
@@ -307,13 +322,8 @@ static void attend(struct internal *in, const struct polled *p)
             receive(in, (int)i - 1);
             continue;
         }
-        if (v->state == VISITOR_WAITS) {
-            gather_profile(v);
-        } else if (v->state != VISITOR_LISTENS) {
-            hear(in, v);
-        }
-        if (v->fd >= 0 && v->state == VISITOR_LISTENS) {
-            speak(v);
+        if (v->fd >= 0) { /* it may just have made room for another one */
+            attend_visitor(in, v, p->fds[i].fd);
         }
     }
 }

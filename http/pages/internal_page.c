@@ -271,6 +271,15 @@ static unsigned number_in(struct str piece, const char *name, unsigned now)
                : now;
 }
 
+/* "last", "last=900": what is kept of the last hour, or of that time. */
+static void read_last(struct str piece, struct internal_profile *profile)
+{
+    if (str_eq(piece, STR("last")) || str_eq(piece, STR("last="))) {
+        profile->last = 3600;
+    }
+    profile->last = number_in(piece, "last=", profile->last);
+}
+
 /* False: a format that there is not. */
 static bool read_profile(const struct http_head *head, struct internal_profile *profile, char name[256])
 {
@@ -280,6 +289,7 @@ static bool read_profile(const struct http_head *head, struct internal_profile *
         char word[32] = "";
         profile->seconds = number_in(piece, "seconds=", profile->seconds);
         profile->hz = number_in(piece, "hz=", profile->hz);
+        read_last(piece, profile);
         if (str_starts(piece, STR("pool=")) && piece.n < 256) {
             name[url_decode((struct str){piece.p + 5, piece.n - 5}, name)] = '\0';
         }
@@ -289,6 +299,17 @@ static bool read_profile(const struct http_head *head, struct internal_profile *
         }
     }
     return known;
+}
+
+/* What is kept is there at once, and comes the same way. */
+static int ask_profile(const struct pool *pool, const char *name, struct internal_profile *profile)
+{
+    if (profile->last > 0) {
+        profile->seconds = 0;
+        profile->hz = PROFILE_KEPT_HZ;
+        return pool_server_profile(pool, name, profile->last, 0);
+    }
+    return profile->hz > 0 ? pool_server_profile(pool, name, profile->seconds, profile->hz) : -1;
 }
 
 bool internal_page_profile(const struct pool *pool, const struct http_head *head, const char *token,
@@ -305,7 +326,7 @@ bool internal_page_profile(const struct pool *pool, const struct http_head *head
         respond_status(out, head, refused);
     } else if (!read_profile(head, profile, name)) {
         respond_text(out, head, 400, "format is folded, speedscope or pprof\n");
-    } else if ((profile->fd = pool_server_profile(pool, name, profile->seconds, profile->hz)) < 0) {
+    } else if ((profile->fd = ask_profile(pool, name, profile)) < 0) {
         respond_text(out, head, 409, "there is no such pool, or these are no numbers for a profile\n");
     }
     return true;

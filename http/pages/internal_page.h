@@ -26,9 +26,10 @@ struct internal_profile {
     int fd; /* the pipe, the caller's from then on; -1: nothing is asked for */
     enum profile_format format;
     unsigned hz, seconds;
+    unsigned last; /* so many seconds of what is kept; 0: what runs now */
 };
-/* GET /profile?seconds=10&hz=99&pool=NAME&format=folded. True: profile is filled, or out has the refusal.
- * False: another page is asked for. */
+/* GET /profile?seconds=10&hz=99&pool=NAME&format=folded, or with last=SECONDS. True: profile is filled, or
+ * out has the refusal. False: another page is asked for. */
 bool internal_page_profile(const struct pool *pool, const struct http_head *head, const char *token,
                            const struct internal_caller *caller, struct internal_profile *profile,
                            struct buf *out);

@@ -52,7 +52,8 @@ class Bench:
 
     def pool(self, name, program, workers=None, more="", wait=True):
         tokiophp.PROGRAM = program
-        pool = tokiophp.Tokiophp(self.place("pool"), settings="log_level = warning", wait=wait,
+        control = "control_socket = {dir}/ctl.sock\n" if program == OWN else ""
+        pool = tokiophp.Tokiophp(self.place("pool"), settings=f"log_level = warning\n{control}", wait=wait,
                                  pool=f"pm.max_children = {workers or self.workers}\n{POOL}{self.more}{more}")
         self.record.configuration(name, pool.config_path)
         return pool

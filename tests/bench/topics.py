@@ -5,6 +5,7 @@ import memory
 import moments
 from cost import cost
 from peers import OWN
+from sampling import sampling
 from site_files import SCRIPTS, STATIC, static_name
 from worker import worker
 
@@ -168,4 +169,5 @@ def start(bench):
 
 
 ALL = {"fcgi": fcgi, "applications": applications, "http": http, "static": static, "latency": latency, "counts": counts,
-       "memory": worker_memory, "idle": idle, "start": start, "instructions": of_instructions, "cost": cost, "worker": worker}
+       "memory": worker_memory, "idle": idle, "start": start, "instructions": of_instructions, "cost": cost, "sampling": sampling,
+       "worker": worker}

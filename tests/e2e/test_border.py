@@ -459,8 +459,9 @@ def test_what_a_process_has_of_others(logging_server):
         assert len(sockets) == 2  # the channel and the lookout
         for s in sockets:
             s.close()
-        # stdout, stderr, the journal, the access log and the slow log, and the guest's access log; others are its own
-        assert sum(1 for what in own if what.startswith("pipe:") and what in kept) == (6 if pool == "bad" else 5)
+        # stdout, stderr, the journal, the access log and the slow log, and the guest's access log; others are its own.
+        # While it works, one more for its part of the profile of the last hour.
+        assert sum(1 for what in own if what.startswith("pipe:") and what in kept) - (6 if pool == "bad" else 5) in (0, 1)
         assert writable_shared(engines(server, pool)[0]) <= {"/memfd:board (deleted)", "/dev/zero (deleted)"}
 
 

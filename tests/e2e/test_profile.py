@@ -1,5 +1,6 @@
 """The sampling profiler: by script, URL and function, on the processor and asleep; over the control socket and the internal listener."""
 import ctypes
+import http.client
 import json
 import os
 import platform
@@ -20,11 +21,15 @@ BURN = "<?php class Oven { function heat($s) { $end = microtime(true) + $s; whil
     "function outer($s) { (new Oven)->heat($s); }\nouter((float)$_GET['s']); echo 'burnt';"
 REST = "<?php function nap($s) { $t = microtime(true); usleep((int)($s * 1e6)); return microtime(true) - $t; } echo nap((float)$_GET['s']);"
 
+AFTER = "<?php function later($s) { $end = microtime(true) + $s; while (microtime(true) < $end) { hash('sha256', 'x'); } }\n" \
+    "echo 'sent'; fastcgi_finish_request(); later((float)$_GET['s']);"
+SHORT = "<?php function brief() { for ($i = 0; $i < 20; $i++) { md5('x' . $i); } return 'short'; } echo brief();"
+
 
 @pytest.fixture
 def server(tokiophp, workdir):
     os.mkdir(workdir + "/site")
-    for name, text in (("burn.php", BURN), ("rest.php", REST)):
+    for name, text in (("burn.php", BURN), ("rest.php", REST), ("after.php", AFTER), ("short.php", SHORT)):
         with open(f"{workdir}/site/{name}", "w") as f:
             f.write(text)
     return Inside(tokiophp, workdir + "/site", "http.internal_token = secret\n", settings="control_socket = {dir}/ctl.sock\n")
@@ -220,3 +225,70 @@ def test_each_process_has_an_open_file_of_its_own(tokiophp, workdir):
     if same < 0:
         pytest.skip(f"kcmp: {os.strerror(ctypes.get_errno())}")
     assert server.get("/health").status == 200
+
+
+def test_a_client_that_is_gone(server, workdir):
+    """Nothing is looked at for nobody, and the next one finds a place."""
+    pid = int(re.search(r"process pid=(\d+)", ctl(workdir, "status").stdout.decode()).group(1))
+    before = set(pipes(pid))
+    new = lambda: set(pipes(pid)) - before  # noqa: E731
+    sock = process.connect(server.address)
+    sock.sendall(b"GET /profile?seconds=300&token=secret HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    process.wait_for(new, what="a profile")
+    sock.close()
+    process.wait_for(lambda: not new(), what="its end")
+    running = subprocess.Popen([program.PROGRAM, "ctl", "-s", workdir + "/ctl.sock", "profile", "--seconds", "300"], stdout=subprocess.DEVNULL)
+    process.wait_for(new, what="another profile")
+    running.kill()
+    running.wait()
+    process.wait_for(lambda: not new(), what="its end, too")
+
+
+def test_several_at_once(server, workdir):
+    found = []
+    ask = lambda hz: found.append(ctl(workdir, "profile", "www", "--seconds", "2", "--hz", hz))  # noqa: E731
+    with Load(server):
+        askers = [threading.Thread(target=ask, args=(hz,)) for hz in ("99", "50", "200")]
+        for t in askers:
+            t.start()
+        for t in askers:
+            t.join()
+    for done in found:
+        assert done.returncode == 0, done
+        check(stacks(done.stdout.decode()), workdir + "/site")
+
+
+def test_after_the_answer(server, workdir):
+    """A script that works on when its answer has left is still a script."""
+    assert server.site.ask("/after.php?s=3").text == "sent"
+    found = stacks(ctl(workdir, "profile", "--seconds", "1").stdout.decode())
+    assert sum(n for s, n in found.items() if s[:4] == ("cpu", "GET_/after.php", workdir + "/site/after.php", "later")) >= 10, found
+
+
+def test_short_requests(server, workdir):
+    """Of requests that take less than a millisecond there are as many samples as of others, for the time that they take."""
+    stop = threading.Event()
+
+    def run():
+        c = http.client.HTTPConnection(*server.site.address, timeout=20)
+        while not stop.is_set():
+            c.request("GET", "/short.php")
+            assert c.getresponse().read() == b"short"
+        c.close()
+    clients = [threading.Thread(target=run) for _ in range(2)]
+    for t in clients:
+        t.start()
+    busy = lambda: sum(w["state"] in ("Running", "Finishing") for w in json.loads(  # noqa: E731
+        server.get("/dashboard.json", Authorization="Bearer secret").text)["pools"][0]["workers"])
+    try:
+        running = subprocess.Popen([program.PROGRAM, "ctl", "-s", workdir + "/ctl.sock", "profile", "--seconds", "4", "--hz", "200"],
+                                   stdout=subprocess.PIPE)
+        seen = [busy() for _ in range(200)]
+        found = stacks(running.communicate()[0].decode())
+    finally:
+        stop.set()
+        for t in clients:
+            t.join()
+    assert {s[2] for s in found} == {workdir + "/site/short.php"}
+    expected = sum(seen) / len(seen) * 4 * 200
+    assert sum(found.values()) >= expected / 4, (expected, found)

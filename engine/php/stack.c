@@ -1,0 +1,330 @@
+/* The stack of a running script, for the profiler: read by the control thread while the script goes on.
+ *
+ * Nobody is stopped or signalled, so that no system call of the script ends early, and the script pays
+ * nothing. All of it is copied by the kernel, which says no instead of faulting: many pieces a call, since
+ * the calls are what it costs. What runs may go on meanwhile. Frames in the middle of a call or a return are
+ * known by a chain that does not end where a script begins; then it is read again. A frame that has changed
+ * between two looks is one that ran at that moment, too. */
+#include "engine/php/stack.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#define TRIES       6
+#define WINDOW      8192 /* bytes of PHP's stack that are copied at once; frames lie close together */
+#define STRING_HEAD offsetof(zend_string, val)
+#define STRING_SEEN 72 /* of a name, at first: most are shorter */
+#define NAME_SHOWN  200
+#define CHUNK_BYTES ((uintptr_t)2 << 20) /* ZendMM's; below its begin there may be nothing */
+
+/* -- pieces -- */
+
+struct piece {
+    void *to;
+    const void *from;
+    size_t n;
+    bool copied;
+};
+
+/* One after the other, where process_vm_readv is forbidden: through a pipe, into which the kernel copies the
+ * same way. */
+static void copy_through_pipe(struct piece *pieces, size_t count)
+{
+    int ends[2];
+
+    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) {
+        return;
+    }
+    for (size_t i = 0; i < count; i++) {
+        struct piece *p = &pieces[i];
+        ssize_t n = p->from ? write(ends[1], p->from, p->n) : -1;
+
+        p->copied = n > 0 && read(ends[0], p->to, (size_t)n) == (ssize_t)p->n;
+    }
+    close(ends[0]);
+    close(ends[1]);
+}
+
+/* The kernel stops at the first piece that is not there; the others follow in another call. */
+static void copy_pieces(struct piece *pieces, size_t count)
+{
+    struct iovec local[CALL_STACK_DEPTH], remote[CALL_STACK_DEPTH];
+    size_t from = 0;
+
+    while (from < count) {
+        size_t n = 0, done = 0;
+
+        for (; from + n < count && n < CALL_STACK_DEPTH; n++) {
+            const struct piece *p = &pieces[from + n];
+
+            local[n] = (struct iovec){p->to, p->n};
+            remote[n] = (struct iovec){(void *)(uintptr_t)p->from, p->n};
+        }
+        ssize_t got = process_vm_readv(getpid(), local, n, remote, n, 0);
+
+        if (got < 0 && (errno == EPERM || errno == ENOSYS)) {
+            copy_through_pipe(pieces + from, count - from);
+            return;
+        }
+        while (done < n && got > 0 && got >= (ssize_t)pieces[from + done].n) {
+            got -= (ssize_t)pieces[from + done].n;
+            pieces[from + done++].copied = true;
+        }
+        from += done < n ? done + 1 : done;
+    }
+}
+
+static bool copy(void *to, const void *from, size_t n)
+{
+    struct piece piece = {to, from, n, false};
+
+    if ((uintptr_t)from >= 4096) {
+        copy_pieces(&piece, 1);
+    }
+    return piece.copied;
+}
+
+/* -- frames -- */
+
+struct walk {
+    const zend_function *functions[CALL_STACK_DEPTH]; /* innermost first */
+    unsigned count;
+    bool cut, outside;
+    uintptr_t window_at; /* what of PHP's stack is copied; window_n: 0 = nothing */
+    size_t window_n;
+    char window[WINDOW];
+};
+
+/* At the end of the window, as its callers lie before it. */
+static bool fill_window(struct walk *w, uintptr_t at)
+{
+    uintptr_t end = at + sizeof(zend_execute_data), begin = end - WINDOW, chunk = at & ~(CHUNK_BYTES - 1);
+
+    begin = begin < chunk ? chunk : begin;
+    for (int i = 0; i < 2; i++) {
+        w->window_at = i == 0 ? begin : at;
+        w->window_n = end - w->window_at;
+        if (w->window_n <= WINDOW && copy(w->window, (const void *)w->window_at, w->window_n)) {
+            return true;
+        }
+    }
+    w->window_n = 0;
+    return false;
+}
+
+static bool frame_at(struct walk *w, const zend_execute_data *at, zend_execute_data *out)
+{
+    uintptr_t address = (uintptr_t)at;
+
+    if (address % sizeof(void *) != 0 || address < 4096) {
+        return false;
+    }
+    bool here = address >= w->window_at && address + sizeof(*out) <= w->window_at + w->window_n;
+
+    if (!here && !fill_window(w, address)) {
+        return false;
+    }
+    memcpy(out, w->window + (address - w->window_at), sizeof(*out));
+    return true;
+}
+
+/* True: it leads to where the script begins. A generator's place holder has no function. */
+static bool walk_frames(struct walk *w, const zend_execute_data *at)
+{
+    zend_execute_data frame;
+    unsigned steps = 0;
+
+    w->count = 0;
+    w->window_n = 0;
+    w->cut = false;
+    w->outside = at == NULL;
+    while (at) {
+        if (!frame_at(w, at, &frame) || ++steps > 4 * CALL_STACK_DEPTH) {
+            return false;
+        }
+        if (w->count == CALL_STACK_DEPTH) {
+            w->cut = true;
+            return true;
+        }
+        if (frame.func) {
+            w->functions[w->count++] = frame.func;
+        }
+        if (!frame.prev_execute_data && !(ZEND_CALL_KIND_EX(frame.This.u1.type_info) & ZEND_CALL_TOP)) {
+            return false;
+        }
+        at = frame.prev_execute_data;
+    }
+    return true;
+}
+
+static const zend_execute_data *current_frame(const struct php_thread *t)
+{
+    const zend_execute_data *at = NULL;
+
+    return copy(&at, &t->executor->current_execute_data, sizeof at) ? at : NULL;
+}
+
+/* The last try need not have stood still: it leads somewhere. */
+static bool walk(struct walk *w, const struct php_thread *t)
+{
+    bool whole = false;
+
+    for (int i = 0; i < TRIES; i++) {
+        const zend_execute_data *at = current_frame(t);
+
+        whole = walk_frames(w, at);
+        if (whole && current_frame(t) == at) {
+            return true;
+        }
+    }
+    return whole;
+}
+
+/* -- names -- */
+
+struct text_head {
+    char head[STRING_HEAD];
+    char text[STRING_SEEN];
+};
+
+/* What is copied of a function, a class, and their names. */
+struct named {
+    char function[offsetof(zend_function, common.scope) + sizeof(void *)];
+    const zend_string *name, *class_name;
+    const zend_class_entry *class;
+    bool none; /* it is no function of anybody's: where a fiber begins, for example */
+    struct text_head name_text, class_text;
+};
+
+#define FIELD_OF(copied, type, field, out)                                                                   \
+    memcpy(&(out), (const char *)(copied) + offsetof(type, field), sizeof(out))
+
+static void take_functions(const struct walk *w, struct named *all, struct piece *pieces)
+{
+    for (unsigned i = 0; i < w->count; i++) {
+        pieces[i] = (struct piece){all[i].function, w->functions[i], sizeof(all[i].function), false};
+    }
+    copy_pieces(pieces, w->count);
+    for (unsigned i = 0; i < w->count; i++) {
+        all[i].name = all[i].class_name = NULL;
+        all[i].class = NULL;
+        if (pieces[i].copied) {
+            FIELD_OF(all[i].function, zend_function, common.function_name, all[i].name);
+            FIELD_OF(all[i].function, zend_function, common.scope, all[i].class);
+        }
+        if (!all[i].name) {
+            all[i].class = NULL;
+        }
+        all[i].none = !pieces[i].copied || (!all[i].name && all[i].function[0] == ZEND_INTERNAL_FUNCTION);
+    }
+}
+
+static void take_classes(unsigned count, struct named *all, struct piece *pieces)
+{
+    size_t n = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        if (all[i].class && i > 0 && all[i].class == all[i - 1].class) {
+            continue;
+        }
+        if (all[i].class) {
+            pieces[n++] = (struct piece){&all[i].class_name, &all[i].class->name, sizeof(void *), false};
+        }
+    }
+    copy_pieces(pieces, n);
+    for (unsigned i = 1; i < count; i++) {
+        if (all[i].class && all[i].class == all[i - 1].class) {
+            all[i].class_name = all[i - 1].class_name;
+        }
+    }
+}
+
+static void take_texts(unsigned count, struct named *all, struct piece *pieces)
+{
+    size_t n = 0;
+
+    for (unsigned i = 0; i < count; i++) {
+        memset(all[i].name_text.head, 0, sizeof(all[i].name_text.head));
+        memset(all[i].class_text.head, 0, sizeof(all[i].class_text.head));
+        if (all[i].name) {
+            pieces[n++] = (struct piece){&all[i].name_text, all[i].name, sizeof(struct text_head), false};
+        }
+        if (all[i].class_name) {
+            pieces[n++] =
+                (struct piece){&all[i].class_text, all[i].class_name, sizeof(struct text_head), false};
+        }
+    }
+    copy_pieces(pieces, n);
+}
+
+static void add(struct call_stack *out, const char *text, size_t n)
+{
+    size_t room = sizeof(out->text) - out->text_n;
+
+    n = n < room ? n : room;
+    memcpy(out->text + out->text_n, text, n);
+    out->text_n += n;
+}
+
+/* One that is longer than what was copied, or stands at the end of what is there, is fetched by itself. */
+static void add_name(struct call_stack *out, const struct text_head *seen, const zend_string *string)
+{
+    char text[NAME_SHOWN];
+    size_t n;
+
+    FIELD_OF(seen->head, zend_string, len, n);
+    if (n > 0 && n <= STRING_SEEN) {
+        add(out, seen->text, n);
+    } else if (copy(&n, &string->len, sizeof n) && n > 0 && n < 1u << 20) {
+        n = n < sizeof text ? n : sizeof text;
+        if (copy(text, ZSTR_VAL(string), n)) {
+            add(out, text, n);
+        }
+    }
+}
+
+static void name_one(struct call_stack *out, const struct named *named)
+{
+    static const char included[] = "[include]";
+
+    out->at[out->count] = (uint16_t)out->text_n;
+    if (named->class_name) {
+        add_name(out, &named->class_text, named->class_name);
+        add(out, "::", 2);
+    }
+    if (named->name) {
+        add_name(out, &named->name_text, named->name);
+    } else {
+        add(out, included, sizeof included - 1);
+    }
+    out->size[out->count] = (uint16_t)(out->text_n - out->at[out->count]);
+    out->count++;
+}
+
+int stack_read(const struct php_thread *t, struct call_stack *out)
+{
+    static struct walk w; /* the control thread's, all three */
+    static struct named all[CALL_STACK_DEPTH];
+    static struct piece pieces[2 * CALL_STACK_DEPTH];
+
+    if (!t || !t->executor || !walk(&w, t)) {
+        return -1;
+    }
+    out->count = 0;
+    out->text_n = 0;
+    out->cut = w.cut;
+    out->outside = w.outside;
+    take_functions(&w, all, pieces);
+    take_classes(w.count, all, pieces);
+    take_texts(w.count, all, pieces);
+    for (unsigned i = 0; i < w.count; i++) {
+        bool own = i + 1 == w.count && !w.cut && !all[i].name; /* the script that was asked for */
+
+        if (!own && !all[i].none) {
+            name_one(out, &all[i]);
+        }
+    }
+    return 0;
+}
