@@ -105,10 +105,11 @@ static bool may_send(const struct h2_conn *h2)
     return h2->settings_seen || h2->early < EARLY_MAX;
 }
 
-static size_t gather_frames(struct conn *c)
+/* Behind the `kept` bytes that the batch has already. All that it has then. */
+static size_t gather_frames(struct conn *c, size_t kept)
 {
     struct h2_conn *h2 = c->h2;
-    h2->batch_n = 0;
+    h2->batch_n = kept;
     h2->batch_most = h2->settings_seen ? BATCH : may_send(h2) ? EARLY_MAX - h2->early : 0;
     while (h2->batch_n < h2->batch_most) {
         const uint8_t *p;
@@ -122,12 +123,12 @@ static size_t gather_frames(struct conn *c)
         }
         h2->batch_n += (size_t)got;
     }
-    h2->early += h2->settings_seen ? 0 : h2->batch_n;
+    h2->early += h2->settings_seen ? 0 : h2->batch_n - kept;
     return h2->batch_n;
 }
 
-/* 0 = all sent, 1 = the rest waits, -1 = closed. */
-static int send_frames(struct conn *c, const char *p, size_t n)
+/* The first n of `all` bytes. 0 = sent, 1 = what is left of all waits, -1 = closed. */
+static int send_frames(struct conn *c, const char *p, size_t n, size_t all)
 {
     struct h2_conn *h2 = c->h2;
     ssize_t done = http_conn_write(c, p, n);
@@ -138,16 +139,17 @@ static int send_frames(struct conn *c, const char *p, size_t n)
     if ((size_t)done == n) {
         return 0;
     }
-    char *rest = malloc(n - (size_t)done);
+    size_t left = all - (size_t)done;
+    char *rest = malloc(left);
     if (!rest) {
         http_conn_close(c, "out of memory");
         return -1;
     }
-    memcpy(rest, p + done, n - (size_t)done);
+    memcpy(rest, p + done, left);
     free(h2->unsent);
     h2->unsent = rest;
     h2->unsent_at = 0;
-    h2->unsent_n = n - (size_t)done;
+    h2->unsent_n = left;
     return 1;
 }
 
@@ -172,19 +174,25 @@ static int send_unsent(struct conn *c)
     return 0;
 }
 
-/* The same, of all that there is for now. */
+/* The same, of all that there is for now. While more is likely to follow only full records leave, and what
+ * would be a small one goes with the next batch. */
 static int send_batches(struct conn *c)
 {
+    char *batch = c->loop->scratch_out;
+    size_t kept = 0;
     int rest = send_unsent(c);
-    for (unsigned turns = 0; rest == 0 && turns < TURN_BATCHES; turns++) {
-        size_t n = gather_frames(c);
-        if (n == 0) {
+    for (unsigned turns = 1; rest == 0 && turns <= TURN_BATCHES; turns++) {
+        size_t all = gather_frames(c, kept);
+        if (all == 0) {
             break;
         }
-        if (n >= BATCH) { /* there is likely more */
+        bool more = all >= BATCH && turns < TURN_BATCHES;
+        if (more) {
             http_conn_hold(c);
         }
-        rest = send_frames(c, c->loop->scratch_out, n);
+        kept = c->tls && more ? all % H2_RECORD : 0;
+        rest = send_frames(c, batch, all - kept, all);
+        memmove(batch, batch + all - kept, kept);
     }
     if (rest >= 0) {
         http_conn_release(c);

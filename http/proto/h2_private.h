@@ -38,8 +38,9 @@ struct h2_conn {
 };
 
 #define H2_FRAME_HEAD 9
-/* What a DATA frame of ours has at most: with its head it fills one record of TLS. */
-#define H2_DATA_MOST (16384 - H2_FRAME_HEAD)
+#define H2_RECORD     16384 /* of TLS, a full one */
+/* What a DATA frame of ours has at most: with its head it fills a record. */
+#define H2_DATA_MOST (H2_RECORD - H2_FRAME_HEAD)
 
 /* The listener's: of the connection; a stream's are its site's. */
 static inline const struct http_settings *h2_settings_of(const struct conn *c)
