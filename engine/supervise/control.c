@@ -22,6 +22,7 @@
 #include "engine/supervise/control_path.h"
 #include "engine/supervise/state.h"
 #include "engine/telemetry/server_page.h"
+#include "engine/work/profile.h"
 
 #define CLIENTS_MAX  16
 #define CLIENT_US    (5 * CLOCK_US_PER_SECOND)
@@ -395,7 +396,11 @@ static void reply(struct supervisor *s, struct control_client *client)
     if (strncmp(client->command, "profile", 7) != 0) {
         answer(s, client->command, &out);
     } else if (!give_profile(s, client)) {
-        buf_text(&out, "error: there is no such pool, or these are no numbers for a profile\n");
+        buf_printf(
+            &out,
+            "error: no pool of that name serves, or these are no numbers for a profile: 1 to %u seconds, "
+            "1 to %u Hz\n",
+            PROFILE_SECONDS_MAX, PROFILE_HZ_MAX);
     }
     size_t done = 0;
     while (!out.failed && done < out.n) {
