@@ -145,6 +145,7 @@ def test_a_certificate_of_its_own(serve, project, workdir):
             shown.append(raw.sock.getpeercert(True))
         process.wait_for(lambda s=served: "https://localhost:" in s.server.log(), 20, "its line")
         served.server.stop()
+        assert "WARNING" not in served.server.log()
     assert shown[0] == shown[1]
     assert os.stat(f"{workdir}/data/tokiophp/localhost.key").st_mode & 0o777 == 0o600
 
