@@ -3,7 +3,6 @@ away. Nobody's request fails for it, and no process ends but those that were tol
 import os
 import random
 import re
-import subprocess
 import threading
 import time
 
@@ -11,7 +10,6 @@ import pytest
 
 import process
 import tokiophp as program
-from faulty import EXTENSION
 from test_internal import Inside
 from test_profile import ctl, stacks
 
@@ -30,7 +28,8 @@ $sum = 0;
 foreach (outer(200) as $text) { $sum += strlen($text); }
 $sum += deep(20000);
 (new Tree)->grow(50);
-usort($list = range(1, 300), fn($a, $b) => $b <=> $a);
+$list = range(1, 300);
+usort($list, fn($a, $b) => $b <=> $a);
 $name = 'made_' . random_int(0, 1 << 40);
 eval("function $name(\\$n) { return array_sum(array_map(fn(\\$i) => \\$i * 2, range(1, \\$n))); }");
 $sum += $name(100);

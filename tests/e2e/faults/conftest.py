@@ -14,7 +14,7 @@ from faulty import FRONTS, HERE, Faulty, php_config
 
 
 # Faults that a sanitizer reports, or that its memory does not leave room for.
-UNFIT_FOR_SANITIZERS = ("test_crashes.py", "test_resources.py", "test_scripts.py", "test_task_crashes.py", "test_faults_cost_their_own_request")
+UNFIT_FOR_SANITIZERS = ("test_crashes.py", "test_resources.py", "test_scripts.py", "test_task_crashes.py", "test_crashes_while_looked_at", "test_faults_cost_their_own_request")
 
 
 def pytest_collection_modifyitems(items):
