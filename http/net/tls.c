@@ -39,7 +39,9 @@ void tls_conn_destroy(struct tls_conn *t)
     free(t);
 }
 
-/* OpenSSL's error queue is the thread's: it is empty before each call, and after it. */
+/* OpenSSL's error queue is the thread's: it is empty before each call, and after it. A worker shares it with
+ * what its script uses, which may have left something: SSL_get_error() would take that for this connection's.
+ */
 static enum tls_result result_of(struct tls_conn *t, int returned)
 {
     int why = SSL_get_error(t->ssl, returned);
@@ -163,6 +165,9 @@ static ssize_t write_records(struct tls_conn *t, const char *p, size_t n)
     }
     while (sent < n && !t->broken) {
         size_t size = t->pending ? t->pending : record_size(t, n - sent);
+        if (ERR_peek_error()) {
+            ERR_clear_error();
+        }
         int done = SSL_write(t->ssl, p + sent, (int)(size <= n - sent ? size : n - sent));
         if (done > 0) {
             t->pending = 0;
@@ -234,6 +239,8 @@ void tls_shutdown(struct tls_conn *t)
     if (t->established && !t->broken && !t->shut) {
         t->shut = true;
         SSL_shutdown(t->ssl);
-        ERR_clear_error();
+        if (ERR_peek_error()) {
+            ERR_clear_error();
+        }
     }
 }

@@ -277,3 +277,19 @@ def test_bad_certificate_stops_the_start(workdir, break_it, sentence):
         assert sentence in server.messages() and "one." in server.messages()
     finally:
         server.kill_family()
+
+
+DEEP = """<?php
+while (ob_get_level()) ob_end_clean();
+function down($n) { if ($n % 8 == 0) { echo "x"; flush(); } array_map('down', [$n + 1]); }
+try { down(0); } catch (Error $e) { echo "\\n", $e->getMessage(); }
+"""
+
+
+def test_output_from_the_end_of_the_stack(serve, workdir):
+    """A worker that seals its own answer needs room for that, however deep its script is."""
+    address = serve(make_cert(workdir, "one") + "php_admin_value[memory_limit] = -1\n")
+    with open(workdir + "/site/deep.php", "w") as f:
+        f.write(DEEP)
+    levels, said = ask(address, insecure(), "/deep.php").body.split(b"\n")
+    assert len(levels) > 1000 and b"Maximum call stack size" in said
