@@ -60,12 +60,18 @@ static bool is_path(const char *address)
 
 /* -- who may connect -- */
 
+/* As php-fpm reads it: of what is too large the low 32 bits, and all of them set is nobody. */
+static bool read_id(const char *name, uint32_t *id)
+{
+    bool is_number = name[strspn(name, "0123456789")] == '\0';
+
+    *id = is_number ? (uint32_t)strtoul(name, NULL, 10) : 0;
+    return is_number;
+}
+
 static int resolve_owner(const struct pool_conf *pool, const char *name, struct sock_options *options)
 {
-    uint64_t number;
-
-    if (str_to_u64(str_of(name), &number) && number < (uid_t)-1) {
-        options->owner = (uid_t)number;
+    if (read_id(name, &options->owner)) {
         return 0;
     }
     errno = 0; /* a name that nobody has is no error to getpwnam() */
@@ -81,10 +87,7 @@ static int resolve_owner(const struct pool_conf *pool, const char *name, struct 
 
 static int resolve_group(const struct pool_conf *pool, const char *name, struct sock_options *options)
 {
-    uint64_t number;
-
-    if (str_to_u64(str_of(name), &number) && number < (gid_t)-1) {
-        options->group = (gid_t)number;
+    if (read_id(name, &options->group)) {
         return 0;
     }
     errno = 0;

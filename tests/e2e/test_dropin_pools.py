@@ -15,7 +15,9 @@ import pytest
 
 import fcgi_client
 import tokiophp as server_module
+from both import PHP_FPM
 from process import wait_for
+from side_by_side import SideBySide
 
 needs_root = pytest.mark.skipif(not server_module.IS_ROOT, reason="needs root")
 ours_only = pytest.mark.skipif(server_module.is_stand_in(), reason="php-fpm does it otherwise")
@@ -300,6 +302,16 @@ def test_socket_owner_group_mode(workdir, tokiophp):
     server = tokiophp(pool="listen.owner = 12345\nlisten.group = 23456\nlisten.mode = 0600")
     info = os.stat(server.address)
     assert (info.st_uid, info.st_gid, info.st_mode & 0o777) == (12345, 23456, 0o600)
+
+
+@needs_root
+@pytest.mark.skipif(not PHP_FPM, reason="no php-fpm to compare with")
+@pytest.mark.parametrize("number", ["4294967294", "4294967295", "4294967296", "4294979641", "18446744073709551615", "99999999999999999999", "007"])
+def test_socket_owner_of_any_number(workdir, number):
+    """What is too large for an id is read as php-fpm reads it."""
+    with SideBySide(workdir, pool=f"listen.owner = {number}\nlisten.group = {number}") as both:
+        owners = [(info.st_uid, info.st_gid) for info in (os.stat(p.address) for p in both.programs)]
+        assert owners[0] == owners[1]
 
 
 @needs_root
