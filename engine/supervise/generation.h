@@ -47,6 +47,7 @@ struct generation {
     bool damaged;         /* something crashed in it */
     bool stale;           /* it has been told that what it cached while it started is out of date */
     bool asked;           /* STARTING: it wants to be replaced already */
+    bool renewed;         /* its predecessor was told to forget */
     bool adopted;         /* started by an earlier image: our scoreboards do not know its workers */
     bool standin;         /* without PHP: answers that nothing serves this pool at the moment */
     bool awaited;         /* STARTING: somebody has connected, and nobody else can answer him */
@@ -86,6 +87,9 @@ struct generation_limits {
     uint64_t swap_gap_us;  /* between two swaps of a seat */
     uint64_t again_us;     /* a state that a process meets sooner than this, and its predecessor met ... */
     uint64_t again_max_us; /* ... is waited on: this long at first, twice as long each time, up to this */
+    uint64_t renewed_us;   /* a renewal that is asked for sooner than this, and brought this process ... */
+    uint64_t renew_us;     /* ... waits as above: first this long, */
+    uint64_t renew_max_us; /* and up to this */
     unsigned max_draining; /* old ones that may still be draining when the next swap begins */
     unsigned burst;        /* restarts after deaths that happen at once ... */
     uint64_t refill_us;    /* ... and how long one of them takes to come back */
@@ -117,11 +121,13 @@ struct seat {
     char state_met[256]; /* what the last process that asked because of a state (SWAP_STATE) gave as reason */
     uint64_t again_us;   /* how long that was waited on; 0 = it is not met again and again */
     uint64_t state_after_us; /* until when, while nothing else is the reason */
-    uint64_t warm_until_us;  /* waiting for the old one's warm list; 0 = not */
-    uint64_t swap_after_us;  /* the next swap is not before this */
-    uint64_t start_at_us;    /* the next launch is not before this; 0 = none is due */
-    unsigned failures;       /* starts that failed in a row */
-    unsigned tokens;         /* restarts left of the burst */
+    bool renewing;           /* what is ready next follows one that was told to forget */
+    uint64_t renewal_us; /* how long a renewal was waited on last; 0 = it is not asked for again and again */
+    uint64_t warm_until_us; /* waiting for the old one's warm list; 0 = not */
+    uint64_t swap_after_us; /* the next swap is not before this */
+    uint64_t start_at_us;   /* the next launch is not before this; 0 = none is due */
+    unsigned failures;      /* starts that failed in a row */
+    unsigned tokens;        /* restarts left of the burst */
     uint64_t refilled_us;
     bool crash_loop;
     uint64_t standin_after_us; /* the next stand-in is not before this */

@@ -196,9 +196,11 @@ static void tell_swap(struct process *p)
     int kind = renewals != p->renewals_said    ? SWAP_RENEWAL
                : pool_swap_is_planned(p->pool) ? SWAP_PLANNED
                                                : SWAP_STATE;
-    if (why && (why != p->swap_said || kind == SWAP_RENEWAL) &&
-        channel_send(p->args->channel, CHANNEL_SWAP, kind, why, NULL, 0) == 0) {
+    bool is_news = why != p->swap_said || kind == SWAP_RENEWAL ||
+                   (kind == SWAP_PLANNED && p->swap_kind_said == SWAP_STATE);
+    if (why && is_news && channel_send(p->args->channel, CHANNEL_SWAP, kind, why, NULL, 0) == 0) {
         p->swap_said = why;
+        p->swap_kind_said = kind;
         p->renewals_said = renewals;
     }
 }

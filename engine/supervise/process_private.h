@@ -27,6 +27,7 @@ struct process {
     uint64_t accepted;     /* requests, when that was looked at */
     bool rest_said;        /* the supervisor knows that we rest */
     const char *swap_said; /* the reason that the supervisor has been told */
+    int swap_kind_said;
     uint32_t renewals_said;
 };
 

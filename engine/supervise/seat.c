@@ -17,6 +17,9 @@ const struct generation_limits generation_default_limits = {
     .swap_gap_us = CLOCK_US_PER_SECOND,
     .again_us = 20 * CLOCK_US_PER_SECOND,
     .again_max_us = 600 * CLOCK_US_PER_SECOND,
+    .renewed_us = 3 * CLOCK_US_PER_SECOND,
+    .renew_us = 2 * CLOCK_US_PER_SECOND,
+    .renew_max_us = 30 * CLOCK_US_PER_SECOND,
     .max_draining = 2,
     .burst = 30,
     .refill_us = 2 * CLOCK_US_PER_SECOND,
@@ -35,6 +38,8 @@ void seat_init(struct seat *seat, const char *name, int index, const struct gene
     seat->tokens = limits->burst;
     seat->refilled_us = now;
 }
+
+static const char asked_early[] = "it asked for it while it started";
 
 bool seat_settled(const struct seat *seat)
 {
@@ -119,6 +124,12 @@ void seat_swap(struct seat *seat, const char *why, uint64_t now)
     wish(seat, why, 0, now);
 }
 
+static void say_swaps_wait(const struct seat *seat, const char *why)
+{
+    log_warning("[pool %s] its new engine processes meet the same at once, so the next swaps wait: %s",
+                seat->name, why);
+}
+
 /* What a new process meets again at once, a newer one would meet as well: it waits. 0 = it need not. */
 static uint64_t met_again_until(const struct generation *g, const char *why, uint64_t now)
 {
@@ -131,14 +142,34 @@ static uint64_t met_again_until(const struct generation *g, const char *why, uin
         return 0;
     }
     if (seat->again_us == 0) {
-        log_warning("[pool %s] its new engine processes meet the same at once, so the next swaps wait: %s",
-                    seat->name, why);
+        say_swaps_wait(seat, why);
     }
     seat->again_us = seat->again_us ? 2 * seat->again_us : limits->again_us;
     if (seat->again_us > limits->again_max_us) {
         seat->again_us = limits->again_max_us;
     }
     return now + seat->again_us;
+}
+
+/* A script that resets OPcache in each request would have every process replaced at once. Meanwhile nothing
+ * old is used, so the next swap can wait; another reason need not. */
+static void wish_renewal(struct seat *seat, const char *why, uint64_t now)
+{
+    const struct generation_limits *limits = &seat->limits;
+    const struct generation *serving = seat_serving(seat);
+    if (seat->renewing && seat->swap_wanted) {
+        return;
+    }
+    bool again = serving && serving->renewed && now - serving->ready_us < limits->renewed_us;
+    if (again && seat->renewal_us == 0) {
+        say_swaps_wait(seat, why);
+    }
+    seat->renewal_us = !again ? 0 : seat->renewal_us ? 2 * seat->renewal_us : limits->renew_us;
+    if (seat->renewal_us > limits->renew_max_us) {
+        seat->renewal_us = limits->renew_max_us;
+    }
+    seat->renewing = true;
+    wish(seat, why, again ? now + seat->renewal_us : 0, now);
 }
 
 /* One that starts may have read already what its predecessor has just been told to forget: it is told as
@@ -152,7 +183,7 @@ static void renew(struct generation *g, const char *why, uint64_t now)
         seat->hooks->forget_cache(starting);
     }
     if (seat->warm_until_us == 0) {
-        seat_swap(seat, why, now);
+        wish_renewal(seat, why, now);
     }
 }
 
@@ -208,8 +239,10 @@ void seat_ready(struct generation *g, uint64_t now)
         generation_drain(g, seat->limits.drain_us, now);
     }
     if (g->asked) {
-        seat_swap(seat, "it asked for it while it started", now);
+        wish(seat, asked_early, met_again_until(g, asked_early, now), now);
     }
+    g->renewed = seat->renewing;
+    seat->renewing = seat->renewing && seat->swap_wanted;
     try_swap(seat, now);
     seat->hooks->changed(seat);
 }

@@ -85,8 +85,10 @@ void memory_tick(struct pool *pool, uint64_t now)
     uint64_t resident = resident_bytes();
 
     watch->next_us = now + MEMORY_LOOK_US;
-    if (held_until ||
-        (memory_expect(watch, resident) > watch->limit / 10 * 9 && is_worth_a_swap(pool, resident, now))) {
+    if (held_until) {
+        pool_plan_swap(pool, "pm.max_memory is reached"); /* requests wait for it */
+    } else if (memory_expect(watch, resident) > watch->limit / 10 * 9 &&
+               is_worth_a_swap(pool, resident, now)) {
         pool_request_swap(pool, "pm.max_memory is reached");
     }
     if (held_until && now > held_until && !watch->warned && !atomic_load(&pool->draining)) {

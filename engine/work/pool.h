@@ -54,7 +54,8 @@ void pool_request_swap(struct pool *pool, const char *why);
 /* The same, and a successor that starts already may hold what this process was told to forget. */
 void pool_request_renewal(struct pool *pool, const char *why);
 uint32_t pool_renewals(struct pool *pool); /* how often */
-/* Control thread: the reason is a plan (pm.max_requests), which the successor is to meet again. */
+/* Control thread: the successor may meet the same reason at once, and this swap is not to wait for that
+ * (pm.max_requests, requests that are held back). */
 bool pool_swap_is_planned(const struct pool *pool);
 
 /* process.max: how many workers all pools together may have. running: how many there are now, over all engine

@@ -52,7 +52,7 @@ struct pool {
     _Atomic uint32_t running;     /* workers that are neither parked nor lost nor ended; page workers aside */
     _Atomic(const char *) swap_reason;
     _Atomic uint32_t renewals;
-    bool swap_planned;     /* control thread */
+    bool swap_planned;     /* control thread; see pool_plan_swap */
     _Atomic bool watching; /* ondemand: event_fd looks at the wait set */
     _Atomic bool resting;  /* the control thread sleeps until somebody connects */
     bool ondemand;
@@ -212,6 +212,7 @@ void crash_collect(struct pool *pool, struct worker *w, uint64_t now_us);
 
 /* memory.c */
 void memory_start(struct pool *pool);
+void pool_plan_swap(struct pool *pool, const char *why);     /* control thread; as pool_swap_is_planned */
 void memory_tick(struct pool *pool, uint64_t now_us);        /* each tick: pm.max_memory */
 bool memory_holds(const struct pool *pool, uint64_t now_us); /* the process is full: no request begins */
 void memory_note(struct pool *pool, uint64_t now_us);        /* worker's thread, after a request */

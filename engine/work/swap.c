@@ -23,6 +23,12 @@ void pool_request_renewal(struct pool *pool, const char *why)
     pool_wake_control(pool);
 }
 
+void pool_plan_swap(struct pool *pool, const char *why)
+{
+    pool->swap_planned = true;
+    pool_request_swap(pool, why);
+}
+
 bool pool_swap_is_planned(const struct pool *pool)
 {
     return pool->swap_planned;

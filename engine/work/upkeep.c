@@ -27,8 +27,7 @@ static void check_requests(struct pool *pool)
         }
     }
     if (workers > 0 && served >= most * workers) {
-        pool->swap_planned = pool->swap_planned || pool_swap_reason(pool) == NULL;
-        pool_request_swap(pool, "pm.max_requests is used up");
+        pool_plan_swap(pool, "pm.max_requests is used up");
     }
 }
 

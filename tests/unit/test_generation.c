@@ -221,6 +221,56 @@ static void state_met_again_waits(void **state)
     assert_string_equal(test_happened(), "ask 5");
 }
 
+/* A renewal follows at once, and one that is asked for while its process starts does, too; one that each new
+ * process is asked for waits, longer each time, and is not put off by more of them. */
+static void renewal_again_and_again_waits(void **state)
+{
+    (void)state;
+    test_serve_first();
+    for (uint32_t n = 1; n <= 4; n++) {
+        uint64_t waits = n == 1 ? 0 : (1ULL << (n - 1)) * SECOND; /* 0, 2, 4, 8 s */
+
+        for (uint64_t passed = 0; passed < waits; passed += SECOND / 4) {
+            seat_asked(test_generation(n), "reset", SWAP_RENEWAL, test_now);
+            assert_string_equal(test_happened(), "");
+            test_pass(SECOND / 4);
+        }
+        test_run_until(test_now + SECOND / 2);
+        seat_asked(test_generation(n), "reset", SWAP_RENEWAL, test_now);
+        test_pass(SECOND);
+        seat_ready(test_generation(n + 1), test_now);
+        seat_exited(test_generation(n), "with code 0", test_now);
+        test_happened();
+    }
+    seat_asked(test_generation(5), "reset", SWAP_RENEWAL, test_now);
+    assert_string_equal(test_happened(), "");
+    seat_swap(&test_seat, "reload", test_now);
+    assert_string_equal(test_happened(), "ask 5");
+    swap_to(6);
+    test_run_until(test_now + 4 * SECOND);
+    seat_asked(test_generation(6), "reset", SWAP_RENEWAL, test_now);
+    assert_string_equal(test_happened(), "ask 6");
+}
+
+static void asked_for_while_it_starts(void **state)
+{
+    (void)state;
+    test_begin_swap();
+    seat_asked(test_generation(2), "full", SWAP_STATE, test_now);
+    seat_ready(test_generation(2), test_now);
+    seat_exited(test_generation(1), "with code 0", test_now);
+    test_run_until(test_now + 2 * SECOND);
+    test_happened();
+    seat_asked(test_generation(3), "full", SWAP_STATE, test_now);
+    seat_ready(test_generation(3), test_now);
+    seat_exited(test_generation(2), "with code 0", test_now);
+    test_happened();
+    test_run_until(test_now + 15 * SECOND);
+    assert_string_equal(test_happened(), "");
+    test_run_until(test_now + 10 * SECOND);
+    assert_string_equal(test_happened(), "ask 3, launch 4");
+}
+
 static void old_ones_do_not_pile_up(void **state)
 {
     (void)state;
@@ -350,6 +400,8 @@ int main(void)
         TEST(own_wish_is_not_owed_twice),
         TEST(renewal_starts_anew),
         TEST(state_met_again_waits),
+        TEST(renewal_again_and_again_waits),
+        TEST(asked_for_while_it_starts),
         TEST(old_ones_do_not_pile_up),
         TEST(dead_one_is_replaced_at_once),
         TEST(dead_while_its_list_is_awaited),
