@@ -39,6 +39,7 @@ static bool told_closed;               /* control thread, as the next */
 static bool told[PARTS];               /* control thread */
 
 static _Atomic bool restart_wanted; /* OPcache is off for the rest of this process's life */
+static _Atomic unsigned resets;     /* by opcache_reset(), as far as they have said true */
 static zif_handler reset_of_php;    /* constant after opcache_start, as the next */
 
 enum { RESET = 2 }; /* ACCEL_RESTART_USER of ZendAccelerator.h, which is not installed */
@@ -73,11 +74,13 @@ static bool may_use_api(void)
 
 /* OPcache's own function marks the memory for a restart, and from then on every request that begins runs
  * without it, until the successor serves. What is in there is listed first: afterwards nobody is told. A
- * second reset before that is a success as well, as it is where the first one has been carried out already,
- * and what starts at this moment may have compiled what was there before it. */
+ * reset by a later request is a success as well, as it is where the first one has been carried out already,
+ * and what starts at this moment may have compiled what was there before it. To a request that ran before it,
+ * the restart is still to come, and false is said. */
 static PHP_FUNCTION(opcache_reset_by_swap)
 {
-    bool again = restart_wanted && INI_BOOL("opcache.enable") && may_use_api();
+    bool later = php_thread && php_thread->opcache_resets == resets;
+    bool again = restart_wanted && later && INI_BOOL("opcache.enable") && may_use_api();
 
     if (!again && opcache_can_tell() && may_use_api() && !EG(exception)) {
         opcache_keep_list();
@@ -90,7 +93,10 @@ static PHP_FUNCTION(opcache_reset_by_swap)
 #endif
     if (again && Z_TYPE_P(return_value) == IS_FALSE && !EG(exception)) {
         ask_for_swap(RESET);
-        RETURN_TRUE;
+        ZVAL_TRUE(return_value);
+    }
+    if (Z_TYPE_P(return_value) == IS_TRUE) {
+        resets++;
     }
 }
 
@@ -174,6 +180,7 @@ void opcache_begin(struct php_thread *t)
     bool now = atomic_load_explicit(&closed, memory_order_relaxed);
     zend_ini_entry *entry;
 
+    t->opcache_resets = atomic_load_explicit(&resets, memory_order_relaxed);
     if (now == t->opcache_closed) {
         return;
     }

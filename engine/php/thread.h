@@ -53,6 +53,7 @@ struct php_thread {
 
     bool server_unfiltered;     /* late_filter.h has something to do */
     bool opcache_closed;        /* this thread stores nothing new in OPcache */
+    unsigned opcache_resets;    /* how often OPcache had been reset when the request began */
     int body_fd;                /* REQUEST_BODY_FILE, -1 = not open */
     struct rusage usage_before; /* when the request began, if the access log shows processor time */
     size_t memory_peak;         /* of the request that ran last */

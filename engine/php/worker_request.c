@@ -26,6 +26,7 @@
 #include "engine/php/children.h"
 #include "engine/php/fatal.h"
 #include "engine/php/ini_request.h"
+#include "engine/php/opcache.h"
 #include "engine/php/run.h"
 #include "engine/php/timeout.h"
 #include "engine/work/request.h"
@@ -423,6 +424,7 @@ void worker_request_run(struct php_thread *t, struct request *r)
     s->waits = false;
     s->served++;
     s->end = CALLBACK_BAILED;
+    opcache_begin(t);
     put_aside(&aside);
     zend_try
     {

@@ -81,6 +81,34 @@ def test_reset_of_nothing(workdir, how):
         assert "replaced" not in both.ours.messages()
 
 
+@pytest.mark.skipif(not PHP_FPM, reason="no php-fpm to compare with")
+def test_reset_twice_in_a_request(workdir):
+    """The restart that the first one has asked for is still to come: false. To the next request it has been, here as there."""
+    twice = put(workdir + "/www/twice.php", "<?php var_dump(opcache_reset(), opcache_reset(), opcache_reset());")
+    with SideBySide(workdir, pool="pm.max_children = 1", php_ini=opcache_lines()) as both:
+        for _ in range(4):
+            theirs, ours = both.ask(twice)
+            assert theirs == ours == (200, "bool(true)\nbool(false)\nbool(false)\n")
+            assert both.ask(put(workdir + "/www/reset.php", RESET)) == [(200, "bool(true)\n")] * 2
+
+
+def test_resets_without_end(workdir, tokiophp):
+    """Each new process is asked to forget at once: the swaps wait, it is said once, nothing old is served and nothing fails."""
+    version, reset = workdir + "/www/version.php", put(workdir + "/www/reset.php", RESET)
+    server = tokiophp(pool="pm.max_children = 2", php="php_admin_value[opcache.validate_timestamps] = 0\n")
+    end, n = time.monotonic() + 9, 0
+    with Connection(server.address, 30) as c:
+        while time.monotonic() < end:
+            n += 1
+            put(version, f"<?php echo {n};")
+            assert c.request(script=reset, keep=True).body == b"bool(true)\n"
+            assert c.request(script=version, keep=True).body == str(n).encode()
+            time.sleep(0.002)
+    messages = server.messages()
+    assert 1 <= messages.count("is being replaced: opcache_reset") <= 5
+    assert messages.count("so the next swaps wait: opcache_reset() was called") == 1
+
+
 def test_reset_may_be_restricted(workdir, tokiophp):
     reset, inner = put(workdir + "/www/reset.php", RESET), workdir + "/www/inner"
     os.mkdir(inner)
