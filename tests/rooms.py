@@ -24,7 +24,7 @@ def http(*rooms):
 ROOMS = [
     Room("engine/base", "BASE", (), ALL),
     Room("engine/telemetry", "TELEMETRY", BASE, "access_format access_log histogram metrics scoreboard script_facts server_page status view"),
-    Room("engine/work", "WORK", BASE + ("engine/telemetry",), "call_stack crash executor pool profile request resident task_notes worker"),
+    Room("engine/work", "WORK", BASE + ("engine/telemetry",), "call_stack crash executor pool profile request resident task_notes worker worker_output"),
     Room("engine/php", "PHP", ENGINE, "facts runtime"),
     Room("engine/supervise", "SUPERVISE", ENGINE + ("engine/php",), "ctl identity inherited supervisor"),
     Room("engine", "ENGINE", ENGINE + ("engine/php", "engine/supervise"), "engine engine_settings"),

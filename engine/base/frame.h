@@ -1,6 +1,9 @@
 /* What a worker says on its stderr and stdout, on the way to the supervisor: all workers of a process share
  * one pipe, which takes PIPE_BUF bytes whole and mixes what is longer. So each piece travels in a frame of at
- * most that size, and says whose it is. Beside frames there is text of programs and C libraries. */
+ * most that size, and says whose it is. Beside frames there is text of C libraries.
+ *
+ * A worker whose programs inherit the streams has pipes of its own for them (work/worker_output.c). There
+ * text in no frame is its programs', and of the request that the last empty frame names. */
 #ifndef ENGINE_BASE_FRAME_H
 #define ENGINE_BASE_FRAME_H
 
@@ -27,7 +30,12 @@ struct frame_head {
 
 /* Text of the calling worker (log_author), in as many frames as it takes. Waits for the reader. */
 void frame_write(int fd, const char *p, size_t n);
-/* Whether this thread's last frame to STDOUT_FILENO or STDERR_FILENO left a line unfinished. */
-bool frame_left_open(int fd);
+
+/* -- of this thread; fd is STDOUT_FILENO or STDERR_FILENO -- */
+
+int frame_own(int fd); /* the pipe that its frames go to instead; -1 = none */
+void frame_set_own(int fd, int pipe);
+void frame_begin(int fd); /* what programs say from now on is of this thread's request */
+void frame_end(void);     /* this request's last line is at its end, and what comes is of none */
 
 #endif

@@ -36,6 +36,8 @@
 #include "engine/php/translations.h"
 #include "engine/php/usage.h"
 
+#include "engine/work/worker_output.h"
+
 /* libc's own function. It is looked up at its first use, which may be before any constructor has run. */
 #define REAL(name)                                                                                           \
     ({                                                                                                       \
@@ -233,7 +235,9 @@ int virtual_open(const char *path, int flags, ...)
     va_start(arguments, flags);
     mode_t mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(arguments, mode_t) : 0;
     va_end(arguments);
-    PLACED(path, -1, open(at, flags, mode));
+    char own[WORKER_OUTPUT_PATH]; /* error_log = /dev/stderr */
+
+    PLACED(path, -1, open(php_thread ? worker_output_path(php_thread->worker, at, own) : at, flags, mode));
 }
 
 int virtual_creat(const char *path, mode_t mode)

@@ -29,6 +29,8 @@
 #include "engine/php/paths.h"
 #include "engine/php/signals.h"
 
+#include "engine/work/worker_output.h"
+
 #define STACK_BYTES  (64u << 10)
 #define DEFAULT_PATH "/bin:/usr/bin"
 #define FIRST_OTHER  3 /* the first descriptor that nobody inherits without being told to */
@@ -46,6 +48,7 @@ struct start {
     const char *directory; /* NULL = where the thread is */
     const char *path;      /* to search for the file */
     HashTable *passed;     /* its numbers are the descriptors that a script passes; NULL = none */
+    struct program_output output;
     int error;
 };
 
@@ -115,8 +118,9 @@ static void close_others(void)
     }
 }
 
-static bool become(int fd, int target)
+static bool become(const struct program_output *output, int fd, int target)
 {
+    fd = program_output_instead(output, fd);
     if (fd == target) {
         return syscall(SYS_fcntl, fd, F_SETFD, 0) == 0;
     }
@@ -136,12 +140,12 @@ static bool open_as(const struct program_action *a)
     return done;
 }
 
-static bool act(const struct program_action *a)
+static bool act(const struct program_action *a, const struct program_output *output)
 {
     switch (a->kind) {
     case PROGRAM_CLOSE: close(a->fd); return true;
     case PROGRAM_CLOSE_FROM: return syscall(SYS_close_range, a->fd, ~0u, 0) == 0;
-    case PROGRAM_DUP: return become(a->fd, a->target);
+    case PROGRAM_DUP: return become(output, a->fd, a->target);
     case PROGRAM_OPEN: return open_as(a);
     case PROGRAM_CHDIR: return chdir(a->path) == 0;
     case PROGRAM_FCHDIR: return fchdir(a->fd) == 0;
@@ -151,14 +155,14 @@ static bool act(const struct program_action *a)
 }
 
 /* A pipe's end that already has the number wanted needs no action, says proc_open(). */
-static void pass(HashTable *passed)
+static void pass(HashTable *passed, const struct program_output *output)
 {
     zend_ulong number;
 
     ZEND_HASH_FOREACH_NUM_KEY(passed, number)
     {
         if (number >= FIRST_OTHER && number <= INT_MAX) {
-            syscall(SYS_fcntl, (int)number, F_SETFD, 0);
+            become(output, (int)number, (int)number);
         }
     }
     ZEND_HASH_FOREACH_END();
@@ -168,14 +172,15 @@ static bool arrange_descriptors(const struct start *s)
 {
     const struct program_actions *actions = (const void *)s->order->actions;
 
+    program_output_take(&s->output);
     close_others();
     for (size_t i = 0; actions && i < actions->count; i++) {
-        if (!act(&actions->list[i])) {
+        if (!act(&actions->list[i], &s->output)) {
             return false;
         }
     }
     if (s->passed) {
-        pass(s->passed);
+        pass(s->passed, &s->output);
     }
     return true;
 }
@@ -346,6 +351,8 @@ int program_start(pid_t *child, const struct program_order *order)
                       .path = path ? path : DEFAULT_PATH,
                       .passed = descriptors_of_script()};
     pid_t pid = -1;
+
+    program_output_find(&s.output, (const void *)order->actions, s.passed);
     int error = is_ours && !own ? ENOMEM : run_child(&pid, &s);
 
     if (own) {
@@ -368,6 +375,7 @@ static void set_up_fork(char **own)
     if (own) {
         environ = own;
     }
+    worker_output_in_child();
     close_others();
     signals_give_up();
     children_give_up();
@@ -379,6 +387,9 @@ pid_t program_fork(pid_t (*fork_of_libc)(void))
 {
     char **own = php_thread ? env_vector() : NULL;
     const char *directory = php_thread ? paths_virtual_directory() : NULL;
+    struct program_output output;
+
+    program_output_find(&output, NULL, NULL);
     pid_t pid = fork_of_libc();
 
     if (pid == 0) {

@@ -6,7 +6,9 @@
 #define ENGINE_PHP_PROGRAM_H
 
 #include <spawn.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #include "engine/php/thread.h"
 
@@ -58,6 +60,21 @@ pid_t program_fork(pid_t (*fork_of_libc)(void));
 /* What a child of fork() does first that PHP makes without a worker, as OPcache for preloading; NULL =
  * nothing. Set before PHP starts. */
 extern void (*program_in_child)(void);
+
+/* -- program_output.c: stdout and stderr that a program inherits -- */
+
+struct program_output {
+    ino_t inodes[STDERR_FILENO + 1]; /* of the process's pipes, by number; 0 = it is none */
+    bool wanted[STDERR_FILENO + 1];
+    int own[STDERR_FILENO + 1]; /* what the program gets instead; -1 = the process's */
+};
+
+/* Worker's thread; another one's programs get what the process has. passed: as in program.c, NULL = none. */
+void program_output_find(struct program_output *out, const struct program_actions *actions,
+                         HashTable *passed);
+/* The child, before anything else is done with descriptors; then for each that is copied or passed. */
+void program_output_take(const struct program_output *out);
+int program_output_instead(const struct program_output *out, int fd);
 
 /* -- program_stream.c: popen(), pclose() and system() -- */
 

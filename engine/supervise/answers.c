@@ -104,6 +104,13 @@ static void answer_profile(const struct child *child, const struct lookout_quest
     }
 }
 
+static void answer_talker(struct child *child, const struct lookout_question *q)
+{
+    int fd = talker_pipe(child, q->stream == OUTPUT_STDOUT ? OUTPUT_STDOUT : OUTPUT_STDERR, q->worker);
+    lookout_answer(child->lookout, q, 0, fd);
+    child_close_fd(&fd);
+}
+
 /* No pool counts for more than it may have. */
 static uint64_t count_workers(const struct member *m)
 {
@@ -136,6 +143,8 @@ void child_ask(struct child *child)
         lookout_answer(child->lookout, &q, count_others(child->member), -1);
     } else if (rc > 0 && (q.kind == LOOKOUT_HISTORY || q.kind == LOOKOUT_SCRIPTS)) {
         answer_text(child, &q);
+    } else if (rc > 0 && q.kind == LOOKOUT_TALKER) {
+        answer_talker(child, &q);
     } else if (rc > 0 && q.kind == LOOKOUT_PROFILE) {
         answer_profile(child, &q);
     } else if (rc > 0 && (q.kind == LOOKOUT_RESTART || q.kind == LOOKOUT_RELOAD)) {

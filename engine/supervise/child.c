@@ -17,8 +17,7 @@ struct child *child_add(struct member *member, struct generation *g, pid_t pid)
     child->member = member;
     child->generation = g;
     child->pid = pid;
-    child->channel = child->pipes[OUTPUT_STDOUT] = child->pipes[OUTPUT_STDERR] = -1;
-    child->lookout = child->board_fd = child->journal_fd = child->kept_fd = -1;
+    child->channel = child->lookout = child->board_fd = child->journal_fd = child->kept_fd = -1;
     for (int i = 0; i < LOG_FILES; i++) {
         child->log_pipes[i] = -1;
     }

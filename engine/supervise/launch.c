@@ -21,17 +21,6 @@
 #define PIPE_ROUNDS 16   /* reads of one pipe before others get their turn */
 #define LAST_ROUNDS 4096 /* more than a channel holds: what a process forked may go on speaking in it */
 
-static void close_pipe(struct child *child, enum output_stream stream)
-{
-    if (child->pipes[stream] >= 0 && child->output) {
-        if (output_sources_read(child->output, stream, child->pipes[stream], PIPE_ROUNDS)) {
-            output_sources_close(child->output,
-                                 stream); /* a grandchild may still hold the pipe's other end */
-        }
-    }
-    child_close_fd(&child->pipes[stream]);
-}
-
 void child_close(struct child *child)
 {
     struct child **link = &child->member->supervisor->children;
@@ -39,8 +28,7 @@ void child_close(struct child *child)
         link = &(*link)->next;
     }
     *link = child->next;
-    close_pipe(child, OUTPUT_STDOUT);
-    close_pipe(child, OUTPUT_STDERR);
+    talkers_end(child);
     child_read_journal(child);
     child_close_fd(&child->journal_fd);
     keeping_close(child);
@@ -200,8 +188,8 @@ static int hook_launch(struct seat *seat, struct generation *g, int warm_fd)
     child->board_fd = ends.board_fd;
     child->board_size = ends.board_size;
     child->guests = guests;
-    child->pipes[OUTPUT_STDOUT] = ends.out[OUTPUT_STDOUT][0];
-    child->pipes[OUTPUT_STDERR] = ends.out[OUTPUT_STDERR][0];
+    talker_add(child, OUTPUT_STDOUT, 0, ends.out[OUTPUT_STDOUT][0]);
+    talker_add(child, OUTPUT_STDERR, 0, ends.out[OUTPUT_STDERR][0]);
     child->journal_fd = ends.journal[0];
     for (int i = 0; i < LOG_FILES; i++) {
         child->log_pipes[i] = ends.logs[i][0];
@@ -393,13 +381,6 @@ static void hear(struct child *child, int rounds)
 void child_hear(struct child *child)
 {
     hear(child, PIPE_ROUNDS);
-}
-
-void child_read(struct child *child, enum output_stream stream)
-{
-    if (!child->output || !output_sources_read(child->output, stream, child->pipes[stream], PIPE_ROUNDS)) {
-        child_close_fd(&child->pipes[stream]);
-    }
 }
 
 void child_read_journal(struct child *child)

@@ -17,6 +17,7 @@
 #include "engine/base/clock.h"
 #include "engine/supervise/channel.h"
 #include "engine/supervise/closer.h"
+#include "engine/supervise/output.h"
 
 #define MAGIC     0x746b6c6fu
 #define UNREAD    2048 /* bytes of answers, as the kernel counts them: a few, each of which may hold a view */
@@ -257,5 +258,15 @@ int lookout_profile(const char *pool, unsigned seconds, unsigned hz)
         return -1;
     }
     memcpy(question.pool, pool ? pool : "", pool ? strlen(pool) : 0);
+    return ask_question(question, &answer, &fd) ? fd : -1;
+}
+
+int lookout_talker(int stream_fd, int32_t worker)
+{
+    struct lookout_question question = {.magic = MAGIC, .kind = LOOKOUT_TALKER, .worker = worker};
+    struct answer answer;
+    int fd = -1;
+
+    question.stream = stream_fd == STDOUT_FILENO ? OUTPUT_STDOUT : OUTPUT_STDERR;
     return ask_question(question, &answer, &fd) ? fd : -1;
 }

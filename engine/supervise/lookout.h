@@ -19,6 +19,7 @@ enum lookout_kind {
     LOOKOUT_RESTART,  /* `pool`, for whoever knows the token of the asking pool's pages; answer: 1 = done */
     LOOKOUT_RELOAD,   /* the same */
     LOOKOUT_PROFILE,  /* of `pool`, for so many seconds; answer: a pipe, or none */
+    LOOKOUT_TALKER,   /* for what programs of `worker` say; answer: a pipe's end to write to, or none */
 };
 #define LOOKOUT_TEXT_MAX (8u << 20)
 
@@ -27,7 +28,14 @@ struct lookout_question {
     uint64_t number; /* the answer has the same */
     char layout[VIEW_LAYOUT_MAX];
     char pool[VIEW_NAME_MAX], token[256]; /* of an order */
-    uint32_t seconds, hz;                 /* of a profile */
+    union {
+        uint32_t seconds; /* of a profile */
+        int32_t worker;   /* a thread's id */
+    };
+    union {
+        uint32_t hz;     /* of a profile */
+        uint32_t stream; /* enum output_stream */
+    };
 };
 
 int lookout_pair(int fds[2]); /* close-on-exec, non-blocking; 0 or -1. The first is the supervisor's */
@@ -45,5 +53,7 @@ bool lookout_text(enum lookout_kind kind, struct buf *out); /* appends it; false
 /* False: refused, or no answer. */
 bool lookout_order(enum lookout_kind kind, const char *pool, const char *token);
 int lookout_profile(const char *pool, unsigned seconds, unsigned hz); /* the pipe, the caller's; -1 */
+/* For what programs say on STDOUT_FILENO or STDERR_FILENO of the worker with this thread; as above. */
+int lookout_talker(int stream_fd, int32_t worker);
 
 #endif

@@ -20,8 +20,7 @@ enum source_kind {
     SOURCE_CHANNEL,
     SOURCE_LOOKOUT,
     SOURCE_KEPT,
-    SOURCE_STDOUT,
-    SOURCE_STDERR,
+    SOURCE_TALKER,
     SOURCE_TEST,
     SOURCE_CONTROL,
     SOURCE_CLIENT,
@@ -89,16 +88,16 @@ static void collect(struct supervisor *s, struct sources *w)
         watch(w, c->channel, SOURCE_CHANNEL, c);
         watch(w, c->lookout, SOURCE_LOOKOUT, c);
         watch(w, c->kept_fd, SOURCE_KEPT, c);
-        if (listen_from_us(c) <= now) {
-            watch(w, c->pipes[OUTPUT_STDOUT], SOURCE_STDOUT, c);
-            watch(w, c->pipes[OUTPUT_STDERR], SOURCE_STDERR, c);
+        for (struct talker *t = listen_from_us(c) <= now ? c->talkers : NULL; t; t = t->next) {
+            watch(w, t->fd, SOURCE_TALKER, t);
         }
     }
     watch_listeners(s, w);
     watch(w, s->signal_fd, SOURCE_SIGNAL, s); /* last: what was said before a signal is logged before it */
 }
 
-/* Children are freed only by reaping, which comes after this, so that no source here is stale. */
+/* Children are freed only by reaping, which comes after this, and talkers by themselves, so that no source
+ * here is stale. */
 static void dispatch(struct supervisor *s, const struct sources *w)
 {
     for (size_t i = 0; i < w->count; i++) {
@@ -112,8 +111,7 @@ static void dispatch(struct supervisor *s, const struct sources *w)
         case SOURCE_CHANNEL: child_hear(object); break;
         case SOURCE_LOOKOUT: child_ask(object); break;
         case SOURCE_KEPT: keeping_read(object); break;
-        case SOURCE_STDOUT: child_read(object, OUTPUT_STDOUT); break;
-        case SOURCE_STDERR: child_read(object, OUTPUT_STDERR); break;
+        case SOURCE_TALKER: talker_read(object); break;
         case SOURCE_TEST: upgrade_read(s); break;
         case SOURCE_CONTROL: control_accept(s); break;
         case SOURCE_CLIENT: control_read(s, object); break;

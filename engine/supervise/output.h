@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 enum output_stream { OUTPUT_STDOUT, OUTPUT_STDERR };
@@ -26,19 +27,24 @@ void output_name_requests(bool on);
 /* No unfinished line in it. */
 bool output_idle(const struct output *o);
 
-/* -- output_sources.c: one pipe, and everybody who talks into it -- */
+/* -- output_sources.c: the pipes of an engine process, and everybody who talks into them -- */
 
 /* The workers of an engine process, each with lines of its own (base/frame.h), and for all else the process
- * itself: C libraries, and programs that inherited the pipe. */
+ * itself: C libraries, and programs that inherited its pipe. */
 struct output_sources;
 
 struct output_sources *output_sources_create(const char *pool, pid_t pid, bool decorate);
-void output_sources_feed(struct output_sources *s, enum output_stream stream, const char *p, size_t n);
-void output_sources_close(struct output_sources *s, enum output_stream stream);
-void output_sources_destroy(struct output_sources *s);
+void output_sources_destroy(struct output_sources *s); /* with the pipes that are open */
 
+/* One pipe of the process, or of one of its workers: then all in it is this worker's, framed or not. */
+struct output_pipe;
+
+/* worker: 0 = the process. NULL: out of memory. */
+struct output_pipe *output_pipe_open(struct output_sources *s, enum output_stream stream, int32_t worker);
+void output_pipe_feed(struct output_pipe *pipe, const char *p, size_t n);
 /* Reads what is there, at most `rounds` buffers so that one talker cannot hold the supervisor. false: the
- * pipe is at its end (output_sources_close has been called). */
-bool output_sources_read(struct output_sources *s, enum output_stream stream, int fd, int rounds);
+ * pipe is at its end, and to be closed. */
+bool output_pipe_read(struct output_pipe *pipe, int fd, int rounds);
+void output_pipe_close(struct output_pipe *pipe); /* frees it */
 
 #endif

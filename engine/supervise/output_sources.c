@@ -1,5 +1,6 @@
 /* Who said it: an engine process's pipe carries frames of its workers, and between them text of nobody in
- * particular. Each worker has lines of its own, so that none is mixed with another's, whatever its length.
+ * particular; what comes through a worker's own pipe is the worker's, framed or not. Each worker has lines of
+ * its own, so that none is mixed with another's, whatever its length.
  *
  * A frame may be cut anywhere by a read. Its head is the process's word, and trusted for no more than a name
  * and a length: a frame that a script makes up is a line with another number. Supervisor's thread. */
@@ -21,8 +22,13 @@ struct source {
     int32_t worker;
 };
 
-/* What of a frame has come so far. */
-struct arrival {
+/* One pipe, and what of a frame has come so far. */
+struct output_pipe {
+    struct output_pipe *next;
+    struct output_sources *sources;
+    enum output_stream stream;
+    int32_t worker;                                          /* whose it is; 0 = all workers' */
+    char request[sizeof(((struct frame_head *)0)->request)]; /* of what is in no frame, in a worker's own */
     struct frame_head head;
     size_t head_n;     /* bytes of it */
     size_t left;       /* bytes of text that are still to come */
@@ -36,10 +42,24 @@ struct output_sources {
     struct output *rest;    /* what is in no frame */
     struct source *workers; /* who spoke last is first */
     size_t count;
-    struct arrival arrivals[2]; /* by stream */
+    struct output_pipe *pipes; /* all that are open */
 };
 
 static const char mark[FRAME_MARK_SIZE] = FRAME_MARK;
+
+struct output_pipe *output_pipe_open(struct output_sources *s, enum output_stream stream, int32_t worker)
+{
+    struct output_pipe *pipe = calloc(1, sizeof *pipe);
+
+    if (pipe) {
+        pipe->sources = s;
+        pipe->stream = stream;
+        pipe->worker = worker;
+        pipe->next = s->pipes;
+        s->pipes = pipe;
+    }
+    return pipe;
+}
 
 struct output_sources *output_sources_create(const char *pool, pid_t pid, bool decorate)
 {
@@ -65,9 +85,9 @@ static void forget(struct output_sources *s, struct source **link)
     struct source *gone = *link;
 
     *link = gone->next;
-    for (int stream = 0; stream < 2; stream++) {
-        if (s->arrivals[stream].of == gone) {
-            s->arrivals[stream].of = NULL;
+    for (struct output_pipe *pipe = s->pipes; pipe; pipe = pipe->next) {
+        if (pipe->of == gone) {
+            pipe->of = NULL;
         }
     }
     output_destroy(gone->lines);
@@ -136,71 +156,82 @@ static void end_name(char *name, size_t size)
     name[n] = '\0';
 }
 
-static void begin_text(struct output_sources *s, struct arrival *a)
+/* An empty frame of a worker in its own pipe says whose what follows outside of frames is; it ends no line,
+ * for the worker's other stream may be ahead. */
+static void begin_text(struct output_pipe *pipe)
 {
-    end_name(a->head.request, sizeof a->head.request);
-    a->head_n = 0;
-    a->left = a->head.n <= FRAME_TEXT ? a->head.n : 0;
-    a->of = find(s, a->head.worker);
-    if (a->of) {
-        output_is_of(a->of->lines, a->head.request);
+    end_name(pipe->head.request, sizeof pipe->head.request);
+    pipe->head_n = 0;
+    pipe->left = pipe->head.n <= FRAME_TEXT ? pipe->head.n : 0;
+    if (pipe->worker && pipe->head.n == 0) {
+        memcpy(pipe->request, pipe->head.request, sizeof pipe->request);
+        return;
+    }
+    pipe->of = find(pipe->sources, pipe->worker ? pipe->worker : pipe->head.worker);
+    if (pipe->of) {
+        output_is_of(pipe->of->lines, pipe->head.request);
     }
 }
 
-/* Each returns how many bytes it has used. */
-static size_t take_text(struct output_sources *s, enum output_stream stream, const char *p, size_t n)
+static void feed_rest(struct output_pipe *pipe, const char *p, size_t n)
 {
-    struct arrival *a = &s->arrivals[stream];
-    size_t take = n < a->left ? n : a->left;
+    struct source *of = pipe->worker && n > 0 ? find(pipe->sources, pipe->worker) : NULL;
 
-    output_feed(a->of ? a->of->lines : s->rest, stream, p, take);
-    a->left -= take;
+    if (of) {
+        output_is_of(of->lines, pipe->request);
+    }
+    output_feed(of ? of->lines : pipe->sources->rest, pipe->stream, p, n);
+}
+
+/* Each returns how many bytes it has used. */
+static size_t take_text(struct output_pipe *pipe, const char *p, size_t n)
+{
+    size_t take = n < pipe->left ? n : pipe->left;
+
+    output_feed(pipe->of ? pipe->of->lines : pipe->sources->rest, pipe->stream, p, take);
+    pipe->left -= take;
     return take;
 }
 
-static size_t take_head(struct output_sources *s, struct arrival *a, const char *p, size_t n)
+static size_t take_head(struct output_pipe *pipe, const char *p, size_t n)
 {
-    size_t wanted = sizeof a->head - a->head_n, take = n < wanted ? n : wanted;
+    size_t wanted = sizeof pipe->head - pipe->head_n, take = n < wanted ? n : wanted;
 
-    memcpy((char *)&a->head + a->head_n, p, take);
-    a->head_n += take;
-    if (a->head_n == sizeof a->head) {
-        begin_text(s, a);
+    memcpy((char *)&pipe->head + pipe->head_n, p, take);
+    pipe->head_n += take;
+    if (pipe->head_n == sizeof pipe->head) {
+        begin_text(pipe);
     }
     return take;
 }
 
 /* Up to a mark and into it. What began like one and is none is text. */
-static size_t take_rest(struct output_sources *s, enum output_stream stream, const char *p, size_t n)
+static size_t take_rest(struct output_pipe *pipe, const char *p, size_t n)
 {
-    struct arrival *a = &s->arrivals[stream];
-
-    if (a->head_n == 0) {
+    if (pipe->head_n == 0) {
         const char *nul = memchr(p, '\0', n);
         size_t text = nul ? (size_t)(nul - p) : n;
 
         if (text > 0) {
-            output_feed(s->rest, stream, p, text);
+            feed_rest(pipe, p, text);
             return text;
         }
     }
-    if (p[0] == mark[a->head_n]) {
-        a->head.mark[a->head_n++] = p[0];
+    if (p[0] == mark[pipe->head_n]) {
+        pipe->head.mark[pipe->head_n++] = p[0];
         return 1;
     }
-    output_feed(s->rest, stream, mark, a->head_n);
-    a->head_n = 0;
+    feed_rest(pipe, mark, pipe->head_n);
+    pipe->head_n = 0;
     return 0;
 }
 
-void output_sources_feed(struct output_sources *s, enum output_stream stream, const char *p, size_t n)
+void output_pipe_feed(struct output_pipe *pipe, const char *p, size_t n)
 {
-    struct arrival *a = &s->arrivals[stream];
-
     while (n > 0) {
-        size_t used = a->left > 0                    ? take_text(s, stream, p, n)
-                      : a->head_n >= FRAME_MARK_SIZE ? take_head(s, a, p, n)
-                                                     : take_rest(s, stream, p, n);
+        size_t used = pipe->left > 0                    ? take_text(pipe, p, n)
+                      : pipe->head_n >= FRAME_MARK_SIZE ? take_head(pipe, p, n)
+                                                        : take_rest(pipe, p, n);
         p += used;
         n -= used;
     }
@@ -208,24 +239,46 @@ void output_sources_feed(struct output_sources *s, enum output_stream stream, co
 
 /* -- the end -- */
 
-void output_sources_close(struct output_sources *s, enum output_stream stream)
+/* The process's own is the end of all its workers' lines. */
+static void end_lines(const struct output_pipe *pipe)
 {
-    struct arrival *a = &s->arrivals[stream];
+    struct output_sources *s = pipe->sources;
 
-    if (a->head_n > 0 && a->head_n < FRAME_MARK_SIZE) {
-        output_feed(s->rest, stream, mark, a->head_n);
-    }
-    *a = (struct arrival){0};
     for (struct source *w = s->workers; w; w = w->next) {
-        output_close(w->lines, stream);
+        if (!pipe->worker || pipe->worker == w->worker) {
+            output_close(w->lines, pipe->stream);
+        }
     }
-    output_close(s->rest, stream);
+    if (!pipe->worker) {
+        output_close(s->rest, pipe->stream);
+    }
+}
+
+void output_pipe_close(struct output_pipe *pipe)
+{
+    if (pipe->head_n > 0 && pipe->head_n < FRAME_MARK_SIZE) {
+        feed_rest(pipe, mark, pipe->head_n);
+    }
+    end_lines(pipe);
+    struct output_pipe **link = &pipe->sources->pipes;
+
+    while (*link != pipe) {
+        link = &(*link)->next;
+    }
+    *link = pipe->next;
+    free(pipe);
 }
 
 void output_sources_destroy(struct output_sources *s)
 {
     if (!s) {
         return;
+    }
+    while (s->pipes) {
+        struct output_pipe *pipe = s->pipes;
+
+        s->pipes = pipe->next;
+        free(pipe);
     }
     while (s->workers) {
         forget(s, &s->workers);
@@ -234,7 +287,7 @@ void output_sources_destroy(struct output_sources *s)
     free(s);
 }
 
-bool output_sources_read(struct output_sources *s, enum output_stream stream, int fd, int rounds)
+bool output_pipe_read(struct output_pipe *pipe, int fd, int rounds)
 {
     char piece[READ_SIZE];
 
@@ -242,15 +295,15 @@ bool output_sources_read(struct output_sources *s, enum output_stream stream, in
         ssize_t n = read(fd, piece, sizeof piece);
 
         if (n > 0) {
-            output_sources_feed(s, stream, piece, (size_t)n);
+            output_pipe_feed(pipe, piece, (size_t)n);
         } else if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
             return true;
         } else {
             if (n < 0) {
-                log_sys(LEVEL_ERROR, "unable to read what child %d said into %s", (int)s->pid,
-                        stream == OUTPUT_STDERR ? "stderr" : "stdout");
+                log_sys(LEVEL_ERROR, "unable to read what child %d said into %s",
+                        (int)(pipe->worker ? pipe->worker : pipe->sources->pid),
+                        pipe->stream == OUTPUT_STDERR ? "stderr" : "stdout");
             }
-            output_sources_close(s, stream);
             return false;
         }
     }

@@ -276,8 +276,11 @@ static bool pass_order(enum server_order order, const char *pool, const char *to
     return lookout_order(order == SERVER_RESTART ? LOOKOUT_RESTART : LOOKOUT_RELOAD, pool, token);
 }
 
-static const struct pool_server server = {
-    .look = lookout_view, .tell = tell_text, .order = pass_order, .profile = lookout_profile};
+static const struct pool_server server = {.look = lookout_view,
+                                          .tell = tell_text,
+                                          .order = pass_order,
+                                          .profile = lookout_profile,
+                                          .talker = lookout_talker};
 
 static void count_dropped_lines(void *ctx, uint64_t lines)
 {

@@ -1,8 +1,8 @@
 /* What the supervisor knows, for the files that are its organs: supervisor.c (life), signals.c, finish.c
- * (the way to the end), loop.c (one turn), member.c (pools), launch.c (engine processes), boards.c (their
- * numbers), story.c (what is remembered of them), answers.c (what they ask), upgrade.c, upgrade_state.c
- * (reload by re-execution), control.c (the control socket), report.c (systemd, crashes). Everything here
- * belongs to the supervisor's one thread. */
+ * (the way to the end), loop.c (one turn), member.c (pools), launch.c (engine processes), talkers.c (what
+ * they say), boards.c (their numbers), story.c (what is remembered of them), answers.c (what they ask),
+ * upgrade.c, upgrade_state.c (reload by re-execution), control.c (the control socket), report.c (systemd,
+ * crashes). Everything here belongs to the supervisor's one thread. */
 #ifndef ENGINE_SUPERVISE_STATE_H
 #define ENGINE_SUPERVISE_STATE_H
 
@@ -44,6 +44,16 @@ struct member {
     struct member *next;
 };
 
+/* A pipe in which something is said. */
+struct talker {
+    struct talker *next;
+    struct child *child;
+    struct output_pipe *pipe;
+    enum output_stream stream;
+    int32_t worker; /* whose programs; 0 = the process */
+    int fd;
+};
+
 /* What belongs to one engine process besides its place in the state machine. */
 struct child {
     struct member *member;
@@ -62,8 +72,8 @@ struct child {
     int lookout;  /* its questions; -1: closed */
     int board_fd; /* -1: it has none that we can read */
     struct scoreboard_size board_size;
-    struct guests guests; /* as many as its board has blocks for */
-    int pipes[2];         /* its stdout and stderr, by enum output_stream; -1 = none */
+    struct guests guests;   /* as many as its board has blocks for */
+    struct talker *talkers; /* its stdout and stderr, and those of its workers' programs */
     struct output_sources *output;
     int journal_fd; /* its lines for our log; -1: closed */
     struct journal *journal;
@@ -169,9 +179,17 @@ extern const struct generation_hooks launch_hooks;
 void child_close(struct child *child); /* what the pipes still hold is said; the child leaves the list */
 void child_start_scribes(struct child *child);
 void child_hear(struct child *child); /* its channel has something */
-void child_read(struct child *child, enum output_stream stream);
 void child_read_journal(struct child *child);
 void child_reap(struct supervisor *s, pid_t pid, int status);
+
+/* talkers.c */
+/* Takes the descriptor, or closes it. worker: 0 = the process; -1 as descriptor is none. */
+void talker_add(struct child *child, enum output_stream stream, int32_t worker, int fd);
+int talker_fd(const struct child *child, enum output_stream stream); /* of the process; -1 = none */
+/* A pipe for what the programs of a worker say: the end to write to, the caller's; -1: it gets none. */
+int talker_pipe(struct child *child, enum output_stream stream, int32_t worker);
+void talker_read(struct talker *t); /* frees it at its end */
+void talkers_end(struct child *child);
 
 /* rest.c */
 bool member_may_sleep(const struct member *m);

@@ -30,7 +30,7 @@
 #include "engine/supervise/supervisor.h"
 
 #define TEST_VARIABLE "TOKIOPHP_TEST"
-#define TEST_ANSWER   "tokiophp understands state 4" /* changes with the lines of children */
+#define TEST_ANSWER   "tokiophp understands state 5" /* changes with the lines of children */
 #define TEST_US       (20 * CLOCK_US_PER_SECOND)
 #define TEST_OUTPUT   65536
 #define SCRIBES_MS    1000 /* for a log that does not take lines */

@@ -78,8 +78,8 @@ static void take_descriptors(struct child *child, const struct child_line *line)
 {
     child->channel = inherited_fd(line->channel);
     child->lookout = inherited_fd(line->lookout);
-    child->pipes[OUTPUT_STDOUT] = inherited_fd(line->out);
-    child->pipes[OUTPUT_STDERR] = inherited_fd(line->err);
+    talker_add(child, OUTPUT_STDOUT, 0, inherited_fd(line->out));
+    talker_add(child, OUTPUT_STDERR, 0, inherited_fd(line->err));
     child->board_fd = inherited_fd(line->board);
     child->board_size = (struct scoreboard_size){.slots = line->slots, .blocks = line->blocks};
     if (child->board_fd >= 0 && strcmp(line->layout, view_layout()) != 0) {
@@ -134,6 +134,26 @@ static bool adopt_guest(struct supervisor *s, const char *line)
     return true;
 }
 
+/* "talker PID PIPE STREAM WORKER", behind the line of that process. False: another kind of line. */
+static bool adopt_talker(const struct supervisor *s, const char *line)
+{
+    int pid, fd, stream, worker;
+    if (sscanf(line, "talker %d %d %d %d", &pid, &fd, &stream, &worker) != 4) {
+        return false;
+    }
+    fd = inherited_fd(fd);
+    for (struct child *c = s->children; c; c = c->next) {
+        if (c->pid == pid) {
+            talker_add(c, stream == OUTPUT_STDOUT ? OUTPUT_STDOUT : OUTPUT_STDERR, worker, fd);
+            return true;
+        }
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return true;
+}
+
 void upgrade_adopt(struct supervisor *s)
 {
     FILE *file = inherited_open();
@@ -144,7 +164,7 @@ void upgrade_adopt(struct supervisor *s)
         const char *pool = inherited_file_line(line, &fd);
         if (pool) {
             drop_file(s, pool, fd);
-        } else if (!inherited_keys_line(line) && !adopt_guest(s, line)) {
+        } else if (!inherited_keys_line(line) && !adopt_guest(s, line) && !adopt_talker(s, line)) {
             adopt(s, line);
         }
     }
@@ -170,8 +190,9 @@ void upgrade_pass_children(const struct supervisor *s, bool through)
         let_through(c->channel, through);
         let_through(c->lookout, through);
         let_through(c->board_fd, through);
-        let_through(c->pipes[OUTPUT_STDOUT], through);
-        let_through(c->pipes[OUTPUT_STDERR], through);
+        for (const struct talker *t = c->talkers; t; t = t->next) {
+            let_through(t->fd, through);
+        }
         let_through(c->journal_fd, through);
         for (int i = 0; i < LOG_FILES; i++) {
             let_through(c->log_pipes[i], through);
@@ -195,6 +216,16 @@ static bool write_guests(int fd, const struct child *c)
     return good;
 }
 
+static bool write_talkers(int fd, const struct child *c)
+{
+    bool good = true;
+    for (const struct talker *t = c->talkers; t && good; t = t->next) {
+        good = t->worker == 0 ||
+               dprintf(fd, "talker %d %d %d %d\n", (int)c->pid, t->fd, (int)t->stream, (int)t->worker) > 0;
+    }
+    return good;
+}
+
 static bool write_child(int fd, const struct child *c)
 {
     const struct generation *g = c->generation;
@@ -202,13 +233,13 @@ static bool write_child(int fd, const struct child *c)
     /* the new image does not know which drain it is that gets confirmed: it has its whole time */
     uint64_t deadline = g->drain_us > 0 ? clock_us() + g->drain_us : g->deadline_us;
     return dprintf(fd, "%d %u %d %d %d %d %d %d %d %d %d %d %d %d %u %u %s %llu %llu %s\n", (int)c->pid,
-                   g->number, g->seat->index, state, c->channel, c->lookout, c->pipes[OUTPUT_STDOUT],
-                   c->pipes[OUTPUT_STDERR], c->board_fd, c->journal_fd, c->log_pipes[LOG_FILE_ACCESS],
+                   g->number, g->seat->index, state, c->channel, c->lookout, talker_fd(c, OUTPUT_STDOUT),
+                   talker_fd(c, OUTPUT_STDERR), c->board_fd, c->journal_fd, c->log_pipes[LOG_FILE_ACCESS],
                    c->log_pipes[LOG_FILE_SLOW], c->member->log_fds[LOG_FILE_ACCESS],
                    c->member->log_fds[LOG_FILE_SLOW], c->board_size.slots, c->board_size.blocks,
                    view_layout(), (unsigned long long)deadline, (unsigned long long)c->started_us,
                    c->member->name) > 0 &&
-           write_guests(fd, c);
+           write_guests(fd, c) && write_talkers(fd, c);
 }
 
 /* What the pool has counted without the boards of those that live; the next image gets these for itself. */

@@ -68,6 +68,7 @@ struct pool_server {
     bool (*tell)(enum server_page page, struct buf *out); /* SERVER_HISTORY, SERVER_SCRIPTS */
     bool (*order)(enum server_order order, const char *pool, const char *token);
     int (*profile)(const char *pool, unsigned seconds, unsigned hz);
+    int (*talker)(int stream_fd, int32_t worker); /* see worker_output_own */
 };
 /* What pool_look(), pool_server_page() and pool_server_order() ask. Before front ends start; all of it lives
  * as long as the pool. */

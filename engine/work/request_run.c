@@ -135,16 +135,6 @@ static void request_end(struct worker *w)
     }
 }
 
-/* While the request still has its id. */
-static void end_own_lines(void)
-{
-    for (int fd = STDOUT_FILENO; fd <= STDERR_FILENO; fd++) {
-        if (frame_left_open(fd)) {
-            frame_write(fd, WORKER_FLUSH_MARK, WORKER_FLUSH_MARK_SIZE);
-        }
-    }
-}
-
 /* What C libraries have left unfinished. */
 static void end_output_lines(const struct pool *pool)
 {
@@ -181,7 +171,7 @@ void request_run(struct worker *w, struct request *r)
     }
     note_peak(w);
     w->requests++;
-    end_own_lines();
+    frame_end(); /* while the request still has its id */
     request_end(w);
     if (!r->io->settled || r->io->settled(r)) {
         pool_account(w->pool, w->counters, r);

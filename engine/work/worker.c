@@ -10,6 +10,7 @@
 #include "engine/base/proc_file.h"
 #include "engine/telemetry/metrics.h"
 #include "engine/work/pool_private.h"
+#include "engine/work/worker_output.h"
 
 #define ARENA_LIMIT (16u << 20)
 
@@ -130,6 +131,7 @@ void worker_sleep_for_ever(struct worker *w)
 
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, NULL);
+    worker_output_close();
     atomic_store(&w->asleep, true);
     pool_wake_control(w->pool);
     for (;;) {

@@ -8,6 +8,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/work/pool_private.h"
+#include "engine/work/worker_output.h"
 
 static const int fatal_signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 
@@ -76,6 +77,7 @@ static void *worker_thread(void *arg)
         worker_sleep_for_ever(w);
     }
     pool->executor->thread_stop(w);
+    worker_output_close();
     current_worker = NULL;
     atomic_store(&w->life, served ? LIFE_ENDED : LIFE_FAILED);
     pool_wake_control(pool);

@@ -209,14 +209,16 @@ static void reads_a_pipe_to_its_end(void **state)
 {
     int pipe_fds[2];
     struct output_sources *o = output_sources_create("www", 42, false);
+    struct output_pipe *p = output_pipe_open(o, OUTPUT_STDERR, 0);
     (void)state;
     assert_int_equal(pipe2(pipe_fds, O_NONBLOCK | O_CLOEXEC), 0);
-    assert_true(output_sources_read(o, OUTPUT_STDERR, pipe_fds[0], 4)); /* nothing yet */
+    assert_true(output_pipe_read(p, pipe_fds[0], 4)); /* nothing yet */
     assert_int_equal(write(pipe_fds[1], "one\nhalf", 8), 8);
-    assert_true(output_sources_read(o, OUTPUT_STDERR, pipe_fds[0], 4));
+    assert_true(output_pipe_read(p, pipe_fds[0], 4));
     assert_string_equal(log_pipe_read(), "one\n");
     close(pipe_fds[1]);
-    assert_false(output_sources_read(o, OUTPUT_STDERR, pipe_fds[0], 4));
+    assert_false(output_pipe_read(p, pipe_fds[0], 4));
+    output_pipe_close(p);
     assert_string_equal(log_pipe_read(), "half\n");
     close(pipe_fds[0]);
     output_sources_destroy(o);
@@ -229,6 +231,7 @@ static void a_turn_is_bounded(void **state)
     char noise[60000];
     size_t lines = 0;
     struct output_sources *o = output_sources_create("www", 42, false);
+    struct output_pipe *p = output_pipe_open(o, OUTPUT_STDERR, 0);
     (void)state;
     assert_int_equal(pipe2(pipe_fds, O_NONBLOCK | O_CLOEXEC), 0);
     memset(noise, '\n', sizeof(noise));
@@ -236,7 +239,7 @@ static void a_turn_is_bounded(void **state)
         memset(noise + i, 'n', 99);
     }
     assert_int_equal(write(pipe_fds[1], noise, sizeof(noise)), sizeof(noise));
-    assert_true(output_sources_read(o, OUTPUT_STDERR, pipe_fds[0], 2));
+    assert_true(output_pipe_read(p, pipe_fds[0], 2));
     for (const char *c = log_pipe_read(); *c; c++) {
         lines += *c == '\n';
     }
@@ -282,10 +285,11 @@ static void sources_do_not_mix(void **state)
     n += frame(in + n, 8, "r8", "last");
     for (size_t cut = 0; cut <= n; cut++) {
         struct output_sources *o = output_sources_create("www", 42, true);
+        struct output_pipe *p = output_pipe_open(o, OUTPUT_STDERR, 0);
 
-        output_sources_feed(o, OUTPUT_STDERR, in, cut);
-        output_sources_feed(o, OUTPUT_STDERR, in + cut, n - cut);
-        output_sources_close(o, OUTPUT_STDERR);
+        output_pipe_feed(p, in, cut);
+        output_pipe_feed(p, in + cut, n - cut);
+        output_pipe_close(p);
         output_sources_destroy(o);
         assert_string_equal(log_pipe_read(),
                             "WARNING: [pool www] child 42 said into stderr: \"of a prog ram\"\n"
@@ -298,25 +302,92 @@ static void sources_do_not_mix(void **state)
     }
 }
 
+/* Through its own pipe a worker and its programs: all is the worker's, whatever a frame says. */
+static void a_worker_s_own_pipe(void **state)
+{
+    char in[2048];
+    size_t n = 0;
+
+    (void)state;
+    n += frame(in + n, 7, "r1", "");
+    memcpy(in + n, "of a prog\0ram\n", 14);
+    n += 14;
+    n += frame(in + n, 7, "r1", "of the script\nbegun ");
+    memcpy(in + n, "and ended\nopen", 14);
+    n += 14;
+    n += frame_of(in + n, 7, "r1", MARK, 6);
+    n += frame(in + n, 7, "", "");
+    memcpy(in + n, "later\n", 6);
+    n += 6;
+    n += frame(in + n, 7, "r2", "next\n");
+    memcpy(in + n, "even later\n", 11);
+    n += 11;
+    n += frame(in + n, 8, "made-up", "not of eight\n");
+    memcpy(in + n, "last", 4);
+    n += 4;
+    for (size_t cut = 0; cut <= n; cut++) {
+        struct output_sources *o = output_sources_create("www", 42, true);
+        struct output_pipe *p = output_pipe_open(o, OUTPUT_STDERR, 7);
+
+        output_pipe_feed(p, in, cut);
+        output_pipe_feed(p, in + cut, n - cut);
+        output_pipe_close(p);
+        output_sources_destroy(o);
+        assert_string_equal(
+            log_pipe_read(),
+            "WARNING: [pool www] child 7 said into stderr: \"of a prog ram\", request r1\n"
+            "WARNING: [pool www] child 7 said into stderr: \"of the script\", request r1\n"
+            "WARNING: [pool www] child 7 said into stderr: \"begun and ended\", request r1\n"
+            "WARNING: [pool www] child 7 said into stderr: \"open\", request r1\n"
+            "WARNING: [pool www] child 7 said into stderr: \"later\"\n"
+            "WARNING: [pool www] child 7 said into stderr: \"next\", request r2\n"
+            "WARNING: [pool www] child 7 said into stderr: \"even later\"\n"
+            "WARNING: [pool www] child 7 said into stderr: \"not of eight\", request made-up\n"
+            "WARNING: [pool www] child 7 said into stderr: \"last\", pipe is closed\n");
+    }
+}
+
+/* What a worker began in the process's pipe goes on in its own, which may end without the other. */
+static void a_line_in_two_pipes(void **state)
+{
+    struct output_sources *o = output_sources_create("www", 42, false);
+    struct output_pipe *all = output_pipe_open(o, OUTPUT_STDERR, 0);
+    struct output_pipe *own = output_pipe_open(o, OUTPUT_STDERR, 7);
+    char in[256];
+
+    (void)state;
+    output_pipe_feed(all, in, frame(in, 7, "r", "one "));
+    output_pipe_feed(all, in, frame(in, 8, "s", "eight"));
+    output_pipe_feed(own, in, frame(in, 7, "r", ""));
+    output_pipe_feed(own, "line\nhalf", 9);
+    output_pipe_close(own);
+    assert_string_equal(log_pipe_read(), "one line\nhalf\n");
+    output_pipe_feed(all, in, frame(in, 7, "t", "again\n"));
+    output_pipe_close(all);
+    output_sources_destroy(o);
+    assert_string_equal(log_pipe_read(), "again\neight\n");
+}
+
 /* Heads of no sense, and more workers than are remembered, cost lines at most. */
 static void odd_frames(void **state)
 {
     struct output_sources *o = output_sources_create("www", 42, false);
+    struct output_pipe *p = output_pipe_open(o, OUTPUT_STDERR, 0);
     struct frame_head head = {.mark = FRAME_MARK, .worker = -1, .n = 65535};
     char in[256];
 
     (void)state;
     memset(head.request, 'x', sizeof head.request);
-    output_sources_feed(o, OUTPUT_STDERR, (const char *)&head, sizeof head);
-    output_sources_feed(o, OUTPUT_STDERR, "after\n", 6);
+    output_pipe_feed(p, (const char *)&head, sizeof head);
+    output_pipe_feed(p, "after\n", 6);
     assert_string_equal(log_pipe_read(), "after\n");
     for (int worker = 0; worker < 1000; worker++) {
-        output_sources_feed(o, OUTPUT_STDERR, in, frame(in, worker, "", "x"));
+        output_pipe_feed(p, in, frame(in, worker, "", "x"));
     }
     log_pipe_read();
-    output_sources_feed(o, OUTPUT_STDERR, in, frame(in, 3, "", "y\n"));
+    output_pipe_feed(p, in, frame(in, 3, "", "y\n"));
     assert_string_equal(log_pipe_read(), "xy\n");
-    output_sources_close(o, OUTPUT_STDERR);
+    output_pipe_close(p);
     output_sources_destroy(o);
     log_pipe_read();
 }
@@ -325,6 +396,7 @@ static void odd_frames(void **state)
 static void long_text_in_frames(void **state)
 {
     struct output_sources *o = output_sources_create("www", 42, false);
+    struct output_pipe *p = output_pipe_open(o, OUTPUT_STDERR, 0);
     int ends[2];
     char text[20001], *at = text;
 
@@ -337,7 +409,7 @@ static void long_text_in_frames(void **state)
     log_author = (struct log_author){.worker = 9, .request = "id"};
     frame_write(ends[1], text, 20000);
     log_author = (struct log_author){0};
-    assert_true(output_sources_read(o, OUTPUT_STDERR, ends[0], 100));
+    assert_true(output_pipe_read(p, ends[0], 100));
     assert_string_equal(log_pipe_read(), text);
     output_sources_destroy(o);
     close(ends[0]);
@@ -365,10 +437,11 @@ static void requests_are_named(void **state)
     log_set_limit(1024);
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
         struct output_sources *o = output_sources_create("www", 42, true);
+        struct output_pipe *p = output_pipe_open(o, OUTPUT_STDERR, 0);
 
         output_name_requests(rows[i].names);
-        output_sources_feed(o, OUTPUT_STDERR, in, frame(in, 7, rows[i].id, text));
-        output_sources_feed(o, OUTPUT_STDERR, in, frame(in, 7, "next", "n\n"));
+        output_pipe_feed(p, in, frame(in, 7, rows[i].id, text));
+        output_pipe_feed(p, in, frame(in, 7, "next", "n\n"));
         size_t first =
             1024 - strlen("WARNING: [pool www] child 7 said into stderr: \"\"\n") - strlen(rows[i].said);
         snprintf(out, sizeof out,
@@ -393,6 +466,7 @@ int main(void)
         TEST(reads_a_pipe_to_its_end),     TEST(a_turn_is_bounded),
         TEST(sources_do_not_mix),          TEST(odd_frames),
         TEST(long_text_in_frames),         TEST(requests_are_named),
+        TEST(a_worker_s_own_pipe),         TEST(a_line_in_two_pipes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
