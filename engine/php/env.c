@@ -78,6 +78,11 @@ static zend_string *find_in_snapshot(const char *name, size_t n)
     return NULL;
 }
 
+bool env_has(const char *name, size_t n)
+{
+    return find_in_snapshot(name, n) != NULL;
+}
+
 static PHP_FUNCTION(getenv_virtual)
 {
     char *name = NULL;

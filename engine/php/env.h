@@ -7,6 +7,7 @@
 
 void env_start(void);            /* main thread, after module startup: snapshot, function overrides */
 void env_import(HashTable *out); /* the environment as this request sees it */
+bool env_has(const char *name, size_t n); /* the pool's: what no request has set */
 void env_request_end(void);
 
 /* getenv() of C: the running request's, else the process's. The request's values live until it sets the name

@@ -10,8 +10,8 @@
 #include "engine/php/fatal.h"
 #include "engine/php/hygiene.h"
 #include "engine/php/ini.h"
+#include "engine/php/names.h"
 #include "engine/php/timeout.h"
-#include "engine/php/vars.h"
 
 #define FLAG(name, initial, who, field)                                                                      \
     STD_PHP_INI_BOOLEAN(name, initial, who, OnUpdateBool, field, zend_cgi_globals, cgi_globals)
@@ -44,7 +44,7 @@ static PHP_GSHUTDOWN_FUNCTION(cgi)
 static PHP_MINIT_FUNCTION(cgi)
 {
     REGISTER_INI_ENTRIES();
-    vars_intern_names();
+    names_intern();
     timeout_replace_handlers();
     ini_ban_functions();
     return SUCCESS;

@@ -57,6 +57,7 @@ struct php_thread {
     int body_fd;                /* REQUEST_BODY_FILE, -1 = not open */
     struct rusage usage_before; /* when the request began, if the access log shows processor time */
     size_t memory_peak;         /* of the request that ran last */
+    uint8_t guesses[48];        /* names_find()'s, by the variable's place */
 
     HashTable *environment; /* putenv() of this request: name => value, or null = unset; NULL = nothing */
     struct request_setting *settings; /* PHP_VALUE and PHP_ADMIN_VALUE of this request */

@@ -4,7 +4,6 @@
 
 #include "engine/php/thread.h"
 
-void vars_intern_names(void);           /* main thread, while the module starts */
 void vars_register_server(zval *array); /* sapi_module.register_server_variables */
 void vars_install(void); /* main thread, after module startup: PHP's hooks for $_ENV and getenv() */
 

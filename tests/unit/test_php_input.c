@@ -102,6 +102,35 @@ static void test_server_variables(void **state)
     call_free(&c);
 }
 
+/* In any order, once each, and nobody sees another request's value. */
+static void test_well_known_names(void **state)
+{
+    const char *script =
+        php_script("<?php $_SERVER['SERVER_NAME'] .= '!'; $k = array_keys($_SERVER); "
+                   "echo count($k) - count(array_unique($k)); foreach (['SERVER_ADMIN', "
+                   "'HTTP_HOST', 'SERVER_NAME', 'REMOTE_HOST'] as $n) echo '|', $_SERVER[$n];");
+    const struct {
+        const char *params[8], *said;
+    } cases[] = {
+        {{"SERVER_NAME=a.example", "HTTP_HOST=a", "REMOTE_HOST=x"}, "0|pool's|a|a.example!|x"},
+        {{"REMOTE_HOST=y", "HTTP.HOST=no", "HTTP_HOST=b", "SERVER_NAME=a.example", "REMOTE_HOST=z",
+          "SERVER_ADMIN=own"},
+         "0|own|b|a.example!|z"},
+        {{"HTTP_HOST=c", "REMOTE_HOST=", "SERVER_NAME=b.example"}, "0|pool's|c|b.example!|"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < 4 * sizeof cases / sizeof *cases; i++) {
+        size_t which = i % (sizeof cases / sizeof *cases);
+        struct call c = {.script = script};
+
+        memcpy(c.params, cases[which].params, sizeof cases[which].params);
+        call_run(&c);
+        assert_string_equal(buf_said(&c.body), cases[which].said);
+        call_free(&c);
+    }
+}
+
 static void test_environment_is_the_requests(void **state)
 {
     const char *set = php_script("<?php putenv('TEST_A=one\\'s'); putenv('TEST_POOL'); echo "
@@ -172,12 +201,14 @@ int main(void)
         cmocka_unit_test(test_body_of_unknown_length),
         cmocka_unit_test(test_upload),
         cmocka_unit_test(test_server_variables),
+        cmocka_unit_test(test_well_known_names),
         cmocka_unit_test(test_environment_is_the_requests),
         cmocka_unit_test(test_session),
         cmocka_unit_test(test_cpu_time),
     };
 
     setenv("TEST_POOL", "from pool", 1);
+    setenv("SERVER_ADMIN", "pool's", 1);
     php_pool_start(&(struct php_pool_options){
         .workers = 2, .with_php_ini = true, .defines = "display_errors=0\nsession.use_strict_mode=0\n"});
     int failed = cmocka_run_group_tests(tests, NULL, NULL);
