@@ -430,6 +430,9 @@ bool pool_server_order(const struct pool *pool, enum server_order order, const c
  * the lines of a profile (engine/base/profile_format.h) and ends; -1: refused, or no answer. hz: 0 = what
  * they have spent the last seconds with, at PROFILE_KEPT_HZ. */
 int pool_server_profile(const struct pool *pool, const char *name, unsigned seconds, unsigned hz);
+/* The supervisor is about to end the whole server. Who connects is still served, but a connection that is
+ * kept would be one on which a request meets the end: each ends with its next answer. */
+bool pool_leaving(const struct pool *pool);
 /* The supervisor ends the whole server: what drains now will not be replaced. */
 bool pool_finishing(const struct pool *pool);
 

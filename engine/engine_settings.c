@@ -175,6 +175,10 @@ static const struct setting_row global_rows[] = {
      .help = "name of this service in JSON logs and metrics"},
     {GLOBAL("drain_timeout", SETTING_TIME, drain_timeout), .initial = "30", .min = 0, .max = 86400,
      .environment = "DRAIN_TIMEOUT_SECS", .help = "as process_control_timeout, which wins where it is set"},
+    {GLOBAL("drain_delay", SETTING_TIME, drain_delay), .initial = "0", .min = 0, .max = 3600,
+     .environment = "DRAIN_DELAY_SECS",
+     .help = "for so long a server that was told to end politely still takes connections, while /health says "
+             "draining already (many-machines.md)"},
 };
 
 const struct setting_table engine_global_table = {

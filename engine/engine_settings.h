@@ -36,6 +36,7 @@ struct global_settings {
     char *control_socket; /* tokiophp ctl */
     char *service_name;
     int64_t drain_timeout; /* seconds; process_control_timeout wins where it is set */
+    int64_t drain_delay;   /* seconds */
 };
 
 /* One [pool]. The fields of front ends are in their own structs: pool_settings(). */

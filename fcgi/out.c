@@ -49,7 +49,7 @@ bool out_has_room(const struct fcgi_out *out, size_t n)
 }
 
 /* The collected records, and p as records behind them. */
-static int leave(struct fcgi_out *out, enum fcgi_wire_type type, const char *p, size_t n)
+static int leave(struct fcgi_out *out, enum fcgi_wire_type type, const char *p, size_t n, bool last)
 {
     close_record(out);
     if (!out->n && !n) {
@@ -57,7 +57,7 @@ static int leave(struct fcgi_out *out, enum fcgi_wire_type type, const char *p, 
     }
     out->written = true;
     out->broken =
-        record_write(out->fd, (struct str){(const char *)out->bytes, out->n}, out->id, type, p, n) < 0;
+        record_write(out->fd, (struct str){(const char *)out->bytes, out->n}, out->id, type, p, n, last) < 0;
     out->record = out->n = 0;
     return out->broken ? -1 : 0;
 }
@@ -69,7 +69,7 @@ int out_put(struct fcgi_out *out, enum fcgi_wire_type type, const char *p, size_
     }
     out->erred |= type == FCGI_WIRE_STDERR && n;
     if (!out_has_room(out, n)) {
-        return leave(out, type, p, n);
+        return leave(out, type, p, n, false);
     }
     if (n) {
         open_record(out, type);
@@ -81,7 +81,7 @@ int out_put(struct fcgi_out *out, enum fcgi_wire_type type, const char *p, size_
 
 int out_flush(struct fcgi_out *out)
 {
-    return out->broken ? -1 : leave(out, FCGI_WIRE_STDOUT, "", 0);
+    return out->broken ? -1 : leave(out, FCGI_WIRE_STDOUT, "", 0, false);
 }
 
 static void add_end(struct fcgi_out *out, enum fcgi_wire_type type)
@@ -90,7 +90,7 @@ static void add_end(struct fcgi_out *out, enum fcgi_wire_type type)
     out->n += FCGI_WIRE_HEADER_SIZE;
 }
 
-int out_end(struct fcgi_out *out)
+int out_end(struct fcgi_out *out, bool last)
 {
     if (out->broken) {
         return -1;
@@ -102,5 +102,5 @@ int out_end(struct fcgi_out *out)
     add_end(out, FCGI_WIRE_STDOUT);
     fcgi_wire_put_end(out->bytes + out->n, out->id, FCGI_REQUEST_COMPLETE);
     out->record = out->n += FCGI_WIRE_END_SIZE;
-    return out_flush(out);
+    return leave(out, FCGI_WIRE_STDOUT, "", 0, last);
 }

@@ -30,7 +30,8 @@ bool out_has_room(const struct fcgi_out *out, size_t n);
 int out_put(struct fcgi_out *out, enum fcgi_wire_type type, const char *p, size_t n);
 /* What was collected leaves now. 0 or -1. */
 int out_flush(struct fcgi_out *out);
-/* The ends of the streams and END_REQUEST leave with what was collected. 0 or -1. */
-int out_end(struct fcgi_out *out);
+/* The ends of the streams and END_REQUEST leave with what was collected. last: see record_write(). 0 or -1.
+ */
+int out_end(struct fcgi_out *out, bool last);
 
 #endif

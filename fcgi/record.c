@@ -38,11 +38,11 @@ int record_send(int fd, const void *record, size_t n)
 }
 
 /* Everything in iov; 0 or -1. */
-static int send_all(int fd, struct iovec *iov, size_t count)
+static int send_all(int fd, struct iovec *iov, size_t count, int flags)
 {
     while (count) {
         struct msghdr m = {.msg_iov = iov, .msg_iovlen = count};
-        ssize_t sent = sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+        ssize_t sent = sendmsg(fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL | flags);
 
         if (sent < 0) {
             bool full = errno == EAGAIN || errno == EWOULDBLOCK;
@@ -65,7 +65,8 @@ static int send_all(int fd, struct iovec *iov, size_t count)
     return 0;
 }
 
-int record_write(int fd, struct str before, uint16_t id, enum fcgi_wire_type type, const char *p, size_t n)
+int record_write(int fd, struct str before, uint16_t id, enum fcgi_wire_type type, const char *p, size_t n,
+                 bool last)
 {
     static char padding[8];
     unsigned char header[RECORDS_AT_ONCE][FCGI_WIRE_HEADER_SIZE];
@@ -89,7 +90,7 @@ int record_write(int fd, struct str before, uint16_t id, enum fcgi_wire_type typ
         if (pad) { /* only the last record can need it */
             iov[count++] = (struct iovec){padding, pad};
         }
-        if (send_all(fd, iov, count) < 0) {
+        if (send_all(fd, iov, count, last ? MSG_MORE : 0) < 0) {
             return -1;
         }
         count = 0;

@@ -251,21 +251,60 @@ static void give_back(struct fcgi_exchange *x)
     x->conn = NULL;
 }
 
+/* No connection lasts beyond its answer: the server is about to end, or ends. */
+static bool ends(const struct fcgi_exchange *x)
+{
+    const struct fcgi_conn *c = x->conn;
+    struct pool *pool = c->front->pool;
+
+    return (pool_leaving(pool) && c->kind != FCGI_INTERNAL) ||
+           (atomic_load(&c->front->draining) && !pool_can_hand_over(pool));
+}
+
+static bool is_readable(enum body_end end)
+{
+    return end == BODY_WHOLE || end == BODY_ABORTED;
+}
+
+/* The next request may be in our buffer already, unasked. */
+static bool is_kept(const struct fcgi_exchange *x, enum body_end end)
+{
+    bool more = x->input_at < x->input_n && !atomic_load(&x->conn->front->draining);
+
+    return x->keep && is_readable(end) && (more || !ends(x));
+}
+
+/* Decides whether the connection is kept, once: where it is not, its end leaves with our last word, and not
+ * behind it, when a web server that believes in it may have sent the next request. */
+static int say_end(struct fcgi_exchange *x, enum body_end *end)
+{
+    bool first = x->body.end != BODY_OPEN || body_visibly_empty(x) || (x->keep && ends(x));
+
+    if (first) {
+        *end = body_skip(x);
+        x->keep = is_kept(x, *end);
+    }
+    if (out_end(&x->out, first && !x->keep) < 0) {
+        return -1;
+    }
+    if (!first) {
+        *end = body_skip(x);
+        x->keep = x->keep && is_readable(*end);
+    }
+    return 0;
+}
+
 static void finish(struct fcgi_exchange *x)
 {
     struct fcgi_conn *c = x->conn;
+    enum body_end end;
 
     tell_usage(x);
-    if (out_end(&x->out) < 0) {
+    if (say_end(x, &end) < 0) {
         give_back(x);
         conn_close(c, "it cannot be written");
         return;
     }
-    enum body_end end = body_skip(x);
-    bool readable = end == BODY_WHOLE || end == BODY_ABORTED;
-
-    x->keep =
-        x->keep && readable && (!atomic_load(&c->front->draining) || pool_can_hand_over(c->front->pool));
     if (x->keep && x->input_at < x->input_n) {
         return; /* the next request is in our buffer: fcgi_serve goes on with it after this one */
     }

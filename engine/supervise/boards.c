@@ -69,7 +69,7 @@ struct view *boards_view(const struct supervisor *s, const struct member *only)
         }
     }
     if (view) {
-        view->finishing = s->phase >= PHASE_FINISHING;
+        view->finishing = s->phase >= PHASE_LEAVING;
     }
     return view;
 }

@@ -97,7 +97,7 @@ void channel_close_fds(struct channel_message *message)
 static bool head_is_good(const struct wire_head *head)
 {
     return head->magic == CHANNEL_MAGIC && ((head->type >= CHANNEL_READY && head->type <= CHANNEL_ALIVE) ||
-                                            (head->type >= CHANNEL_DRAIN && head->type <= CHANNEL_PROFILE));
+                                            (head->type >= CHANNEL_DRAIN && head->type <= CHANNEL_LEAVE));
 }
 
 int channel_receive(int fd, struct channel_message *out, void (*dispose)(int fd))

@@ -35,6 +35,7 @@ enum channel_type {
     CHANNEL_ASK,     /* are you there? */
     CHANNEL_PROFILE, /* a pipe for a profile; number: samples a second * 2^32 + milliseconds; text:
                         CHANNEL_QUIET, or none */
+    CHANNEL_LEAVE,   /* the whole server ends soon: keep no connection beyond its answer */
 };
 #define CHANNEL_QUIET "quiet" /* see struct profile_order */
 

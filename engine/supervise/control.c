@@ -91,8 +91,8 @@ static void answer_scripts(const struct view *view, const struct pool_view *pool
     buf_text(out, "\n");
 }
 
-static const char *const phases[] = {"launching", "running", "testing a new configuration", "finishing",
-                                     "terminating"};
+static const char *const phases[] = {"launching", "running",   "testing a new configuration",
+                                     "draining",  "finishing", "terminating"};
 
 static void answer_status(const struct supervisor *s, struct buf *out)
 {
@@ -140,7 +140,7 @@ static bool member_serves(const struct member *m)
 /* For a container's or a load balancer's check: whether a request to any pool would be answered by PHP. */
 static void answer_health(const struct supervisor *s, struct buf *out)
 {
-    if (s->phase >= PHASE_FINISHING) {
+    if (s->phase >= PHASE_LEAVING) {
         buf_printf(out, "error: the server is %s\n", phases[s->phase]);
         return;
     }
@@ -216,8 +216,12 @@ static void answer(struct supervisor *s, char *command, struct buf *out)
     } else if (strcmp(verb, "restart") == 0) {
         answer_restart(s, argument, out);
     } else if (strcmp(verb, "drain") == 0) {
-        finish_politely(s, "Finishing ...");
-        buf_text(out, "draining; the server ends when everything is done\n");
+        finish_politely(s);
+        buf_text(
+            out,
+            s->phase == PHASE_LEAVING
+                ? "draining; connections are still taken, and then the server ends when everything is done\n"
+                : "draining; the server ends when everything is done\n");
     } else if (strcmp(verb, "reload") == 0) {
         upgrade_begin(s);
         buf_text(out, s->reload_wanted            ? "a reload is under way; one more follows it\n"

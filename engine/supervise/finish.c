@@ -39,11 +39,11 @@ static void drain(struct supervisor *s, bool upstream, uint64_t drain_us)
     }
 }
 
-/* Health checks of every process say so from here on, and its listeners are closed. */
-static void tell_children(struct supervisor *s)
+/* Health checks of every process say so from here on; with CHANNEL_FINISH its listeners are closed. */
+static void tell_children(struct supervisor *s, enum channel_type what)
 {
     for (struct child *c = s->children; c; c = c->next) {
-        child_tell(c, CHANNEL_FINISH, 0);
+        child_tell(c, what, 0);
     }
 }
 
@@ -55,21 +55,44 @@ static void end_test(const struct supervisor *s)
     }
 }
 
-void finish_politely(struct supervisor *s, const char *how)
+static void begin_finish(struct supervisor *s)
 {
-    if (s->phase >= PHASE_FINISHING) {
-        return;
-    }
     s->phase = PHASE_FINISHING;
     s->finish_us = clock_us() + s->drain_us;
-    log_notice("%s", how);
-    notify_send("STOPPING=1\nSTATUS=%s", how);
+    log_notice("Finishing ...");
+    notify_send("STOPPING=1\nSTATUS=Finishing ...");
     end_test(s);
     sockets_refuse(s->listeners);
     rest_wake_waiting(s);
     sockets_leave(s->listeners);
-    tell_children(s);
+    tell_children(s, CHANNEL_FINISH);
     drain(s, false, s->drain_us);
+}
+
+/* Everything goes on as before, crashed processes are replaced and sleeping pools wake up, but for new
+ * configurations: whoever asks how we are is told to send others elsewhere. */
+static void begin_leave(struct supervisor *s, int64_t seconds)
+{
+    s->phase = PHASE_LEAVING;
+    s->leave_us = clock_us() + (uint64_t)seconds * CLOCK_US_PER_SECOND;
+    log_notice("Draining: connections are taken for %lld more seconds ...", (long long)seconds);
+    notify_send("STOPPING=1\nSTATUS=Draining, connections are still taken ...");
+    end_test(s);
+    tell_children(s, CHANNEL_LEAVE);
+}
+
+/* A second order changes nothing: one may come from who stops us, and one from what was to prepare that. */
+void finish_politely(struct supervisor *s)
+{
+    bool known = s->phase != PHASE_LAUNCHING || s->adopted; /* somebody may have been sent to us */
+    if (s->phase >= PHASE_LEAVING) {
+        return;
+    }
+    if (known && s->config->global.drain_delay > 0) {
+        begin_leave(s, s->config->global.drain_delay);
+    } else {
+        begin_finish(s);
+    }
 }
 
 void finish_at_once(struct supervisor *s)
@@ -95,9 +118,17 @@ static bool is_gone(const struct supervisor *s, const struct member *m)
     return c == NULL;
 }
 
+uint64_t finish_next_us(const struct supervisor *s)
+{
+    return s->phase == PHASE_LEAVING ? s->leave_us : 0;
+}
+
 void finish_tick(struct supervisor *s, uint64_t now)
 {
     bool asked = false;
+    if (s->phase == PHASE_LEAVING && now >= s->leave_us) {
+        begin_finish(s);
+    }
     for (const struct member *m = s->members; s->phase == PHASE_FINISHING && m; m = m->next) {
         bool gone = is_gone(s, m);
         asked = asked || (!gone && !is_upstream(m));

@@ -195,8 +195,8 @@ static int hook_launch(struct seat *seat, struct generation *g, int warm_fd)
         child->log_pipes[i] = ends.logs[i][0];
     }
     child_start_scribes(child);
-    if (m->supervisor->phase >= PHASE_FINISHING) {
-        child_tell(child, CHANNEL_FINISH, 0);
+    if (m->supervisor->phase >= PHASE_LEAVING) {
+        child_tell(child, m->supervisor->phase == PHASE_LEAVING ? CHANNEL_LEAVE : CHANNEL_FINISH, 0);
     }
     log_write(m->supervisor->phase == PHASE_LAUNCHING || g->awaited ? LEVEL_DEBUG : LEVEL_NOTICE, __func__,
               __LINE__, "[pool %s] child %d started", m->name, (int)pid);

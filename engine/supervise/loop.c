@@ -136,6 +136,7 @@ static int wait_ms(const struct supervisor *s)
     next = sooner(next, rest_next_us(s));
     next = sooner(next, story_next_us(s));
     next = sooner(next, pulse_next_us(s));
+    next = sooner(next, finish_next_us(s));
     next = sooner(next, s->report_fd >= 0 ? s->report_latest_us : 0);
     for (const struct child *c = s->children; c; c = c->next) {
         uint64_t from = listen_from_us(c);

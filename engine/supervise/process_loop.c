@@ -138,6 +138,7 @@ static void obey(struct process *p, struct channel_message *m)
     switch (m->type) {
     case CHANNEL_SERVE: open_doors(p); break;
     case CHANNEL_DRAIN: begin_drain(p, m->number > 0 ? (uint64_t)m->number : p->args->drain_ms); break;
+    case CHANNEL_LEAVE: pool_leave(p->pool); break;
     case CHANNEL_FINISH: finish(p); break;
     case CHANNEL_KEYS: take_keys(p, m); break;
     case CHANNEL_STOP: p->stopping = true; break;

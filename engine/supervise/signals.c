@@ -32,9 +32,11 @@ int signals_take(struct supervisor *s)
 static void obey(struct supervisor *s, int number)
 {
     switch (number) {
-    case SIGTERM:
+    case SIGTERM: /* what starts `serve` knows no other signal: containers, process managers */
+        (s->cli->serve ? finish_politely : finish_at_once)(s);
+        break;
     case SIGINT: finish_at_once(s); break;
-    case SIGQUIT: finish_politely(s, "Finishing ..."); break;
+    case SIGQUIT: finish_politely(s); break;
     case SIGUSR1: members_reopen_logs(s); break;
     case SIGUSR2:
     case SIGHUP: upgrade_begin(s); break;

@@ -90,6 +90,7 @@ enum supervisor_phase {
     PHASE_LAUNCHING, /* the first generation of this configuration is not up yet */
     PHASE_RUNNING,
     PHASE_TESTING,     /* a reload: the new binary is testing the new configuration */
+    PHASE_LEAVING,     /* QUIT, within drain_delay: serves on, and says that it will not for long */
     PHASE_FINISHING,   /* QUIT: draining */
     PHASE_TERMINATING, /* TERM, INT */
 };
@@ -112,6 +113,7 @@ struct supervisor {
     uint64_t started_us;
     uint64_t report_latest_us; /* by then the caller is told that we run, ready or not */
     uint64_t drain_us;
+    uint64_t leave_us;      /* LEAVING: until then connections are taken */
     uint64_t finish_us;     /* FINISHING: by then all has to be done */
     bool finishes_upstream; /* FINISHING: the pools that others ask drain, too */
     uint64_t keys_us;       /* when the pools' keys change */
@@ -148,9 +150,10 @@ int signals_take(struct supervisor *s);  /* 0 or -1 (reported) */
 void signals_read(struct supervisor *s); /* and obeys them */
 
 /* finish.c */
-void finish_politely(struct supervisor *s, const char *how); /* QUIT: drains */
-void finish_at_once(struct supervisor *s);                   /* TERM */
+void finish_politely(struct supervisor *s); /* QUIT: drains, after drain_delay */
+void finish_at_once(struct supervisor *s);  /* TERM */
 void finish_tick(struct supervisor *s, uint64_t now);
+uint64_t finish_next_us(const struct supervisor *s); /* when the delay is over; 0 = there is none */
 
 /* member.c. The functions of the start: 0 or -1 (reported). */
 struct member *member_find(const struct supervisor *s, const char *name);

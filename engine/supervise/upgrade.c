@@ -156,6 +156,9 @@ void upgrade_begin(struct supervisor *s)
     if (s->phase == PHASE_LAUNCHING || s->phase == PHASE_TESTING) {
         s->reload_wanted = true; /* one after the other */
     }
+    if (s->phase >= PHASE_LEAVING) {
+        log_warning("no reload: the server ends");
+    }
     if (s->phase != PHASE_RUNNING) {
         return;
     }

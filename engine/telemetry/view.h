@@ -63,7 +63,7 @@ struct pool_view {
 };
 
 struct view {
-    bool finishing; /* the supervisor ends the server: nothing replaces what drains now */
+    bool finishing; /* the supervisor ends the server, now or after drain_delay */
     bool partial;   /* only what one process knows of itself */
     uint32_t pool_count, worker_count;
     struct pool_view *pools;

@@ -325,6 +325,11 @@ bool pool_draining(const struct pool *pool)
     return atomic_load_explicit(&pool->draining, memory_order_relaxed);
 }
 
+bool pool_leaving(const struct pool *pool)
+{
+    return atomic_load_explicit(&pool->leaving, memory_order_relaxed);
+}
+
 bool pool_finishing(const struct pool *pool)
 {
     return atomic_load(&pool->finishing);

@@ -32,6 +32,8 @@ uint64_t pool_accepted(const struct pool *pool); /* requests so far */
 int pool_event_fd(const struct pool *pool);
 /* Front ends bring no new work from here on. Workers stay: a request that was on its way is still served. */
 void pool_drain(struct pool *pool);
+/* The whole server is going to end, and takes connections until it does: pool_leaving() says so. */
+void pool_leave(struct pool *pool);
 /* The whole server ends: pool_finishing() says so. */
 void pool_finish(struct pool *pool);
 /* Drain deadline: interrupt what still runs. */

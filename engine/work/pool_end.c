@@ -15,6 +15,11 @@ void pool_drain(struct pool *pool)
     atomic_store(&pool->draining, true);
 }
 
+void pool_leave(struct pool *pool)
+{
+    atomic_store(&pool->leaving, true);
+}
+
 void pool_finish(struct pool *pool)
 {
     atomic_store(&pool->finishing, true);

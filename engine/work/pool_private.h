@@ -44,6 +44,7 @@ struct pool {
     /* Orders to workers. Any thread reads. */
     _Alignas(64) _Atomic bool draining;
     _Atomic bool ending;
+    _Atomic bool leaving;         /* the supervisor is about to end the whole server */
     _Atomic bool finishing;       /* the supervisor ends the whole server */
     pthread_mutex_t gate;         /* guards open against a worker that is about to wait */
     pthread_cond_t gate_open;     /* with gate: open or ending became true */

@@ -22,7 +22,7 @@ static struct view *look_at_own(const struct pool *pool)
     pool_view_init(&own, pool->conf);
     own.start_wall_us = own.counting_since_wall_us = pool->started_wall_us;
     view->partial = true;
-    view->finishing = pool_finishing(pool);
+    view->finishing = pool_finishing(pool) || pool_leaving(pool);
     view_add_pool(view, &own);
     view_add_board(view, &(struct board_source){.fd = pool->board->fd,
                                                 .size = pool->board->size,

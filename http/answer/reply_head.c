@@ -364,8 +364,7 @@ static void add_framing(struct exchange *x, int64_t length)
         reply->chunked = true;
         buf_str(&x->reply.lines, STR("Transfer-Encoding: chunked\r\n"));
     }
-    reply->close = !x->http.keep_alive || (!delimited && http10) ||
-                   atomic_load_explicit(&x->loop->front->draining, memory_order_relaxed);
+    reply->close = !x->http.keep_alive || (!delimited && http10) || front_leaves(x->loop->front);
     if (reply->close) {
         buf_str(&x->reply.lines, STR("Connection: close\r\n"));
     } else if (http10) {

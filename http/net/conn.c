@@ -36,7 +36,8 @@ void http_conn_linger(struct conn *c)
     shutdown(c->fd, SHUT_WR);
     c->state = CONN_LINGER;
     c->linger_left = LINGER_BYTES;
-    c->deadline_us = c->loop->now_us + LINGER_US;
+    bool drains = atomic_load_explicit(&c->loop->front->draining, memory_order_relaxed);
+    c->deadline_us = c->loop->now_us + (drains ? LINGER_DRAIN_US : LINGER_US);
     c->progress_us = c->loop->now_us;
     http_conn_pump(c);
 }

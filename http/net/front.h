@@ -60,4 +60,10 @@ struct http_front {
     _Atomic uint64_t accepted, requests, rejected, floods, timeouts;
 };
 
+/* No connection is kept beyond its answer: the process ends soon, or the server does. Any thread. */
+static inline bool front_leaves(const struct http_front *front)
+{
+    return atomic_load_explicit(&front->draining, memory_order_relaxed) || pool_leaving(front->pool);
+}
+
 #endif

@@ -68,7 +68,7 @@ void h1_answer_send(struct conn *c, struct exchange *x)
 {
     struct buf head = {0};
     c->h1.state = H1_SEND;
-    c->h1.keep_alive = c->h1.keep_alive && !h1_draining(c);
+    c->h1.keep_alive = c->h1.keep_alive && !front_leaves(c->loop->front);
     answer_seal(x);
     wire_answer(&head, x->delivery.answer, c->h1.keep_alive, x->request.proto < 1001);
     if (head.failed || chunk_copy(&c->out, head.p, head.n) != 0) {

@@ -120,7 +120,7 @@ static void begin_request(struct conn *c, const struct h1_facts *facts, size_t m
         return;
     }
     c->h1.exchange = x;
-    c->h1.keep_alive = facts->keep_alive && !h1_draining(c);
+    c->h1.keep_alive = facts->keep_alive && !front_leaves(c->loop->front);
     c->h1.skip_body = false;
     c->h1.chunked = facts->chunked;
     c->h1.expects_continue = facts->expect_continue;

@@ -77,7 +77,7 @@ static void a_small_answer_is_one_piece(void **state)
     assert_int_equal(out_put(&out, FCGI_WIRE_STDOUT, ": 200", 5), 0);
     assert_int_equal(receive(bytes, sizeof(bytes)), 0);
     assert_false(out.written);
-    assert_int_equal(out_end(&out), 0);
+    assert_int_equal(out_end(&out, false), 0);
     assert_int_equal(receive(bytes, sizeof(bytes)), sizeof(expected) - 1);
     assert_memory_equal(bytes, expected, sizeof(expected) - 1);
     assert_true(out.written);
@@ -91,7 +91,7 @@ static void nothing_but_an_end(void **state)
     assert_int_equal(out_flush(&out), 0);
     assert_int_equal(receive(bytes, sizeof(bytes)), 0);
     assert_false(out.written);
-    assert_int_equal(out_end(&out), 0);
+    assert_int_equal(out_end(&out, false), 0);
     assert_int_equal(receive(bytes, sizeof(bytes)), 8 + 16);
 }
 
@@ -107,7 +107,7 @@ static void streams_keep_their_order_and_end(void **state)
     out_put(&out, FCGI_WIRE_STDOUT, "a", 1);
     out_put(&out, FCGI_WIRE_STDERR, "b", 1);
     out_put(&out, FCGI_WIRE_STDOUT, "c", 1);
-    assert_int_equal(out_end(&out), 0);
+    assert_int_equal(out_end(&out, false), 0);
     assert_int_equal(receive(bytes, sizeof(bytes)), sizeof(expected) - 1);
     assert_memory_equal(bytes, expected, sizeof(expected) - 1);
 }
@@ -128,7 +128,7 @@ static void any_size(void **state)
         out_put(&out, FCGI_WIRE_STDOUT, text, n - 30);
         out_put(&out, FCGI_WIRE_STDOUT, text + n - 30, 20);
         out_put(&out, FCGI_WIRE_STDOUT, text + n - 10, 10);
-        assert_int_equal(out_end(&out), 0);
+        assert_int_equal(out_end(&out, false), 0);
         contents(&got, bytes, receive(bytes, sizeof(bytes)), FCGI_WIRE_STDOUT);
         assert_int_equal(got.n, n);
         assert_memory_equal(got.p, text, n);
@@ -166,7 +166,7 @@ static void a_peer_that_is_gone(void **state)
     assert_int_equal(out_flush(&out), -1);
     assert_true(out.broken);
     assert_int_equal(out_put(&out, FCGI_WIRE_STDOUT, "b", 1), -1);
-    assert_int_equal(out_end(&out), -1);
+    assert_int_equal(out_end(&out, false), -1);
     fds[1] = dup(fds[0]);
 }
 
