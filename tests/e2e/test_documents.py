@@ -4,17 +4,16 @@ import json
 import os
 import re
 import shutil
-import ssl
-import urllib.error
 import urllib.request
 
 import documents
 import pytest
 import webservers
 import yaml
+from page_site import PageSite
 from process import free_port, wait_for
 from runtime import ask_build
-from sandbox import POOL, WHO, Sandbox
+from sandbox import Sandbox
 from tokiophp import PROGRAM, is_stand_in
 
 pytestmark = pytest.mark.skipif(is_stand_in(), reason="tokiophp's documents")
@@ -170,45 +169,13 @@ def test_commands(sandbox, block):
 
 # -- applications --
 
-class Site:
-    """The first configuration of a page, over plain HTTP, on files of the application's names."""
-
-    def __init__(self, sandbox, tokiophp, page, root, files):
-        block = next(b for b in documents.blocks(page) if b.language == "ini")
-        for name, text in files.items():
-            sandbox.put(f"{sandbox.dir}{root}/{name}", text)
-        text = re.sub(r"^(http\.(listen|tls_cert|tls_key|redirect_https|server_name)|cron\[\w+\]|user|group) = .*\n", "", block.text, flags=re.M)
-        text = sandbox.text(text).rstrip() + f"\n{WHO}http.listen = 127.0.0.1:{sandbox.ports['http']}\n"
-        text += "" if re.search(r"^pm =", text, re.M) else POOL
-        self.base = f"http://127.0.0.1:{sandbox.ports['http']}"
-        self.server = tokiophp(config="[global]\nerror_log = {dir}/error.log\n" + text, address=("127.0.0.1", sandbox.ports["http"]))
-
-    def ask(self, path, method="GET"):
-        class Stay(urllib.request.HTTPRedirectHandler):
-            def redirect_request(self, *_):
-                return None
-        opener = urllib.request.build_opener(Stay, urllib.request.HTTPSHandler(context=ssl.create_default_context()))
-        try:
-            with opener.open(urllib.request.Request(self.base + path, method=method), timeout=30) as answer:
-                return answer.status, answer.headers, answer.read().decode()
-        except urllib.error.HTTPError as e:
-            return e.code, e.headers, e.read().decode()
-
-    def answers(self, table):
-        for path, wanted in table.items():
-            method, _, path = path.rpartition(" ")
-            status, headers, text = self.ask(path, method or "GET")
-            got = headers["Location"] if status in (301, 302, 308) else text if status == 200 else status
-            assert got == wanted, (path, status, text[:300])
-
-
 WHICH = "<?php echo $_SERVER['REQUEST_METHOD'], ' ', $_SERVER['SCRIPT_NAME'], ' ', $_SERVER['PATH_INFO'] ?? '-';"
 
 
 def test_nextcloud(sandbox, tokiophp):
     scripts = ("index.php", "remote.php", "public.php", "status.php", "ocs/v2.php", "cron.php", "config/config.php", "lib/base.php", "occ",
                "console.php", "3rdparty/autoload.php")
-    site = Site(sandbox, tokiophp, "docs/nextcloud.md", "/srv/nextcloud", {
+    site = PageSite(sandbox, tokiophp, "docs/nextcloud.md", "/srv/nextcloud", {
         **{name: WHICH for name in scripts}, "core/img/logo.svg": "<svg/>", "apps/files/js/main.js": "main", ".htaccess": "secret", "data/owncloud.db": "secret"})
     site.answers({
         "/": "GET /index.php -", "/apps/dashboard/": "GET /index.php -", "/index.php/login": "GET /index.php /login", "/s/AbC": "GET /index.php -",
@@ -224,7 +191,7 @@ def test_nextcloud(sandbox, tokiophp):
 
 
 def test_wordpress(sandbox, tokiophp):
-    site = Site(sandbox, tokiophp, "docs/wordpress.md", "/srv/wordpress", {
+    site = PageSite(sandbox, tokiophp, "docs/wordpress.md", "/srv/wordpress", {
         **{name: WHICH for name in ("index.php", "wp-login.php", "wp-admin/index.php", "wp-admin/post.php", "wp-config.php", "xmlrpc.php",
                                     "wp-content/uploads/2026/x.php")},
         "wp-content/uploads/2026/x.png": "picture", "wp-includes/a.js": "script"})
@@ -236,7 +203,7 @@ def test_wordpress(sandbox, tokiophp):
 
 
 def test_mediawiki(sandbox, tokiophp):
-    site = Site(sandbox, tokiophp, "docs/mediawiki.md", "/srv/mediawiki", {
+    site = PageSite(sandbox, tokiophp, "docs/mediawiki.md", "/srv/mediawiki", {
         **{name: WHICH for name in ("index.php", "api.php", "load.php", "rest.php", "LocalSettings.php", "images/x.php", "maintenance/run.php", "includes/Setup.php")},
         "images/a/b.png": "picture", "images/deleted/c.png": "gone", "cache/l10n.cdb": "cache", "resources/a.js": "script"})
     site.answers({
@@ -253,7 +220,7 @@ def test_front_controllers(sandbox, tokiophp, name):
         os.makedirs(f"{sandbox.dir}/srv/shop/{folder}", exist_ok=True)
     os.makedirs(f"{sandbox.dir}/srv/shop/public")
     os.symlink("../storage/app/public", f"{sandbox.dir}/srv/shop/public/storage")
-    site = Site(sandbox, tokiophp, f"docs/{name}.md", "/srv/shop", files)
+    site = PageSite(sandbox, tokiophp, f"docs/{name}.md", "/srv/shop", files)
     site.answers({"/": "GET /index.php -", "/login": "GET /index.php -", "/a/b.html": "GET /index.php -", "/other.php": "GET /index.php -",
                   "/build/app.css": "style", "/.env": 403, "/../.env": 400, "/storage/a.txt": "a file" if name == "laravel" else "GET /index.php -"})
     assert site.ask("/build/app.css")[1]["Cache-Control"] == "public, max-age=31536000"
