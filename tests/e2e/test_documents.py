@@ -61,7 +61,7 @@ def sandbox(workdir):
 
 
 def test_every_block_is_of_a_known_language():
-    known = PLAIN | {"sh", "ini", "php", "nginx", "caddy", "apache", "yaml", "json", "systemd"}
+    known = PLAIN | {"sh", "ini", "php", "nginx", "caddy", "apache", "haproxy", "yaml", "json", "systemd"}
     assert [f"{b.page}:{b.line}: {b.language}" for b in BLOCKS if b.language not in known] == []
     assert [key for key in UNTRIED if not any(b.page == key[0] and b.text.startswith(key[1]) for b in BLOCKS)] == []
 
@@ -103,6 +103,14 @@ def test_nginx(sandbox, block):
     conf = sandbox.file("nginx.conf", "pid {0}/nginx.pid; error_log {0}/nginx.log; events {{}}\nhttp {{ access_log off;\n{1}}}\n".format(sandbox.dir, text))
     done = sandbox.run("nginx", "-t", "-e", f"{sandbox.dir}/nginx.log", "-p", sandbox.dir, "-c", conf)
     assert done.returncode == 0 and "[warn]" not in done.stdout, done.stdout
+
+
+@of("haproxy")
+def test_haproxy(sandbox, block):
+    if not shutil.which("haproxy"):
+        pytest.skip("haproxy is not installed")
+    done = sandbox.run("haproxy", "-c", "-f", sandbox.file("haproxy.cfg", sandbox.text(block.text)))
+    assert done.returncode == 0 and "WARNING" not in done.stdout, done.stdout
 
 
 @of("caddy")

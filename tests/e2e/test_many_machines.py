@@ -130,17 +130,7 @@ http {{
     access_log off;
     client_body_temp_path {dir}/nginx-body; fastcgi_temp_path {dir}/nginx-fastcgi; proxy_temp_path {dir}/nginx-proxy;
     uwsgi_temp_path {dir}/nginx-uwsgi; scgi_temp_path {dir}/nginx-scgi;
-    {upstream}
-    server {{
-        listen {here};
-        location / {{
-            {location}
-            fastcgi_param SCRIPT_FILENAME {www}/count.php; fastcgi_param SCRIPT_NAME /count.php;
-            fastcgi_param REQUEST_URI $request_uri; fastcgi_param QUERY_STRING $query_string;
-            fastcgi_param REQUEST_METHOD $request_method; fastcgi_param CONTENT_TYPE $content_type;
-            fastcgi_param CONTENT_LENGTH $content_length; fastcgi_param SERVER_PROTOCOL $server_protocol;
-        }}
-    }}
+    {site}
 }}
 """
 
@@ -154,7 +144,7 @@ def from_page(kind, cluster):
     for text in blocks:
         for i, host in enumerate(cluster.machines.hosts):
             text = text.replace(f"10.0.0.{11 + i}", host)
-        for page, here in ((":8080", f":{cluster.http}"), (":9000", f":{cluster.fcgi}"), ("bind :80\n", "bind %s:%d\n" % cluster.front),
+        for page, here in ((":8080", f":{cluster.http}"), (":9000", f":{cluster.fcgi}"), ("bind :80\n", "bind %s:%d\n" % cluster.front), ("listen 80;", "listen %s:%d;" % cluster.front),
                            ("http://:80 ", "http://%s:%d " % cluster.front), ("9090", str(cluster.inside))):
             text = text.replace(page, here)
         found.append(text)
@@ -166,9 +156,9 @@ def haproxy(cluster):
 
 
 def nginx(cluster):
-    upstream, location = from_page("nginx", cluster)
-    text = NGINX.format(dir=cluster.directory, here="%s:%d" % cluster.front, www=cluster.www, upstream=upstream, location=location,
-                        user="user root;" if IS_ROOT else "")
+    site = from_page("nginx", cluster)[0].replace("/srv/shop/public/index.php", f"{cluster.www}/count.php")
+    shutil.copy("/etc/nginx/fastcgi_params", cluster.directory)
+    text = NGINX.format(dir=cluster.directory, site=site, user="user root;" if IS_ROOT else "")
     return text, ["nginx", "-p", cluster.directory, "-e", f"{cluster.directory}/nginx-error.log", "-c"]
 
 
