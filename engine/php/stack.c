@@ -12,11 +12,16 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "engine/base/clock.h"
+
 #define TRIES       6
 #define WINDOW      8192 /* bytes of PHP's stack that are copied at once; frames lie close together */
 #define STRING_HEAD offsetof(zend_string, val)
 #define STRING_SEEN 72 /* of a name, at first: most are shorter */
 #define NAME_SHOWN  200
+#define KNOWN       1024 /* functions whose names are kept */
+#define KNOWN_US    (1 * CLOCK_US_PER_SECOND)
+#define KNOWN_SIZE  90
 #define CHUNK_BYTES ((uintptr_t)2 << 20) /* ZendMM's; below its begin there may be nothing */
 
 /* -- pieces -- */
@@ -195,19 +200,50 @@ struct named {
     const zend_string *name, *class_name;
     const zend_class_entry *class;
     bool none; /* it is no function of anybody's: where a fiber begins, for example */
+    bool stays;
+    unsigned at; /* of its name in what is told */
     struct text_head name_text, class_text;
 };
+
+/* Names of functions that stay where they are as long as the process lives, or nearly: those of extensions,
+ * and those in OPcache's memory. Looked up again after a while, as OPcache can begin anew. */
+struct known {
+    const zend_function *function;
+    uint64_t until_us;
+    uint8_t size;
+    char text[KNOWN_SIZE];
+};
+static struct known known[KNOWN]; /* the control thread's */
+
+static struct known *place_of(const zend_function *function)
+{
+    return &known[((uintptr_t)function >> 4) * 2654435761u / 64 % KNOWN];
+}
+
+/* One bit means another thing to each of the two kinds. */
+static bool stays(uint8_t type, uint32_t flags)
+{
+    if (type == ZEND_INTERNAL_FUNCTION) {
+        return !(flags & (ZEND_ACC_ARENA_ALLOCATED | ZEND_ACC_CALL_VIA_TRAMPOLINE | ZEND_ACC_FAKE_CLOSURE));
+    }
+    return (flags & ZEND_ACC_IMMUTABLE) && !(flags & (ZEND_ACC_CLOSURE | ZEND_ACC_FAKE_CLOSURE));
+}
 
 #define FIELD_OF(copied, type, field, out)                                                                   \
     memcpy(&(out), (const char *)(copied) + offsetof(type, field), sizeof(out))
 
-static void take_functions(const struct walk *w, struct named *all, struct piece *pieces)
+static void take_functions(const zend_function *const *functions, unsigned count, struct named *all,
+                           struct piece *pieces)
 {
-    for (unsigned i = 0; i < w->count; i++) {
-        pieces[i] = (struct piece){all[i].function, w->functions[i], sizeof(all[i].function), false};
+    for (unsigned i = 0; i < count; i++) {
+        pieces[i] = (struct piece){all[i].function, functions[i], sizeof(all[i].function), false};
     }
-    copy_pieces(pieces, w->count);
-    for (unsigned i = 0; i < w->count; i++) {
+    copy_pieces(pieces, count);
+    for (unsigned i = 0; i < count; i++) {
+        uint8_t type = (uint8_t)all[i].function[0];
+        uint32_t flags;
+
+        FIELD_OF(all[i].function, zend_function, common.fn_flags, flags);
         all[i].name = all[i].class_name = NULL;
         all[i].class = NULL;
         if (pieces[i].copied) {
@@ -217,7 +253,8 @@ static void take_functions(const struct walk *w, struct named *all, struct piece
         if (!all[i].name) {
             all[i].class = NULL;
         }
-        all[i].none = !pieces[i].copied || (!all[i].name && all[i].function[0] == ZEND_INTERNAL_FUNCTION);
+        all[i].none = !pieces[i].copied || (!all[i].name && type == ZEND_INTERNAL_FUNCTION);
+        all[i].stays = all[i].name && stays(type, flags);
     }
 }
 
@@ -303,11 +340,76 @@ static void name_one(struct call_stack *out, const struct named *named)
     out->count++;
 }
 
+static void name_known(struct call_stack *out, const struct known *k)
+{
+    out->at[out->count] = (uint16_t)out->text_n;
+    add(out, k->text, k->size);
+    out->size[out->count] = (uint16_t)(out->text_n - out->at[out->count]);
+    out->count++;
+}
+
+static void remember(const zend_function *function, const struct call_stack *named, unsigned at, uint64_t now)
+{
+    if (named->size[at] <= KNOWN_SIZE) {
+        struct known *k = place_of(function);
+
+        *k = (struct known){function, now + KNOWN_US, (uint8_t)named->size[at], ""};
+        memcpy(k->text, named->text + named->at[at], k->size);
+    }
+}
+
+/* Which of them are known; the others, in the same order. */
+static unsigned sort_out(const struct walk *w, uint64_t now, bool *found, const zend_function **others)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < w->count; i++) {
+        const struct known *k = place_of(w->functions[i]);
+
+        found[i] = k->function == w->functions[i] && k->until_us > now;
+        if (!found[i]) {
+            others[n++] = w->functions[i];
+        }
+    }
+    return n;
+}
+
+static void name_all(const struct walk *w, struct call_stack *out)
+{
+    static struct named all[CALL_STACK_DEPTH]; /* the control thread's, both */
+    static struct piece pieces[2 * CALL_STACK_DEPTH];
+    const zend_function *others[CALL_STACK_DEPTH];
+    bool found[CALL_STACK_DEPTH];
+    uint64_t now = clock_us();
+    unsigned count = sort_out(w, now, found, others), next = 0;
+
+    take_functions(others, count, all, pieces);
+    take_classes(count, all, pieces);
+    take_texts(count, all, pieces);
+    for (unsigned i = 0; i < w->count; i++) {
+        if (found[i]) {
+            name_known(out, place_of(w->functions[i]));
+            continue;
+        }
+        struct named *named = &all[next];
+        bool own = i + 1 == w->count && !w->cut && !named->name; /* the script that was asked for */
+
+        named->at = out->count;
+        if (!own && !named->none) {
+            name_one(out, named);
+        }
+        next++;
+    }
+    for (unsigned i = 0; i < count; i++) { /* not before: they take each other's places */
+        if (all[i].stays) {
+            remember(others[i], out, all[i].at, now);
+        }
+    }
+}
+
 int stack_read(const struct php_thread *t, struct call_stack *out)
 {
-    static struct walk w; /* the control thread's, all three */
-    static struct named all[CALL_STACK_DEPTH];
-    static struct piece pieces[2 * CALL_STACK_DEPTH];
+    static struct walk w; /* the control thread's */
 
     if (!t || !t->executor || !walk(&w, t)) {
         return -1;
@@ -316,15 +418,6 @@ int stack_read(const struct php_thread *t, struct call_stack *out)
     out->text_n = 0;
     out->cut = w.cut;
     out->outside = w.outside;
-    take_functions(&w, all, pieces);
-    take_classes(w.count, all, pieces);
-    take_texts(w.count, all, pieces);
-    for (unsigned i = 0; i < w.count; i++) {
-        bool own = i + 1 == w.count && !w.cut && !all[i].name; /* the script that was asked for */
-
-        if (!own && !all[i].none) {
-            name_one(out, &all[i]);
-        }
-    }
+    name_all(&w, out);
     return 0;
 }

@@ -24,6 +24,7 @@ struct profile {
     uint64_t interval_us, next_us, look_us, until_us;
     uint64_t leave_us; /* 0 = it is still sampled */
     bool quiet;
+    unsigned weight; /* of the samples of this look */
     int fd;
     struct profile_stacks *stacks;
     struct buf text; /* what leaves */
@@ -97,7 +98,7 @@ static void look_at_request(struct pool *pool, struct worker *w, uint64_t now)
     for (int i = 0; i < PROFILES_MAX; i++) {
         struct profile *p = running[i];
         if (p && p->leave_us == 0 && now >= p->next_us) {
-            profile_stacks_add(p->stacks, &sample);
+            profile_stacks_add(p->stacks, &sample, p->weight);
         }
     }
 }
@@ -160,6 +161,15 @@ static uint64_t next_of(const struct profile *p)
     return p->quiet && !busy && p->leave_us == 0 ? 0 : p->next_us;
 }
 
+/* Who gets no processor for a while looks late, and once: what it sees stands for all that time. But what
+ * runs when somebody is looked for now and then has just begun. */
+static void weigh(struct profile *p, uint64_t now)
+{
+    uint64_t missed = now > p->next_us ? (now - p->next_us) / p->interval_us : 0;
+    uint64_t most = CLOCK_US_PER_SECOND / p->interval_us;
+    p->weight = p->quiet && !busy ? 1 : (unsigned)(missed < most ? missed : most) + 1;
+}
+
 /* One that falls behind does not catch up: those looks would all see the same. */
 static void move_on(struct profile *p, uint64_t now)
 {
@@ -171,13 +181,15 @@ static void move_on(struct profile *p, uint64_t now)
 
 static bool is_due(uint64_t now)
 {
+    bool due = false;
     for (int i = 0; i < PROFILES_MAX; i++) {
-        const struct profile *p = running[i];
+        struct profile *p = running[i];
         if (p && p->leave_us == 0 && now >= p->next_us && now < p->until_us) {
-            return true;
+            weigh(p, now);
+            due = true;
         }
     }
-    return false;
+    return due;
 }
 
 /* False: it is over. */

@@ -69,7 +69,7 @@ static void put_names(struct line *line, const struct call_stack *stack)
 /* -- counting -- */
 
 /* False: there is no place for it. */
-static bool count(struct profile_stacks *all, const char *text, size_t room)
+static bool count(struct profile_stacks *all, const char *text, unsigned weight, size_t room)
 {
     uint64_t hash = hash_str(str_of(text), 0);
     struct profile_stack *s = NULL;
@@ -83,21 +83,21 @@ static bool count(struct profile_stacks *all, const char *text, size_t room)
         s->hash = hash;
         all->count++;
     }
-    s->count += s->text ? 1 : 0;
+    s->count += s->text ? weight : 0;
     return s->text != NULL;
 }
 
-void profile_stacks_add(struct profile_stacks *all, const struct profile_sample *sample)
+void profile_stacks_add(struct profile_stacks *all, const struct profile_sample *sample, unsigned weight)
 {
     struct line line;
     begin(&line, sample, sample->uri ? sample->uri : "-");
     put_names(&line, sample->stack);
-    if (count(all, line.text, FEW)) {
+    if (count(all, line.text, weight, FEW)) {
         return;
     }
     begin(&line, sample, "(other URLs)");
     put_names(&line, sample->stack);
-    all->others += !count(all, line.text, PROFILE_STACKS_MAX);
+    all->others += count(all, line.text, weight, PROFILE_STACKS_MAX) ? 0 : weight;
 }
 
 void profile_stacks_write(const struct profile_stacks *all, struct buf *out)

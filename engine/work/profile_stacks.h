@@ -27,8 +27,9 @@ struct profile_sample {
     const char *method, *uri, *script;
     const struct call_stack *stack;
 };
-/* When many are there already, URLs become one: there are as many of them as visitors like. */
-void profile_stacks_add(struct profile_stacks *stacks, const struct profile_sample *sample);
+/* Counts as so many. When many are there already, URLs become one: there are as many of them as visitors
+ * like. */
+void profile_stacks_add(struct profile_stacks *stacks, const struct profile_sample *sample, unsigned weight);
 void profile_stacks_write(const struct profile_stacks *stacks, struct buf *out);
 void profile_stacks_free(struct profile_stacks *stacks); /* the lines; the rest is the caller's */
 

@@ -24,7 +24,7 @@ MEASURES = {
     "instructions": ("instructions a request", 0), "instructions_ratio": ("tokiophp's to these", 3), "kb": ("KiB each", 2), "mb": ("MiB", 1),
     "start_ms": ("start to first answer, ms", 0), "reload_ms": ("reload to first answer of the new, ms", 0), "failed": ("failed meanwhile", 0),
     "load": ("requests/s that are asked for", 0), "start_ratio": ("tokiophp's to this", 2),
-    "reload_ratio": ("tokiophp's to this", 2), "futex_calls": ("futex calls", 3), "system_calls": ("system calls", 2), "looking": ("looking, % of CPU", 2),
+    "reload_ratio": ("tokiophp's to this", 2), "futex_calls": ("futex calls", 3), "system_calls": ("system calls", 2), "looking": ("looking, % of CPU", 2), "looking_ms": ("looking, ms a second", 2),
     "context_switches": ("context switches", 3), "page_faults": ("page faults", 3), "p50_ratio": ("tokiophp's p50 to this", 2), "p99_ratio": ("tokiophp's p99 to this", 2),
 }
 PROGRAMS = {"nginx": ["nginx", "-v"], "Apache": ["apache2", "-v"], "Caddy": ["caddy", "version"], "wrk": ["wrk", "-v"],

@@ -6,6 +6,7 @@ request ends while they are looked at) shows in the processor time of a request.
 """
 import statistics
 import subprocess
+import time
 
 import load
 import peers
@@ -50,13 +51,14 @@ class Looked:
 
 
 def one(bench, front, hz, path):
-    """(requests a second, processor time of a request, the control thread's share of it in percent)"""
+    """(requests a second, processor time of a request, the control thread's share of it in percent, its milliseconds a second)"""
     pid = engine(front)
     with Looked(front, hz, bench.seconds):
-        control, all_threads = thread_us(pid, pid), load.cpu_us([pid])
+        control, all_threads, began = thread_us(pid, pid), load.cpu_us([pid]), time.monotonic()
         rate, count, _, _ = load.wrk(front.url("h1", path), bench.workers, max(2, bench.seconds))
         control, all_threads = thread_us(pid, pid) - control, load.cpu_us([pid]) - all_threads
-    return rate, all_threads / max(1, count), control / max(1, all_threads) * 100
+        seconds = time.monotonic() - began
+    return rate, all_threads / max(1, count), control / max(1, all_threads) * 100, control / 1000 / seconds
 
 
 def compare(bench):
@@ -66,12 +68,12 @@ def compare(bench):
     try:
         for script, path in {**bench.scripts, "30 calls deep": "/deep.php"}.items():
             results = load.rounds(fronts, bench.rounds, lambda front: one(bench, front, HOW[name_of(fronts, front)][1], path))  # noqa: B023
-            none = statistics.median(r[2] for r in results["off"])
+            none, idle_ms = (statistics.median(r[i] for r in results["off"]) for i in (2, 3))
             for name, runs in results.items():
-                rate, cpu, share = (statistics.median(column) for column in zip(*runs))
+                rate, cpu, share, ms = (statistics.median(column) for column in zip(*runs))
                 print(f"  {script:14} {name:14} {rate:9.0f} requests/s   {cpu:8.1f} us CPU a request   control thread {share:5.2f} %, "
-                      f"of it for looking {share - none:+.2f} %", flush=True)
-                bench.record.add(script, name, rate=rate, cpu_us=cpu, looking=share - none)
+                      f"of it for looking {share - none:+.2f} %, {ms - idle_ms:+.2f} ms a second", flush=True)
+                bench.record.add(script, name, rate=rate, cpu_us=cpu, looking=share - none, looking_ms=ms - idle_ms)
     finally:
         for front in fronts.values():
             front.stop()

@@ -47,7 +47,8 @@ static void add(const char *uri, bool slept)
 {
     profile_stacks_add(all,
                        &(struct profile_sample){
-                           .slept = slept, .method = "GET", .uri = uri, .script = "/a.php", .stack = &stack});
+                           .slept = slept, .method = "GET", .uri = uri, .script = "/a.php", .stack = &stack},
+                       1);
 }
 
 /* Each once, in order. */
