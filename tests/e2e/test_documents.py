@@ -39,6 +39,9 @@ UNTRIED = {
 PLAIN = {"text", "php-signature"}
 
 BLOCKS = [b for page in documents.pages() if not page.startswith("docs/benchmarks/") for b in documents.blocks(page)]
+BLOCKS += [documents.Block(name, 1, language, documents.read(name)) for name, language in
+           (("etc/nginx.conf.sample", "nginx"), ("etc/Caddyfile.sample", "caddy"), ("etc/apache.conf.sample", "apache"),
+            ("docs/monitoring/alerts.yaml", "yaml"), ("docs/monitoring/grafana.json", "json"))]
 
 
 def php_program():
@@ -98,8 +101,9 @@ def test_nginx(sandbox, block):
         pytest.skip("nginx is not installed")
     text = re.sub(r"listen (80|443)\b", "listen 127.0.0.1:%d" % sandbox.ports["http"], sandbox.text(block.text))
     shutil.copy("/etc/nginx/fastcgi_params", sandbox.dir)
-    if not re.search(r"^(server|upstream) ", text, re.M):
-        text = "server {\n" + text + "}\n"
+    if not re.search(r"^(server|upstream) ", text, re.M):  # lines of a location, of servers that another block names
+        others = [b.text for b in BLOCKS if b.page == block.page and b.language == "nginx" and b.text.startswith("upstream ")]
+        text = sandbox.text("".join(others)) + "server {\n" + (text if text.startswith("location ") else "location / {\n" + text + "}\n") + "}\n"
     conf = sandbox.file("nginx.conf", "pid {0}/nginx.pid; error_log {0}/nginx.log; events {{}}\nhttp {{ access_log off;\n{1}}}\n".format(sandbox.dir, text))
     done = sandbox.run("nginx", "-t", "-e", f"{sandbox.dir}/nginx.log", "-p", sandbox.dir, "-c", conf)
     assert done.returncode == 0 and "[warn]" not in done.stdout, done.stdout
@@ -134,6 +138,14 @@ def test_apache(sandbox, block):
                         f"PidFile {sandbox.dir}/apache.pid\n{modules}{sandbox.text(block.text)}")
     done = sandbox.run(program, "-t", "-f", conf)
     assert done.returncode == 0 and "Syntax OK" in done.stdout, done.stdout
+
+
+@of("haproxy")
+def test_haproxy(sandbox, block):
+    if not shutil.which("haproxy"):
+        pytest.skip("haproxy is not installed")
+    done = sandbox.run("haproxy", "-c", "-f", sandbox.file("haproxy.cfg", sandbox.text(block.text)))
+    assert done.returncode == 0 and "Configuration file is valid" in done.stdout, done.stdout
 
 
 @of("php")
