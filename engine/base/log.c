@@ -19,6 +19,7 @@
 static _Atomic size_t line_limit = LIMIT_DEFAULT;
 static _Atomic bool buffering = true;
 static _Atomic int worker_fd = WORKER_AS_ALL;
+static _Atomic bool worker_records; /* not to worker_fd: to the log */
 static _Atomic bool record_ids = true;
 
 _Thread_local log_tap_fn log_tap;
@@ -44,6 +45,11 @@ size_t log_limit(void)
 void log_set_worker_fd(int fd)
 {
     worker_fd = fd;
+}
+
+void log_set_worker_records(bool on)
+{
+    worker_records = on;
 }
 
 bool log_workers_are_read(void)
@@ -122,6 +128,17 @@ static bool write_json(enum log_level level, const char *message, size_t n, cons
     return good;
 }
 
+/* Whose request it is about, where the thread's lines are not wrapped by one that says so. */
+static void add_request(struct log_line *line)
+{
+    const char *request =
+        worker_records && record_ids && log_author.find_request ? log_author.find_request() : NULL;
+
+    if (request && *request) {
+        log_line_printf(line, ", request %s", request);
+    }
+}
+
 static bool write_line(enum log_level level, const char *function, int number, const char *format,
                        va_list args)
 {
@@ -136,6 +153,7 @@ static bool write_line(enum log_level level, const char *function, int number, c
     if (json) {
         out = write_json(level, line.p, line.n, NULL);
     } else {
+        add_request(&line);
         line.p[line.n++] = '\n'; /* log_line_vprintf left room for it */
         out = log_target_write(level, line.p, line.n);
     }
@@ -190,9 +208,9 @@ void log_write(enum log_level level, const char *function, int line, const char 
     }
     bool wanted = level >= log_get_level();
     va_start(args, format);
-    if (wanted && worker_fd >= 0 && !log_as_server) {
+    if (wanted && worker_fd >= 0 && !log_as_server && !worker_records) {
         write_worker_line(level, function, line, format, args);
-    } else if (wanted && (!log_tap || worker_fd == WORKER_AS_ALL)) {
+    } else if (wanted && (!log_tap || worker_fd == WORKER_AS_ALL || worker_records)) {
         say_missed();
         if (!write_line(level, function, line, format, args)) {
             log_target_missed();

@@ -40,6 +40,9 @@ void log_raw(const char *p, size_t n);
  * alone. >= 0: "LEVEL: text" to that descriptor (a worker's stderr, which the supervisor reads), for every
  * thread that does not call itself the server's. Set before threads exist. */
 void log_set_worker_fd(int fd);
+/* All the same, what workers' threads log themselves goes to the log, with the id of their request. As above.
+ */
+void log_set_worker_records(bool on);
 extern _Thread_local bool log_as_server; /* this thread's lines go to the log in any case */
 
 bool log_workers_are_read(void); /* log_set_worker_fd() was given a descriptor: frames may go there */

@@ -25,10 +25,20 @@ static bool is_stderr(const char *path)
     return strcmp(path, "/dev/stderr") == 0 || strcmp(path, "/proc/self/fd/2") == 0;
 }
 
+static bool is_stdout(const char *path)
+{
+    return strcmp(path, "/dev/stdout") == 0 || strcmp(path, "/proc/self/fd/1") == 0;
+}
+
+/* What is there already is not opened by its name: a socket, as systemd gives, could not be, and lines in a
+ * file that a shell has made for both streams would lie on top of each other. */
 int logs_open_file(const char *path)
 {
     if (is_stderr(path) && original_stderr >= 0) {
         return fcntl(original_stderr, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    }
+    if (is_stdout(path)) {
+        return fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     }
     int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, S_IRUSR | S_IWUSR);
     if (fd >= 0 && fd <= STDERR_FILENO) { /* never below: those numbers are replaced later */

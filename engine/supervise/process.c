@@ -107,6 +107,7 @@ static int arrange_output(const struct process_args *args)
         return -1;
     }
     log_set_worker_fd(args->pool->s.catch_workers_output ? STDERR_FILENO : -1);
+    log_set_worker_records(!args->cli->as_php_fpm); /* in php-fpm's log they are wrapped */
     return 0;
 }
 

@@ -1,6 +1,9 @@
 """What users of tokio_php set in the environment, and what comes of it: no file, no flags."""
 import json
 import os
+import re
+import socket
+import subprocess
 import urllib.request
 
 import pytest
@@ -66,3 +69,57 @@ def test_the_access_log_is_json(start):
     one.ask()
     line = process.wait_for(lambda: [text for text in one.server.log().splitlines() if '"type":"access"' in text], 15, "a line")[0]
     assert json.loads(line)["data"]["method"] == "GET"
+
+
+@pytest.fixture
+def started(workdir):
+    """Like Started, with a stdout and stderr of the test's."""
+    running = []
+
+    def begin(stdout, stderr, **env):
+        put(workdir, "site/index.php", "<?php error_log('said'); echo 'hi';")
+        address = ("127.0.0.1", process.free_port())
+        running.append(subprocess.Popen([PROGRAM], cwd=workdir, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, start_new_session=True, env={
+            "PATH": os.environ["PATH"], "HOME": workdir, "RUNTIME_DIRECTORY": workdir + "/run", "LISTEN_ADDR": "127.0.0.1:%d" % address[1],
+            "DOCUMENT_ROOT": workdir + "/site", "ACCESS_LOG": "1", **env}))
+        process.wait_for(lambda: process.accepts(address), 30, "the start")
+        for _ in range(5):
+            with urllib.request.urlopen("http://%s:%d/" % address, timeout=20) as answer:
+                assert answer.read() == b"hi"
+        return running[-1]
+    yield begin
+    for one in running:
+        one.terminate()
+        one.wait(30)
+
+
+def test_both_logs_in_a_file_of_the_shell(started, workdir):
+    """tokiophp >log 2>&1: no line lies on another one."""
+    with open(workdir + "/both", "wb") as out:
+        started(out, subprocess.STDOUT)
+
+    def lines():
+        with open(workdir + "/both", encoding="utf-8") as f:
+            return f.read().splitlines()
+    process.wait_for(lambda: len([line for line in lines() if '"type":"access"' in line]) == 5, 20, "the access log")
+    process.wait_for(lambda: len([line for line in lines() if "said" in line]) == 5, 20, "the server's log")
+    assert all(re.match(r"(\[\d\d-|\{.*\}$)", line) for line in lines()), lines()
+
+
+def test_stdout_is_a_socket(started):
+    """As systemd's is."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        started(theirs, subprocess.DEVNULL)
+        ours.settimeout(20)
+        text = b""
+        while text.count(b'"type":"access"') < 5:
+            text += ours.recv(65536)
+
+
+def test_what_the_server_says_of_a_request(start):
+    """Its own lines are no output of a worker."""
+    one = start(RATE_LIMIT="1")
+    assert [one.ask().status for _ in range(2)] == [200, 429]
+    line, = process.wait_for(lambda: [text for text in one.server.log().splitlines() if "rate limit" in text], 20, "its line")
+    assert re.match(r"\[[^]]+\] NOTICE: http: rate limit reached by 127.0.0.1$", line), line
