@@ -464,6 +464,10 @@ void cli_print_usage(const struct cli *cli, const char *program)
         printf(own_usage, p, p, (int)strlen(p), "", p, p, p, p, p, p);
     }
     printf("%s", fpm_usage);
+    if (!cli->options.as_php_fpm) {
+        printf("\nWithout -D it stays in the foreground, where php-fpm would not, unless the file says "
+               "daemonize = yes.\n");
+    }
 }
 
 void cli_print_refusal(const struct cli *cli, const char *program)

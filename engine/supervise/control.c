@@ -331,6 +331,7 @@ int control_open(struct supervisor *s)
         listen_at_default(s);
         return 0;
     }
+    control_make_usual_folder(path);
     return *path ? listen_at(s, path, LEVEL_ERROR) : 0;
 }
 

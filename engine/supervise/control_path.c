@@ -60,3 +60,15 @@ int control_make_folder(const char *path)
     }
     return 0;
 }
+
+void control_make_usual_folder(const char *path)
+{
+    char usual[PATH_MAX];
+    if (control_default_path(usual, sizeof(usual)) != 0) {
+        return;
+    }
+    size_t n = (size_t)(strrchr(usual, '/') - usual) + 1;
+    if (strncmp(path, usual, n) == 0 && !strchr(path + n, '/')) {
+        control_make_folder(usual); /* who wants to be there will say why it cannot */
+    }
+}

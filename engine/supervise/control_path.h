@@ -16,5 +16,8 @@ int control_default_path(char *path, size_t size);
 /* Makes the path's last folder, for its owner only where others could make it, too. Returns 0, or -1 with
  * errno where it cannot be made or belongs to somebody else. */
 int control_make_folder(const char *path);
+/* The same for any socket that is to be in the usual folder, which systemd makes, and a start by hand has to.
+ */
+void control_make_usual_folder(const char *path);
 
 #endif

@@ -14,6 +14,7 @@
 
 #include "engine/base/buf.h"
 #include "engine/base/log.h"
+#include "engine/supervise/control_path.h"
 #include "engine/supervise/inherited.h"
 
 #define PER_VARIABLE 128
@@ -182,6 +183,9 @@ int sockets_open(const struct pool_conf *pool, struct listener *list)
             continue;
         }
         char error[512];
+        if (l->address.is_unix) {
+            control_make_usual_folder(l->address.text);
+        }
         l->fd = sock_listen(&l->address, &l->options, error, sizeof(error));
         if (l->fd < 0) {
             log_error("%s", error);

@@ -220,3 +220,12 @@ def test_command_without_newline_and_in_pieces(server, workdir):
     with connect(f"{workdir}/ctl") as s:
         s.send(b"\n")
         assert s.recv(65536) == b"error: no command\n"
+
+
+@pytest.mark.parametrize("said", ["", "control_socket = {dir}/new/control.sock\n"])
+def test_the_usual_folder_is_made(tokiophp, workdir, said):
+    """Without systemd nobody has made it: a pool may listen there, and a control socket be said to be there."""
+    server = tokiophp(address=workdir + "/new/www.sock", settings=said.format(dir=workdir), env={**os.environ, "RUNTIME_DIRECTORY": workdir + "/new"})
+    wait_for(lambda: sorted(os.listdir(workdir + "/new")) == ["control.sock", "www.sock"], 20, "both sockets")
+    assert os.stat(workdir + "/new").st_mode & 0o777 == (0o755 if os.geteuid() == 0 else 0o700)
+    server.stop()
