@@ -57,6 +57,9 @@ int certificates_make(struct pool_conf *pool)
 {
     struct http_settings *s = http_settings_of(pool);
     char error[512];
+    if (certificates_wanted(pool) || s->tls_cert || s->tls_client_ca) {
+        tls_memory_wipe(); /* before anything is asked of OpenSSL for this pool */
+    }
     if (!s->tls_self_signed || s->tls_cert || s->tls_key) {
         return 0;
     }

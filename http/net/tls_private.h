@@ -34,9 +34,6 @@ int tls_bio_init(void);                                /* main thread, before th
 int tls_bio_use(struct tls_conn *t, SSL *ssl, int fd); /* loop thread; 0, or -1: out of memory */
 bool tls_bio_flush(struct tls_conn *t); /* whoever writes: rest is sent; false: not yet, or t is broken */
 
-/* -- tls_memory.c: main thread -- */
-void tls_memory_wipe(void); /* what OpenSSL frees from here on is wiped; before its first use */
-
 /* -- tls_cert.c: main thread -- */
 const char *tls_reason(void); /* what OpenSSL last complained of, and its queue emptied */
 /* A pair of files, the chain behind the certificate; 0, or -1 with error. */

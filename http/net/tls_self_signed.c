@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #include "engine/base/str.h"
-#include "http/net/tls_private.h"
 
 #define DAY_S      86400
 #define LIFE_DAYS  365
@@ -137,7 +136,6 @@ int tls_self_signed(char **cert, char **key, char *error, size_t error_size)
     *cert = xasprintf("%s/localhost.pem", folder);
     *key = xasprintf("%s/localhost.key", folder);
     free(folder);
-    tls_memory_wipe(); /* this is OpenSSL's first use */
     if (!lasts(*cert, *key) && !ask_mkcert(*cert, *key) && !sign_one(*cert, *key)) {
         snprintf(error, error_size, "cannot make a certificate at %s: %s", *cert, strerror(errno));
         free(*cert);

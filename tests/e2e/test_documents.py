@@ -274,3 +274,34 @@ def test_the_metrics_are_those_of_the_page(tokiophp, workdir):
         return {name: (kind, labels[name]) for name, kind in kinds.items()}
     wait_for(lambda: shown().get("tokio_php_responses_total", ("", set()))[1], what="a counted response")
     assert shown() == written
+
+
+# -- tables of what becomes what --
+
+LINE = re.compile(r"`([a-z][a-z_.]*(?:\[[^]`]*\])? = [^`]+)`")
+ROWS = [(page, number, LINE.findall(line)) for page in ("docs/coming-from.md", "docs/nginx-php-fpm.md", "docs/many-machines.md")
+        for number, line in enumerate(documents.read(page).split("\n"), 1) if line.startswith("|") and LINE.search(line)]
+# What a pool has where the row does not say otherwise.
+USUAL = {"http.listen": "127.0.0.1:8080, tls:127.0.0.1:8443", "http.tls_cert": "/etc/ssl/own.pem", "http.tls_key": "/etc/ssl/own.key",
+         "http.document_root": "/srv/shop", "worker.script": "/srv/shop/worker.php"}
+
+
+@pytest.mark.parametrize("page", sorted({page for page, _, _ in ROWS}))
+def test_lines_of_tables(sandbox, page):
+    """A row's lines together are a pool that is valid."""
+    wrong = []
+    for number, lines in ((number, lines) for at, number, lines in ROWS if at == page):
+        names = {line.split(" = ")[0] for line in lines}
+        in_global = [line for line in lines if line.startswith(("log_level", "error_log"))]
+        usual = {name: value for name, value in USUAL.items() if name not in names}
+        if "tls:" not in usual.get("http.listen", "") + "".join(lines):
+            usual = {name: value for name, value in usual.items() if "tls" not in name}
+        text = "[global]\n" + "".join(line + "\n" for line in in_global) + "[shop]\n" + "".join(f"{n} = {v}\n" for n, v in usual.items()) + \
+            "".join(line + "\n" for line in lines if line not in in_global)
+        text = re.sub(r"^(http\.basic_auth.* = )FILE$", r"\1/etc/tokiophp/some.passwords", text, flags=re.M)
+        text = re.sub(r" = FILE$", " = /var/log/some.log", text, flags=re.M)
+        try:
+            check_configuration(sandbox, text)
+        except AssertionError as e:
+            wrong.append(f"{page}:{number}: {lines}: {str(e).splitlines()[0]}")
+    assert not wrong, "\n".join(wrong)
