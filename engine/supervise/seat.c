@@ -79,7 +79,7 @@ static void try_swap(struct seat *seat, uint64_t now)
 
 void seat_start(struct seat *seat, uint64_t now)
 {
-    seat_swap(seat, "start", now);
+    seat_swap(seat, "a reload", now); /* the only reason why there already is one to be replaced */
 }
 
 /* -- sleep -- */

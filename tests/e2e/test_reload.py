@@ -42,6 +42,7 @@ def test_new_settings_are_taken(server, workdir, number):
     reload(server, number=number)
     assert fetch(server.address, f"{workdir}/www/ini.php").body == b"77M green"
     wait_for(lambda: not set(before) & set(engines(server)), 10, "the old generation's end")
+    server.wait_message(r"\[pool www\] engine process \d+ \(generation 1\) is being replaced: a reload\n")
     assert int(open(f"{workdir}/fpm.pid").read()) == server.pid
 
 
