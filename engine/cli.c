@@ -287,9 +287,16 @@ static void set_serve(struct cli_options *o, const struct serve_words *words)
     if (words->directory) {
         add_setting(o, "http.document_root", words->directory);
     }
-    if (words->tls) {
+    bool says_tls = words->listen && strncmp(words->listen, "tls:", 4) == 0;
+
+    if (says_tls) { /* as with --tls: a certificate that is named elsewhere comes first */
+        add_setting(o, "http.tls_self_signed", "yes");
+    }
+    if (words->tls || says_tls) {
+        const char *address = words->listen ? words->listen : "127.0.0.1:8443";
+
         add_setting(o, "http.listen", "");
-        add_setting(o, "http.tls_listen", words->listen ? words->listen : "127.0.0.1:8443");
+        add_setting(o, "http.tls_listen", says_tls ? address + 4 : address);
     } else if (words->listen) {
         add_setting(o, "http.listen", words->listen);
     }

@@ -51,6 +51,22 @@ static bool has_file(const char *directory, const char *name)
     return is_file;
 }
 
+/* The root is itself the folder of a project's public files: the project, malloc'ed; else NULL. */
+static char *project_around(const char *root)
+{
+    char *real = realpath(root, NULL), *slash = real ? strrchr(real, '/') : NULL;
+    bool is_public = slash && slash > real && (strcmp(slash, "/public") == 0 || strcmp(slash, "/web") == 0);
+
+    if (is_public) {
+        *slash = '\0';
+    }
+    if (!is_public || !has_file(real, "composer.json")) {
+        free(real);
+        return NULL;
+    }
+    return real;
+}
+
 /* The folder of a project's public files, or NULL: `root` is one itself. */
 static char *public_folder(const char *root)
 {
@@ -81,6 +97,13 @@ void config_find_out(struct config *config)
         set(pool, "http.symlink_root", root);
         set(pool, "http.document_root", below);
         free(below);
+    } else if (root) {
+        char *project = project_around(root);
+
+        if (project) {
+            set(pool, "http.symlink_root", project);
+            free(project);
+        }
     }
     if (index && !*index) {
         set(pool, "http.index", "nearest:index.php");

@@ -84,6 +84,14 @@ def test_the_public_folder_of_a_project(serve, project):
     assert f"serving {project}/public at http://localhost:{served.address[1]}/ (paths without a file run" in log
 
 
+def test_the_public_folder_itself(serve, project):
+    """As one types it who knows frankenphp php-server -r public/: links lead as far as from the project."""
+    put(project, "composer.json", "{}")
+    served = serve(os.path.join(project, "public"))
+    assert served.text("/storage/photo.txt") == "a photo"
+    assert served.get("/elsewhere.txt").status == 403
+
+
 def test_a_site_with_scripts_in_its_root(serve, workdir):
     folder = os.path.join(workdir, "blog")
     for name in ("index.php", "wp-login.php", "sub/index.php", "public/index.php"):
@@ -148,6 +156,21 @@ def test_a_certificate_of_its_own(serve, project, workdir):
         assert "WARNING" not in served.server.log()
     assert shown[0] == shown[1]
     assert os.stat(f"{workdir}/data/tokiophp/localhost.key").st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("more", [[], ["--tls"]])
+def test_an_address_that_says_tls(project, workdir, more):
+    port = process.free_port()
+    server = process.Program([PROGRAM, "serve", project, "--listen", f"tls:{port}", "--workers", "1", *more], workdir, "tls.log",
+                             env={"PATH": os.environ["PATH"], "XDG_DATA_HOME": f"{workdir}/data"})
+    try:
+        server.wait_accepting(("127.0.0.1", port))
+        context = ssl.create_default_context(cafile=f"{workdir}/data/tokiophp/localhost.pem")
+        with Raw(("127.0.0.1", port), tls=context) as raw:
+            assert raw.send("GET /app.css HTTP/1.1\r\nHost: localhost\r\n\r\n").reply().body == b"a {}"
+        process.wait_for(lambda: f"at https://localhost:{port}/" in server.log(), 20, "its line")
+    finally:
+        server.stop()
 
 
 def test_no_place_for_a_certificate(project):
