@@ -11,7 +11,8 @@ import time
 import process
 import pytest
 from faulty import Several, many, tell
-from http_raw import Raw
+from http_raw import Raw, insecure
+from test_tls import make_cert
 from tokiophp import GROUP, IS_ROOT, USER
 
 KINDS = ("null", "overflow", "abort", "fpe", "bus")
@@ -53,6 +54,32 @@ def test_twenty_crashes_under_load(faulty, front, workdir):
     assert [s for s in statuses if s not in (500, 502)] == []
     process.wait_for(lambda: len(glob.glob(f"{workdir}/crashes/*")) == 20, 10, "a file for each crash")
     process.wait_for(lambda: server.count(r"crash: SIG[A-Z]+ \(signal") == 20, 10, "a report for each crash")
+
+
+def test_over_tls(faulty, workdir):
+    """The worker has its client's TLS in hand, too: the answer is whole, or cut where its head has left; who reads slowly gets
+    the rest of an answer from the loop, whatever the thread that made it has done to its memory since."""
+    port = process.free_port()
+    server = faulty(pool=f"http.tls_listen = 127.0.0.1:{port}\n{make_cert(workdir, 'one')}http.compression = no\n", fronts=("http",))
+    server.script("late.php", "<?php while (ob_get_level()) ob_end_flush(); echo str_repeat('x', 70000); flush(); fault_null();")
+    server.script("big.php", "<?php echo str_repeat('0123456789abcdef', 1 << 19); fastcgi_finish_request(); fault_heap();")
+
+    def connect():
+        return Raw(("127.0.0.1", port), tls=insecure())
+
+    def get(c, path):
+        return c.send(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n")
+    for _ in range(3):
+        with connect() as c:
+            assert [get(c, "/hello.php").reply().status, get(c, "/fault.php?do=null").reply().status] == [200, 500]
+        with connect() as c, pytest.raises((AssertionError, OSError, ValueError)):
+            get(c, "/late.php").reply()
+    with connect() as c:
+        get(c, "/big.php")
+        process.wait_for(lambda: server.count(r"crash: SIG[A-Z]+ \(signal") == 7, 20, "a report for each crash")
+        reply = c.reply()
+        assert reply.status == 200 and reply.body == b"0123456789abcdef" * (1 << 19)
+    process.wait_for(lambda: server.ask("http", "/hello.php").status == 200, 30, "an answer")
 
 
 def test_behind_early_hints_in_another_pool(faulty):
