@@ -20,7 +20,9 @@ STAND_INS = {
     "tokiophp": """
 case ${1:-} in
     ctl) shift
-        case " $* " in *" profile "*) (curl -s http://127.0.0.1:8080/slow.php >/dev/null 2>&1 &); sleep 0.2 ;; esac
+        case " $* " in *" profile "*) (curl -s http://127.0.0.1:8080/slow.php >/dev/null 2>&1 &); sleep 0.2
+            case " $* " in *" --seconds "*) ;; *) set -- "$@" --seconds 1 ;; esac ;;
+        esac
         exec %(program)s ctl $(echo "$@" | sed 's/--seconds 10/--seconds 1/') ;;
     top) exec %(program)s top --once ;;
     doctor) code=0; %(program)s "$@" || code=$?; [ $code -le 1 ] ;;
