@@ -291,3 +291,30 @@ def test_short_requests(server, workdir):
             t.join()
     assert {s[2] for s in found} == {workdir + "/site/short.php"}
     assert expected > 20 and expected / 10 <= sum(found.values()) <= expected * 5, (expected, found)
+
+
+WORKER = "<?php function handle() { $end = microtime(true) + 0.2; while (microtime(true) < $end) { hash('sha256', 'x'); } echo 'handled'; }\n" \
+    "while (tokio_handle_request(fn() => handle())) { }"
+
+
+def test_requests_of_a_worker_script(tokiophp, workdir):
+    """They run on top of a script that never ends: its own code is at the begin of their stacks."""
+    os.mkdir(workdir + "/site")
+    with open(workdir + "/site/worker.php", "w") as f:
+        f.write(WORKER)
+    server = Inside(tokiophp, workdir + "/site", f"worker.script = {workdir}/site/worker.php\nworker.num = 2\n",
+                    settings="control_socket = {dir}/ctl.sock\n")
+    stop = threading.Event()
+
+    def run():
+        while not stop.is_set():
+            assert server.site.ask("/worker.php").text == "handled"
+    client = threading.Thread(target=run)
+    client.start()
+    try:
+        found = stacks(ctl(workdir, "profile", "--seconds", "2").stdout.decode())
+    finally:
+        stop.set()
+        client.join()
+    handled = {s: n for s, n in found.items() if "handle" in s and s[:3] == ("cpu", "GET_/worker.php", workdir + "/site/worker.php")}
+    assert sum(handled.values()) >= 20 and all(s[3] == "tokio_handle_request" for s in handled), found
