@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 import threading
 import time
@@ -318,3 +319,25 @@ def test_requests_of_a_worker_script(tokiophp, workdir):
         client.join()
     handled = {s: n for s, n in found.items() if "handle" in s and s[:3] == ("cpu", "GET_/worker.php", workdir + "/site/worker.php")}
     assert sum(handled.values()) >= 20 and all(s[3] == "tokio_handle_request" for s in handled), found
+
+
+@pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
+def test_where_the_kernel_forbids_to_look(server, workdir):
+    """As some containers do: then the same is copied through a pipe."""
+    pid = re.search(r"process pid=(\d+)", ctl(workdir, "status").stdout.decode()).group(1)
+    tracer = subprocess.Popen(["strace", "-qq", "-p", pid, "-e", "trace=process_vm_readv", "-e", "inject=process_vm_readv:error=EPERM",
+                               "-o", workdir + "/traced"], stderr=subprocess.DEVNULL)
+    try:
+        traced = lambda: int(re.search(r"TracerPid:\s+(\d+)", open(f"/proc/{pid}/status").read()).group(1))  # noqa: E731
+        process.wait_for(lambda: traced() or tracer.poll() is not None, what="a tracer")
+        if tracer.poll() is not None:
+            pytest.skip("nobody may be traced here")
+        with Load(server):
+            done = ctl(workdir, "profile", "www", "--seconds", "2")
+    finally:
+        tracer.terminate()
+        tracer.wait()
+    assert done.returncode == 0, done
+    check(stacks(done.stdout.decode()), workdir + "/site")
+    with open(workdir + "/traced") as f:
+        assert "EPERM" in f.read()
