@@ -40,8 +40,23 @@ def _title(name, otherwise):
     return found[1] if found else otherwise
 
 
+def _apart(markdown):
+    """Lists and tables with a blank line before them, which this Markdown wants and others do not."""
+    lines, before, fenced = [], "", False
+    for line in markdown.split("\n"):
+        begins = re.match(r"(?:[-*]|\d+\.) ", line) and not re.match(r"(?:[-*]|\d+\.| ) ?", before) or \
+            line.startswith("|") and not before.startswith("|")
+        if not fenced and before and begins:
+            lines.append("")
+        fenced ^= line.startswith("```")
+        lines.append(line)
+        before = line
+    return "\n".join(lines)
+
+
 def on_page_markdown(markdown, page, **_):
     """Links of the tree as links of the site."""
+    markdown = _apart(markdown)
     # A file's name is what a reader of the file sees; a reader of the site sees the page's title.
     markdown = re.sub(r"\[([\w-]+\.md)\]\(\1(#[\w-]+)?\)", lambda m: f"[{_title(m[1], m[1])}]({m[1]}{m[2] or ''})", markdown)
     markdown = re.sub(r"(?<!\])\(([\w-]+\.md)\)", lambda m: f"([{_title(m[1], '')}]({m[1]}))" if _title(m[1], "") else m[0], markdown)
