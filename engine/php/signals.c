@@ -113,6 +113,13 @@ static ZEND_COLD void end_request(int number)
     zend_bailout();
 }
 
+/* SIGPROF is how php-fpm's timer says that max_execution_time is over. */
+static void end_its_time(void)
+{
+    zend_atomic_bool_store_ex(&EG(timed_out), true);
+    zend_atomic_bool_store_ex(&EG(vm_interrupt), true);
+}
+
 static PHP_FUNCTION(kill_one_request)
 {
     zend_long pid, number;
@@ -135,6 +142,8 @@ static PHP_FUNCTION(kill_one_request)
     }
     if (!is_servers((int)number)) {
         deliver_here((int)number);
+    } else if (number == SIGPROF) {
+        end_its_time();
     } else if (!is_harmless((int)number)) {
         end_request((int)number);
     }

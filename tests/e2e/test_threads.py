@@ -330,6 +330,9 @@ def test_a_signal_to_its_own_process(tokiophp, workdir):
                 answer = fcgi_client.fetch(server.address, f"{workdir}/www/kill.php", query=f"s={name}&to={to}")
                 assert answer.status == 500 and b"goes on" not in answer.body and b"begun" not in answer.body, (name, to, answer.stdout)
                 assert not os.path.exists(f"{workdir}/tmp/ran"), name
+        answer = fcgi_client.fetch(server.address, f"{workdir}/www/kill.php", query="s=SIGPROF&to=pid")
+        assert b"begun" in answer.body and b"goes on" not in answer.body and b"Maximum execution time" in answer.body + answer.stderr
+        assert os.path.exists(f"{workdir}/tmp/ran")  # PHP's own end of a time limit
         for name in HARMLESS:
             assert ask("kill.php", query=f"s={name}&to=pid") == "begun goes on"
         assert ask("check.php") == "[true,true]"
