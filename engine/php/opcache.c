@@ -50,7 +50,7 @@ static void ask_for_swap(int reason)
         return;
     }
     if (reason == RESET) {
-        pool_request_renewal(php_thread->request->pool, "opcache_reset() was called");
+        pool_request_reset(php_thread->request->pool, "opcache_reset() was called");
     } else {
         pool_request_swap(php_thread->request->pool,
                           reason == 0 ? "OPcache is full" : "OPcache's table of scripts is full");

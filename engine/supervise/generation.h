@@ -32,7 +32,8 @@ enum swap_kind {
     SWAP_STATE,   /* something is full or used up, perhaps for its successor as well */
     SWAP_DAMAGED, /* something crashed in it */
     SWAP_PLANNED, /* its life was to be this long */
-    SWAP_RENEWAL, /* it was told to forget, and what starts already may hold the same */
+    SWAP_RENEWAL, /* what it holds is out of date, and what starts already may hold the same */
+    SWAP_RESET,   /* the same, but it was told to forget, and uses nothing old any more */
 };
 
 struct seat;
@@ -87,7 +88,7 @@ struct generation_limits {
     uint64_t swap_gap_us;  /* between two swaps of a seat */
     uint64_t again_us;     /* a state that a process meets sooner than this, and its predecessor met ... */
     uint64_t again_max_us; /* ... is waited on: this long at first, twice as long each time, up to this */
-    uint64_t renewed_us;   /* a renewal that is asked for sooner than this, and brought this process ... */
+    uint64_t renewed_us;   /* a reset that follows one of a predecessor sooner than this ... */
     uint64_t renew_us;     /* ... waits as above: first this long, */
     uint64_t renew_max_us; /* and up to this */
     unsigned max_draining; /* old ones that may still be draining when the next swap begins */
@@ -122,7 +123,8 @@ struct seat {
     uint64_t again_us;   /* how long that was waited on; 0 = it is not met again and again */
     uint64_t state_after_us; /* until when, while nothing else is the reason */
     bool renewing;           /* what is ready next follows one that was told to forget */
-    uint64_t renewal_us; /* how long a renewal was waited on last; 0 = it is not asked for again and again */
+    uint64_t reset_asked_us; /* the last time */
+    uint64_t renewal_us;    /* how long a reset was waited on last; 0 = it is not asked for again and again */
     uint64_t warm_until_us; /* waiting for the old one's warm list; 0 = not */
     uint64_t swap_after_us; /* the next swap is not before this */
     uint64_t start_at_us;   /* the next launch is not before this; 0 = none is due */

@@ -193,16 +193,18 @@ static void hear_signals(struct process *p)
 static void tell_swap(struct process *p)
 {
     const char *why = p->draining ? NULL : pool_swap_reason(p->pool);
-    uint32_t renewals = pool_renewals(p->pool);
+    uint32_t renewals = pool_renewals(p->pool), resets = pool_resets(p->pool);
     int kind = renewals != p->renewals_said    ? SWAP_RENEWAL
+               : resets != p->resets_said      ? SWAP_RESET
                : pool_swap_is_planned(p->pool) ? SWAP_PLANNED
                                                : SWAP_STATE;
-    bool is_news = why != p->swap_said || kind == SWAP_RENEWAL ||
+    bool is_news = why != p->swap_said || kind == SWAP_RENEWAL || kind == SWAP_RESET ||
                    (kind == SWAP_PLANNED && p->swap_kind_said == SWAP_STATE);
     if (why && is_news && channel_send(p->args->channel, CHANNEL_SWAP, kind, why, NULL, 0) == 0) {
         p->swap_said = why;
         p->swap_kind_said = kind;
         p->renewals_said = renewals;
+        p->resets_said = resets;
     }
 }
 

@@ -28,7 +28,7 @@ struct process {
     bool rest_said;        /* the supervisor knows that we rest */
     const char *swap_said; /* the reason that the supervisor has been told */
     int swap_kind_said;
-    uint32_t renewals_said;
+    uint32_t renewals_said, resets_said;
 };
 
 /* -- process_signals.c -- */

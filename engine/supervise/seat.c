@@ -153,14 +153,14 @@ static uint64_t met_again_until(const struct generation *g, const char *why, uin
 
 /* A script that resets OPcache in each request would have every process replaced at once. Meanwhile nothing
  * old is used, so the next swap can wait; another reason need not. */
-static void wish_renewal(struct seat *seat, const char *why, uint64_t now)
+static void wish_after_reset(struct seat *seat, const char *why, bool soon, uint64_t now)
 {
     const struct generation_limits *limits = &seat->limits;
     const struct generation *serving = seat_serving(seat);
     if (seat->renewing && seat->swap_wanted) {
         return;
     }
-    bool again = serving && serving->renewed && now - serving->ready_us < limits->renewed_us;
+    bool again = serving && serving->renewed && soon;
     if (again && seat->renewal_us == 0) {
         say_swaps_wait(seat, why);
     }
@@ -174,16 +174,20 @@ static void wish_renewal(struct seat *seat, const char *why, uint64_t now)
 
 /* One that starts may have read already what its predecessor has just been told to forget: it is told as
  * well, and its successor follows. */
-static void renew(struct generation *g, const char *why, uint64_t now)
+static void renew(struct generation *g, const char *why, bool can_wait, uint64_t now)
 {
     struct seat *seat = g->seat;
+    bool soon = now - seat->reset_asked_us < seat->limits.renewed_us;
+    seat->reset_asked_us = can_wait ? now : seat->reset_asked_us;
     struct generation *starting = generation_in(seat, GENERATION_STARTING);
     if (starting && !starting->standin && !starting->stale) {
         starting->stale = true;
         seat->hooks->forget_cache(starting);
     }
-    if (seat->warm_until_us == 0) {
-        wish_renewal(seat, why, now);
+    if (seat->warm_until_us == 0 && can_wait) {
+        wish_after_reset(seat, why, soon, now);
+    } else if (seat->warm_until_us == 0) {
+        seat_swap(seat, why, now);
     }
 }
 
@@ -193,8 +197,8 @@ void seat_asked(struct generation *g, const char *why, enum swap_kind kind, uint
     struct seat *seat = g->seat;
     g->damaged = g->damaged || kind == SWAP_DAMAGED;
     g->asked = g->state == GENERATION_STARTING;
-    if (kind == SWAP_RENEWAL) {
-        renew(g, why, now);
+    if (kind == SWAP_RENEWAL || kind == SWAP_RESET) {
+        renew(g, why, kind == SWAP_RESET, now);
     } else if (g->state == GENERATION_READY && !generation_in(seat, GENERATION_STARTING) &&
                seat->warm_until_us == 0) {
         uint64_t after_us = kind == SWAP_STATE ? met_again_until(g, why, now) : 0;

@@ -55,7 +55,10 @@ bool pool_is_lost(const struct pool *pool);
 void pool_request_swap(struct pool *pool, const char *why);
 /* The same, and a successor that starts already may hold what this process was told to forget. */
 void pool_request_renewal(struct pool *pool, const char *why);
+/* The same, but nothing old is used here any more, so it may wait. */
+void pool_request_reset(struct pool *pool, const char *why);
 uint32_t pool_renewals(struct pool *pool); /* how often */
+uint32_t pool_resets(struct pool *pool);   /* the same of resets */
 /* Control thread: the successor may meet the same reason at once, and this swap is not to wait for that
  * (pm.max_requests, requests that are held back). */
 bool pool_swap_is_planned(const struct pool *pool);

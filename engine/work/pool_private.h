@@ -52,7 +52,7 @@ struct pool {
     _Atomic uint32_t park_wanted; /* so many of the next idle workers park */
     _Atomic uint32_t running;     /* workers that are neither parked nor lost nor ended; page workers aside */
     _Atomic(const char *) swap_reason;
-    _Atomic uint32_t renewals;
+    _Atomic uint32_t renewals, resets;
     bool swap_planned;     /* control thread; see pool_plan_swap */
     _Atomic bool watching; /* ondemand: event_fd looks at the wait set */
     _Atomic bool resting;  /* the control thread sleeps until somebody connects */

@@ -18,9 +18,21 @@ void pool_request_swap(struct pool *pool, const char *why)
 
 void pool_request_renewal(struct pool *pool, const char *why)
 {
+    atomic_fetch_add(&pool->renewals, 1); /* first: the reason is not to be told without it */
     pool_request_swap(pool, why);
-    atomic_fetch_add(&pool->renewals, 1);
     pool_wake_control(pool);
+}
+
+void pool_request_reset(struct pool *pool, const char *why)
+{
+    atomic_fetch_add(&pool->resets, 1); /* first: the reason is not to be told without it */
+    pool_request_swap(pool, why);
+    pool_wake_control(pool);
+}
+
+uint32_t pool_resets(struct pool *pool)
+{
+    return atomic_load(&pool->resets);
 }
 
 void pool_plan_swap(struct pool *pool, const char *why)

@@ -221,9 +221,9 @@ static void state_met_again_waits(void **state)
     assert_string_equal(test_happened(), "ask 5");
 }
 
-/* A renewal follows at once, and one that is asked for while its process starts does, too; one that each new
- * process is asked for waits, longer each time, and is not put off by more of them. */
-static void renewal_again_and_again_waits(void **state)
+/* A reset is followed by a swap at once, and one that is asked for while its process starts does, too; one
+ * that each new process is asked for waits, longer each time, and is not put off by more of them. */
+static void resets_again_and_again_wait(void **state)
 {
     (void)state;
     test_serve_first();
@@ -231,25 +231,31 @@ static void renewal_again_and_again_waits(void **state)
         uint64_t waits = n == 1 ? 0 : (1ULL << (n - 1)) * SECOND; /* 0, 2, 4, 8 s */
 
         for (uint64_t passed = 0; passed < waits; passed += SECOND / 4) {
-            seat_asked(test_generation(n), "reset", SWAP_RENEWAL, test_now);
+            seat_asked(test_generation(n), "reset", SWAP_RESET, test_now);
             assert_string_equal(test_happened(), "");
             test_pass(SECOND / 4);
         }
         test_run_until(test_now + SECOND / 2);
-        seat_asked(test_generation(n), "reset", SWAP_RENEWAL, test_now);
+        seat_asked(test_generation(n), "reset", SWAP_RESET, test_now);
         test_pass(SECOND);
         seat_ready(test_generation(n + 1), test_now);
         seat_exited(test_generation(n), "with code 0", test_now);
         test_happened();
     }
-    seat_asked(test_generation(5), "reset", SWAP_RENEWAL, test_now);
+    seat_asked(test_generation(5), "reset", SWAP_RESET, test_now);
     assert_string_equal(test_happened(), "");
     seat_swap(&test_seat, "reload", test_now);
     assert_string_equal(test_happened(), "ask 5");
     swap_to(6);
     test_run_until(test_now + 4 * SECOND);
-    seat_asked(test_generation(6), "reset", SWAP_RENEWAL, test_now);
+    seat_asked(test_generation(6), "reset", SWAP_RESET, test_now);
     assert_string_equal(test_happened(), "ask 6");
+    swap_to(7);
+    seat_asked(test_generation(7), "reset", SWAP_RESET, test_now);
+    assert_string_equal(test_happened(), "");
+    test_pass(SECOND);
+    seat_asked(test_generation(7), "changed", SWAP_RENEWAL, test_now); /* what is old is used */
+    assert_string_equal(test_happened(), "ask 7");
 }
 
 static void asked_for_while_it_starts(void **state)
@@ -400,7 +406,7 @@ int main(void)
         TEST(own_wish_is_not_owed_twice),
         TEST(renewal_starts_anew),
         TEST(state_met_again_waits),
-        TEST(renewal_again_and_again_waits),
+        TEST(resets_again_and_again_wait),
         TEST(asked_for_while_it_starts),
         TEST(old_ones_do_not_pile_up),
         TEST(dead_one_is_replaced_at_once),
