@@ -41,7 +41,7 @@ class Project:
         return answer.text.split()
 
     def swaps(self):
-        return self.server.messages().count(CHANGED)
+        return self.server.messages().count("is being replaced: " + CHANGED)
 
     def wait_new(self, before):
         process.wait_for(lambda: self.ask()[0] != before, 30, "a new boot")
