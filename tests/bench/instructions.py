@@ -31,22 +31,22 @@ def asked(root, path):
 
 
 class Counted:
-    """A pool below valgrind."""
+    """A pool below valgrind. more: options of callgrind's."""
 
-    def __init__(self, bench, name, program):
+    def __init__(self, bench, name, program, workers=1, more=""):
         self.place = bench.place("count")
         self.mark = bench.root + "/mark.php"
         with open(self.mark, "w") as f:
             f.write(MARK)
         wrapper = self.place + "/php-fpm-run" if program == bench.fpm else self.place + "/run"
         with open(wrapper, "w") as f:
-            f.write("#!/bin/sh\nexec valgrind --tool=callgrind --trace-children=yes --dump-before=zif_fgetc "
+            f.write(f"#!/bin/sh\nexec valgrind --tool=callgrind --trace-children=yes --dump-before=zif_fgetc {more} "
                     f"--callgrind-out-file={self.place}/tmp/%p.out --log-file={self.place}/tmp/%p.log {program} \"$@\"\n")
         os.chmod(wrapper, 0o755)
         tokiophp.PROGRAM = wrapper
         try:
             self.pool = tokiophp.Tokiophp(self.place, settings="log_level = warning", wait=False,
-                                          pool=f"pm.max_children = 1\nrequest_terminate_timeout = 0\ncatch_workers_output = no\n{bench.more}")
+                                          pool=f"pm.max_children = {workers}\nrequest_terminate_timeout = 0\ncatch_workers_output = no\n{bench.more}")
         finally:
             tokiophp.PROGRAM = OWN
         self.pool.wait_accepting(self.pool.address, 180)
@@ -62,17 +62,19 @@ class Counted:
     def dumped(self):
         return {name for name in os.listdir(self.place + "/tmp") if re.fullmatch(r"\d+\.out\.\d+", name)}
 
-    def between(self, ask):
-        """Instructions from one mark to the next."""
+    def dumps(self, ask):
+        """What was counted from one mark to the next, as texts."""
         self.ask(self.mark, {}, 1)
         before = self.dumped()
         ask()
         self.ask(self.mark, {}, 1)
-        total = 0
         for name in self.dumped() - before:
             with open(f"{self.place}/tmp/{name}") as f:
-                total += sum(int(n) for n in re.findall(r"^(?:totals|summary): (\d+)", f.read(), re.M)[:1])
-        return total
+                yield f.read()
+
+    def between(self, ask):
+        """Instructions from one mark to the next."""
+        return sum(int(n) for text in self.dumps(ask) for n in re.findall(r"^(?:totals|summary): (\d+)", text, re.M)[:1])
 
     def of(self, script, variables, warm, count):
         self.ask(script, variables, warm)

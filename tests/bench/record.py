@@ -21,7 +21,7 @@ MEASURES = {
     "rate": ("requests/s", 0), "p50": ("p50, ms", 2), "p99": ("p99, ms", 2), "cpu_us": ("CPU a request, us", 1),
     "pool_us": ("of it the pool, us", 1), "ratio": ("tokiophp's requests/s to these", 2), "least": ("least round", 2),
     "most": ("greatest round", 2), "cpu_ratio": ("tokiophp's CPU to this", 2), "pool_ratio": ("tokiophp's pool's CPU to this pool's", 2),
-    "instructions": ("instructions a request", 0), "instructions_ratio": ("tokiophp's to these", 3), "kb": ("KiB each", 2), "mb": ("MiB", 1),
+    "instructions": ("instructions a request", 0), "locks": ("of them atomic changes", 1), "instructions_ratio": ("tokiophp's to these", 3), "kb": ("KiB each", 2), "mb": ("MiB", 1),
     "start_ms": ("start to first answer, ms", 0), "reload_ms": ("reload to first answer of the new, ms", 0), "failed": ("failed meanwhile", 0),
     "load": ("requests/s that are asked for", 0), "start_ratio": ("tokiophp's to this", 2),
     "reload_ratio": ("tokiophp's to this", 2), "futex_calls": ("futex calls", 3), "system_calls": ("system calls", 2), "looking": ("looking, % of CPU", 2), "looking_ms": ("looking, ms a second", 2),

@@ -3,6 +3,7 @@ import instructions
 import load
 import memory
 import moments
+import scaling
 from cost import cost
 from peers import OWN
 from sampling import sampling
@@ -168,6 +169,11 @@ def start(bench):
     moments.compare(bench)
 
 
+def of_scaling(bench):
+    """Instructions and atomic changes of memory of a request over FastCGI, as the workers and their connections grow"""
+    scaling.scaling(bench)
+
+
 ALL = {"fcgi": fcgi, "applications": applications, "http": http, "static": static, "latency": latency, "counts": counts,
        "memory": worker_memory, "idle": idle, "start": start, "instructions": of_instructions, "cost": cost, "sampling": sampling,
-       "worker": worker}
+       "worker": worker, "scaling": of_scaling}
