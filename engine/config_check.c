@@ -359,6 +359,7 @@ static int check_one_format(const struct pool_conf *pool, const char *name, cons
     return 0;
 }
 
+/* As php-fpm: a format without a log is nobody's. */
 static int check_access_format(const struct pool_conf *pool)
 {
     static const char http_row[] = "http.access_log_format";
@@ -366,7 +367,7 @@ static int check_access_format(const struct pool_conf *pool)
     const struct setting_row *row = pool_setting(pool, http_row, &in);
     const char *http = row ? *(char *const *)((const char *)in + row->offset) : NULL;
 
-    if (check_one_format(pool, "access.format", pool->s.access_format) < 0) {
+    if (pool->s.access_log && check_one_format(pool, "access.format", pool->s.access_format) < 0) {
         return -1;
     }
     return http && *http ? check_one_format(pool, http_row, http) : 0;

@@ -29,6 +29,7 @@ POOL = [f"request_terminate_timeout = {v}" for v in TIMES] + [f"pm.max_requests 
     [f"catch_workers_output = {v}" for v in YES_NO] + [f"env[A] = {v}" for v in TEXTS] + \
     ["listen.backlog = x", "rlimit_files = -1", "rlimit_core = -1", "rlimit_core = x", "rlimit_core = unlimited", "pm = static2", "pm = ", "pm = Static",
      *[f"listen.mode = {v}" for v in ("garbage", "0668", "0660 x", "660 # c", "o660", "-1", '"0660"', "", "rw-rw----")],
+     "access.format = %Z",  # of no log
      *[f"access.log = {{dir}}/a.log\naccess.format = {v}" for v in ("%", "%R %", "%{x}", "%{x", "%{mega}M", "%Q", "%o", "%t%T")],
      "request_slowlog_trace_depth = 0", "request_slowlog_trace_depth = x",
      "env[A]", "pm.max_children", "php_flag[a] = maybe", "=5", "[x",
