@@ -16,7 +16,7 @@
 #define SYSLOG_PATH "/dev/log"
 
 static int error_log_fd = -1;
-static int original_stderr = -1;
+static int original_stderr = -1, original_stdout = -1;
 static bool in_use;    /* the error log is where our lines go */
 static bool to_syslog; /* instead of a file */
 
@@ -34,11 +34,9 @@ static bool is_stdout(const char *path)
  * file that a shell has made for both streams would lie on top of each other. */
 int logs_open_file(const char *path)
 {
-    if (is_stderr(path) && original_stderr >= 0) {
-        return fcntl(original_stderr, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-    }
-    if (is_stdout(path)) {
-        return fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    int given = is_stderr(path) ? original_stderr : is_stdout(path) ? original_stdout : -1;
+    if (given >= 0) {
+        return fcntl(given, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     }
     int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, S_IRUSR | S_IWUSR);
     if (fd >= 0 && fd <= STDERR_FILENO) { /* never below: those numbers are replaced later */
@@ -103,6 +101,7 @@ int logs_open(const struct cli_options *cli, const struct global_settings *globa
     log_set_format(global->log_format ? LOG_JSON : LOG_TEXT, global->service_name);
     output_name_requests(global->log_request_id && !global->log_format); /* JSON has a field for it */
     original_stderr = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+    original_stdout = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     in_use = daemonize || (!isatty(STDERR_FILENO) && !cli->force_stderr);
     if (!global->error_log || global->error_log[0] == '\0') {
         return 0;
@@ -122,19 +121,28 @@ int logs_take_stderr(void)
     return 0;
 }
 
-void logs_restore_stderr(void)
+void logs_restore_stdio(void)
 {
     if (original_stderr >= 0) {
         dup2(original_stderr, STDERR_FILENO);
+    }
+    if (original_stdout >= 0) {
+        dup2(original_stdout, STDOUT_FILENO);
+    }
+}
+
+static void close_original(int *fd)
+{
+    if (*fd >= 0) {
+        close(*fd);
+        *fd = -1;
     }
 }
 
 void logs_close_original(void)
 {
-    if (original_stderr >= 0) {
-        close(original_stderr);
-        original_stderr = -1;
-    }
+    close_original(&original_stderr);
+    close_original(&original_stdout);
 }
 
 bool logs_reopen_error_log(const struct global_settings *global)

@@ -10,14 +10,14 @@
 int logs_open(const struct cli_options *cli, const struct global_settings *global, bool daemonize);
 /* From here on stderr belongs to the log: libraries that write to it end up there. */
 int logs_take_stderr(void);
-/* Stderr as we were started with, for a re-execution. */
-void logs_restore_stderr(void);
+/* Stderr and stdout as we were started with, for a re-execution. */
+void logs_restore_stdio(void);
 /* SIGUSR1. false: reported; the old file stays. */
 bool logs_reopen_error_log(const struct global_settings *global);
-void logs_close_original(void); /* a daemon must let go of its caller's stderr */
+void logs_close_original(void); /* a daemon must let go of its caller's */
 
-/* An append-only file of mode 0600, close-on-exec; "/dev/stderr" is the stderr that we were started with. -1
- * with errno. */
+/* An append-only file of mode 0600, close-on-exec; "/dev/stderr" and "/dev/stdout" are what we were started
+ * with: they may be sockets, or not ours to open. -1 with errno. */
 int logs_open_file(const char *path);
 
 #endif

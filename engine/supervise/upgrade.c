@@ -22,6 +22,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/supervise/channel.h"
+#include "engine/supervise/daemon.h"
 #include "engine/supervise/inherited.h"
 #include "engine/supervise/logs.h"
 #include "engine/supervise/notify.h"
@@ -74,7 +75,7 @@ static void execute_stranger(struct supervisor *s)
     }
     sockets_export(s->listeners);
     sockets_set_blocking(s->listeners, true);
-    logs_restore_stderr();
+    logs_restore_stdio();
     block_stops(SIG_UNBLOCK);
     execvp(s->cli->argv[0], s->cli->argv);
     int saved = errno;
@@ -94,7 +95,7 @@ static void execute(struct supervisor *s, bool stranger)
     } else if (fd >= 0) {
         sockets_export(s->listeners);
         upgrade_pass_children(s, true);
-        logs_restore_stderr();
+        logs_restore_stdio();
         execvp(s->cli->argv[0], s->cli->argv);
     }
     int saved = errno;
@@ -102,6 +103,7 @@ static void execute(struct supervisor *s, bool stranger)
     sockets_keep(s->listeners);
     upgrade_pass_children(s, false);
     upgrade_take_files_back(s);
+    daemon_null_stdio();
     logs_take_stderr();
     if (fd >= 0) {
         close(fd);

@@ -6,9 +6,11 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 import time
+import urllib.request
 
 import pytest
 
@@ -343,3 +345,34 @@ def test_fewer_processes_after_a_reload(tokiophp, root, workdir):
         t.join()
     process.wait_for(lambda: len(lines(path)) == count, 20, "their lines")
     assert sorted(numbers([path])) == list(range(count))
+
+
+def test_stdout_is_what_it_was_started_with(workdir):
+    """A socket, as systemd's: /dev/stdout cannot be opened. It stays the log over reloads and rotations."""
+    here, there = socket.socketpair()
+    port = process.free_port()
+    server = subprocess.Popen([program.PROGRAM, "serve", f"{workdir}/www", "--listen", f"127.0.0.1:{port}"], stdin=subprocess.DEVNULL, stdout=there,
+                              stderr=open(f"{workdir}/said.log", "wb"), start_new_session=True,
+                              env={"PATH": os.environ["PATH"], "ACCESS_LOG": "1", "USE_STUB": "1", "RUNTIME_DIRECTORY": workdir})
+    there.close()
+    here.settimeout(process.PATIENCE)
+    try:
+        for number, order in enumerate((None, signal.SIGUSR1, signal.SIGUSR2)):
+            if order:
+                server.send_signal(order)
+            words = {None: "serving", signal.SIGUSR1: "access log file re-opened", signal.SIGUSR2: "serving"}[order]
+            process.wait_for(lambda: open(f"{workdir}/said.log").read().count(words) > (order == signal.SIGUSR2), what=words)
+            seen, end = b"", time.monotonic() + process.PATIENCE
+            with open(f"{workdir}/www/file{number}.txt", "w") as f:
+                f.write("a file")
+            while f"GET /file{number}.txt 200".encode() not in seen and time.monotonic() < end:
+                try:
+                    urllib.request.urlopen(f"http://127.0.0.1:{port}/file{number}.txt", timeout=5).read()
+                    seen += here.recv(65536, socket.MSG_DONTWAIT)
+                except OSError:
+                    time.sleep(0.1)
+            assert f"GET /file{number}.txt 200".encode() in seen, order
+    finally:
+        server.terminate()
+        assert server.wait(process.PATIENCE) == 0
+        here.close()
