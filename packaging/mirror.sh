@@ -5,7 +5,9 @@
 #   mirror_use SUITE                 reads the suite's index, and its security archive's
 #   mirror_versions PACKAGE [deb]    the versions in that index, newest first; of the source, or of the binary package
 #   mirror_source PACKAGE VERSION DIRECTORY      fetches a source package and unpacks it as DIRECTORY/PACKAGE
-#   mirror_newest PACKAGE DIRECTORY SUITE...     the same, of the newest version that is really there
+#   mirror_upstream PACKAGE VERSION DIRECTORY    the same of its upstream tarball alone, without Debian's part
+#   mirror_newest PACKAGE DIRECTORY SUITE...     of the newest version that is really there: mirror_source; with
+#                                    mirror_upstream_do=yes its upstream tarball, where Debian's part is gone
 #   mirror_download FILE SHA256 URI...           fetches one file from the first address that has it
 #
 # Each returns 1 if there is nothing, with mirror_why set to the reason; mirror_newest sets mirror_taken to what it took.
@@ -173,6 +175,37 @@ mirror_unpack() { # .dsc file, tree, what it is
     mv "$m_tmp" "$2"
 }
 
+# The checksum and the name of a source package's upstream tarball, as the index has them.
+mirror_tarball() { # package, version
+    mirror_cache showsrc --only-source "$1" 2>/dev/null | awk -v version="$2" '
+        $1 == "Package:" { right = 0 } $1 == "Version:" { right = $2 == version }
+        /^[^ ]/ { sums = $1 == "Checksums-Sha256:" }
+        right && sums && $3 ~ /[.]orig[.]tar[.][a-z0-9]+$/ { print $1, $3; exit }'
+}
+
+mirror_upstream() {
+    [ "$(cat "$3/$1/.fetched" 2>/dev/null)" = "$2, upstream" ] && return 0
+    m_tarball=$(mirror_tarball "$1" "$2") m_files=$mirror_state/files/$1_$2
+    if [ -z "$m_tarball" ]; then
+        mirror_why="not in the index"
+        return 1
+    fi
+    mkdir -p "$m_files"
+    # shellcheck disable=SC2046
+    mirror_download "$m_files/${m_tarball#* }" "${m_tarball% *}" $(mirror_pools "$1" | sed "s|\$|/${m_tarball#* }|") || return 1
+    m_tmp=$3/$1.unpack.$$
+    rm -rf "$m_tmp"
+    mkdir -p "$m_tmp"
+    if ! tar -xf "$m_files/${m_tarball#* }" -C "$m_tmp" 2>"$mirror_state/unpack.log"; then
+        rm -rf "$m_tmp"
+        mirror_why="it cannot be unpacked: $(tail -n 1 "$mirror_state/unpack.log")"
+        return 1
+    fi
+    echo "$2, upstream" > "$m_tmp/.fetched"
+    rm -rf "$3/$1" "$m_files"
+    mv "$m_tmp" "$3/$1"
+}
+
 # A mirror can be behind its own index: a version is listed whose files are gone. Then the next older one is taken.
 # mirror_taken names what was found, mirror_why all that was tried.
 mirror_newest() {
@@ -187,6 +220,10 @@ mirror_newest() {
                 return 0
             fi
             m_listed="$m_listed, $m_version: $mirror_why"
+            if [ "${mirror_upstream_do:-no}" = yes ] && mirror_upstream "$m_package" "$m_version" "$m_target"; then
+                mirror_taken="$m_package $m_version of $m_suite, its upstream source alone"
+                return 0
+            fi
         done
         if [ -n "$m_listed" ]; then m_tried="$m_tried; $m_suite lists $m_package ${m_listed#, }"
         else m_tried="$m_tried; $m_nothing"; fi
