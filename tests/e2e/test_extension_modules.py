@@ -4,6 +4,7 @@ is skipped with the reason where its source cannot be had."""
 import os
 import re
 import shutil
+import subprocess
 import threading
 import time
 
@@ -12,6 +13,8 @@ import pytest
 import process
 from extension_modules import module, settings
 from fcgi_client import fetch
+from runtime import ask_build
+from tokiophp import ROOT
 
 pytestmark = pytest.mark.seconds(600)  # the first one of a kind compiles
 THREADS, EACH = 8, 40
@@ -232,3 +235,29 @@ def test_imagick(server):
     running.signal(12)  # SIGUSR2: a module that is unloaded while its library has threads would crash the old process
     time.sleep(0.2)
     assert hammer(running, each=3)[0] == alone
+
+
+REFUSES = """PHP_ARG_ENABLE([pips], [whether to enable pips], [AS_HELP_STRING([--enable-pips], [Enable pips])], [yes])
+echo asked >> ASKED
+AC_MSG_ERROR([not supported. Need a PHP version >= NEEDED])
+"""
+
+
+def test_a_source_that_refuses_this_php_is_asked_once(workdir):
+    php_config = os.path.join(ask_build("--print-prefix"), "bin/php-config")
+    if not os.path.exists(os.path.join(os.path.dirname(php_config), "phpize")):
+        pytest.skip("no runtime of packaging/php-zts/build")
+    asked, source = os.path.join(workdir, "asked"), os.path.join(workdir, "pips")
+    os.mkdir(source)
+
+    def build(output, needed):
+        with open(os.path.join(source, "config.m4"), "w") as f:
+            f.write(REFUSES.replace("ASKED", asked).replace("NEEDED", needed))
+        environment = dict(os.environ, XDG_CACHE_HOME=os.path.join(workdir, "cache"), TOKIOPHP_EXTENSION_SOURCES=workdir)
+        subprocess.run([os.path.join(ROOT, "packaging/build-extensions"), "--php-config", php_config, "--output", os.path.join(workdir, output), "pips"],
+                       check=True, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=300)
+        with open(os.path.join(workdir, output, "pips.why")) as why, open(asked) as times:
+            return why.read().strip(), times.read().count("asked")
+    assert build("first", "9.0") == ("error: not supported. Need a PHP version >= 9.0", 1)
+    assert build("second", "9.0") == ("error: not supported. Need a PHP version >= 9.0", 1), "another folder, and nothing is compiled"
+    assert build("second", "9.1") == ("error: not supported. Need a PHP version >= 9.1", 2), "another source"
