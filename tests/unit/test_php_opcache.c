@@ -18,6 +18,7 @@
 static void test_reset_storm(void **state)
 {
     enum { CALLS = 4000 };
+    unsigned done = 0; /* a reset that began before another one's end says false, as in php-fpm */
     struct call *calls = calloc(CALLS, sizeof *calls);
     const char *reset = php_script("<?php var_dump(opcache_reset());"), *work[40];
 
@@ -40,10 +41,18 @@ static void test_reset_storm(void **state)
 
         snprintf(expected, sizeof expected, "%d", i % 40);
         call_wait(&calls[i]);
-        assert_string_equal(buf_said(&calls[i].body), i % 50 == 7 ? "bool(true)\n" : expected);
+        if (i % 50 == 7) {
+            bool reset_it = strcmp(buf_said(&calls[i].body), "bool(true)\n") == 0;
+
+            assert_true(reset_it || strcmp(buf_said(&calls[i].body), "bool(false)\n") == 0);
+            done += reset_it;
+        } else {
+            assert_string_equal(buf_said(&calls[i].body), expected);
+        }
         call_free(&calls[i]);
     }
     free(calls);
+    assert_true(done > 0);
     assert_string_equal(pool_swap_reason(php_pool()), "opcache_reset() was called");
     struct call count = {
         .script = php_script("<?php $s = opcache_get_status(false)['opcache_statistics'];"
