@@ -13,10 +13,12 @@
 
 #define SLOTS       (2 * HOUR_NODES)
 #define NAME_SLOTS  (2 * HOUR_NAMES)
+#define PROBES_MAX  32 /* what is seen chooses its names: not those that take for ever to find */
 #define FEW_NODES   (HOUR_NODES / 2) /* so many may differ by their URL alone */
 #define FRAMES_MAX  160
 #define LINE_MAX    4096
-#define TEXT_MAX    (6u << 20) /* of a step as it is written */
+#define TEXT_MAX    (2u << 20) /* of a step as it is written */
+#define TEXT_REST   (1u << 20) /* of what may be written: for what is left of every step */
 #define OTHER_URLS  STR("(other URLs)")
 #define OTHER_STACK STR("cpu;(other stacks)")
 
@@ -107,12 +109,13 @@ static int find_name(struct step *s, struct str name)
     uint16_t *table = s->tables->names;
     size_t i = hash_str(name, 0) % NAME_SLOTS, at = s->text.n;
     void *list = s->names;
-    for (; table[i]; i = (i + 1) % NAME_SLOTS) {
+    int probes = 0;
+    for (; table[i] && probes < PROBES_MAX; i = (i + 1) % NAME_SLOTS, probes++) {
         if (str_eq(name_of(s, (uint16_t)(table[i] - 1)), name)) {
             return table[i] - 1;
         }
     }
-    bool room = name.n > 0 && at + name.n <= HOUR_BYTES &&
+    bool room = probes < PROBES_MAX && name.n > 0 && at + name.n <= HOUR_BYTES &&
                 grow(&list, s->name_count, &s->name_size, HOUR_NAMES, sizeof(*s->names));
     s->names = list;
     if (room) {
@@ -151,14 +154,15 @@ static uint16_t child_of(struct step *s, uint16_t parent, uint16_t name, uint16_
     uint16_t *table = s->tables->nodes;
     size_t i = ((size_t)parent * 40503u + (size_t)name * 2654435761u) % SLOTS;
     void *list = s->nodes;
-    for (; table[i]; i = (i + 1) % SLOTS) {
+    int probes = 0;
+    for (; table[i] && probes < PROBES_MAX; i = (i + 1) % SLOTS, probes++) {
         const struct node *n = &s->nodes[table[i]];
         if (n->parent == parent && n->name == name) {
             return table[i];
         }
     }
-    bool room =
-        s->node_count < most && grow(&list, s->node_count, &s->node_size, HOUR_NODES, sizeof(*s->nodes));
+    bool room = probes < PROBES_MAX && s->node_count < most &&
+                grow(&list, s->node_count, &s->node_size, HOUR_NODES, sizeof(*s->nodes));
     s->nodes = list;
     if (!room) {
         return 0;
@@ -224,11 +228,17 @@ static void write_node(const struct step *s, uint16_t node, struct buf *out)
     buf_printf(out, "%u\n", s->nodes[node].count);
 }
 
+static bool has_room(const struct buf *out, size_t from)
+{
+    return out->n - from < TEXT_MAX && (out->limit == 0 || out->n + TEXT_REST < out->limit);
+}
+
 static void write_step(const struct step *s, struct buf *out)
 {
     uint64_t others = s->others;
+    size_t from = out->n;
     for (uint16_t i = 1; i < s->node_count; i++) {
-        if (s->nodes[i].count > 0 && out->n < TEXT_MAX) {
+        if (s->nodes[i].count > 0 && has_room(out, from)) {
             write_node(s, i, out);
         } else {
             others += s->nodes[i].count;

@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "engine/base/hash.h"
 #include "engine/base/profile_format.h"
 #include "engine/supervise/profile_hour.h"
 
@@ -134,6 +135,62 @@ static void test_more_stacks_than_have_a_place(void **state)
     buf_free(&lines);
 }
 
+/* Every step is told in full, however much text all of them are together. */
+static void test_much_text(void **state)
+{
+    struct buf lines = {0}, frames = {0}, out = {0};
+    (void)state;
+    for (unsigned i = 0; i < 60; i++) {
+        buf_printf(&frames, "A\\Framework\\Handler::handle%u;", i);
+    }
+    for (unsigned step = 0; step < HOUR_STEPS; step++) {
+        lines.n = 0;
+        for (unsigned i = 0; i < 900; i++) {
+            buf_printf(&lines, "cpu;GET_/;/a.php;%sf%u_%u 1\n", frames.p, step, i);
+        }
+        profile_hour_add(hour, NOW + step * HOUR_STEP_S, (struct str){lines.p, lines.n});
+    }
+    profile_hour_write(hour, 0, &out);
+    assert_false(out.failed);
+    assert_true(out.n > 12u << 20);
+    assert_null(strstr(out.p, "(other stacks)"));
+    buf_free(&out);
+    out.limit = 4u << 20; /* what may not be written counts all the same */
+    profile_hour_write(hour, 0, &out);
+    assert_false(out.failed);
+    assert_int_equal(samples(out.p), 900 * HOUR_STEPS);
+    buf_free(&out);
+    buf_free(&frames);
+    buf_free(&lines);
+}
+
+/* Names that whoever is profiled has chosen so that they are all looked for at one place. */
+static void test_names_that_collide(void **state)
+{
+    struct buf lines = {0};
+    unsigned found = 0;
+    (void)state;
+    for (unsigned i = 0; found < 200; i++) {
+        char name[16];
+        struct str text = {name, (size_t)snprintf(name, sizeof name, "n%u", i)};
+        if (hash_str(text, 0) % (2 * HOUR_NAMES) == 7) {
+            buf_printf(&lines, "cpu;u;s;%s 1\n", name);
+            found++;
+        }
+    }
+    profile_hour_add(hour, NOW, (struct str){lines.p, lines.n});
+    const char *text = since(hour, 0);
+    assert_int_equal(samples(text), 200);
+    struct str rest = str_of(text);
+    struct profile_line line;
+    for (found = 0; profile_next(&rest, &line);) {
+        found++;
+    }
+    assert_in_range(found, 10, 50); /* the others are one: nobody looks for them for long */
+    assert_non_null(strstr(text, "(other stacks)"));
+    buf_free(&lines);
+}
+
 static void test_handed_on(void **state)
 {
     struct buf saved = {0};
@@ -165,6 +222,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_what_is_no_sample, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_more_urls_than_have_a_place, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_more_stacks_than_have_a_place, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_much_text, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_names_that_collide, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_handed_on, set_up, tear_down)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
