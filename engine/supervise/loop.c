@@ -88,6 +88,7 @@ static void collect(struct supervisor *s, struct sources *w)
         watch(w, c->channel, SOURCE_CHANNEL, c);
         watch(w, c->lookout, SOURCE_LOOKOUT, c);
         watch(w, c->kept_fd, SOURCE_KEPT, c);
+        talkers_begin_turn(c);
         for (struct talker *t = listen_from_us(c) <= now ? c->talkers : NULL; t; t = t->next) {
             watch(w, t->fd, SOURCE_TALKER, t);
         }

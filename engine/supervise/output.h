@@ -42,9 +42,9 @@ struct output_pipe;
 /* worker: 0 = the process. NULL: out of memory. */
 struct output_pipe *output_pipe_open(struct output_sources *s, enum output_stream stream, int32_t worker);
 void output_pipe_feed(struct output_pipe *pipe, const char *p, size_t n);
-/* Reads what is there, at most `rounds` buffers so that one talker cannot hold the supervisor. false: the
- * pipe is at its end, and to be closed. */
-bool output_pipe_read(struct output_pipe *pipe, int fd, int rounds);
+/* Reads what is there, at most *rounds buffers so that one talker cannot hold the supervisor; they are
+ * counted down. false: the pipe is at its end, and to be closed. */
+bool output_pipe_read(struct output_pipe *pipe, int fd, int *rounds);
 void output_pipe_close(struct output_pipe *pipe); /* frees it */
 
 #endif

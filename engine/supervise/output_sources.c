@@ -287,14 +287,15 @@ void output_sources_destroy(struct output_sources *s)
     free(s);
 }
 
-bool output_pipe_read(struct output_pipe *pipe, int fd, int rounds)
+bool output_pipe_read(struct output_pipe *pipe, int fd, int *rounds)
 {
     char piece[READ_SIZE];
 
-    while (rounds-- > 0) {
+    while (*rounds > 0) {
         ssize_t n = read(fd, piece, sizeof piece);
 
         if (n > 0) {
+            --*rounds;
             output_pipe_feed(pipe, piece, (size_t)n);
         } else if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
             return true;

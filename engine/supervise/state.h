@@ -74,6 +74,7 @@ struct child {
     struct scoreboard_size board_size;
     struct guests guests;   /* as many as its board has blocks for */
     struct talker *talkers; /* its stdout and stderr, and those of its workers' programs */
+    int rounds;             /* how much of the latter may be read in this turn; < 0: one had to wait */
     struct output_sources *output;
     int journal_fd; /* its lines for our log; -1: closed */
     struct journal *journal;
@@ -191,7 +192,8 @@ void talker_add(struct child *child, enum output_stream stream, int32_t worker, 
 int talker_fd(const struct child *child, enum output_stream stream); /* of the process; -1 = none */
 /* A pipe for what the programs of a worker say: the end to write to, the caller's; -1: it gets none. */
 int talker_pipe(struct child *child, enum output_stream stream, int32_t worker);
-void talker_read(struct talker *t); /* frees it at its end */
+void talkers_begin_turn(struct child *child); /* of the loop */
+void talker_read(struct talker *t);           /* frees it at its end */
 void talkers_end(struct child *child);
 
 /* rest.c */

@@ -14,6 +14,8 @@
 
 #define ROUNDS_OF_PROCESS 16 /* reads of one pipe before others get their turn; a pipe holds as many */
 #define ROUNDS_OF_WORKER  4
+#define ROUNDS_OF_WORKERS 32  /* of all of them together in one turn of the loop, */
+#define ROUNDS_AT_END     256 /* and when their process is gone */
 #define SPARE_PIPES       32 /* beside two a worker: those of workers that are gone may live on in programs */
 
 void talker_add(struct child *child, enum output_stream stream, int32_t worker, int fd)
@@ -50,9 +52,48 @@ static void end(struct talker *t)
     free(t);
 }
 
+/* False: it is at its end. left: how much of workers' pipes may still be read. */
+static bool read_some(const struct talker *t, int most, int *left)
+{
+    int may = t->worker && *left < most ? *left : most, rounds = may;
+    bool open = output_pipe_read(t->pipe, t->fd, &rounds);
+    *left -= t->worker ? may - rounds : 0;
+    return open;
+}
+
+/* The next turn begins with this one: those before it had theirs. */
+static void put_first(struct talker *t)
+{
+    struct talker **first = &t->child->talkers;
+    while (*first && (*first)->worker == 0) {
+        first = &(*first)->next;
+    }
+    struct talker *served = *first, **link = first;
+    while (*link != t) {
+        link = &(*link)->next;
+    }
+    *link = NULL;
+    *first = t;
+    while (t->next) {
+        t = t->next;
+    }
+    t->next = served != *first ? served : NULL;
+}
+
+void talkers_begin_turn(struct child *child)
+{
+    child->rounds = ROUNDS_OF_WORKERS;
+}
+
 void talker_read(struct talker *t)
 {
-    if (!output_pipe_read(t->pipe, t->fd, t->worker ? ROUNDS_OF_WORKER : ROUNDS_OF_PROCESS)) {
+    struct child *child = t->child;
+    if (t->worker && child->rounds <= 0) {
+        if (child->rounds == 0) {
+            put_first(t);
+        }
+        child->rounds = -1;
+    } else if (!read_some(t, t->worker ? ROUNDS_OF_WORKER : ROUNDS_OF_PROCESS, &child->rounds)) {
         end(t);
     }
 }
@@ -60,9 +101,10 @@ void talker_read(struct talker *t)
 /* A program may still hold the other end of any. */
 void talkers_end(struct child *child)
 {
+    int left = ROUNDS_AT_END;
     while (child->talkers) {
         struct talker *t = child->talkers;
-        output_pipe_read(t->pipe, t->fd, ROUNDS_OF_PROCESS);
+        read_some(t, ROUNDS_OF_PROCESS, &left);
         end(t);
     }
 }

@@ -212,12 +212,12 @@ static void reads_a_pipe_to_its_end(void **state)
     struct output_pipe *p = output_pipe_open(o, OUTPUT_STDERR, 0);
     (void)state;
     assert_int_equal(pipe2(pipe_fds, O_NONBLOCK | O_CLOEXEC), 0);
-    assert_true(output_pipe_read(p, pipe_fds[0], 4)); /* nothing yet */
+    assert_true(output_pipe_read(p, pipe_fds[0], &(int){4})); /* nothing yet */
     assert_int_equal(write(pipe_fds[1], "one\nhalf", 8), 8);
-    assert_true(output_pipe_read(p, pipe_fds[0], 4));
+    assert_true(output_pipe_read(p, pipe_fds[0], &(int){4}));
     assert_string_equal(log_pipe_read(), "one\n");
     close(pipe_fds[1]);
-    assert_false(output_pipe_read(p, pipe_fds[0], 4));
+    assert_false(output_pipe_read(p, pipe_fds[0], &(int){4}));
     output_pipe_close(p);
     assert_string_equal(log_pipe_read(), "half\n");
     close(pipe_fds[0]);
@@ -239,7 +239,7 @@ static void a_turn_is_bounded(void **state)
         memset(noise + i, 'n', 99);
     }
     assert_int_equal(write(pipe_fds[1], noise, sizeof(noise)), sizeof(noise));
-    assert_true(output_pipe_read(p, pipe_fds[0], 2));
+    assert_true(output_pipe_read(p, pipe_fds[0], &(int){2}));
     for (const char *c = log_pipe_read(); *c; c++) {
         lines += *c == '\n';
     }
@@ -409,7 +409,7 @@ static void long_text_in_frames(void **state)
     log_author = (struct log_author){.worker = 9, .request = "id"};
     frame_write(ends[1], text, 20000);
     log_author = (struct log_author){0};
-    assert_true(output_pipe_read(p, ends[0], 100));
+    assert_true(output_pipe_read(p, ends[0], &(int){100}));
     assert_string_equal(log_pipe_read(), text);
     output_sources_destroy(o);
     close(ends[0]);
