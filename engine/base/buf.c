@@ -26,7 +26,12 @@ static bool reserve(struct buf *b, size_t n)
     if (size < want) {
         size = want;
     }
-    char *p = heap_resize(b->p, size);
+    char *p = b->wiped ? heap_alloc(size) : heap_resize(b->p, size);
+    if (p && b->wiped && b->p) {
+        memcpy(p, b->p, b->n);
+        explicit_bzero(b->p, b->size);
+        heap_free(b->p);
+    }
     if (!p) {
         b->failed = true;
         return false;
@@ -138,6 +143,9 @@ void buf_xml(struct buf *b, struct str s)
 
 void buf_free(struct buf *b)
 {
+    if (b->p && b->wiped) {
+        explicit_bzero(b->p, b->size);
+    }
     heap_free(b->p);
     *b = (struct buf){0};
 }

@@ -12,6 +12,7 @@ struct buf {
     char *p; /* heap.h's; NUL-terminated once anything was added; NULL while empty */
     size_t n, size;
     size_t limit; /* 0 = none */
+    bool wiped;   /* memory that it leaves, as it grows or ends, says nothing more */
     bool failed;
 };
 

@@ -74,9 +74,11 @@ void keeping_read(struct child *c)
     static char piece[PIECE]; /* one thread */
     ssize_t n = 1;
     c->kept.limit = BYTES_MAX;
+    c->kept.wiped = true;
     for (int i = 0; i < PIECES && n > 0 && !c->kept.failed; i++) {
         n = read(c->kept_fd, piece, sizeof(piece));
         buf_add(&c->kept, piece, n > 0 ? (size_t)n : 0);
+        explicit_bzero(piece, n > 0 ? (size_t)n : 0);
     }
     if (!c->kept.failed && (n > 0 || (n < 0 && (errno == EAGAIN || errno == EINTR)))) {
         return;
@@ -104,7 +106,7 @@ void keeping_close(struct child *c)
 
 int keeping_tell(const struct supervisor *s, const char *pool, unsigned seconds)
 {
-    struct buf text = {.limit = TEXT_BYTES};
+    struct buf text = {.limit = TEXT_BYTES, .wiped = true};
     uint64_t now = clock_wall_us() / CLOCK_US_PER_SECOND;
     bool known = false;
     for (const struct member *m = s->members; m; m = m->next) {
@@ -125,11 +127,27 @@ int keeping_tell(const struct supervisor *s, const char *pool, unsigned seconds)
     return fd;
 }
 
+/* -- an engine process, which is a copy of us -- */
+
+void keeping_forget(struct supervisor *s, const struct member *but)
+{
+    for (struct member *m = s->members; m; m = m->next) {
+        if (m != but) {
+            profile_hour_wipe(m->hour);
+        }
+    }
+    for (struct child *c = s->children; c; c = c->next) {
+        if (c->member != but && c->kept.p) {
+            explicit_bzero(c->kept.p, c->kept.n);
+        }
+    }
+}
+
 /* -- the next image -- */
 
 void keeping_save(const struct member *m, int fd)
 {
-    struct buf text = {.limit = TEXT_BYTES};
+    struct buf text = {.limit = TEXT_BYTES, .wiped = true};
     off_t at = lseek(fd, 0, SEEK_END);
     if (m->hour) {
         profile_hour_save(m->hour, &text);
@@ -143,7 +161,7 @@ void keeping_save(const struct member *m, int fd)
 
 void keeping_load(struct member *m, int fd, size_t at)
 {
-    struct buf text = {.limit = TEXT_BYTES};
+    struct buf text = {.limit = TEXT_BYTES, .wiped = true};
     char piece[16384];
     ssize_t n;
     while (!text.failed && (n = pread(fd, piece, sizeof(piece), (off_t)(at + text.n))) > 0) {

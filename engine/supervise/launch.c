@@ -153,6 +153,7 @@ static _Noreturn void run_process(struct member *m, const struct generation *g, 
         .drain_ms = (unsigned)(s->drain_us / 1000),
     };
     members_forget_keys(s, m);
+    keeping_forget(s, m);
     process_main(&args);
 }
 

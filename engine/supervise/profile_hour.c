@@ -71,6 +71,7 @@ static bool begin_step(struct step *s, uint64_t number)
     s->names = calloc(s->name_size, sizeof(*s->names));
     s->node_count = 1;
     s->number = number;
+    s->text.wiped = true; /* engine processes are copies of us, as below */
     if (!s->tables || !s->nodes || !s->names) {
         drop_step(s);
     }
@@ -264,7 +265,7 @@ void profile_hour_save(const struct profile_hour *hour, struct buf *out)
 {
     for (int i = 0; i < HOUR_STEPS; i++) {
         const struct step *s = &hour->steps[i];
-        struct buf lines = {0};
+        struct buf lines = {.wiped = true};
         if (s->number) {
             write_step(s, &lines);
             buf_printf(out, "step %llu %zu\n", (unsigned long long)s->number, lines.n);
@@ -321,6 +322,15 @@ void profile_hour_free(struct profile_hour *hour)
         drop_step(&hour->steps[i]);
     }
     free(hour);
+}
+
+void profile_hour_wipe(struct profile_hour *hour)
+{
+    for (int i = 0; hour && i < HOUR_STEPS; i++) {
+        if (hour->steps[i].text.p) {
+            explicit_bzero(hour->steps[i].text.p, hour->steps[i].text.n);
+        }
+    }
 }
 
 void profile_hour_add(struct profile_hour *hour, uint64_t now_s, struct str folded)

@@ -18,6 +18,8 @@ struct profile_hour;
 
 struct profile_hour *profile_hour_create(void); /* NULL: out of memory */
 void profile_hour_free(struct profile_hour *hour);
+void profile_hour_wipe(
+    struct profile_hour *hour); /* its names, in a copy of our memory that is not to have them */
 /* Lines as a process has said them; nobody vouches for them. now_s: of the wall clock. */
 void profile_hour_add(struct profile_hour *hour, uint64_t now_s, struct str folded);
 /* What came since then, as lines; a stack may stand there several times. */

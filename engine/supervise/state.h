@@ -247,6 +247,7 @@ void keeping_read(struct child *child);
 void keeping_close(struct child *child); /* it is going */
 /* What a pool (NULL or "": all) has spent so many seconds with: a file of lines, or -1. */
 int keeping_tell(const struct supervisor *s, const char *pool, unsigned seconds);
+void keeping_forget(struct supervisor *s, const struct member *but); /* in an engine process */
 /* For the next image, at the file's end; and from there on. */
 void keeping_save(const struct member *m, int fd);
 void keeping_load(struct member *m, int fd, size_t at);

@@ -278,6 +278,30 @@ def test_while_php_starts_nothing_secret_of_other_pools_is_there(tokiophp, workd
     assert {"cron[job]", "env[DB_PASSWORD]", "$SHOP_PASSWORD"} <= tasks and not {t for t in tasks if t.startswith("http.")}
 
 
+@looks_for_remains
+def test_what_was_seen_of_other_pools_is_not_there(tokiophp, workdir):
+    """The supervisor keeps which functions of a pool ran in the last hour; a process that it makes later has none of them."""
+    os.chmod(workdir, 0o777)
+    with open(os.path.join(workdir, "burn.php"), "w") as f:
+        f.write("<?php function hush_hush() { for ($end = hrtime(true) + 3e9; hrtime(true) < $end;); } hush_hush();")
+    name = b"hush" + b"_hush"
+    user = f"user = {USER}\ngroup = {GROUP}\n"
+    config = ("[global]\nerror_log = {dir}/error.log\ndaemonize = no\ncontrol_socket = {dir}/ctl\n" +
+              "".join(f"[{pool}]\n{user}listen = {{dir}}/{pool}.sock\npm = static\npm.max_children = 1\n" for pool in ("shop", "nosy")))
+    server = tokiophp(address=os.path.join(workdir, "shop.sock"), config=config)
+
+    def is_kept():
+        assert fetch(server.address, f"{workdir}/burn.php").status == 200
+        return name.decode() in ctl(server, "profile", "--last")[1]
+
+    process.wait_for(is_kept, 90, "what was seen of the pool")
+    assert name in memory_of(server.family()[0])  # it is found
+    before = engines(server, "nosy")
+    ctl(server, "restart", "nosy")
+    process.wait_for(lambda: len(engines(server, "nosy")) == 1 and engines(server, "nosy") != before, 30, "another process")
+    assert name not in memory_of(engines(server, "nosy")[0])
+
+
 def lingering_sockets(count):
     """Whose last close(2) waits for a peer that does not read: for an hour, if it may."""
     listener = socket.create_server(("127.0.0.1", 0))
