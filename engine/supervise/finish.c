@@ -74,6 +74,7 @@ static void begin_finish(struct supervisor *s)
 static void begin_leave(struct supervisor *s, int64_t seconds)
 {
     s->phase = PHASE_LEAVING;
+    s->reload_wanted = false;
     s->leave_us = clock_us() + (uint64_t)seconds * CLOCK_US_PER_SECOND;
     log_notice("Draining: connections are taken for %lld more seconds ...", (long long)seconds);
     notify_send("STOPPING=1\nSTATUS=Draining, connections are still taken ...");

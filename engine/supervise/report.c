@@ -146,7 +146,7 @@ void report_fault(struct supervisor *s)
     int64_t threshold = s->config->global.emergency_restart_threshold;
     int64_t interval = s->config->global.emergency_restart_interval;
     uint64_t now = clock_us();
-    if (threshold <= 0 || s->phase >= PHASE_FINISHING) {
+    if (threshold <= 0 || s->phase >= PHASE_LEAVING) {
         return;
     }
     if (!s->crash_us) {

@@ -143,6 +143,16 @@ def test_a_crashed_process_is_replaced_meanwhile(node):
     assert n.health() == (503, "draining")
 
 
+def test_crashes_ask_for_no_reload_meanwhile(node):
+    n = node(HOUR + "emergency_restart_threshold = 1\nemergency_restart_interval = 1m\n").drain()
+    first = engine(n.server)
+    os.kill(first, signal.SIGSEGV)
+    wait_for(lambda: engine(n.server) != first, what="another process")
+    assert n.ask().status == 200
+    assert n.ctl("reload") == "error: not now\n"
+    assert "initiating reload" not in n.server.messages()
+
+
 def test_a_restart_of_a_pool_meanwhile(node):
     n = node().drain()
     first = engine(n.server)
