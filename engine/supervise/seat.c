@@ -107,14 +107,18 @@ void seat_wake(struct seat *seat, uint64_t now)
 
 /* -- wishes -- */
 
+/* What can wait puts nothing off that is to be done before that. */
 static void wish(struct seat *seat, const char *why, uint64_t after_us, uint64_t now)
 {
-    if (seat->role == SEAT_SERVES) {
-        snprintf(seat->swap_reason, sizeof(seat->swap_reason), "%s", why);
-        seat->swap_wanted = true;
-        seat->state_after_us = after_us;
-        try_swap(seat, now);
+    if (seat->role != SEAT_SERVES) {
+        return;
     }
+    if (!seat->swap_wanted || after_us <= seat->state_after_us) {
+        snprintf(seat->swap_reason, sizeof(seat->swap_reason), "%s", why);
+        seat->state_after_us = after_us;
+    }
+    seat->swap_wanted = true;
+    try_swap(seat, now);
 }
 
 /* A swap while one is under way is remembered and done after it: what starts now may already be older than

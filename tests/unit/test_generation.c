@@ -192,6 +192,24 @@ static void swap_to(uint32_t number)
 }
 
 /* A state that every new process meets is waited on, longer each time; other reasons are not. */
+/* What can wait does not make wait what somebody else asks for meanwhile. */
+static void another_reason_waits_for_no_state(void **state)
+{
+    (void)state;
+    test_begin_swap(); /* 2 starts */
+    for (uint32_t n = 2; n <= 3; n++) {
+        seat_asked(test_generation(n), "full", SWAP_STATE, test_now); /* already while it starts */
+        if (n == 3) {
+            seat_asked(test_generation(2), "changed", SWAP_RENEWAL, test_now);
+        }
+        seat_ready(test_generation(n), test_now);
+        seat_heard(test_generation(n - 1), test_now);
+        seat_exited(test_generation(n - 1), "with code 0", test_now);
+        test_run_until(test_now + 3 * SECOND);
+    }
+    assert_int_equal(test_generation(4)->state, GENERATION_STARTING);
+}
+
 static void state_met_again_waits(void **state)
 {
     (void)state;
@@ -406,6 +424,7 @@ int main(void)
         TEST(own_wish_is_not_owed_twice),
         TEST(renewal_starts_anew),
         TEST(state_met_again_waits),
+        TEST(another_reason_waits_for_no_state),
         TEST(resets_again_and_again_wait),
         TEST(asked_for_while_it_starts),
         TEST(old_ones_do_not_pile_up),
