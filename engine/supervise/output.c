@@ -118,6 +118,11 @@ static void finish_line(struct output *o)
     finish_line_with(o, suffix_of(o, suffix));
 }
 
+void output_end_line(struct output *o)
+{
+    finish_line(o);
+}
+
 void output_is_of(struct output *o, const char *request)
 {
     if (strcmp(o->request, request) != 0) {

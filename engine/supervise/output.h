@@ -22,6 +22,8 @@ void output_destroy(struct output *o);
 
 /* What comes from now on is of this request of a worker; an unfinished line of the one before ends. */
 void output_is_of(struct output *o, const char *request);
+/* An unfinished line ends here. */
+void output_end_line(struct output *o);
 /* Whether text lines say so; they do at first. */
 void output_name_requests(bool on);
 /* No unfinished line in it. */
@@ -46,5 +48,11 @@ void output_pipe_feed(struct output_pipe *pipe, const char *p, size_t n);
  * counted down. false: the pipe is at its end, and to be closed. */
 bool output_pipe_read(struct output_pipe *pipe, int fd, int *rounds);
 void output_pipe_close(struct output_pipe *pipe); /* frees it */
+
+/* For somebody else who is to read on: the frame that was begun is read to its end, and what has been said of
+ * unfinished lines is said. Then the request is all that he has to know. */
+void output_pipe_settle(struct output_pipe *pipe, int fd);
+const char *output_pipe_request(const struct output_pipe *pipe); /* "" = none */
+void output_pipe_set_request(struct output_pipe *pipe, const char *request);
 
 #endif

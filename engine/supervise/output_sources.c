@@ -5,6 +5,7 @@
  * A frame may be cut anywhere by a read. Its head is the process's word, and trusted for no more than a name
  * and a length: a frame that a script makes up is a line with another number. Supervisor's thread. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 #include "engine/supervise/output.h"
 
 #define READ_SIZE   4096
+#define CUTS_MAX    8   /* in a frame: its mark, its head, its text */
 #define WORKERS_MAX 256 /* remembered; then those are forgotten that have no unfinished line */
 
 struct source {
@@ -309,4 +311,39 @@ bool output_pipe_read(struct output_pipe *pipe, int fd, int *rounds)
         }
     }
     return true;
+}
+
+/* -- handing on -- */
+
+/* How much is missing until a frame begins or ends. */
+static size_t missing(const struct output_pipe *pipe)
+{
+    size_t head = pipe->head_n >= FRAME_MARK_SIZE ? sizeof pipe->head : FRAME_MARK_SIZE;
+
+    return pipe->left > 0 ? pipe->left : pipe->head_n > 0 ? head - pipe->head_n : 0;
+}
+
+void output_pipe_settle(struct output_pipe *pipe, int fd)
+{
+    char piece[FRAME_TEXT + sizeof(struct frame_head)];
+
+    for (int i = 0; i < CUTS_MAX && missing(pipe) > 0; i++) { /* a frame is written as a whole: it is there */
+        ssize_t n = read(fd, piece, missing(pipe));
+
+        output_pipe_feed(pipe, piece, n > 0 ? (size_t)n : 0);
+    }
+    for (struct source *w = pipe->sources->workers; w; w = w->next) {
+        output_end_line(w->lines);
+    }
+    output_end_line(pipe->sources->rest);
+}
+
+const char *output_pipe_request(const struct output_pipe *pipe)
+{
+    return pipe->request;
+}
+
+void output_pipe_set_request(struct output_pipe *pipe, const char *request)
+{
+    snprintf(pipe->request, sizeof pipe->request, "%s", request);
 }

@@ -188,13 +188,14 @@ void child_reap(struct supervisor *s, pid_t pid, int status);
 
 /* talkers.c */
 /* Takes the descriptor, or closes it. worker: 0 = the process; -1 as descriptor is none. */
-void talker_add(struct child *child, enum output_stream stream, int32_t worker, int fd);
+struct talker *talker_add(struct child *child, enum output_stream stream, int32_t worker, int fd);
 int talker_fd(const struct child *child, enum output_stream stream); /* of the process; -1 = none */
 /* A pipe for what the programs of a worker say: the end to write to, the caller's; -1: it gets none. */
 int talker_pipe(struct child *child, enum output_stream stream, int32_t worker);
 void talkers_begin_turn(struct child *child); /* of the loop */
 void talker_read(struct talker *t);           /* frees it at its end */
 void talkers_end(struct child *child);
+void talkers_settle(struct child *child); /* another image is to read on */
 
 /* rest.c */
 bool member_may_sleep(const struct member *m);

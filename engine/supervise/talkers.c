@@ -18,17 +18,17 @@
 #define ROUNDS_AT_END     256 /* and when their process is gone */
 #define SPARE_PIPES       32 /* beside two a worker: those of workers that are gone may live on in programs */
 
-void talker_add(struct child *child, enum output_stream stream, int32_t worker, int fd)
+struct talker *talker_add(struct child *child, enum output_stream stream, int32_t worker, int fd)
 {
     if (fd < 0) {
-        return;
+        return NULL;
     }
     struct talker *t = calloc(1, sizeof(*t));
     struct talker **link = &child->talkers;
     if (!t || !child->output || !(t->pipe = output_pipe_open(child->output, stream, worker))) {
         free(t);
         close(fd);
-        return;
+        return NULL;
     }
     t->child = child;
     t->stream = stream;
@@ -38,6 +38,7 @@ void talker_add(struct child *child, enum output_stream stream, int32_t worker, 
         link = &(*link)->next;
     }
     *link = t;
+    return t;
 }
 
 static void end(struct talker *t)
@@ -106,6 +107,13 @@ void talkers_end(struct child *child)
         struct talker *t = child->talkers;
         read_some(t, ROUNDS_OF_PROCESS, &left);
         end(t);
+    }
+}
+
+void talkers_settle(struct child *child)
+{
+    for (struct talker *t = child->talkers; t; t = t->next) {
+        output_pipe_settle(t->pipe, t->fd);
     }
 }
 

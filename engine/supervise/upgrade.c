@@ -88,6 +88,9 @@ static void execute(struct supervisor *s, bool stranger)
 {
     say_execution(s->cli->argv);
     report_missed_lines(s);
+    for (struct child *c = s->children; c; c = c->next) {
+        talkers_settle(c);
+    }
     scribes_rest(SCRIBES_MS);
     int fd = stranger ? -1 : upgrade_write_state(s);
     if (stranger) {

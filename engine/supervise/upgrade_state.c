@@ -134,17 +134,22 @@ static bool adopt_guest(struct supervisor *s, const char *line)
     return true;
 }
 
-/* "talker PID PIPE STREAM WORKER", behind the line of that process. False: another kind of line. */
+/* "talker PID PIPE STREAM WORKER [REQUEST]", behind the line of that process. False: another kind of line. */
 static bool adopt_talker(const struct supervisor *s, const char *line)
 {
     int pid, fd, stream, worker;
-    if (sscanf(line, "talker %d %d %d %d", &pid, &fd, &stream, &worker) != 4) {
+    char request[128] = "";
+    if (sscanf(line, "talker %d %d %d %d %127s", &pid, &fd, &stream, &worker, request) < 4) {
         return false;
     }
     fd = inherited_fd(fd);
     for (struct child *c = s->children; c; c = c->next) {
         if (c->pid == pid) {
-            talker_add(c, stream == OUTPUT_STDOUT ? OUTPUT_STDOUT : OUTPUT_STDERR, worker, fd);
+            struct talker *t =
+                talker_add(c, stream == OUTPUT_STDOUT ? OUTPUT_STDOUT : OUTPUT_STDERR, worker, fd);
+            if (t) {
+                output_pipe_set_request(t->pipe, request);
+            }
             return true;
         }
     }
@@ -220,8 +225,8 @@ static bool write_talkers(int fd, const struct child *c)
 {
     bool good = true;
     for (const struct talker *t = c->talkers; t && good; t = t->next) {
-        good = t->worker == 0 ||
-               dprintf(fd, "talker %d %d %d %d\n", (int)c->pid, t->fd, (int)t->stream, (int)t->worker) > 0;
+        good = t->worker == 0 || dprintf(fd, "talker %d %d %d %d %s\n", (int)c->pid, t->fd, (int)t->stream,
+                                         (int)t->worker, output_pipe_request(t->pipe)) > 0;
     }
     return good;
 }

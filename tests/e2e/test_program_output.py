@@ -185,6 +185,23 @@ def test_a_program_that_keeps_it(tokiophp, workdir):
     assert "could not" not in server.messages() and "not understood" not in server.messages()
 
 
+def test_a_reload_in_the_middle_of_a_line(tokiophp, workdir):
+    """What was said of it is not lost, and the new image knows whose the rest is."""
+    half = program(workdir, "half", f"#!/bin/sh\nprintf 'first\\nhalf-'\nuntil [ -e {workdir}/go ]; do sleep 0.1; done\necho line\n")
+    script = page(workdir, "half.php", f"<?php exec('{half} >&2'); echo 'done';")
+    server = tokiophp(pool="pm.max_children = 1\n")
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(fcgi_client.fetch, server.address, script, timeout=30)
+        process.wait_for(lambda: '"first"' in server.messages(), 20, "the program")
+        server.signal(signal.SIGUSR2)
+        process.wait_for(lambda: server.messages().count("ready to handle connections") == 2, 30, "a reload")
+        open(f"{workdir}/go", "w").close()
+        assert running.result().body == b"done"
+    process.wait_for(lambda: '"line"' in server.messages(), 20, "the rest of the line")
+    found = re.findall(r'said into stderr: "(first|half-|line)", request (\S+)', server.messages())
+    assert [text for text, _ in found] == ["first", "half-", "line"] and len({request for _, request in found}) == 1
+
+
 def test_one_that_never_ends_its_line(tokiophp, workdir):
     """Memory stays as it is, and everybody else is served and heard."""
     flood = page(workdir, "flood.php", "<?php exec(\"head -c 8000000 /dev/zero | tr '\\\\0' x >&2\"); echo 'done';")

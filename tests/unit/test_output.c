@@ -416,6 +416,30 @@ static void long_text_in_frames(void **state)
     close(ends[1]);
 }
 
+/* Whoever reads on begins with a frame, wherever the last read has cut one, and nothing that was said is
+ * lost. */
+static void handed_on(void **state)
+{
+    int ends[2];
+    char in[FRAME_TEXT + sizeof(struct frame_head)];
+    (void)state;
+    assert_int_equal(pipe2(ends, O_NONBLOCK | O_CLOEXEC), 0);
+    for (size_t cut = 1; cut < sizeof(struct frame_head) + 4; cut++) {
+        struct output_sources *o = output_sources_create("www", 42, false);
+        struct output_pipe *p = output_pipe_open(o, OUTPUT_STDERR, 9);
+        size_t n = frame_of(in, 9, "id", "half", 4);
+        output_pipe_feed(p, in, cut);
+        assert_int_equal(write(ends[1], in + cut, n - cut), n - cut);
+        assert_int_equal(write(ends[1], "rest\n", 5), 5);
+        output_pipe_settle(p, ends[0]);
+        assert_string_equal(log_pipe_read(), "half\n");
+        assert_int_equal(read(ends[0], in, sizeof in), 5);
+        output_sources_destroy(o);
+    }
+    close(ends[0]);
+    close(ends[1]);
+}
+
 /* A request's id is in every line of its text, and counts for log_limit; one that is made up ends where an id
  * does; it can be left away. */
 static void requests_are_named(void **state)
@@ -465,8 +489,9 @@ int main(void)
         TEST(wrapped_text_keeps_the_mark), TEST(quiet_levels_hide_decorated_lines_only),
         TEST(reads_a_pipe_to_its_end),     TEST(a_turn_is_bounded),
         TEST(sources_do_not_mix),          TEST(odd_frames),
-        TEST(long_text_in_frames),         TEST(requests_are_named),
-        TEST(a_worker_s_own_pipe),         TEST(a_line_in_two_pipes),
+        TEST(long_text_in_frames),         TEST(handed_on),
+        TEST(requests_are_named),          TEST(a_worker_s_own_pipe),
+        TEST(a_line_in_two_pipes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
