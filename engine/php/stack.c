@@ -348,9 +348,12 @@ static void name_known(struct call_stack *out, const struct known *k)
     out->count++;
 }
 
+/* One that found no room is not whole. */
 static void remember(const zend_function *function, const struct call_stack *named, unsigned at, uint64_t now)
 {
-    if (named->size[at] <= KNOWN_SIZE) {
+    bool whole = named->at[at] + named->size[at] < sizeof(named->text);
+
+    if (whole && named->size[at] <= KNOWN_SIZE) {
         struct known *k = place_of(function);
 
         *k = (struct known){function, now + KNOWN_US, (uint8_t)named->size[at], ""};

@@ -321,6 +321,28 @@ def test_requests_of_a_worker_script(tokiophp, workdir):
     assert sum(handled.values()) >= 20 and all(s[3] == "tokio_handle_request" for s in handled), found
 
 
+# So deep, and with names so long, that the outermost find no room.
+DEEP = "<?php function spin() { $end = microtime(true) + 0.02; while (microtime(true) < $end) { hash('sha256', 'x'); } }\n" \
+    "function NAME($n) { $n ? NAME($n - 1) : spin(); }\nfunction first_of_all() { NAME(110); }\n" \
+    "$end = microtime(true) + (float)$_GET['s']; while (microtime(true) < $end) { first_of_all(); } echo 'back';"
+
+
+def test_a_name_that_found_no_room_is_not_kept(server, workdir):
+    """Names in OPcache's memory are kept for the looks that follow: those that were read whole."""
+    name = "n" * 80
+    with open(workdir + "/site/deep.php", "w") as f:
+        f.write(DEEP.replace("NAME", name))
+    os.utime(workdir + "/site/deep.php", (1, 1))  # OPcache takes no file that may still be written
+    client = threading.Thread(target=server.site.ask, args=("/deep.php?s=2.5",))
+    client.start()
+    try:
+        found = stacks(ctl(workdir, "profile", "--seconds", "2").stdout.decode())
+    finally:
+        client.join()
+    deep = [s for s in found if "spin" in s]
+    assert deep and all(s[3:5] == ("(outer_functions)", name) and set(s[4:s.index("spin")]) == {name} for s in deep), found
+
+
 @pytest.mark.skipif(not shutil.which("strace"), reason="strace is not installed")
 def test_where_the_kernel_forbids_to_look(server, workdir):
     """As some containers do: then the same is copied through a pipe."""
