@@ -23,8 +23,10 @@ struct loop_message {
     void (*run)(struct loop *loop, struct loop_message *self); /* loop thread */
 };
 
-#define LOOP_SCRATCH (96u << 10) /* more than the largest request head, and room to read after it */
-#define LOOP_SPARES  64          /* exchanges kept for reuse, however few were needed lately */
+/* More than the largest request head and room to read after it, and than a batch of h2_conn.c with two
+ * frames. */
+#define LOOP_SCRATCH (100u << 10)
+#define LOOP_SPARES  64 /* exchanges kept for reuse, however few were needed lately */
 
 struct loop {
     struct http_front *front;
