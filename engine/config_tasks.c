@@ -79,6 +79,7 @@ static void become_tasks_of(struct pool_conf *tasks, const struct pool_conf *of)
     tasks->tasks_of = of;
     *s = of->s;
     s->worker_script = s->worker_routes = NULL;
+    s->preload = 0;
     s->task_script = s->cron = NULL;
     s->status_path = s->status_listen = s->ping_path = NULL;
     s->access_log = s->slowlog = NULL;

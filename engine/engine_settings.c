@@ -117,6 +117,7 @@ static const char *const level_words[] = {
 static const char *const format_words[] = {"text", "json", NULL};
 static const char *const pm_words[] = {"undefined", "static", "dynamic", "ondemand", NULL};
 static const char *const engine_words[] = {"php", "stub", NULL};
+static const char *const preload_words[] = {"no", "auto", NULL};
 static const char *const auto_words[] = {"auto", NULL};
 static const char *const unlimited_words[] = {"unlimited", NULL};
 static const char *const undefined_words[] = {"undefined", NULL};
@@ -264,6 +265,9 @@ static const struct setting_row pool_rows[] = {
     {POOL("keep_profile", SETTING_BOOL, keep_profile), .initial = "yes",
      .help = "keep a profile of the last hour (9 looks a second at what runs), for tokiophp ctl profile "
              "--last and the dashboard"},
+    {POOL("preload", SETTING_WORD, preload), .initial = "no", .words = preload_words,
+     .help = "auto: the class files that nearly all requests include are found out, and preloaded "
+             "(tuning.md)"},
     {POOL("pm.max_memory", SETTING_SIZE, max_memory), .initial = "0",
      .help = "resident memory at which the pool's process is replaced; 0 = the cgroup's limit decides"},
     {POOL("pm.processes", SETTING_INT, processes), .initial = "1", .min = 1, .max = 64,

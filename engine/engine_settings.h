@@ -62,6 +62,7 @@ struct pool_settings {
     int64_t rlimit_files, rlimit_core;
     bool catch_workers_output, decorate_workers_output;
     bool keep_profile;
+    int preload; /* 1 = auto; complete after config_check() */
     bool clear_env;
     struct setting_pair *env, *php_value, *php_flag, *php_admin_value, *php_admin_flag;
     char *limit_extensions;    /* security.limit_extensions; "" allows all */

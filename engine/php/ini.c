@@ -15,6 +15,7 @@
 #include "engine/base/log.h"
 #include "engine/php/cgi.h"
 #include "engine/php/override.h"
+#include "engine/php/preload.h"
 
 #define USER_INI_DIRECTORIES 4096 /* cached .user.ini results per thread, then the cache starts anew */
 
@@ -62,6 +63,7 @@ void ini_defaults(HashTable *configuration)
     set_default(configuration, "opcache.max_accelerated_files", "32531");
     set_default(configuration, "opcache.jit", "disable");
     default_preload_user(configuration);
+    preload_defaults(configuration);
 }
 
 /* Settings that PHP reads only while it starts: php-fpm ignores them in a pool; here a pool has its own PHP.

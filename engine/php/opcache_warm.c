@@ -7,6 +7,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/php/opcache_private.h"
+#include "engine/php/preload.h"
 #include "engine/php/run.h"
 
 #define WARM_PERCENT    70 /* how far the old generation's scripts may fill the new one */
@@ -52,7 +53,7 @@ static void compile_list(void *context)
         w->list += end ? n + 1 : n;
         w->n -= end ? n + 1 : n;
         w->compiled++;
-        if (n && is_there(path, n)) {
+        if (n && *path != '+' && is_there(path, n)) { /* preload.h has the others */
             opcache_compile(path, n);
         }
     }
@@ -97,12 +98,13 @@ static void list_unrestricted(void *listing)
 
 size_t opcache_warm_list(char *out, size_t size)
 {
-    struct opcache_listing l = {.out = out, .size = size};
+    struct opcache_listing l = {.out = out, .size = size, .n = preload_list(out, size)};
+    size_t preloaded = l.n;
 
     if (opcache_can_tell()) {
         run_aside(list_unrestricted, &l);
     }
-    return l.n > 0 ? l.n : opcache_kept_list(out, size);
+    return l.n > preloaded ? l.n : preloaded + opcache_kept_list(out + preloaded, size - preloaded);
 }
 
 static void reset(void *context)

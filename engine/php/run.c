@@ -22,6 +22,7 @@
 #include "engine/php/ini_request.h"
 #include "engine/php/opcache.h"
 #include "engine/php/paths.h"
+#include "engine/php/preload.h"
 #include "engine/php/sapi.h"
 #include "engine/php/timeout.h"
 #include "engine/telemetry/status.h"
@@ -102,6 +103,7 @@ static bool begin(struct php_thread *t, struct request *r)
     bool good = !own_settings || ini_apply_request(t, r);
 
     opcache_begin(t);
+    preload_begin(r);
     timeout_begin_input(t);
     return good;
 }
@@ -418,6 +420,7 @@ void run_request(struct php_thread *t, struct request *r)
         if (started) {
             run_add_error_header();
             opcache_sample(t);
+            preload_learn_end(t);
         }
         run_script_done(t);
     }

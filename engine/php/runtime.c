@@ -28,6 +28,7 @@
 #include "engine/php/opcache.h"
 #include "engine/php/override.h"
 #include "engine/php/paths.h"
+#include "engine/php/preload.h"
 #include "engine/php/run.h"
 #include "engine/php/sapi.h"
 #include "engine/php/stack.h"
@@ -96,6 +97,7 @@ static int start(const struct cli_options *cli, const struct pool_conf *pool)
     zend_interrupt_function = on_interrupt;
     cgi_publish_rules();
     opcache_start();
+    preload_start(pool);
     return 0;
 }
 
@@ -250,6 +252,7 @@ static size_t memory_peak(struct worker *w)
 
 const struct executor php_executor = {
     .name = "php",
+    .inherit = preload_take,
     .load = load_php,
     .start = start,
     .stop = stop,
@@ -264,6 +267,8 @@ const struct executor php_executor = {
     .look = look,
     .memory_peak = memory_peak,
     .check = opcache_check,
+    .stale = preload_stale,
+    .looks = preload_looks,
     .warm = opcache_warm,
     .forget = opcache_forget,
     .warm_list = opcache_warm_list,

@@ -218,6 +218,7 @@ static const char *load(struct process *p)
     if (names_extension(s->php_value) || names_extension(s->php_admin_value)) {
         environment = identity_lend_environment(p->args->pool);
     }
+    warm_list_inherit(p);
     startup_output_begin(p->args->pool->name);
     int rc = p->executor->load(p->args->cli, p->args->pool, identity_hide_foreign);
     startup_output_end();

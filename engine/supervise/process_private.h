@@ -51,6 +51,8 @@ void process_loop(struct process *p);
 bool process_is_drained(struct process *p);
 
 /* -- warm_list.c -- */
+/* Before PHP is loaded: the executor gets a copy of the list, unread. */
+void warm_list_inherit(const struct process *p);
 /* Compiles what the supervisor's list names (args->warm_fd, which is closed), within a time limit. */
 void warm_list_use(struct process *p);
 /* Sends the supervisor the list of what OPcache has, for our successor. */

@@ -12,22 +12,44 @@
 #define AWAITED_MS 50 /* what the first request needs is compiled with it */
 #define LIST_MAX   (4u << 20)
 
-void warm_list_use(struct process *p)
+/* malloc's; NULL: there is none. A copy: it may be cut meanwhile. */
+static char *copy_list(int fd, size_t *n)
 {
     struct stat st;
-    int fd = p->args->warm_fd;
-    if (fd < 0) {
-        return;
+    if (fd < 0 || fstat(fd, &st) != 0 || st.st_size <= 0 || st.st_size > (off_t)LIST_MAX) {
+        return NULL;
     }
-    if (p->executor->warm && fstat(fd, &st) == 0 && st.st_size > 0 && st.st_size <= (off_t)LIST_MAX) {
-        char *list = malloc((size_t)st.st_size);
-        ssize_t n = list ? pread(fd, list, (size_t)st.st_size, 0) : -1; /* a copy: it may be cut meanwhile */
-        if (n > 0) {
-            p->executor->warm(list, (size_t)n, p->args->awaited ? AWAITED_MS : BUDGET_MS);
-        }
+    char *list = malloc((size_t)st.st_size);
+    ssize_t got = list ? pread(fd, list, (size_t)st.st_size, 0) : -1;
+    if (got <= 0) {
+        free(list);
+        return NULL;
+    }
+    *n = (size_t)got;
+    return list;
+}
+
+void warm_list_inherit(const struct process *p)
+{
+    if (p->executor->inherit && p->args->pool->s.preload) {
+        size_t n = 0;
+        char *list = copy_list(p->args->warm_fd, &n);
+        p->executor->inherit(list, n, p->args->failed);
         free(list);
     }
-    close(fd);
+}
+
+void warm_list_use(struct process *p)
+{
+    size_t n;
+    char *list = p->executor->warm ? copy_list(p->args->warm_fd, &n) : NULL;
+    if (list) {
+        p->executor->warm(list, n, p->args->awaited ? AWAITED_MS : BUDGET_MS);
+    }
+    free(list);
+    if (p->args->warm_fd >= 0) {
+        close(p->args->warm_fd);
+    }
 }
 
 void warm_list_send(struct process *p)

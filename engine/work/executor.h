@@ -22,6 +22,9 @@ enum interrupt_reason {
 
 struct executor {
     const char *name;
+    /* Main thread, before load, may be NULL: the list of the predecessor (warm_list), which is read by nobody
+     * but the pool's user. failed: the start before this one did. */
+    void (*inherit)(const char *list, size_t n, bool failed);
     /* Main thread of the engine process, while it still has the rights, root and environment of the
      * supervisor: what only these can read. Runs nothing of the pool's user in this process; a child that is
      * made for that calls in_child first. 0 or -1 (a message is logged). NULL: nothing to load. */
@@ -57,6 +60,9 @@ struct executor {
     /* Main/control thread, may be NULL: look after caches; true = ask for a generation swap and why is set.
      */
     bool (*check)(const char **why);
+    /* Control thread, may be NULL: what this process holds is out of date; true once, and why is set. */
+    bool (*stale)(const char **why);
+    bool (*looks)(void); /* any thread, may be NULL: stale looks at files, so the process does not rest */
     /* Main thread before workers start: compile the scripts that an older generation had cached. List: paths,
      * each ended by '\n'. May be NULL. */
     void (*warm)(const char *list, size_t n, unsigned budget_ms);

@@ -290,12 +290,18 @@ void pool_tick(struct pool *pool)
     }
 }
 
+/* One that looks for changes would not see them; one that goes has its list looked at when it comes back. */
+static bool may_rest(const struct pool *pool, bool goes)
+{
+    return goes || !pool->executor->looks || !pool->executor->looks();
+}
+
 static bool is_at_rest(const struct pool *pool, bool goes)
 {
     return pool->counters && atomic_load(&pool->counters->connections) == 0 && !dispatch_has_queued(pool) &&
            pool->lost_count == 0 && pool->files_changed_us == 0 && !atomic_load(&pool->swap_reason) &&
            pool->unable_since_us == 0 && atomic_load(&pool->memory.held_until_us) == 0 &&
-           residents_rest(pool) && sizing_is_settled(pool, goes);
+           residents_rest(pool) && sizing_is_settled(pool, goes) && may_rest(pool, goes);
 }
 
 /* Whoever accepts counts the connection and then asks whether we rest; here it is the other way round. */

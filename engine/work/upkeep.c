@@ -84,4 +84,7 @@ void upkeep_tick(struct pool *pool, uint64_t now)
     if (pool->executor->check && pool->executor->check(&why)) {
         pool_request_swap(pool, why);
     }
+    if (pool->executor->stale && pool->executor->stale(&why)) {
+        pool_request_renewal(pool, why);
+    }
 }
