@@ -11,17 +11,9 @@
 #include "engine/base/encoding.h"
 #include "engine/base/heap.h"
 
-/* Room for n more bytes and the NUL. */
-static bool reserve(struct buf *b, size_t n)
+/* Memory for `want` bytes, and what is there already. */
+static bool grow(struct buf *b, size_t want)
 {
-    if (b->failed || n > SIZE_MAX / 2 - b->n - 1 || (b->limit && n > b->limit - b->n)) {
-        b->failed = true;
-        return false;
-    }
-    size_t want = b->n + n + 1;
-    if (want <= b->size) {
-        return true;
-    }
     size_t size = b->size ? b->size * 2 : 128;
     if (size < want) {
         size = want;
@@ -39,6 +31,16 @@ static bool reserve(struct buf *b, size_t n)
     b->p = p;
     b->size = size;
     return true;
+}
+
+/* Room for n more bytes and the NUL. */
+static inline bool reserve(struct buf *b, size_t n)
+{
+    if (b->failed || n > SIZE_MAX / 2 - b->n - 1 || (b->limit && n > b->limit - b->n)) {
+        b->failed = true;
+        return false;
+    }
+    return b->n + n + 1 <= b->size || grow(b, b->n + n + 1);
 }
 
 void buf_add(struct buf *b, const char *p, size_t n)
