@@ -5,11 +5,16 @@ import os
 import signal
 import ssl
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 
-PORT, TLS_PORT, INTERNAL = 18080, 18443, 19090
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
+from process import free_port  # noqa: E402
+
+# The image has this machine's network: others may listen there as well.
+PORT, TLS_PORT, INTERNAL = free_port(), free_port(), free_port()
 
 ENTER = """
 set -eu
@@ -22,7 +27,7 @@ mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
 mount -o remount,bind,ro "$root"
 exec chroot "$root" setpriv --reuid=www-data --regid=www-data --clear-groups --no-new-privs --bounding-set=-all --inh-caps=-all \\
-    sh -c 'cd "$0" && exec "$@"' "$directory" "$@"
+    --pdeathsig=KILL sh -c 'cd "$0" && exec "$@"' "$directory" "$@"
 """
 
 
@@ -108,5 +113,5 @@ def serving(root, config, folder, path="/", port=PORT, command=None, **variables
         yield server
     finally:
         if server.outer.poll() is None and server.end() is None:
-            server.outer.kill()  # --kill-child: the image's processes end with it
+            server.outer.kill()  # --pdeathsig (--kill-child does not outlive another user): the image's processes end with it
             server.outer.wait()

@@ -22,6 +22,7 @@ BASE = f"{SRC}/build/base-system.tar"
 BASE_SECONDS = 24 * 3600
 SOCKET = "/run/tokiophp/www.sock"
 failed = False
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a system is ended and unmounted, whoever ends its test
 
 
 def verdict(good, what, lines=()):
