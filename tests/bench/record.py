@@ -86,7 +86,7 @@ class Record:
         """The text of a contestant's configuration."""
         with open(path) as f:
             text = self.without_folder(f.read())
-        texts = self.configurations.setdefault(name, [])
+        texts = self.configurations.setdefault(self.topic["title"] if self.topic else "", {}).setdefault(name, [])
         if text not in texts:
             texts.append(text)
 
@@ -147,9 +147,18 @@ def page(kept, pictures):
     for name in sorted(topics):
         text += "\n" + of_topic(name, topics[name], pictures.get(name, []))
     text += "\n## Configurations\nFOLDER is the folder of a run, PORT a free port.\n"
-    for name, texts in sorted(kept["configurations"].items()):
+    for name, texts in sorted(by_contestant(kept["configurations"]).items()):
         text += f"\n### {name}\n" + "".join(f"```\n{t.strip()}\n```\n" for t in texts)
     return text
+
+
+def by_contestant(of_topics):
+    """{name: its configurations, each once}"""
+    found = {}
+    for names in of_topics.values():
+        for name, texts in names.items():
+            found.setdefault(name, []).extend(t for t in texts if t not in found.get(name, []))
+    return found
 
 
 def show(folder):
