@@ -14,7 +14,7 @@
 #define TURN_SENDS    32 /* of one connection before others have their turn */
 #define SENDFILE_PART (1u << 20)
 #define HOLD_FROM     16384       /* what is more takes more than one record of TLS */
-#define TLS_FILE_PART (64u << 10) /* read at once to be encrypted; at most LOOP_SCRATCH */
+#define TLS_FILE_PART (64u << 10) /* read at once to be encrypted; at most LOOP_SCRATCH_OUT */
 
 ssize_t http_conn_write(struct conn *c, const char *p, size_t n)
 {

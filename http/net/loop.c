@@ -201,7 +201,7 @@ struct loop *loop_create(struct http_front *front, int id)
     loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     loop->base = event_base_new();
     loop->scratch = malloc(LOOP_SCRATCH);
-    loop->scratch_out = malloc(LOOP_SCRATCH);
+    loop->scratch_out = malloc(LOOP_SCRATCH_OUT);
     if (loop->base && loop->wake_fd >= 0) {
         loop->wake_event = event_new(loop->base, loop->wake_fd, EV_READ | EV_PERSIST, on_wake, loop);
         loop->sweep_event = event_new(loop->base, -1, EV_PERSIST, on_sweep, loop);

@@ -23,10 +23,9 @@ struct loop_message {
     void (*run)(struct loop *loop, struct loop_message *self); /* loop thread */
 };
 
-/* More than the largest request head and room to read after it, and than a batch of h2_conn.c with two
- * frames. */
-#define LOOP_SCRATCH (100u << 10)
-#define LOOP_SPARES  64 /* exchanges kept for reuse, however few were needed lately */
+#define LOOP_SCRATCH     (96u << 10)  /* more than the largest request head, and room to read after it */
+#define LOOP_SCRATCH_OUT (100u << 10) /* a batch of h2_conn.c, and two frames that may end it */
+#define LOOP_SPARES      64           /* exchanges kept for reuse, however few were needed lately */
 
 struct loop {
     struct http_front *front;
@@ -55,7 +54,7 @@ struct loop {
     uint64_t trimmed_us;
     struct http_head head; /* of the request that is being taken in */
     char *scratch;         /* LOOP_SCRATCH bytes: what was just read, or is about to be written */
-    char *scratch_out;     /* the same size, for coalescing output */
+    char *scratch_out;     /* LOOP_SCRATCH_OUT, for coalescing output */
     uint64_t now_us;       /* clock at the beginning of this pass */
     uint64_t swept_us;     /* of the last sweep */
     bool still;            /* nothing is swept: nothing here waits for a time */
