@@ -77,7 +77,7 @@ class Storm:
         while not self.stop.is_set():
             done = ctl(self.workdir, "profile", "--seconds", "2", "--hz", str(hz))
             if done.returncode == 0:
-                self.seen += sum(stacks(done.stdout.decode()).values())
+                self.seen += sum(stacks(done.stdout.decode(errors="replace")).values())
 
     def __enter__(self):
         for t in self.threads:
