@@ -99,22 +99,12 @@ void config_watch_from(struct pool_conf *pool, const char *folder)
 
 /* -- all -- */
 
-static bool has_pair(const struct setting_pair *pairs, const char *key)
-{
-    for (const struct setting_pair *p = pairs; p; p = p->next) {
-        if (p->key && strcmp(p->key, key) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* Where it would do nothing; what php.ini has is known when PHP starts. */
 static void check_preload(const struct pool_conf *pool)
 {
     const struct pool_settings *s = &pool->s;
-    bool has_own =
-        has_pair(s->php_value, "opcache.preload") || has_pair(s->php_admin_value, "opcache.preload");
+    bool has_own = settings_has_key(s->php_value, "opcache.preload") ||
+                   settings_has_key(s->php_admin_value, "opcache.preload");
     const char *why = s->worker_script          ? "worker.script is set"
                       : s->chroot && *s->chroot ? "chroot is set"
                       : has_own                 ? "opcache.preload is set"

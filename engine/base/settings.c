@@ -451,6 +451,14 @@ void settings_free(const struct setting_table *table, void *in)
 
 /* -- whose they are -- */
 
+bool settings_has_key(const struct setting_pair *pairs, const char *key)
+{
+    while (pairs && !(pairs->key && strcmp(pairs->key, key) == 0)) {
+        pairs = pairs->next;
+    }
+    return pairs != NULL;
+}
+
 bool settings_given(const struct setting_row *row, const void *in)
 {
     return row->given_offset && *(const bool *)((const char *)in + row->given_offset);

@@ -95,6 +95,7 @@ const char *settings_nearest(const struct setting_table *const *tables, size_t c
 void settings_free(const struct setting_table *table, void *in);
 /* Was this row given, in a struct of its table's? False where the row has no given_offset. */
 bool settings_given(const struct setting_row *row, const void *in);
+bool settings_has_key(const struct setting_pair *pairs, const char *key); /* of a MAP */
 /* The row's value in another struct of the same table; texts and pairs stay `from`'s. */
 void settings_borrow(const struct setting_row *row, void *to, const void *from);
 const char *settings_owner_name(enum setting_owner owner); /* "pool", "listener" ... */

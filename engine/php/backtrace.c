@@ -5,39 +5,14 @@
  * Lines are php-fpm's: "[0xADDRESS] function() FILE:LINE". */
 #include "engine/php/backtrace.h"
 
-#include <fcntl.h>
-#include <sys/uio.h>
 #include <unistd.h>
+
+#include "engine/php/peek.h"
 
 #define NAME_MAX_SHOWN 256
 #define FRAMES_ABOVE   64 /* how far to look for the caller's line */
 
-/* Where process_vm_readv is forbidden: a pipe, into which the kernel copies the same way. */
-static bool copy_through_pipe(void *to, const void *from, size_t n)
-{
-    int ends[2];
-    bool copied = false;
-
-    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) == 0) {
-        copied = write(ends[1], from, n) == (ssize_t)n && read(ends[0], to, n) == (ssize_t)n;
-        close(ends[0]);
-        close(ends[1]);
-    }
-    return copied;
-}
-
-static bool copy(void *to, const void *from, size_t n)
-{
-    struct iovec local = {to, n}, remote = {(void *)(uintptr_t)from, n};
-
-    if ((uintptr_t)from < 4096) {
-        return false;
-    }
-    return process_vm_readv(getpid(), &local, 1, &remote, 1, 0) == (ssize_t)n ||
-           copy_through_pipe(to, from, n);
-}
-
-#define COPY(to, from) copy(&(to), (from), sizeof(to))
+#define COPY(to, from) peek(&(to), (from), sizeof(to))
 
 /* -- text without stdio -- */
 
@@ -79,11 +54,11 @@ static bool add_string(struct line *line, const zend_string *string)
     char text[NAME_MAX_SHOWN];
     size_t n;
 
-    if (!copy(&n, &string->len, sizeof n) || n > 1u << 20) {
+    if (!peek(&n, &string->len, sizeof n) || n > 1u << 20) {
         return false;
     }
     n = n < sizeof text ? n : sizeof text;
-    if (n && !copy(text, ZSTR_VAL(string), n)) {
+    if (n && !peek(text, ZSTR_VAL(string), n)) {
         return false;
     }
     add(line, text, n);
@@ -102,8 +77,8 @@ static int add_name(struct line *line, const zend_execute_data *frame)
         add_text(line, "???");
         return 0;
     }
-    if (!copy(&name, &frame->func->common.function_name, sizeof name) ||
-        !copy(&class, &frame->func->common.scope, sizeof class)) {
+    if (!peek(&name, &frame->func->common.function_name, sizeof name) ||
+        !peek(&class, &frame->func->common.scope, sizeof class)) {
         return -1;
     }
     if (!name) {
@@ -113,7 +88,7 @@ static int add_name(struct line *line, const zend_execute_data *frame)
         add_text(line, "[INCLUDE_OR_EVAL]");
         return 0;
     }
-    if (class && copy(&class_name, &class->name, sizeof class_name) && add_string(line, class_name)) {
+    if (class && peek(&class_name, &class->name, sizeof class_name) && add_string(line, class_name)) {
         add_text(line, "::");
     }
     return add_string(line, name) ? 0 : -1;
@@ -131,12 +106,12 @@ static bool add_place(struct line *line, const zend_execute_data *frame)
         if (!COPY(caller, frame)) {
             return false;
         }
-        if (caller.func && copy(&type, &caller.func->type, sizeof type) && ZEND_USER_CODE(type)) {
-            if (!copy(&file, &caller.func->op_array.filename, sizeof file) || !add_string(line, file)) {
+        if (caller.func && peek(&type, &caller.func->type, sizeof type) && ZEND_USER_CODE(type)) {
+            if (!peek(&file, &caller.func->op_array.filename, sizeof file) || !add_string(line, file)) {
                 return false;
             }
             if (caller.opline) {
-                copy(&number, &caller.opline->lineno, sizeof number);
+                peek(&number, &caller.opline->lineno, sizeof number);
             }
             add_text(line, ":");
             add_number(line, number, 10, 1);
@@ -172,7 +147,7 @@ int backtrace_write(const struct php_thread *t, int fd, int depth)
 {
     const zend_execute_data *at;
 
-    if (!t || !t->executor || !copy(&at, &t->executor->current_execute_data, sizeof at)) {
+    if (!t || !t->executor || !peek(&at, &t->executor->current_execute_data, sizeof at)) {
         return -1;
     }
     for (; at && depth > 0; depth--) {

@@ -7,12 +7,8 @@
  * between two looks is one that ran at that moment, too. */
 #include "engine/php/stack.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/uio.h>
-#include <unistd.h>
-
 #include "engine/base/clock.h"
+#include "engine/php/peek.h"
 
 #define TRIES       6
 #define WINDOW      8192 /* bytes of PHP's stack that are copied at once; frames lie close together */
@@ -23,73 +19,6 @@
 #define KNOWN_US    (1 * CLOCK_US_PER_SECOND)
 #define KNOWN_SIZE  90
 #define CHUNK_BYTES ((uintptr_t)2 << 20) /* ZendMM's; below its begin there may be nothing */
-
-/* -- pieces -- */
-
-struct piece {
-    void *to;
-    const void *from;
-    size_t n;
-    bool copied;
-};
-
-/* One after the other, where process_vm_readv is forbidden: through a pipe, into which the kernel copies the
- * same way. */
-static void copy_through_pipe(struct piece *pieces, size_t count)
-{
-    int ends[2];
-
-    if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) {
-        return;
-    }
-    for (size_t i = 0; i < count; i++) {
-        struct piece *p = &pieces[i];
-        ssize_t n = p->from ? write(ends[1], p->from, p->n) : -1;
-
-        p->copied = n > 0 && read(ends[0], p->to, (size_t)n) == (ssize_t)p->n;
-    }
-    close(ends[0]);
-    close(ends[1]);
-}
-
-/* The kernel stops at the first piece that is not there; the others follow in another call. */
-static void copy_pieces(struct piece *pieces, size_t count)
-{
-    struct iovec local[CALL_STACK_DEPTH], remote[CALL_STACK_DEPTH];
-    size_t from = 0;
-
-    while (from < count) {
-        size_t n = 0, done = 0;
-
-        for (; from + n < count && n < CALL_STACK_DEPTH; n++) {
-            const struct piece *p = &pieces[from + n];
-
-            local[n] = (struct iovec){p->to, p->n};
-            remote[n] = (struct iovec){(void *)(uintptr_t)p->from, p->n};
-        }
-        ssize_t got = process_vm_readv(getpid(), local, n, remote, n, 0);
-
-        if (got < 0 && (errno == EPERM || errno == ENOSYS)) {
-            copy_through_pipe(pieces + from, count - from);
-            return;
-        }
-        while (done < n && got > 0 && got >= (ssize_t)pieces[from + done].n) {
-            got -= (ssize_t)pieces[from + done].n;
-            pieces[from + done++].copied = true;
-        }
-        from += done < n ? done + 1 : done;
-    }
-}
-
-static bool copy(void *to, const void *from, size_t n)
-{
-    struct piece piece = {to, from, n, false};
-
-    if ((uintptr_t)from >= 4096) {
-        copy_pieces(&piece, 1);
-    }
-    return piece.copied;
-}
 
 /* -- frames -- */
 
@@ -111,7 +40,7 @@ static bool fill_window(struct walk *w, uintptr_t at)
     for (int i = 0; i < 2; i++) {
         w->window_at = i == 0 ? begin : at;
         w->window_n = end - w->window_at;
-        if (w->window_n <= WINDOW && copy(w->window, (const void *)w->window_at, w->window_n)) {
+        if (w->window_n <= WINDOW && peek(w->window, (const void *)w->window_at, w->window_n)) {
             return true;
         }
     }
@@ -168,7 +97,7 @@ static const zend_execute_data *current_frame(const struct php_thread *t)
 {
     const zend_execute_data *at = NULL;
 
-    return copy(&at, &t->executor->current_execute_data, sizeof at) ? at : NULL;
+    return peek(&at, &t->executor->current_execute_data, sizeof at) ? at : NULL;
 }
 
 /* The last try need not have stood still: it leads somewhere. */
@@ -233,12 +162,12 @@ static bool stays(uint8_t type, uint32_t flags)
     memcpy(&(out), (const char *)(copied) + offsetof(type, field), sizeof(out))
 
 static void take_functions(const zend_function *const *functions, unsigned count, struct named *all,
-                           struct piece *pieces)
+                           struct peek *pieces)
 {
     for (unsigned i = 0; i < count; i++) {
-        pieces[i] = (struct piece){all[i].function, functions[i], sizeof(all[i].function), false};
+        pieces[i] = (struct peek){all[i].function, functions[i], sizeof(all[i].function), false};
     }
-    copy_pieces(pieces, count);
+    peek_all(pieces, count);
     for (unsigned i = 0; i < count; i++) {
         uint8_t type = (uint8_t)all[i].function[0];
         uint32_t flags;
@@ -258,7 +187,7 @@ static void take_functions(const zend_function *const *functions, unsigned count
     }
 }
 
-static void take_classes(unsigned count, struct named *all, struct piece *pieces)
+static void take_classes(unsigned count, struct named *all, struct peek *pieces)
 {
     size_t n = 0;
 
@@ -267,10 +196,10 @@ static void take_classes(unsigned count, struct named *all, struct piece *pieces
             continue;
         }
         if (all[i].class) {
-            pieces[n++] = (struct piece){&all[i].class_name, &all[i].class->name, sizeof(void *), false};
+            pieces[n++] = (struct peek){&all[i].class_name, &all[i].class->name, sizeof(void *), false};
         }
     }
-    copy_pieces(pieces, n);
+    peek_all(pieces, n);
     for (unsigned i = 1; i < count; i++) {
         if (all[i].class && all[i].class == all[i - 1].class) {
             all[i].class_name = all[i - 1].class_name;
@@ -278,7 +207,7 @@ static void take_classes(unsigned count, struct named *all, struct piece *pieces
     }
 }
 
-static void take_texts(unsigned count, struct named *all, struct piece *pieces)
+static void take_texts(unsigned count, struct named *all, struct peek *pieces)
 {
     size_t n = 0;
 
@@ -286,14 +215,14 @@ static void take_texts(unsigned count, struct named *all, struct piece *pieces)
         memset(all[i].name_text.head, 0, sizeof(all[i].name_text.head));
         memset(all[i].class_text.head, 0, sizeof(all[i].class_text.head));
         if (all[i].name) {
-            pieces[n++] = (struct piece){&all[i].name_text, all[i].name, sizeof(struct text_head), false};
+            pieces[n++] = (struct peek){&all[i].name_text, all[i].name, sizeof(struct text_head), false};
         }
         if (all[i].class_name) {
             pieces[n++] =
-                (struct piece){&all[i].class_text, all[i].class_name, sizeof(struct text_head), false};
+                (struct peek){&all[i].class_text, all[i].class_name, sizeof(struct text_head), false};
         }
     }
-    copy_pieces(pieces, n);
+    peek_all(pieces, n);
 }
 
 static void add(struct call_stack *out, const char *text, size_t n)
@@ -314,9 +243,9 @@ static void add_name(struct call_stack *out, const struct text_head *seen, const
     FIELD_OF(seen->head, zend_string, len, n);
     if (n > 0 && n <= STRING_SEEN) {
         add(out, seen->text, n);
-    } else if (copy(&n, &string->len, sizeof n) && n > 0 && n < 1u << 20) {
+    } else if (peek(&n, &string->len, sizeof n) && n > 0 && n < 1u << 20) {
         n = n < sizeof text ? n : sizeof text;
-        if (copy(text, ZSTR_VAL(string), n)) {
+        if (peek(text, ZSTR_VAL(string), n)) {
             add(out, text, n);
         }
     }
@@ -380,7 +309,7 @@ static unsigned sort_out(const struct walk *w, uint64_t now, bool *found, const 
 static void name_all(const struct walk *w, struct call_stack *out)
 {
     static struct named all[CALL_STACK_DEPTH]; /* the control thread's, both */
-    static struct piece pieces[2 * CALL_STACK_DEPTH];
+    static struct peek pieces[2 * CALL_STACK_DEPTH];
     const zend_function *others[CALL_STACK_DEPTH];
     bool found[CALL_STACK_DEPTH];
     uint64_t now = clock_us();

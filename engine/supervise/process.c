@@ -194,12 +194,7 @@ static const struct executor *choose_executor(const struct process_args *args)
 
 static bool names_extension(const struct setting_pair *pairs)
 {
-    for (const struct setting_pair *p = pairs; p; p = p->next) {
-        if (p->key && (strcmp(p->key, "extension") == 0 || strcmp(p->key, "zend_extension") == 0)) {
-            return true;
-        }
-    }
-    return false;
+    return settings_has_key(pairs, "extension") || settings_has_key(pairs, "zend_extension");
 }
 
 /* With the rights, the root and the environment of the supervisor. An extension of the pool's own settings

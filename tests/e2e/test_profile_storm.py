@@ -1,15 +1,16 @@
 """Profiles of scripts at their worst: while they crash, end, recurse, jump between fibers and generators, are compiled and thrown
 away. Nobody's request fails for it, and no process ends but those that were told to."""
+import functools
 import os
 import random
 import re
-import threading
 import time
 
 import pytest
 
 import process
 import tokiophp as program
+from background import Background
 from test_internal import Inside
 from test_profile import ctl, stacks
 
@@ -57,37 +58,27 @@ def pids(workdir):
     return re.findall(r"process pid=(\d+)", ctl(workdir, "status").stdout.decode())
 
 
-class Storm:
+class Storm(Background):
     """Clients that ask for wild pages, and others that ask for profiles of them."""
 
     def __init__(self, server, workdir, target="/wild.php"):
+        super().__init__(*[self.ask] * 4, *(functools.partial(self.look, hz) for hz in (1000, 99)))
         self.server, self.workdir, self.target = server, workdir, target
-        self.stop, self.wrong, self.answers, self.seen = threading.Event(), [], 0, 0
-        self.threads = [threading.Thread(target=self.ask) for _ in range(4)] + [threading.Thread(target=self.look, args=(hz,)) for hz in (1000, 99)]
+        self.wrong, self.answers, self.seen = [], 0, 0
 
     def ask(self):
         ends = random.Random(1)
-        while not self.stop.is_set():
+        while not self.over.is_set():
             answer = self.server.site.ask(self.target + ("?exit" if ends.random() < 0.3 else ""))
             self.answers += 1
             if answer.text != "wild":
                 self.wrong.append((answer.status, answer.text[:200]))
 
     def look(self, hz):
-        while not self.stop.is_set():
+        while not self.over.is_set():
             done = ctl(self.workdir, "profile", "--seconds", "2", "--hz", str(hz))
             if done.returncode == 0:
                 self.seen += sum(stacks(done.stdout.decode(errors="replace")).values())
-
-    def __enter__(self):
-        for t in self.threads:
-            t.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stop.set()
-        for t in self.threads:
-            t.join()
 
 
 def test_wild_scripts(server, workdir):

@@ -6,12 +6,12 @@ import signal
 import ssl
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../support"))
 from process import free_port  # noqa: E402
+from steps import wait_for  # noqa: E402
 
 # The image has this machine's network: others may listen there as well.
 PORT, TLS_PORT, INTERNAL = free_port(), free_port(), free_port()
@@ -44,16 +44,6 @@ def ask(path="/", port=PORT, **fields):
             return e.code, e.headers, e.read()
     except OSError as e:
         return 0, {}, repr(e).encode()
-
-
-def wait_for(what, seconds=30):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        value = what()
-        if value:
-            return value
-        time.sleep(0.1)
-    return None
 
 
 class Server:

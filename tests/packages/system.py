@@ -1,4 +1,4 @@
-"""A fresh Debian below a folder, made by debootstrap, for the tests of packages; and how those say what they found.
+"""A fresh Debian below a folder, made by debootstrap, for the tests of packages.
 
 Nothing in it is started by its packages. What is mounted in it is gone before it is removed.
 """
@@ -17,47 +17,11 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 SRC = os.path.dirname(os.path.dirname(HERE))
 sys.path.insert(0, f"{SRC}/tests/support")
 from fcgi_client import fetch  # noqa: E402
+from steps import must, run, verdict, wait_for  # noqa: E402
 
 BASE = f"{SRC}/build/base-system.tar"
 BASE_SECONDS = 24 * 3600
 SOCKET = "/run/tokiophp/www.sock"
-failed = False
-signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # a system is ended and unmounted, whoever ends its test
-
-
-def verdict(good, what, lines=()):
-    global failed
-    for line in [] if good else lines:
-        print(f"    {line}")
-    print(f"{'ok' if good else 'not ok'} {what}", flush=True)
-    failed = failed or not good
-    return good
-
-
-def end():
-    sys.exit(1 if failed else 0)
-
-
-def run(*command, **more):
-    return subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **more)
-
-
-def must(*command, **more):
-    done = run(*command, **more)
-    if done.returncode != 0:
-        print("\n".join(done.stdout.splitlines()[-30:]))
-        sys.exit(f"not ok {' '.join(command)[:100]}: exit {done.returncode}")
-    return done.stdout
-
-
-def wait_for(what, seconds=30):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        value = what()
-        if value:
-            return value
-        time.sleep(0.1)
-    return None
 
 
 def mounts(root):

@@ -6,6 +6,7 @@ import time
 
 import process
 import pytest
+from background import Background
 from faulty import Several, many, tell
 from process import ProcessorWaits
 from test_crashes import back_after
@@ -13,13 +14,13 @@ from test_crashes import back_after
 RATE = 20
 
 
-class Crashes:
+class Crashes(Background):
     """While the `with` lasts: requests that crash, `rate` a second, or as fast as 8 clients get their answers."""
 
     def __init__(self, server, front, name, rate):
+        super().__init__(*[self.run] * (16 if rate else 8))
         self.server, self.front, self.name, self.rate = server, front, name, rate
-        self.over, self.lock, self.answers, self.asked = threading.Event(), threading.Lock(), [], 0
-        self.threads = [threading.Thread(target=self.run) for _ in range(16 if rate else 8)]
+        self.lock, self.answers, self.asked = threading.Lock(), [], 0
 
     def run(self):
         while not self.over.is_set():
@@ -36,14 +37,7 @@ class Crashes:
 
     def __enter__(self):
         self.begin = time.monotonic()
-        for t in self.threads:
-            t.start()
-        return self
-
-    def __exit__(self, *_):
-        self.over.set()
-        for t in self.threads:
-            t.join()
+        return super().__enter__()
 
 
 def burst(server, front, name, rate, seconds, count=0):

@@ -2,39 +2,29 @@
 import glob
 import os
 import subprocess
-import threading
 import time
 
 import process
 import pytest
+from background import Background
 from faulty import many
 
 KINDS = ("null", "overflow", "abort", "fpe", "bus")
 
 
-class Profiles:
+class Profiles(Background):
     """One after the other, in two threads; how many have ended well."""
 
     def __init__(self, server):
-        self.server, self.stop, self.good, self.lines = server, threading.Event(), 0, 0
-        self.threads = [threading.Thread(target=self.run) for _ in range(2)]
+        super().__init__(self.run, self.run)
+        self.server, self.good, self.lines = server, 0, 0
 
     def run(self):
-        while not self.stop.is_set():
+        while not self.over.is_set():
             done = subprocess.run([self.server.server.command[0], "ctl", "-s", f"{self.server.directory}/ctl", "profile", "--seconds", "1",
                                    "--hz", "1000"], capture_output=True, timeout=60, check=False)
             self.good += done.returncode == 0
             self.lines += done.stdout.count(b"\n")
-
-    def __enter__(self):
-        for t in self.threads:
-            t.start()
-        return self
-
-    def __exit__(self, *_):
-        self.stop.set()
-        for t in self.threads:
-            t.join()
 
 
 def test_crashes_while_looked_at(faulty, workdir):
