@@ -86,8 +86,11 @@ class System:
 
     def bring(self, folder, revision):
         """Packages, to /packages/REVISION."""
+        brought = glob.glob(f"{folder}/*.deb") + glob.glob(f"{folder}/*.rpm")
+        if not brought:
+            sys.exit(f"not ok there are no packages in {os.path.relpath(folder, SRC)}: make check-packages makes them")
         os.makedirs(self.path(f"/packages/{revision}"))
-        for path in glob.glob(f"{folder}/*.deb") + glob.glob(f"{folder}/*.rpm"):
+        for path in brought:
             shutil.copy(path, self.path(f"/packages/{revision}"))
 
     def packages(self, revision):
