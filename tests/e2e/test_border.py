@@ -59,13 +59,7 @@ def boards(pid):
 
 
 def memory_files(pid):
-    names = []
-    for fd in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            names.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
-        except OSError:
-            pass
-    return [n for n in names if "memfd:" in n and "opcache" not in n.lower()]
+    return [n for n in process.descriptors(pid).values() if "memfd:" in n and "opcache" not in n.lower()]
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="looks into other users' processes")

@@ -10,7 +10,7 @@ from h2.events import DataReceived, StreamEnded
 
 from h2_client import ENHANCE_YOUR_CALM, FRAME_SIZE_ERROR, PROTOCOL_ERROR, REFUSED, STREAM_CLOSED, Client, frame
 from http_raw import Raw
-from process import wait_for
+from process import descriptors, wait_for
 from web import Site
 
 SCRIPTS = {
@@ -327,13 +327,7 @@ def test_client_that_leaves_in_the_middle_of_a_body(tokiophp, workdir):
     engine = wait_for(site.server.engine_pids, 30, "an engine process")[0]
 
     def files():
-        names = []
-        for fd in os.listdir(f"/proc/{engine}/fd"):
-            try:
-                names.append(os.readlink(f"/proc/{engine}/fd/{fd}"))
-            except OSError:
-                continue  # closed meanwhile
-        return [n for n in names if "(deleted)" in n and "memfd:" not in n and "/.ZendSem" not in n]  # that is OPcache's lock
+        return [n for n in descriptors(engine).values() if "(deleted)" in n and "memfd:" not in n and "/.ZendSem" not in n]  # that is OPcache's lock
 
     before = len(files())
     with Client(site.address) as client, Client(site.address) as half:

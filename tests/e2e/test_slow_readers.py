@@ -60,14 +60,8 @@ def body_of(s):
 
 
 def files(site):
-    engine, found = site.server.engine_pids()[0], 0
-    for fd in os.listdir(f"/proc/{engine}/fd"):
-        try:
-            link = os.readlink(f"/proc/{engine}/fd/{fd}")
-        except OSError:
-            continue
-        found += "(deleted)" in link and "memfd:" not in link
-    return found
+    links = process.descriptors(site.server.engine_pids()[0]).values()
+    return sum("(deleted)" in link and "memfd:" not in link for link in links)
 
 
 @pytest.mark.parametrize("target", ["/big.php", "/piece.php", "/stream.php"])

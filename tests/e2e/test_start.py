@@ -9,6 +9,7 @@ import pytest
 
 from fcgi_client import fetch
 from process import Failure, accepts, session_of, wait_for
+from process import descriptors as open_files
 from tokiophp import IS_ROOT, PROGRAM, Tokiophp
 
 IDENTITY = "user = nobody\ngroup = nogroup\n" if IS_ROOT else ""
@@ -163,14 +164,8 @@ def test_daemonize_tells_of_failure(workdir):
 
 def descriptors(pid):
     """What a process has open, by kind."""
-    found = {}
-    for fd in os.listdir(f"/proc/{pid}/fd"):
-        try:
-            target = os.readlink(f"/proc/{pid}/fd/{fd}")
-        except OSError:
-            continue
-        found[int(fd)] = re.sub(r":\[\d+\]|(?<=/\.ZendSem)\.\w+", "", target)  # OPcache's lock, where it is no memfd: before PHP 8.4
-    return found
+    kind = r":\[\d+\]|(?<=/\.ZendSem)\.\w+"  # OPcache's lock, where it is no memfd: before PHP 8.4
+    return {fd: re.sub(kind, "", target) for fd, target in open_files(pid).items()}
 
 
 def kinds_of(pid):

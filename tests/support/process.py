@@ -88,6 +88,17 @@ def status_field(pid, field):
     return 0
 
 
+def descriptors(pid):
+    """{number: what it leads to}, of those that are not closed meanwhile."""
+    found = {}
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            found[int(fd)] = os.readlink(f"/proc/{pid}/fd/{fd}")
+        except OSError:
+            continue
+    return found
+
+
 def without_own_signals(text):
     """A /proc/PID/status without signals 32 and 33, which are the C library's own: posix_spawn(3), and so make,
     leaves them ignored in what it starts."""
