@@ -2,12 +2,14 @@
 import base64
 import os
 import re
+import select
 import subprocess
+import time
 
 import pytest
 
 from http_raw import Raw
-from process import free_port, wait_for
+from process import PATIENCE, free_port, wait_for
 from web_cases import ABSENT, VARIABLES, Case, Site, dry_run, fixture, parametrize, pool_section
 
 FILES = {"vars.php": VARIABLES, "open.txt": "open", "admin/page.txt": "page", "admin/vars.php": VARIABLES, "admin/public/free.txt": "free",
@@ -159,6 +161,16 @@ def test_who_guesses_gets_no_further(served):
 SLOW = "$2y$14$"  # about a second
 
 
+def somebody_is_refused(guesses):
+    """Several loops take them in, so nobody knows who that is; the others have their verdicts one after the other."""
+    waiting, end = {raw.sock: raw for raw in guesses}, time.monotonic() + PATIENCE
+    while waiting and time.monotonic() < end:
+        for sock in select.select(list(waiting), [], [], 1)[0]:
+            if waiting.pop(sock).reply().status == 503:
+                return True
+    return False
+
+
 def test_guesses_keep_nobody_up(workdir, tokiophp):
     """More clients guess at a slow hash than may wait: they are refused, and pages of others come as before."""
     made = subprocess.run(["htpasswd", "-nbBC", "14", "ann", "secret"], capture_output=True, text=True, check=True).stdout.strip()
@@ -167,8 +179,7 @@ def test_guesses_keep_nobody_up(workdir, tokiophp):
     guesses = [served.connect() for _ in range(100)]
     for i, raw in enumerate(guesses):
         raw.send(request("/x.php", said("ann", f"guess {i}"), f"X-Forwarded-For: 203.0.113.{i}\r\n"))
-    full = [raw for raw in guesses[70:] if raw.reply().status == 503]
-    assert full, "nobody waits without a bound"
+    assert somebody_is_refused(guesses), "nobody waits without a bound"
     for _ in range(20):
         assert served.ask(path="/size.php").status == 200
     for raw in guesses:
