@@ -1,7 +1,6 @@
 """Applications below the document root, each with a page that is asked for: what the distribution packages, as far as it
 is to be had here. A source that is not is said."""
 import glob
-import os
 import re
 import subprocess
 import urllib.error

@@ -16,8 +16,10 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "../support"))
 os.environ["PATH"] = os.environ.get("PATH", "/usr/bin:/bin") + ":/usr/sbin:/sbin"
 
+import process  # noqa: E402
 import tokiophp as tokiophp_module  # noqa: E402
 import webservers  # noqa: E402
+from mariadb import MariaDB  # noqa: E402
 from workdirs import make_workdir, remove_workdir  # noqa: E402
 
 TEST_SECONDS = int(os.environ.get("TEST_SECONDS", "120"))
@@ -76,7 +78,7 @@ def workdir(request):
 
 
 class Started:
-    """What a fixture started, ended in reverse order; the first complaint is raised when all are ended."""
+    """What a fixture started, and ends."""
 
     def __init__(self):
         self.programs = []
@@ -86,14 +88,7 @@ class Started:
         return program
 
     def stop(self):
-        complaint = None
-        for program in reversed(self.programs):
-            try:
-                program.stop()
-            except AssertionError as e:
-                complaint = complaint or e
-        if complaint:
-            raise complaint
+        process.stop_all(self.programs)
 
 
 @pytest.fixture
@@ -148,3 +143,10 @@ def _site_logs(request):
     if "site" in request.fixturenames:
         request.node.log_folders = [request.getfixturevalue("site").directory]
     yield
+
+
+@pytest.fixture
+def database(workdir):
+    server = MariaDB(workdir)
+    yield server
+    server.stop()

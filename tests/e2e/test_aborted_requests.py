@@ -9,6 +9,7 @@ import time
 import pytest
 
 import process
+from files import put_all
 from h2_client import Client
 from web_cases import pool_section, read_h1
 
@@ -27,9 +28,7 @@ SCRIPTS = {
 def root(workdir):
     folder = os.path.join(workdir, "site")
     os.mkdir(folder)
-    for name, text in SCRIPTS.items():
-        with open(os.path.join(folder, name), "w") as f:
-            f.write(text.replace("TMP", workdir + "/tmp"))
+    put_all(folder, {name: text.replace("TMP", workdir + "/tmp") for name, text in SCRIPTS.items()})
     with open(os.path.join(folder, "big.bin"), "wb") as f:
         f.write(b"f" * BIG)
     return folder

@@ -8,7 +8,6 @@ import mediawiki
 import packages
 import pytest
 from browser import Browser, crowd
-from mariadb import MariaDB
 from ways import front
 
 SYMFONY = """<?php
@@ -127,13 +126,6 @@ def test_mediawiki(workdir, tokiophp):
     assert '"result":"Success"' in edited, edited
     good(site, [("/index.php?title=Gr%C3%B6%C3%9Fe", "The *text* of the page."),
                 ("/api.php?action=query&format=json&meta=siteinfo", "Test wiki")])
-
-
-@pytest.fixture
-def database(workdir):
-    server = MariaDB(workdir)
-    yield server
-    server.stop()
 
 
 @pytest.mark.seconds(240)

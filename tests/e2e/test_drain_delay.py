@@ -16,8 +16,7 @@ from gate import Gate
 from h2_client import Client as Http2
 from http_raw import Raw
 from process import free_port, wait_for
-from test_finish import ROUTED, Fcgi, Http, engine, refused
-from test_signals import Asking
+from test_finish import ROUTED, Http, engine, refused
 from tokiophp import IS_ROOT, PROGRAM
 
 HOUR = "drain_delay = 1h\n"

@@ -3,10 +3,8 @@ installed, that of php8.4 from its source package, the systemd unit's commands, 
 
 Each test has a mount namespace of its own, where /run, /var/log and /etc/php are its own and php-fpm is tokiophp.
 """
-import glob
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +13,7 @@ import pytest
 
 import fcgi_client
 import tokiophp as server_module
-from process import Program, connect, wait_for
+from process import Program, wait_for
 from runtime import ask_build
 
 pytestmark = pytest.mark.skipif(not server_module.IS_ROOT or server_module.is_stand_in(), reason="needs root")

@@ -3,7 +3,6 @@ gets SIGUSR2, as a package upgrade would do it. Same path, same configuration, s
 import glob
 import http.client
 import os
-import shutil
 import signal
 import threading
 import time

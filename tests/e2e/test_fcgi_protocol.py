@@ -8,6 +8,7 @@ import time
 import pytest
 
 import fcgi_client as fcgi
+from files import put_all
 from process import wait_for
 from tokiophp import is_stand_in
 
@@ -34,9 +35,7 @@ SCRIPTS = {
 def server(tokiophp, workdir):
     root = os.path.join(workdir, "scripts")
     os.mkdir(root)
-    for name, text in SCRIPTS.items():
-        with open(os.path.join(root, name), "w") as f:
-            f.write(text)
+    put_all(root, SCRIPTS)
     os.chmod(workdir, 0o777)
     s = tokiophp(pool="pm.max_children = 4\nping.path = /ping\npm.status_path = /status")
     s.script = lambda name: os.path.join(root, name)

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from files import put_all
 from gate import Gate
 from http_raw import Raw
 from process import wait_for
@@ -36,9 +37,7 @@ SCRIPTS = {
 def serve(tokiophp, workdir):
     root = workdir + "/site"
     os.mkdir(root)
-    for name, text in SCRIPTS.items():
-        with open(f"{root}/{name}", "w") as f:
-            f.write(text.replace("GATE", Gate(workdir).php))
+    put_all(root, {name: text.replace("GATE", Gate(workdir).php) for name, text in SCRIPTS.items()})
     os.mkdir(workdir + "/private")
     with open(workdir + "/private/doc.txt", "w") as f:
         f.write("0123456789")

@@ -9,6 +9,7 @@ from h2.connection import H2Connection
 from h2.events import DataReceived, StreamEnded
 
 from h2_client import ENHANCE_YOUR_CALM, FRAME_SIZE_ERROR, PROTOCOL_ERROR, REFUSED, STREAM_CLOSED, Client, frame
+from files import put_all
 from http_raw import Raw
 from process import descriptors, wait_for
 from web import Site
@@ -28,9 +29,7 @@ SCRIPTS = {
 def address(tokiophp, workdir):
     root = workdir + "/site"
     os.mkdir(root)
-    for name, text in SCRIPTS.items():
-        with open(f"{root}/{name}", "w") as f:
-            f.write(text)
+    put_all(root, SCRIPTS)
     with open(root + "/file.bin", "wb") as f:
         f.write(bytes(range(256)) * 2000)
     return Site(tokiophp, root, pool="http.max_body_size = 5M\nhttp.header_timeout = 2s\n").address

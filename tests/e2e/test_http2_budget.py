@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from h2_client import ENHANCE_YOUR_CALM, Client, frame
+from files import put_all
 from web import Site
 
 DATA, HEADERS, RST_STREAM, WINDOW_UPDATE = 0, 1, 3, 8
@@ -26,9 +27,7 @@ SCRIPTS = {
 def address(tokiophp, workdir):
     root = workdir + "/site"
     os.mkdir(root)
-    for name, text in SCRIPTS.items():
-        with open(f"{root}/{name}", "w") as f:
-            f.write(text)
+    put_all(root, SCRIPTS)
     with open(root + "/small.txt", "w") as f:
         f.write("small")
     with open(root + "/page.bin", "wb") as f:

@@ -2,7 +2,6 @@
 what reaches them on the way: early hints, streams that are compressed, stapled responses, addresses from a balancer,
 certificates that change under way."""
 import datetime
-import gzip
 import json
 import os
 import select
@@ -17,6 +16,7 @@ import time
 import zlib
 
 import pytest
+from files import put_all
 from gate import Gate
 from http_raw import Raw, insecure
 from process import free_port, wait_for
@@ -45,9 +45,7 @@ def need(*programs):
 @pytest.fixture
 def serve(tokiophp, workdir):
     root = folder(workdir, "site")
-    for name, text in SCRIPTS.items():
-        with open(os.path.join(root, name), "w") as f:
-            f.write(text.replace("GATE", Gate(workdir).php))
+    put_all(root, {name: text.replace("GATE", Gate(workdir).php) for name, text in SCRIPTS.items()})
     with open(os.path.join(root, "big.bin"), "wb") as f:
         f.write(os.urandom(4 << 20))
 

@@ -7,8 +7,7 @@ import urllib.parse
 import laravel_app
 import packages
 import pytest
-from faulty import Several, tell
-from shop import VARIES, VISITS, Kept, Shop, User, check_users
+from shop import VARIES, VISITS, Kept, Shop, User, check_growth, check_users
 
 POSTED = {"Content_Type": "application/x-www-form-urlencoded"}
 TOKEN = re.compile(r'name="_token" value="(\w+)"')
@@ -103,21 +102,4 @@ def test_nothing_is_left(shop, way):
                 connection.get(path)
             assert connection.get("/clean")[2].decode() == clean
         connection.close()
-
-    def memory():
-        """{thread: the most of some looks}"""
-        found = {}
-
-        def look():
-            for _ in range(12):
-                thread, used = json.loads(held.ask("/memory")[2])
-                found[thread] = max(found.get(thread, 0), used)
-        assert Several([look] * 8).results() == [None] * 8
-        return found
-    assert Several([lambda: visit(40)] * 4).results(200) == [None] * 4
-    before = memory()
-    assert Several([lambda: visit(max(40, VISITS))] * 4).results(30000) == [None] * 4
-    after = memory()
-    tell(f"Laravel in worker mode, {way}: {before} bytes after 1120 requests, {after} after {28 * max(40, VISITS)} more")
-    both = set(before) & set(after)
-    assert both and all(after[thread] < before[thread] + 64 * 1024 for thread in both), (before, after)
+    check_growth(f"Laravel in worker mode, {way}", held, visit, 40)

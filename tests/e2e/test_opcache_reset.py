@@ -8,21 +8,13 @@ import pytest
 import tokiophp as server_module
 from both import PHP_FPM
 from fcgi_client import Connection, fetch
+from files import replace
 from side_by_side import SideBySide
 
 pytestmark = pytest.mark.skipif(server_module.is_stand_in(), reason="it is compared where php-fpm does it")
 RESET = "<?php var_dump(opcache_reset());"
 STATUS = "<?php $s = opcache_get_status(false); echo json_encode($s ? [$s['opcache_enabled'], $s['restart_pending'] ?? null] : $s);"
 INI = "zend_extension = opcache\n"
-
-
-def put(path, text, age=100):
-    """Old enough for OPcache to store it."""
-    with open(path + ".new", "w") as f:
-        f.write(text)
-    os.utime(path + ".new", (time.time() - age,) * 2)
-    os.rename(path + ".new", path)
-    return path
 
 
 def opcache_lines():
@@ -33,13 +25,13 @@ def opcache_lines():
 @pytest.mark.skipif(not PHP_FPM, reason="no php-fpm to compare with")
 def test_nothing_old_after_a_reset(workdir):
     """Timestamps are not looked at: after opcache_reset() has said true, not one answer is the old code's."""
-    version, reset = workdir + "/www/version.php", put(workdir + "/www/reset.php", RESET)
+    version, reset = workdir + "/www/version.php", replace(workdir + "/www/reset.php", RESET)
     ini = opcache_lines() + "opcache.validate_timestamps = 0\nopcache.file_update_protection = 0\n"
     with SideBySide(workdir, pool="pm.max_children = 2", php_ini=ini) as both:
         for program in both.programs:
             with Connection(program.address, 30) as c:
                 for n in range(12):
-                    put(version, f"<?php echo {n};")
+                    replace(version, f"<?php echo {n};")
                     assert c.request(script=reset, keep=True).body == b"bool(true)\n", program.command
                     for _ in range(5 + 20 * (n % 3)):
                         assert c.request(script=version, keep=True).body == str(n).encode(), program.command
@@ -48,8 +40,8 @@ def test_nothing_old_after_a_reset(workdir):
 
 def test_reset_while_the_successor_starts(workdir, tokiophp):
     """What starts at that moment has compiled the code that was to be forgotten: it does not serve."""
-    version, reset = workdir + "/www/version.php", put(workdir + "/www/reset.php", RESET)
-    put(version, "<?php echo 'old';")
+    version, reset = workdir + "/www/version.php", replace(workdir + "/www/reset.php", RESET)
+    replace(version, "<?php echo 'old';")
     server = tokiophp(pool="pm.max_children = 1", php="php_admin_value[opcache.validate_timestamps] = 0\n")
     fetch(server.address, version)
     deadline, n = time.monotonic() + 8, 0
@@ -59,7 +51,7 @@ def test_reset_while_the_successor_starts(workdir, tokiophp):
     with Connection(server.address, 30) as c:
         while time.monotonic() < deadline or swaps_seen() < 2:
             n += 1
-            put(version, f"<?php echo {n};")
+            replace(version, f"<?php echo {n};")
             assert c.request(script=reset, keep=True).body == b"bool(true)\n"
             for _ in range(n % 7 * 4):
                 time.sleep(0.03)
@@ -72,7 +64,7 @@ def test_reset_while_the_successor_starts(workdir, tokiophp):
 @pytest.mark.parametrize("how", ["opcache.enable = 0", "opcache.file_cache = {dir}/tmp\nopcache.file_cache_only = 1"])
 def test_reset_of_nothing(workdir, how):
     """False, and nobody is replaced."""
-    reset = put(workdir + "/www/reset.php", RESET)
+    reset = replace(workdir + "/www/reset.php", RESET)
     with SideBySide(workdir, php_ini=opcache_lines() + how) as both:
         for _ in range(3):
             theirs, ours = both.ask(reset)
@@ -84,23 +76,23 @@ def test_reset_of_nothing(workdir, how):
 @pytest.mark.skipif(not PHP_FPM, reason="no php-fpm to compare with")
 def test_reset_twice_in_a_request(workdir):
     """The restart that the first one has asked for is still to come: false. To the next request it has been, here as there."""
-    twice = put(workdir + "/www/twice.php", "<?php var_dump(opcache_reset(), opcache_reset(), opcache_reset());")
+    twice = replace(workdir + "/www/twice.php", "<?php var_dump(opcache_reset(), opcache_reset(), opcache_reset());")
     with SideBySide(workdir, pool="pm.max_children = 1", php_ini=opcache_lines()) as both:
         for _ in range(4):
             theirs, ours = both.ask(twice)
             assert theirs == ours == (200, "bool(true)\nbool(false)\nbool(false)\n")
-            assert both.ask(put(workdir + "/www/reset.php", RESET)) == [(200, "bool(true)\n")] * 2
+            assert both.ask(replace(workdir + "/www/reset.php", RESET)) == [(200, "bool(true)\n")] * 2
 
 
 def test_resets_without_end(workdir, tokiophp):
     """Each new process is asked to forget at once: the swaps wait, it is said once, nothing old is served and nothing fails."""
-    version, reset = workdir + "/www/version.php", put(workdir + "/www/reset.php", RESET)
+    version, reset = workdir + "/www/version.php", replace(workdir + "/www/reset.php", RESET)
     server = tokiophp(pool="pm.max_children = 2", php="php_admin_value[opcache.validate_timestamps] = 0\n")
     end, n = time.monotonic() + 9, 0
     with Connection(server.address, 30) as c:
         while time.monotonic() < end:
             n += 1
-            put(version, f"<?php echo {n};")
+            replace(version, f"<?php echo {n};")
             assert c.request(script=reset, keep=True).body == b"bool(true)\n"
             assert c.request(script=version, keep=True).body == str(n).encode()
             time.sleep(0.002)
@@ -110,11 +102,11 @@ def test_resets_without_end(workdir, tokiophp):
 
 
 def test_reset_may_be_restricted(workdir, tokiophp):
-    reset, inner = put(workdir + "/www/reset.php", RESET), workdir + "/www/inner"
+    reset, inner = replace(workdir + "/www/reset.php", RESET), workdir + "/www/inner"
     os.mkdir(inner)
     server = tokiophp(php=f"php_admin_value[opcache.restrict_api] = {inner}\nphp_value[display_errors] = 0\n")
     assert fetch(server.address, reset).body == b"bool(false)\n"
-    assert fetch(server.address, put(inner + "/reset.php", RESET)).body == b"bool(true)\n"
+    assert fetch(server.address, replace(inner + "/reset.php", RESET)).body == b"bool(true)\n"
     assert fetch(server.address, reset).body == b"bool(false)\n"
 
 
@@ -124,7 +116,7 @@ def classes(folder, count, size):
     for i in range(count):
         body = "".join(f"public $p{i}_{j} = 'text number {j} of script {i}'; function f{i}_{j}($a{i}_{j}) {{ return $a{i}_{j} + {j}; }}\n"
                        for j in range(size))
-        put(f"{folder}/c{i}.php", f"<?php class C{i} {{ {body} }} echo 'c{i}';")
+        replace(f"{folder}/c{i}.php", f"<?php class C{i} {{ {body} }} echo 'c{i}';")
     return [f"{folder}/c{i}.php" for i in range(count)]
 
 
@@ -150,7 +142,7 @@ def test_code_that_does_not_fit(workdir, tokiophp, what):
     part = {"strings": r"interned strings \(opcache.interned_strings_buffer\)", "memory": r"memory \(opcache.memory_consumption\)"}[what]
     assert len(re.findall(r"OPcache: \d+% of its " + part + " are used", messages)) == 1
     assert len(re.findall("OPcache is full: ", messages)) == (what == "memory")
-    used = fetch(server.address, put(workdir + "/www/used.php", "<?php $m = opcache_get_status(false)['memory_usage']; "
+    used = fetch(server.address, replace(workdir + "/www/used.php", "<?php $m = opcache_get_status(false)['memory_usage']; "
                                      "echo round(100 * $m['used_memory'] / ($m['used_memory'] + $m['free_memory'] + $m['wasted_memory']));")).body
     assert int(used) < 98 or what == "strings"
 

@@ -8,6 +8,7 @@ import pytest
 import tokiophp as server_module
 from both import PHP_FPM
 from fcgi_client import fetch
+from files import write
 from side_by_side import USER, SideBySide
 
 pytestmark = pytest.mark.skipif(not PHP_FPM or server_module.is_stand_in(), reason="no php-fpm to compare with")
@@ -17,14 +18,6 @@ TELL = """<?php $x = get_loaded_extensions(); sort($x); echo json_encode([ini_ge
   function_exists('exec'), getenv('MEM'), getenv('LEFT'), ini_get('highlight.string'), ini_get('highlight.comment')]);"""
 
 
-def put(path, text, mode=0o644):
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w") as f:
-        f.write(text)
-    os.chmod(path, mode)
-    return path
-
-
 def same(answers):
     assert answers[0] == answers[1]
     return answers[1]
@@ -32,23 +25,23 @@ def same(answers):
 
 def test_environment_in_php_ini(workdir):
     """${NAME} in php.ini is the server's, although the pool's workers see nothing of it."""
-    path = put(workdir + "/www/tell.php", TELL)
+    path = write(workdir + "/www/tell.php", TELL)
     with SideBySide(workdir, php_ini="memory_limit = ${MEM}\nhighlight.string = ${NOT_THERE}x\n", env={"MEM": "77M", "LEFT": "over"}) as both:
         status, body = same(both.ask(path))
     assert status == 200 and body.startswith('["77M",true,true,false,false,')
 
 
 def test_environment_of_the_pool_is_not_php_inis(workdir):
-    path = put(workdir + "/www/tell.php", TELL)
+    path = write(workdir + "/www/tell.php", TELL)
     with SideBySide(workdir, pool="env[MEM] = 55M\nenv[LEFT] = $MEM", php_ini="memory_limit = ${MEM}\n", env={"MEM": "77M"}) as both:
         assert same(both.ask(path))[1].startswith('["77M",true,true,"55M","77M",')
 
 
 def test_phprc_and_scan_directories(workdir):
-    path = put(workdir + "/www/tell.php", TELL)
-    put(workdir + "/rc/php.ini", "memory_limit = 44M\n")
-    put(workdir + "/scan/a.ini", "highlight.string = scanned\n")
-    put(workdir + "/scan2/b.ini", "highlight.comment = too\n")
+    path = write(workdir + "/www/tell.php", TELL)
+    write(workdir + "/rc/php.ini", "memory_limit = 44M\n")
+    write(workdir + "/scan/a.ini", "highlight.string = scanned\n")
+    write(workdir + "/scan2/b.ini", "highlight.comment = too\n")
     env = {"PHPRC": workdir + "/rc", "PHP_INI_SCAN_DIR": f"{workdir}/scan:{workdir}/scan2"}
     with SideBySide(workdir, php_ini=None, env=env) as both:
         assert same(both.ask(path))[1] == '["44M",true,true,false,false,"scanned","too"]'
@@ -56,17 +49,17 @@ def test_phprc_and_scan_directories(workdir):
 
 def test_php_ini_in_a_working_directory_is_nobodys(workdir):
     """Neither where the pool's user may write nor where the server was started."""
-    path = put(workdir + "/www/tell.php", TELL)
-    put(workdir + "/place/php.ini", "memory_limit = 33M\n")
-    put(workdir + "/php.ini", "memory_limit = 22M\n")
+    path = write(workdir + "/www/tell.php", TELL)
+    write(workdir + "/place/php.ini", "memory_limit = 33M\n")
+    write(workdir + "/php.ini", "memory_limit = 22M\n")
     with SideBySide(workdir, pool="chdir = {dir}/place", php_ini=None) as both:
         assert same(both.ask(path))[1].startswith('["128M",')
 
 
 @needs_root
 def test_php_ini_that_only_root_can_read(workdir):
-    path = put(workdir + "/www/tell.php", TELL)
-    put(workdir + "/rc/php.ini", "memory_limit = 44M\ndisable_functions = exec\n", 0o600)
+    path = write(workdir + "/www/tell.php", TELL)
+    write(workdir + "/rc/php.ini", "memory_limit = 44M\ndisable_functions = exec\n", 0o600)
     os.chmod(workdir + "/rc", 0o700)
     with SideBySide(workdir, php_ini=None, env={"PHPRC": workdir + "/rc"}) as both:
         assert same(both.ask(path))[1].startswith('["44M",true,false,')
@@ -74,8 +67,8 @@ def test_php_ini_that_only_root_can_read(workdir):
 
 @needs_root
 def test_browscap_that_only_root_can_read(workdir):
-    path = put(workdir + "/www/browser.php", "<?php echo json_encode(get_browser('Some/1.0', true));")
-    put(workdir + "/rc/browscap.ini", "[GJK_Browscap_Version]\nVersion=1\n[*]\nbrowser=unknown\n[Some/1.*]\nbrowser=some\nparent=*\n", 0o600)
+    path = write(workdir + "/www/browser.php", "<?php echo json_encode(get_browser('Some/1.0', true));")
+    write(workdir + "/rc/browscap.ini", "[GJK_Browscap_Version]\nVersion=1\n[*]\nbrowser=unknown\n[Some/1.*]\nbrowser=some\nparent=*\n", 0o600)
     with SideBySide(workdir, php_ini="browscap = {dir}/rc/browscap.ini\n") as both:
         assert '"browser":"some"' in same(both.ask(path))[1]
 
@@ -83,8 +76,8 @@ def test_browscap_that_only_root_can_read(workdir):
 @needs_root
 def test_root_directory_of_the_pool(workdir):
     """php.ini, its extensions and what it forbids are those of the system, not of the jail."""
-    put(workdir + "/jail/tell.php", TELL.replace("echo ", "if (isset($_GET['all'])) { echo json_encode($x); exit; } echo "))
-    put(workdir + "/jail/php.ini", "memory_limit = 33M\n")
+    write(workdir + "/jail/tell.php", TELL.replace("echo ", "if (isset($_GET['all'])) { echo json_encode($x); exit; } echo "))
+    write(workdir + "/jail/php.ini", "memory_limit = 33M\n")
     with SideBySide(workdir, pool="chroot = {dir}/jail", php_ini="memory_limit = ${MEM}\ndisable_functions = exec\n", env={"MEM": "77M"}) as both:
         assert same(both.ask("/tell.php"))[1].startswith('["77M",true,false,')
         outside = fetch(both.ours.address, "/tell.php", query="all=1").body
@@ -95,8 +88,8 @@ def test_root_directory_of_the_pool(workdir):
 @needs_root
 def test_opcache_in_a_root_directory(workdir, tokiophp):
     """Its lock is found although the jail has no /proc: a reset ends nobody's process."""
-    put(workdir + "/jail/a.php", "<?php echo json_encode([opcache_get_status(false)['opcache_enabled'] ?? null, opcache_is_script_cached(__FILE__)]);")
-    put(workdir + "/jail/reset.php", "<?php var_dump(opcache_reset());")
+    write(workdir + "/jail/a.php", "<?php echo json_encode([opcache_get_status(false)['opcache_enabled'] ?? null, opcache_is_script_cached(__FILE__)]);")
+    write(workdir + "/jail/reset.php", "<?php var_dump(opcache_reset());")
     os.utime(workdir + "/jail/a.php", (1, 1))
     server = tokiophp(pool="chroot = {dir}/jail", php="php_admin_value[opcache.enable] = 1\n")
     for _ in range(3):
@@ -119,9 +112,9 @@ def test_preload_runs_as_a_user(workdir, tokiophp, preload_user):
     import grp
     import json
     import pwd
-    put(workdir + "/preload.php", PRELOAD.replace("{dir}", workdir))
-    put(workdir + "/secret", "x", 0o600)
-    put(workdir + "/www/call.php", "<?php echo preloaded(), posix_geteuid();")
+    write(workdir + "/preload.php", PRELOAD.replace("{dir}", workdir))
+    write(workdir + "/secret", "x", 0o600)
+    write(workdir + "/www/call.php", "<?php echo preloaded(), posix_geteuid();")
     lines = "php_admin_value[opcache.preload] = {dir}/preload.php\n"
     server = tokiophp(php=lines + (f"php_admin_value[opcache.preload_user] = {preload_user}\n" if preload_user else ""),
                       env={**os.environ, "MEM": "77M"})
@@ -135,7 +128,7 @@ def test_preload_runs_as_a_user(workdir, tokiophp, preload_user):
 
 def test_preload_that_fails_is_shown(workdir):
     """On php-fpm's console; in the server's log here. Also when errors are not logged."""
-    put(workdir + "/preload.php", "<?php undefined_in_preload();")
+    write(workdir + "/preload.php", "<?php undefined_in_preload();")
     ini = "log_errors = 0\ndisplay_errors = 1\nhtml_errors = 0\nopcache.preload = {dir}/preload.php\n" + \
         (f"opcache.preload_user = {USER['user']}\n" if server_module.IS_ROOT else "")
     if "opcache" not in os.popen(f"{PHP_FPM} -n -m").read().lower():
@@ -149,7 +142,7 @@ def test_preload_that_fails_is_shown(workdir):
 @needs_root
 def test_messages_of_the_start_follow_no_link(workdir, tokiophp):
     """error_log lies where the user may write, and the user can make PHP start again: root writes to no file of theirs."""
-    put(workdir + "/rc/php.ini", "extension = not_there\nerror_log = {dir}/tmp/php.log\n".replace("{dir}", workdir))
+    write(workdir + "/rc/php.ini", "extension = not_there\nerror_log = {dir}/tmp/php.log\n".replace("{dir}", workdir))
     target = workdir + "/made-by-root"
     os.symlink(target, workdir + "/tmp/php.log")
     server = tokiophp(args=["-c", workdir + "/rc/php.ini"])
@@ -161,7 +154,7 @@ def test_messages_of_the_start_follow_no_link(workdir, tokiophp):
 @needs_root
 def test_what_is_open_and_who_may(workdir, tokiophp):
     """After a start as root the process is the user's throughout: no descriptor, group or capability is left of it."""
-    path = put(workdir + "/www/left.php", """<?php $fds = []; foreach (scandir('/proc/self/fd') as $n) { $l = @readlink("/proc/self/fd/$n");
+    path = write(workdir + "/www/left.php", """<?php $fds = []; foreach (scandir('/proc/self/fd') as $n) { $l = @readlink("/proc/self/fd/$n");
       if ($l && $l[0] == '/') { $fds[] = $l; } } echo json_encode([$fds, file_get_contents('/proc/self/status'), getmypid()]);""")
     import json
     server = tokiophp(php="php_admin_value[error_log] = {dir}/tmp/php.log\n")

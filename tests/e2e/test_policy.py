@@ -4,16 +4,10 @@ import socket
 
 import pytest
 
+from files import put
 from web import Site
 
 SHOW = "<?php echo $_SERVER['REMOTE_ADDR'], ' ', $_SERVER['REQUEST_SCHEME'], ' ', $_SERVER['HTTPS'] ?? '-';"
-
-
-def put(root, name, content):
-    path = os.path.join(root, name)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w") as f:
-        f.write(content)
 
 
 @pytest.fixture

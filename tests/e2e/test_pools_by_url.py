@@ -7,6 +7,7 @@ import threading
 import time
 
 import pytest
+from files import put_all
 from http_raw import Raw
 from gate import Gate
 from process import ProcessorWaits, free_port, wait_for
@@ -29,9 +30,7 @@ class Shop:
         self.port, self.workdir = free_port(), workdir
         self.address = ("127.0.0.1", self.port)
         self.root = folder(workdir, "site")
-        for name, text in HEAVY.items():
-            with open(os.path.join(self.root, name), "w") as f:
-                f.write(text.replace("GATE", Gate(workdir).php))
+        put_all(self.root, {name: text.replace("GATE", Gate(workdir).php) for name, text in HEAVY.items()})
         with open(os.path.join(self.root, "heavy-file.txt"), "w") as f:
             f.write("a file\n")
         self.server = tokiophp(address=self.address, config="[global]\nerror_log = {dir}/error.log\ndaemonize = no\n" +

@@ -10,6 +10,7 @@ import pytest
 
 import tokiophp as server_module
 from fcgi_client import Connection, fetch
+from files import replace
 from process import wait_for
 
 pytestmark = pytest.mark.skipif(server_module.is_stand_in(), reason="php-fpm has none of this")
@@ -31,30 +32,22 @@ if (isset($_GET['more'])) { $said[] = (new App\\Seldom)->say(); }
 """
 
 
-def put(path, text, age=100):
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path + ".new", "w") as f:
-        f.write(text)
-    os.utime(path + ".new", (time.time() - age,) * 2)
-    os.rename(path + ".new", path)
-
-
 def make(folder, name="one"):
     """30 classes, each the child of the one before; an enum, a conditional class, and files that do more than declare."""
-    put(f"{folder}/src/App/C0.php", f"<?php namespace App; class C0 {{ function say() {{ return ['{name}']; }} }}")
+    replace(f"{folder}/src/App/C0.php", f"<?php namespace App; class C0 {{ function say() {{ return ['{name}']; }} }}")
     for i in range(1, 30):
-        put(f"{folder}/src/App/C{i}.php",
+        replace(f"{folder}/src/App/C{i}.php",
             f"<?php namespace App; class C{i} extends C{i - 1} {{ function say() {{ return [...parent::say(), {i}]; }} }}")
-    put(f"{folder}/src/App/Kind.php", "<?php namespace App; enum Kind { case One; }")
-    put(f"{folder}/src/App/Seldom.php", "<?php namespace App; class Seldom extends C0 {}")
-    put(f"{folder}/src/App/Kept.php", "<?php namespace App; define('KEPT', 1); class Kept { function say() { return KEPT; } }")
-    put(f"{folder}/src/polyfill.php", "<?php if (!class_exists('Old', false)) { class Old { const NAME = 'polyfill'; } }")
-    put(f"{folder}/src/App/Child.php", "<?php namespace App; class Child extends Kept {}")
-    put(f"{folder}/src/App/Direct.php", "<?php namespace App; final class Direct { private static int $n = 0; static function count() { return ++self::$n; } }")
-    put(f"{folder}/src/functions.php", "<?php function helped() { static $n = 0; return ++$n; }")
-    put(f"{folder}/src/Two/A.php", "<?php namespace Two; class A {} class B extends A {}")
-    put(f"{folder}/src/Two/B.php", "<?php require_once __DIR__ . '/A.php';")
-    put(f"{folder}/public/index.php", FRONT + USED)
+    replace(f"{folder}/src/App/Kind.php", "<?php namespace App; enum Kind { case One; }")
+    replace(f"{folder}/src/App/Seldom.php", "<?php namespace App; class Seldom extends C0 {}")
+    replace(f"{folder}/src/App/Kept.php", "<?php namespace App; define('KEPT', 1); class Kept { function say() { return KEPT; } }")
+    replace(f"{folder}/src/polyfill.php", "<?php if (!class_exists('Old', false)) { class Old { const NAME = 'polyfill'; } }")
+    replace(f"{folder}/src/App/Child.php", "<?php namespace App; class Child extends Kept {}")
+    replace(f"{folder}/src/App/Direct.php", "<?php namespace App; final class Direct { private static int $n = 0; static function count() { return ++self::$n; } }")
+    replace(f"{folder}/src/functions.php", "<?php function helped() { static $n = 0; return ++$n; }")
+    replace(f"{folder}/src/Two/A.php", "<?php namespace Two; class A {} class B extends A {}")
+    replace(f"{folder}/src/Two/B.php", "<?php require_once __DIR__ . '/A.php';")
+    replace(f"{folder}/public/index.php", FRONT + USED)
     return f"{folder}/public/index.php"
 
 
@@ -109,10 +102,10 @@ def test_a_reload_keeps_it(tokiophp, workdir):
 
 
 CHANGES = {
-    "changed": (lambda app: put(app.folder + "/src/App/C0.php", "<?php namespace App; class C0 { function say() { return ['two']; } }", 50),
+    "changed": (lambda app: replace(app.folder + "/src/App/C0.php", "<?php namespace App; class C0 { function say() { return ['two']; } }", 50),
                 lambda answer: json.loads(answer.body)["said"][0][0] == "two"),
     "removed": (lambda app: os.unlink(app.folder + "/src/App/C7.php"), lambda answer: b'Class "App\\C7" not found' in answer.body),
-    "broken": (lambda app: put(app.folder + "/src/App/C7.php", "<?php namespace App; class C7 extends {", 50),
+    "broken": (lambda app: replace(app.folder + "/src/App/C7.php", "<?php namespace App; class C7 extends {", 50),
                lambda answer: b"syntax error" in answer.body and b"C7.php" in answer.body),
 }
 

@@ -8,7 +8,6 @@ import time
 
 import pytest
 
-import process
 import tokiophp as program
 from background import Background
 from test_internal import Inside

@@ -3,17 +3,11 @@ import os
 
 import pytest
 
+from files import put
 from web import Site
 
 SHOW = """<?php echo basename(__FILE__), ' ', $_SERVER['SCRIPT_NAME'], ' ', $_SERVER['PATH_INFO'] ?? '-', ' ',
     $_SERVER['PHP_SELF'], ' ', $_SERVER['QUERY_STRING'];"""
-
-
-def put(root, name, content):
-    path = os.path.join(root, name)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w") as f:
-        f.write(content)
 
 
 @pytest.fixture

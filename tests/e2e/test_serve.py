@@ -8,17 +8,11 @@ import subprocess
 import pytest
 
 import process
+from files import put
 from http_raw import Raw
 from tokiophp import PROGRAM, is_stand_in
 
 pytestmark = pytest.mark.skipif(is_stand_in(), reason="tokiophp's own words")
-
-
-def put(folder, name, content):
-    path = os.path.join(folder, name)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w") as f:
-        f.write(content)
 
 
 SHOW = "<?php echo __FILE__, ' ', $_SERVER['REQUEST_URI'], ' ', $_SERVER['SCRIPT_NAME'];"

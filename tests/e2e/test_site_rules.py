@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 from tokiophp import PROGRAM
-from web_cases import ABSENT, VARIABLES, Case, Site, dry_run, fixture, parametrize
+from web_cases import VARIABLES, Case, Site, dry_run, fixture, parametrize
 
 FILES = {
     "vars.php": VARIABLES, "index.php": "<?php echo 'index';", "secret/page.php": "<?php echo 'secret';", "secret/file.txt": "secret",

@@ -8,6 +8,7 @@ import pytest
 from h2_client import Client
 
 import process
+from files import put_all
 from http_raw import insecure
 from test_tls import make_cert
 from web import Site
@@ -26,9 +27,7 @@ def root(workdir):
     folder = os.path.join(workdir, "site")
     os.mkdir(folder)
     os.chmod(workdir, 0o777)
-    for name, text in SCRIPTS.items():
-        with open(os.path.join(folder, name), "w") as f:
-            f.write(text)
+    put_all(folder, SCRIPTS)
     return folder
 
 

@@ -6,26 +6,18 @@ import time
 import pytest
 
 import process
+from files import grow_old, put
 from web import Site
 
 CONTENT = bytes(range(256)) * 40  # 10 KB
 
 
-def put(root, name, content, age=3600):
-    path = os.path.join(root, name)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "wb") as f:
-        f.write(content)
-    os.utime(path, (time.time() - age,) * 2)
-    return path
-
-
 @pytest.fixture
 def root(workdir):
     folder = os.path.join(workdir, "static")
-    put(folder, "a.bin", CONTENT)
-    put(folder, "page.html", b"<p>hello")
-    put(folder, "empty.txt", b"")
+    grow_old(put(folder, "a.bin", CONTENT), 3600)
+    grow_old(put(folder, "page.html", b"<p>hello"), 3600)
+    grow_old(put(folder, "empty.txt", b""), 3600)
     return folder
 
 
@@ -101,14 +93,14 @@ def test_several_ranges(files):
 
 def test_large_file(files, root):
     content = os.urandom(1 << 16) * 160  # 10 MB: by descriptor, in many writes
-    put(root, "large.bin", content)
+    grow_old(put(root, "large.bin", content), 3600)
     assert files.ask("/large.bin").body == content
     assert files.ask("/large.bin", Range="bytes=9000000-9000099").body == content[9000000:9000100]
 
 
 def test_change_is_seen(files, root):
     etag = files.ask("/page.html").get("ETag")
-    put(root, "page.html", b"<p>changed", age=60)
+    grow_old(put(root, "page.html", b"<p>changed"), 60)
     deadline = time.time() + 20
     while files.ask("/page.html").body != b"<p>changed":
         assert time.time() < deadline
@@ -122,7 +114,7 @@ def test_change_is_seen(files, root):
 
 def test_shrinking_file_cuts_the_connection(files, root):
     """The announced length can't be kept: the client must see a short body, and the next request is fine."""
-    path = put(root, "shrinks.bin", b"x" * (50 << 20))
+    path = grow_old(put(root, "shrinks.bin", b"x" * (50 << 20)), 3600)
     out = os.path.join(os.path.dirname(root), "received")
     curl = subprocess.Popen(["curl", "-sS", "--limit-rate", "5M", "-o", out,
                              "http://%s:%d/shrinks.bin" % files.address], stderr=subprocess.PIPE)

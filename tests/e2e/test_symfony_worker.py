@@ -8,8 +8,7 @@ import packages
 import pytest
 import symfony
 from browser import multipart
-from faulty import Several, tell
-from shop import VARIES, VISITS, Shop, User, check_users
+from shop import VARIES, VISITS, Shop, User, check_growth, check_users
 
 FORM = {"form[name]": "Pear & co", "form[pieces]": "3", "form[send]": ""}
 
@@ -87,21 +86,4 @@ def test_nothing_grows(shop, way):
             for path in ("/fruit", "/form", "/visit?name=x", "/fails", "/nothing"):
                 held.ask(path, connection=connection)
         connection.close()
-
-    def memory():
-        """{thread: the most of some looks}"""
-        found = {}
-
-        def look():
-            for _ in range(12):
-                thread, used = json.loads(held.ask("/memory")[2])
-                found[thread] = max(found.get(thread, 0), used)
-        assert Several([look] * 8).results() == [None] * 8
-        return found
-    assert Several([lambda: visit(50)] * 4).results(200) == [None] * 4
-    before = memory()
-    assert Several([lambda: visit(max(50, VISITS))] * 4).results(30000) == [None] * 4
-    after = memory()
-    tell(f"Symfony in worker mode, {way}: {before} bytes after 1000 requests, {after} after {20 * max(50, VISITS)} more")
-    both = set(before) & set(after)
-    assert both and all(after[thread] < before[thread] + 64 * 1024 for thread in both), (before, after)
+    check_growth(f"Symfony in worker mode, {way}", held, visit, 50)

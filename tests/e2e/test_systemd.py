@@ -11,7 +11,7 @@ import pytest
 
 from fcgi_client import fetch
 from gate import Gate
-from process import ProcessorWaits, Program, accepts, free_port, wait_for
+from process import ProcessorWaits, accepts, free_port, wait_for
 from test_signals import Asking, hello
 from tokiophp import PROGRAM, ROOT
 

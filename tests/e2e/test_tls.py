@@ -198,7 +198,6 @@ def test_tickets(serve, workdir):
         with Raw(address, tls=context) as raw:
             raw.send("GET /vars.php HTTP/1.1\r\nHost: localhost\r\n\r\n").reply()
             session = raw.sock.session
-        import socket
         with context.wrap_socket(socket.create_connection(address, timeout=20), server_hostname="localhost",
                                  session=session) as again:
             assert again.session_reused

@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from http_raw import Raw, insecure
+from http_raw import Raw
 from process import free_port, status_field
 from tokiophp import GROUP, IS_ROOT, USER
 

@@ -7,6 +7,7 @@ import socket
 import pytest
 
 from h2_client import frame
+from files import put_all
 from http_raw import Raw, insecure
 from web_cases import ABSENT, Case, Site, fixture, parametrize
 
@@ -83,9 +84,7 @@ def limited(tokiophp, workdir):
     import web
     root = workdir + "/site"
     os.mkdir(root)
-    for name, text in FILES.items():
-        with open(f"{root}/{name}", "w") as f:
-            f.write(text)
+    put_all(root, FILES)
     return web.Site(tokiophp, root, pool="http.max_body_size = 1M\n").address
 
 

@@ -13,6 +13,7 @@ import pytest
 
 import process
 from fcgi_client import fetch
+from files import put_all
 from h2_client import Client
 from http_raw import Raw
 from web_cases import pool_section
@@ -41,9 +42,7 @@ class Town:
         for host in ("main", "shop"):
             roots[host] = os.path.join(workdir, host)
             os.mkdir(roots[host])
-            for name, text in SCRIPTS.items():
-                with open(os.path.join(roots[host], name), "w") as f:
-                    f.write(text.replace("TMP", workdir + "/tmp"))
+            put_all(roots[host], {name: text.replace("TMP", workdir + "/tmp") for name, text in SCRIPTS.items()})
         listen = f"http.listen = 127.0.0.1:{self.address[1]}\n"
 
         def pool(name, text):

@@ -8,7 +8,6 @@ import packages
 import pytest
 import wordpress
 from browser import Browser, crowd, multipart
-from mariadb import MariaDB
 from ways import WAYS, front
 
 NGINX_LOCATIONS = "location / { try_files $uri $uri/ /index.php?$args; }"
@@ -20,13 +19,6 @@ def png(width=64, height=48):
     rows = b"".join(b"\0" + b"".join(bytes((x * 4 % 256, y * 5 % 256, 128)) for x in range(width)) for y in range(height))
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + \
         chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-
-
-@pytest.fixture
-def database(workdir):
-    server = MariaDB(workdir)
-    yield server
-    server.stop()
 
 
 @pytest.mark.seconds(240)

@@ -10,7 +10,6 @@ import pytest
 import process
 from tokiophp import PROGRAM
 from web import Site
-from test_worker_mode import Worker
 
 CHANGED = "a file of worker.watch has changed"
 

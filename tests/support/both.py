@@ -8,7 +8,7 @@ import os
 
 import fcgi_client
 import tokiophp as server_module
-from process import Program
+from process import Program, stop_all
 from runtime import ask_build, release
 
 OURS = release(server_module.PROGRAM)
@@ -101,11 +101,4 @@ class Both:
             return f.read()
 
     def stop(self):
-        complaints = []
-        for program in self.programs.values():
-            try:
-                program.stop()
-            except AssertionError as e:
-                complaints.append(e)
-        if complaints:
-            raise complaints[0]
+        stop_all(list(self.programs.values()))

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 
 import packages
+from files import put_all
 
 INDEX = r"""<?php
 error_reporting(E_ALL & ~E_DEPRECATED);
@@ -163,10 +164,7 @@ def unpack(workdir):
     files = {"public/index.php": INDEX % (libraries + "/usr/share/php:."), "app/Shop.php": APP,
              **{f"config/{name}.php": f"<?php return {text};" for name, text in CONFIG.items()},
              **{f"resources/views/{name}.blade.php": text.replace("Str::", "Illuminate\\Support\\Str::") for name, text in VIEWS.items()}}
-    for name, text in files.items():
-        os.makedirs(os.path.dirname(f"{folder}/{name}"), exist_ok=True)
-        with open(f"{folder}/{name}", "w") as f:
-            f.write(text)
+    put_all(folder, files)
     for name in ("bootstrap/cache", "storage/framework/sessions", "storage/framework/views", "database"):
         os.makedirs(f"{folder}/{name}")
     with sqlite3.connect(folder + "/database/fruit.db") as database:

@@ -195,6 +195,18 @@ class Program:
             self.kill_family()
 
 
+def stop_all(programs):
+    """The last one first; the first complaint is raised when all are ended."""
+    complaint = None
+    for program in reversed(programs):
+        try:
+            program.stop()
+        except AssertionError as e:
+            complaint = complaint or e
+    if complaint:
+        raise complaint
+
+
 class ProcessorWaits:
     """While the `with` lasts: the longest time in which a thread of the programs, of the test, or of a process that the
     test has started was runnable and got no processor. Some machines starve a whole session for seconds; what a server

@@ -1,13 +1,14 @@
 """Applications in worker mode as their users meet them: a shop over HTTP or behind nginx, and users who log in and come again and
 again, all at once."""
 import http.client
+import json
 import os
 import re
 import socket
 import threading
 
 import load
-from faulty import tell
+from faulty import Several, tell
 from web import Site
 
 USERS = 16
@@ -103,6 +104,30 @@ class User(threading.Thread):
             self.wrong.append(repr(e))
         finally:
             self.connection.close()
+
+
+def memory_of(shop):
+    """{thread: the most of some looks}"""
+    found = {}
+
+    def look():
+        for _ in range(12):
+            thread, used = json.loads(shop.ask("/memory")[2])
+            found[thread] = max(found.get(thread, 0), used)
+    assert Several([look] * 8).results() == [None] * 8
+    return found
+
+
+def check_growth(title, shop, visit, warm):
+    """visit(n): n rounds of somebody's, of whom four come at once. What the script of each thread holds after some rounds is what it
+    holds at the end."""
+    assert Several([lambda: visit(warm)] * 4).results(200) == [None] * 4
+    before, rounds = memory_of(shop), max(warm, VISITS)
+    assert Several([lambda: visit(rounds)] * 4).results(30000) == [None] * 4
+    after = memory_of(shop)
+    tell(f"{title}: {before} bytes after {4 * warm} rounds, {after} after {4 * rounds} more")
+    both = set(before) & set(after)
+    assert both and all(after[thread] < before[thread] + 64 * 1024 for thread in both), (before, after)
 
 
 def check_users(title, shop, user):

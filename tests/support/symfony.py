@@ -5,6 +5,7 @@ import os
 import sqlite3
 import subprocess
 
+import files
 import packages
 
 # What `composer install` would write. The runner is what runtime/frankenphp-symfony does.
@@ -244,18 +245,12 @@ TEMPLATES = {
 PAGES = ("/hello/World", "/fruit", "/list", "/form", "/stream", "/cookie", "/cached", "/fails", "/nothing", "/visit?name=x")
 
 
-def put(path, text):
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w") as f:
-        f.write(text)
-
-
 def make(folder, libraries):
     """The project in `folder`; libraries: where packages.application() has put the packages."""
     for name, text in (("composer.json", "{}"), ("vendor/autoload.php", AUTOLOAD % (libraries + "/usr/share/php:.")),
                        ("vendor/autoload_runtime.php", AUTOLOAD_RUNTIME), ("vendor/Runtime.php", RUNTIME), ("public/index.php", INDEX),
                        ("src/App.php", APP), *(("templates/" + name, text) for name, text in TEMPLATES.items())):
-        put(f"{folder}/{name}", text)
+        files.write(f"{folder}/{name}", text)
     os.makedirs(folder + "/var/sessions")
     with sqlite3.connect(folder + "/var/fruit.db") as database:
         database.execute("CREATE TABLE fruit (name TEXT, price REAL)")

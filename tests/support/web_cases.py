@@ -315,15 +315,10 @@ class Stage:
         return ask_h1(address, case) if way == "h1" else ask_h2(address, case, way == "h2")
 
     def stop(self):
-        complaint = None
-        for program in reversed(self.programs):
-            try:
-                program.stop()
-            except AssertionError as e:
-                complaint = complaint or e
-        remove_workdir(self.folder)
-        if complaint:
-            raise complaint
+        try:
+            process.stop_all(self.programs)
+        finally:
+            remove_workdir(self.folder)
 
 
 class Stages:

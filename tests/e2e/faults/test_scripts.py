@@ -1,5 +1,4 @@
 """Scripts that want everything get an error of their own."""
-import os
 import time
 
 import process
