@@ -11,10 +11,10 @@ import urllib.request
 
 import pytest
 
+from certificate import make_cert
 from fcgi_client import Connection, request
 from http_raw import Raw, insecure
 from process import free_port, session_of, wait_for
-from test_tls import make_cert
 from tokiophp import PROGRAM
 
 HELLO = b"GET /hello.php HTTP/1.1\r\nHost: x\r\n\r\n"

@@ -4,9 +4,9 @@ import os
 import shutil
 
 import pytest
+from certificate import make_cert
 from chromium import PROGRAM, Chromium
 from process import free_port, wait_for
-from test_tls import make_cert
 from tokiophp import ROOT
 
 

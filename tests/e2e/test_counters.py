@@ -11,7 +11,7 @@ import pytest
 import process
 import tokiophp as program
 import web
-from test_internal import Inside, parser
+from inside import Inside, parser
 
 HELLO = "<?php echo 'hello';"
 EARLY = "<?php echo 'early'; tokio_finish_request(); usleep(20000);"

@@ -10,8 +10,8 @@ import time
 import pytest
 
 import counting
+from certificate import make_cert
 from process import free_port
-from test_tls import make_cert
 from tokiophp import PROGRAM
 
 SECONDS = 5

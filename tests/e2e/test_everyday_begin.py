@@ -12,13 +12,13 @@ import packages
 import pytest
 import wordpress
 from browser import Browser
+from certificate import make_cert
 from everyday import daemon, get, page, pool, serve  # noqa: F401 (a fixture)
+from files import put
 from mariadb import MariaDB
 from page import fenced, steps
 from process import Program, wait_for
 from test_extensions import CONFIG_M4, SOURCE, runtime  # noqa: F401 (a fixture)
-from test_serve import put
-from test_tls import make_cert
 from tokiophp import ROOT, is_stand_in
 
 pytestmark = pytest.mark.skipif(is_stand_in(), reason="tokiophp's own documents")

@@ -14,10 +14,10 @@ import faulty
 import pytest
 import yaml
 from everyday import daemon, get, page, pool, serve  # noqa: F401 (a fixture)
+from files import put
 from page import steps
 from process import Program, free_port, wait_for
 from prometheus_client.parser import text_string_to_metric_families
-from test_serve import put
 from tokiophp import ROOT, is_stand_in
 
 pytestmark = pytest.mark.skipif(is_stand_in(), reason="tokiophp's own documents")

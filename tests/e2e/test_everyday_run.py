@@ -11,12 +11,12 @@ import subprocess
 
 import pytest
 import yaml
+from certificate import make_cert
 from everyday import daemon, get, is_healthy, log, page, pool  # noqa: F401 (a fixture)
+from files import put
 from page import fenced, file_of, is_command, steps
 from process import Program, accepts, free_port, wait_for
-from test_serve import put
 from test_systemd import Systemd
-from test_tls import make_cert
 from tokiophp import GROUP, IS_ROOT, ROOT, USER, is_stand_in
 
 pytestmark = pytest.mark.skipif(is_stand_in(), reason="tokiophp's own documents")

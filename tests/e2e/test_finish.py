@@ -10,10 +10,10 @@ import threading
 
 import pytest
 
+from certificate import make_cert
 from fcgi_client import PARAMS, STDIN, Connection, begin, pairs, record, request, stream, variables
 from http_raw import Raw, insecure
 from process import free_port, session_of, wait_for
-from test_tls import make_cert
 from tokiophp import PROGRAM
 
 KINDS = ["unix", "tcp", "http", "tls"]

@@ -9,9 +9,9 @@ import urllib.request
 import pytest
 
 import process
+from certificate import make_cert
+from files import put
 from http_raw import Raw, insecure
-from test_serve import put
-from test_tls import make_cert
 from tokiophp import PROGRAM, is_stand_in
 
 pytestmark = pytest.mark.skipif(is_stand_in(), reason="tokiophp's own variables")

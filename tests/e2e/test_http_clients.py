@@ -16,11 +16,11 @@ import time
 import zlib
 
 import pytest
+from certificate import make_cert
 from files import put_all
 from gate import Gate
 from http_raw import Raw, insecure
 from process import free_port, wait_for
-from test_tls import make_cert
 from test_vhosts import folder
 
 SCRIPTS = {

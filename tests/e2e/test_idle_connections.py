@@ -8,9 +8,9 @@ import subprocess
 import time
 
 import pytest
+from certificate import make_cert
 from http_raw import Raw, insecure
 from process import free_port, status_field, wait_for
-from test_tls import make_cert
 from test_vhosts import folder
 
 REQUEST = b"GET /hello.php HTTP/1.1\r\nHost: x\r\n\r\n"

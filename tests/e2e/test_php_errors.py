@@ -5,7 +5,8 @@ import re
 import pytest
 
 import process
-from test_serve import put, serve  # noqa: F401 (a fixture)
+from files import put
+from test_serve import serve  # noqa: F401 (a fixture)
 from tokiophp import is_stand_in
 from web import Site
 

@@ -14,7 +14,7 @@ import pytest
 
 import process
 import tokiophp as program
-from test_internal import Inside
+from inside import Inside
 
 pytestmark = pytest.mark.skipif(program.is_stand_in(), reason="tokiophp's own words")
 

@@ -9,8 +9,8 @@ import pytest
 
 import process
 import tokiophp as program
+from inside import Inside
 from mariadb import MariaDB
-from test_internal import Inside
 from test_profile import ctl, pipes
 
 pytestmark = pytest.mark.skipif(program.is_stand_in(), reason="tokiophp's own words")

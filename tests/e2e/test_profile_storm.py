@@ -10,7 +10,7 @@ import pytest
 
 import tokiophp as program
 from background import Background
-from test_internal import Inside
+from inside import Inside
 from test_profile import ctl, stacks
 
 pytestmark = pytest.mark.skipif(program.is_stand_in(), reason="tokiophp's own words")

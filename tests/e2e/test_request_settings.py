@@ -8,9 +8,10 @@ import pytest
 import tokiophp as server_module
 from both import PHP_FPM
 from fcgi_client import Connection, fetch
+from files import replace
 from process import wait_for
 from side_by_side import SideBySide
-from test_opcache_reset import opcache_lines, put
+from test_opcache_reset import opcache_lines
 
 pytestmark = pytest.mark.skipif(not PHP_FPM or server_module.is_stand_in(), reason="no php-fpm to compare with")
 FRESH = "pm.max_requests = 1"  # php-fpm keeps a value for good, and believes that an error is one of a script
@@ -186,7 +187,7 @@ def test_disabled_with_opcache(workdir, tokiophp):
 def test_values_in_shared_code(workdir):
     """What OPcache makes of ini_get() with an administrator's value is in the shared code, there and here: the value of the request that
     compiled it. All else says the request's own."""
-    script = put(workdir + "/www/shared.php", "<?php echo ini_get('precision'), ' ', ini_get($_GET['n']), ' ', 1 / strlen($_GET['n']);")
+    script = replace(workdir + "/www/shared.php", "<?php echo ini_get('precision'), ' ', ini_get($_GET['n']), ' ', 1 / strlen($_GET['n']);")
     with SideBySide(workdir, pool="pm.max_children = 4", php_ini=opcache_lines() + "opcache.enable = 1") as pair:
         said = []
         for program in pair.programs:

@@ -8,12 +8,12 @@ import ssl
 import subprocess
 
 import pytest
+from certificate import make_cert
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import ConnectionTerminated, ResponseReceived
 from http_raw import Raw
 from process import free_port, wait_for
-from test_tls import make_cert
 from tokiophp import PROGRAM
 from web_cases import ABSENT, VARIABLES, Case, Site, fixture, parametrize, pool_section
 

@@ -5,12 +5,12 @@ import socket
 import time
 
 import pytest
+from certificate import make_cert
 from h2_client import Client
 
 import process
 from files import put_all
 from http_raw import insecure
-from test_tls import make_cert
 from web import Site
 
 BIG = "<?php mt_srand(7); for ($i = 0; $i < 80; $i++) { $p = ''; while (strlen($p) < 65536) $p .= pack('N', mt_rand()); echo $p; }"

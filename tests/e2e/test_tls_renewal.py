@@ -7,9 +7,9 @@ import ssl
 
 import pytest
 
+from certificate import make_cert
 from http_raw import Raw, insecure
 from process import free_port, wait_for
-from test_tls import make_cert
 from web_cases import pool_section
 
 

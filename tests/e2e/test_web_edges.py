@@ -6,11 +6,11 @@ import struct
 import time
 
 import pytest
+from certificate import make_cert
 from h2.events import ResponseReceived, StreamEnded, StreamReset
 from http_raw import Raw, insecure
 from process import free_port
 from test_http2 import Client
-from test_tls import make_cert
 from web import Site
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"

@@ -8,7 +8,7 @@ import pytest
 import process
 from faulty import Several
 from fcgi_client import fetch
-from test_internal import by, openmetrics, parser
+from inside import by, openmetrics, parser
 from test_worker_mode import FRONTS, Worker
 from tokiophp import PROGRAM
 

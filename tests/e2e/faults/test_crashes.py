@@ -10,9 +10,9 @@ import time
 
 import process
 import pytest
+from certificate import make_cert
 from faulty import Several, many, tell
 from http_raw import Raw, insecure
-from test_tls import make_cert
 from tokiophp import GROUP, IS_ROOT, USER
 
 KINDS = ("null", "overflow", "abort", "fpe", "bus")
