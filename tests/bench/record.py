@@ -127,7 +127,8 @@ def table(rows):
 
 
 def of_topic(name, topic, pictures):
-    about = f"Commit {topic['commit']}, {topic['day']}; {topic['workers']} workers, {topic['rounds']} rounds of {topic['seconds']:g} s."
+    about = f"Commit {topic['commit']}, {topic['day']}; {topic['machine']['processor']}; " \
+        f"{topic['workers']} workers, {topic['rounds']} rounds of {topic['seconds']:g} s."
     text = f"## {name}\n{topic['title']}\n\n{about}\n"
     for script, why in sorted(topic["missing"].items()):
         text += f"\nWithout {script}: {why}\n"
