@@ -161,6 +161,9 @@ static struct rate_entry *entry_for(const struct rate_limit *r, struct rate_entr
 
 static struct rate_verdict take_window(const struct rate_limit *r, struct rate_entry *entry, uint64_t now_us)
 {
+    if (now_us < entry->since_us) {
+        now_us = entry->since_us; /* another thread looked at the clock later, and was here before us */
+    }
     if (now_us >= entry->since_us + r->window_us) {
         entry->since_us = now_us;
         entry->count = 0;
@@ -182,6 +185,7 @@ static struct rate_verdict take_token(const struct rate_limit *r, struct rate_en
     }
     uint64_t interval = r->window_us / r->requests;
     uint64_t ahead = entry->since_us - now_us, most = interval * r->requests;
+    ahead = ahead < most ? ahead : most; /* more: as above */
     struct rate_verdict verdict = {ahead + interval <= most, r->requests, 0, 0};
     if (verdict.allowed) {
         entry->since_us += interval;

@@ -45,8 +45,9 @@ struct rate_limit *rate_limit_create_bucket(uint32_t requests, uint64_t window_u
 void rate_limit_destroy(struct rate_limit *r);
 struct rate_verdict {
     bool allowed;
-    uint32_t limit, remaining, reset_s;
+    uint32_t limit, remaining, reset_s; /* reset_s: who is refused and comes back then is let in */
 };
+/* now_us: exact, or who comes back when he was told to is too early by the clock's error. */
 struct rate_verdict rate_limit_take(struct rate_limit *r, const struct sockaddr_storage *client,
                                     uint64_t now_us);
 /* table_size: how many addresses can be counted; as many as there may be connections. */

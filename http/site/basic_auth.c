@@ -261,7 +261,7 @@ static enum basic_auth_verdict ask_helpers(struct exchange *x, const struct http
                                            const unsigned char digest[PASSWORD_DIGEST])
 {
     struct rate_verdict v =
-        rate_limit_take(x->http.site->auth->attempts, &x->http.client.address, x->loop->now_us);
+        rate_limit_take(x->http.site->auth->attempts, &x->http.client.address, clock_us());
     if (!v.allowed) {
         answer_limited(x, &v);
         return BASIC_AUTH_ANSWERED;

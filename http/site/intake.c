@@ -3,6 +3,7 @@
  * into the exchange's arena. */
 #include <string.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "http/answer/accounting.h"
 #include "http/answer/answer.h"
@@ -122,7 +123,7 @@ static bool admit(struct exchange *x, const struct http_head *head, const struct
         return false;
     }
     if (x->http.site->rate) {
-        struct rate_verdict v = rate_limit_take(x->http.site->rate, &x->http.client.address, x->loop->now_us);
+        struct rate_verdict v = rate_limit_take(x->http.site->rate, &x->http.client.address, clock_us());
         if (!v.allowed) {
             answer_limited(x, &v);
             return false;

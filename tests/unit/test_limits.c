@@ -87,6 +87,25 @@ static void test_bucket(void **state)
     rate_limit_destroy(r);
 }
 
+/* Threads that have looked at the clock one after the other come in any order. */
+static void test_a_little_earlier(void **state)
+{
+    (void)state;
+    struct sockaddr_storage a = v4(1);
+    for (int bucket = 0; bucket < 2; bucket++) {
+        struct rate_limit *r = (bucket ? rate_limit_create_bucket : rate_limit_create)(4, 4 * SECOND, 1024);
+        for (uint32_t i = 0; i < 4; i++) {
+            assert_true(rate_limit_take(r, &a, 10 * SECOND).allowed);
+        }
+        struct rate_verdict v = rate_limit_take(r, &a, 10 * SECOND - 5000);
+        assert_false(v.allowed);
+        assert_int_equal(v.remaining, 0);
+        assert_int_equal(v.reset_s, bucket ? 1 : 4);
+        assert_true(rate_limit_take(r, &a, 10 * SECOND + v.reset_s * SECOND).allowed);
+        rate_limit_destroy(r);
+    }
+}
+
 static void test_keys(void **state)
 {
     (void)state;
@@ -198,8 +217,13 @@ static void test_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_window), cmocka_unit_test(test_bucket),      cmocka_unit_test(test_keys),
-        cmocka_unit_test(test_flood),  cmocka_unit_test(test_connections), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_window),
+        cmocka_unit_test(test_bucket),
+        cmocka_unit_test(test_a_little_earlier),
+        cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_flood),
+        cmocka_unit_test(test_connections),
+        cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
