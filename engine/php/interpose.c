@@ -32,6 +32,7 @@
 #include "engine/php/paths.h"
 #include "engine/php/process_id.h"
 #include "engine/php/program.h"
+#include "engine/php/record_locks.h"
 #include "engine/php/system_messages.h"
 #include "engine/php/translations.h"
 #include "engine/php/usage.h"
@@ -465,7 +466,7 @@ clock_t times(struct tms *out)
     return ticks;
 }
 
-/* -- OPcache's lock of a user, taken and given back by each request -- */
+/* -- locks of records: OPcache's lock of a user, taken and given back by each request, and everybody's -- */
 
 int fcntl(int fd, int command, ...)
 {
@@ -474,5 +475,19 @@ int fcntl(int fd, int command, ...)
     va_start(arguments, command);
     void *argument = va_arg(arguments, void *); /* an int argument arrives in the same register */
     va_end(arguments);
-    return opcache_lock_skips(fd, command, argument) ? 0 : REAL(fcntl)(fd, command, argument);
+    return opcache_lock_skips(fd, command, argument) ? 0
+                                                     : record_locks_fcntl(fd, command, argument, REAL(fcntl));
+}
+
+/* What is compiled for large files calls it so: SQLite. */
+int fcntl64(int fd, int command, ...) __attribute__((alias("fcntl")));
+
+int close(int fd)
+{
+    return record_locks_close(fd, REAL(close));
+}
+
+int fclose(FILE *stream)
+{
+    return record_locks_fclose(stream, REAL(fclose));
 }

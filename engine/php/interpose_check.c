@@ -83,6 +83,8 @@ static const struct symbol symbols[] = {
     SYMBOL(glob, LIBC),
     SYMBOL(mbrtowc, LIBC),
     SYMBOL(fcntl, LIBC),
+    SYMBOL(close, LIBC),
+    SYMBOL(fclose, LIBC),
     SYMBOL(virtual_creat, LIBC), /* libphp itself does not call it */
     SYMBOL(zend_set_timeout, LIBPHP),
     SYMBOL(zend_unset_timeout, LIBPHP),

@@ -2,6 +2,7 @@
 import os
 import re
 import shutil
+import sqlite3
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
@@ -9,6 +10,7 @@ import pytest
 
 import fcgi_client
 import tokiophp as server_module
+from process import wait_for
 from runtime import ask_build
 
 ROOT = server_module.ROOT
@@ -226,6 +228,38 @@ def test_record_locks(tokiophp, workdir):
         "two.php": MEETING + "wait('one'); $f = fopen(__DIR__ . '/../tmp/lock', 'c'); echo json_encode(flock($f, LOCK_EX | LOCK_NB, $would)), $would; $d = new SQLite3(__DIR__ . '/../tmp/db');"
         "echo json_encode(@$d->exec('INSERT INTO t VALUES (1)')), $d->lastErrorCode(); signal('two'); wait('three'); echo json_encode([flock($f, LOCK_EX | LOCK_NB), $d->exec('INSERT INTO t VALUES (1)')]);"})
     assert meet(ask, "one.php", "two.php") == ["done", "false1false5[true,true]"]
+
+
+def test_record_locks_beside_readers(tokiophp, workdir):
+    """The kernel takes a process's record locks when it closes any descriptor of the file: a request that reads a database as a file
+    must not open another request's transaction to programs beside us. What was kept for it goes with the transaction."""
+    db = f"{workdir}/tmp/db"
+    other = sqlite3.connect(db, timeout=0, isolation_level=None)
+    other.execute("CREATE TABLE t(a)")
+    os.chmod(db, 0o666)
+    os.chmod(f"{workdir}/tmp", 0o777)
+    _, ask = start(tokiophp, workdir, {
+        "one.php": MEETING + "$d = new SQLite3(__DIR__ . '/../tmp/db'); $d->exec('BEGIN IMMEDIATE; INSERT INTO t VALUES (1)'); signal('one'); wait('two'); echo json_encode($d->exec('COMMIT'));",
+        "two.php": "$f = __DIR__ . '/../tmp/db'; file_get_contents($f); copy($f, $f . '.copy'); hash_file('md5', $f); new SplFileObject($f); for ($i = 0; $i < 9; $i++) fclose(fopen($f, 'r'));"
+        "$h = fopen($f, 'r+'); flock($h, LOCK_EX); fclose($h); $h = fopen($f, 'r'); echo json_encode(flock($h, LOCK_EX | LOCK_NB)); $d = new SQLite3($f); $d->querySingle('SELECT 1 FROM t'); $d->close();",
+        "open.php": "foreach (scandir('/proc/self/fd') as $fd) if (str_ends_with((string)@readlink(\"/proc/self/fd/$fd\"), '/tmp/db')) echo $fd, ' ';"})
+    for _ in range(2):
+        for name in ("one", "two"):
+            if os.path.exists(f"{workdir}/tmp/{name}"):
+                os.remove(f"{workdir}/tmp/{name}")
+        with ThreadPoolExecutor(1) as pool:
+            one = pool.submit(ask, "one.php")
+            wait_for(lambda: os.path.exists(f"{workdir}/tmp/one") or one.done(), 10, "the transaction")
+            for _ in range(2):
+                assert ask("two.php") == "true"
+                with pytest.raises(sqlite3.OperationalError, match="locked"):
+                    other.execute("BEGIN IMMEDIATE")
+            with open(f"{workdir}/tmp/two", "w"):
+                assert one.result() == "true"
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("COMMIT")
+        assert ask("open.php") == ""
+    assert ask("two.php") == "true" and ask("open.php") == ""
 
 
 def test_settings_of_libraries(tokiophp, workdir):

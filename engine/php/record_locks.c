@@ -1,0 +1,269 @@
+/* Which files we have record locks on. See the header.
+ *
+ * What is noted may be older than the truth, if locks went by a close that nobody told us of; so whoever
+ * wants to keep a descriptor open asks the kernel first. More files or ranges than there is room for are as
+ * the kernel has them. */
+#include "engine/php/record_locks.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define FILES_MOST  64
+#define RANGES_MOST 24
+#define KEPT_MOST   32 /* descriptors of one file */
+#define END_OF_ALL  INT64_MAX
+
+struct range {
+    int64_t from, to; /* to: behind its last byte */
+    int by;           /* the descriptor */
+};
+
+struct kept {
+    int fd;
+    FILE *stream; /* NULL = it is a bare descriptor */
+};
+
+struct locked {
+    dev_t device;
+    ino_t inode;
+    unsigned ranges_n, kept_n;
+    struct range ranges[RANGES_MOST];
+    struct kept kept[KEPT_MOST];
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all that follows */
+static struct locked files[FILES_MOST];
+static pid_t owner; /* a child has none of these locks */
+static _Atomic unsigned files_n;
+
+static bool is_child(void)
+{
+    return owner && owner != (pid_t)syscall(SYS_getpid);
+}
+
+/* -- with the mutex held -- */
+
+static struct locked *find(const struct stat *st)
+{
+    for (unsigned i = 0; i < files_n; i++) {
+        if (files[i].inode == st->st_ino && files[i].device == st->st_dev) {
+            return &files[i];
+        }
+    }
+    return NULL;
+}
+
+static struct locked *find_or_add(const struct stat *st)
+{
+    struct locked *f = find(st);
+
+    if (!f && files_n < FILES_MOST) {
+        owner = (pid_t)syscall(SYS_getpid);
+        f = &files[files_n];
+        f->device = st->st_dev;
+        f->inode = st->st_ino;
+        f->ranges_n = f->kept_n = 0;
+        files_n++;
+    }
+    return f;
+}
+
+static void add_range(struct locked *f, int64_t from, int64_t to, int by)
+{
+    if (from < to && f->ranges_n < RANGES_MOST) {
+        f->ranges[f->ranges_n++] = (struct range){from, to, by};
+    }
+}
+
+static void take_range(struct locked *f, int64_t from, int64_t to)
+{
+    unsigned n = f->ranges_n;
+    struct range before[RANGES_MOST];
+
+    memcpy(before, f->ranges, n * sizeof *before);
+    f->ranges_n = 0;
+    for (unsigned i = 0; i < n; i++) {
+        const struct range *r = &before[i];
+
+        if (r->to <= from || r->from >= to) {
+            add_range(f, r->from, r->to, r->by);
+        } else {
+            add_range(f, r->from, from < r->to ? from : r->to, r->by);
+            add_range(f, to > r->from ? to : r->from, r->to, r->by);
+        }
+    }
+}
+
+/* Those of this descriptor go by its close, as they always do. */
+static void give_back(struct locked *f, int by)
+{
+    unsigned left = 0;
+
+    for (unsigned i = 0; i < f->ranges_n; i++) {
+        const struct range *r = &f->ranges[i];
+
+        if (r->by != by) {
+            f->ranges[left++] = *r;
+            continue;
+        }
+        struct flock none = {.l_type = F_UNLCK,
+                             .l_whence = SEEK_SET,
+                             .l_start = r->from,
+                             .l_len = r->to == END_OF_ALL ? 0 : r->to - r->from};
+
+        syscall(SYS_fcntl, by, F_SETLK, &none);
+    }
+    f->ranges_n = left;
+}
+
+/* A lock of an open file description meets those of every process, of its own, too. */
+static bool is_true(const struct locked *f, int fd)
+{
+    for (unsigned i = 0; i < f->ranges_n; i++) {
+        const struct range *r = &f->ranges[i];
+        struct flock asked = {.l_type = F_WRLCK,
+                              .l_whence = SEEK_SET,
+                              .l_start = r->from,
+                              .l_len = r->to == END_OF_ALL ? 0 : r->to - r->from};
+
+        if (syscall(SYS_fcntl, fd, F_OFD_GETLK, &asked) != 0 || asked.l_type != F_UNLCK) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The file has no locks any more. What was kept of it is the caller's. */
+static unsigned forget(struct locked *f, struct kept *kept)
+{
+    unsigned n = f->kept_n;
+
+    memcpy(kept, f->kept, n * sizeof *kept);
+    *f = files[files_n - 1];
+    files_n--;
+    return n;
+}
+
+static bool note(const struct stat *st, int fd, const struct flock *asked, struct kept *kept,
+                 unsigned *kept_n)
+{
+    int64_t base = asked->l_whence == SEEK_END   ? st->st_size
+                   : asked->l_whence == SEEK_CUR ? lseek(fd, 0, SEEK_CUR)
+                                                 : 0;
+    int64_t from = base + asked->l_start, to = asked->l_len == 0 ? END_OF_ALL : from + asked->l_len;
+    struct locked *f = asked->l_type == F_UNLCK ? find(st) : find_or_add(st);
+
+    if (!f) {
+        return false;
+    }
+    take_range(f, from < to ? from : to, from < to ? to : from);
+    if (asked->l_type != F_UNLCK) {
+        add_range(f, from < to ? from : to, from < to ? to : from, fd);
+    }
+    if (f->ranges_n == 0) {
+        *kept_n = forget(f, kept);
+    }
+    return true;
+}
+
+/* -- any thread -- */
+
+static void close_kept(const struct kept *kept, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        if (kept[i].stream) {
+            fclose(kept[i].stream);
+        } else {
+            close(kept[i].fd);
+        }
+    }
+}
+
+int record_locks_fcntl(int fd, int command, void *argument, int (*fcntl_of_libc)(int, int, ...))
+{
+    struct kept kept[KEPT_MOST];
+    unsigned kept_n = 0;
+    struct stat st;
+
+    if ((command != F_SETLK && command != F_SETLKW) || !argument || is_child() || fstat(fd, &st) != 0 ||
+        st.st_nlink == 0) { /* one without a name (OPcache's) is nobody else's to open */
+        return fcntl_of_libc(fd, command, argument);
+    }
+    if (command == F_SETLKW) { /* it may take as long as it likes */
+        int result = fcntl_of_libc(fd, command, argument);
+
+        pthread_mutex_lock(&lock);
+        if (result == 0) {
+            note(&st, fd, argument, kept, &kept_n);
+        }
+        pthread_mutex_unlock(&lock);
+        close_kept(kept, kept_n);
+        return result;
+    }
+    pthread_mutex_lock(&lock);
+    int result = fcntl_of_libc(fd, command, argument);
+
+    if (result == 0) {
+        note(&st, fd, argument, kept, &kept_n);
+    }
+    pthread_mutex_unlock(&lock);
+    close_kept(kept, kept_n);
+    return result;
+}
+
+/* Whether it has been kept open. */
+static bool keep(int fd, FILE *stream)
+{
+    struct kept kept[KEPT_MOST];
+    unsigned kept_n = 0;
+    bool keeps = false;
+    struct stat st;
+
+    if (fd < 0 || is_child() || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        return false;
+    }
+    pthread_mutex_lock(&lock);
+    struct locked *f = find(&st);
+
+    if (f) {
+        give_back(f, fd);
+        if (f->ranges_n == 0 || !is_true(f, fd)) {
+            kept_n = forget(f, kept);
+        } else if (f->kept_n < KEPT_MOST) {
+            flock(fd, LOCK_UN);
+            f->kept[f->kept_n++] = (struct kept){fd, stream};
+            keeps = true;
+        }
+    }
+    pthread_mutex_unlock(&lock);
+    close_kept(kept, kept_n);
+    return keeps;
+}
+
+int record_locks_close(int fd, int (*close_of_libc)(int))
+{
+    if (atomic_load_explicit(&files_n, memory_order_relaxed) > 0 && keep(fd, NULL)) {
+        return 0;
+    }
+    return close_of_libc(fd);
+}
+
+int record_locks_fclose(FILE *stream, int (*fclose_of_libc)(FILE *))
+{
+    if (atomic_load_explicit(&files_n, memory_order_relaxed) > 0 && stream) {
+        int failed = fflush(stream);
+
+        if (keep(fileno(stream), stream)) {
+            return failed;
+        }
+    }
+    return fclose_of_libc(stream);
+}
