@@ -17,6 +17,7 @@
 
 #include "engine/base/log.h"
 #include "engine/php/ini.h"
+#include "engine/php/messages.h"
 
 struct request_setting {
     struct request_setting *next;
@@ -211,11 +212,13 @@ static void put_back(struct request_setting *s)
 {
     zend_string *own = s->own_value ? s->entry->value : NULL;
 
+    messages_hush(true);
     zend_first_try
     {
         tell(s->entry, s->former, ZEND_INI_STAGE_DEACTIVATE);
     }
     zend_end_try();
+    messages_hush(false);
     s->entry->value = s->former;
     s->entry->modifiable = s->former_modifiable;
     if (own) {
@@ -314,6 +317,7 @@ bool ini_apply_request(struct php_thread *t, const struct request *r)
 
     PG(modules_activated) =
         t->script != NULL; /* as in a process that has served no request: handlers believe it */
+    EG(flags) &= (uint8_t)~EG_FLAGS_IN_SHUTDOWN; /* else the last request's end is what errors are about */
     zend_first_try
     {
         if (r->php_value) {

@@ -114,6 +114,7 @@ void load_settle(void)
     if (error_of_php && zend_error_cb == on_error) {
         zend_error_cb = error_of_php;
     }
+    messages_watch();
     fatal_watch();
     realpath_cache_clean();
     process_id_remember();

@@ -15,6 +15,34 @@ void messages_init(const struct cli_options *cli)
     as_php_fpm = cli && cli->as_php_fpm;
 }
 
+/* -- what nobody is to hear -- */
+
+typedef void (*error_function)(int type, zend_string *file, const uint32_t line, zend_string *message);
+static error_function error_of_php; /* constant once there are threads */
+static _Thread_local bool is_hushed;
+
+static void on_error(int type, zend_string *file, const uint32_t line, zend_string *message)
+{
+    if (!is_hushed || (type & E_FATAL_ERRORS)) {
+        error_of_php(type, file, line, message); /* may leave by a long jump */
+    }
+}
+
+void messages_watch(void)
+{
+    if (zend_error_cb != on_error) {
+        error_of_php = zend_error_cb;
+        zend_error_cb = on_error;
+    }
+}
+
+void messages_hush(bool on)
+{
+    is_hushed = on;
+}
+
+/* -- what the log is to say -- */
+
 /* PHP's errors come with a level of syslog's; error_log() with LOG_NOTICE. */
 static enum log_level level_of(int syslog_type)
 {

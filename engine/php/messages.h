@@ -8,6 +8,12 @@
 struct cli_options;
 
 void messages_init(const struct cli_options *cli); /* main thread, before PHP starts; cli may be NULL */
+/* Main thread, when all extensions have started. */
+void messages_watch(void);
+/* While it is on, what is not fatal is said to nobody on this thread: the settings of php.ini, which each
+ * thread reads again, and those that come back after a request, concern no request, and were heard when they
+ * were set. */
+void messages_hush(bool on);
 /* sapi_module_struct's log_message. */
 void messages_log(const char *message, int syslog_type);
 

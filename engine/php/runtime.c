@@ -25,6 +25,7 @@
 #include "engine/php/ini_request.h"
 #include "engine/php/interpose.h"
 #include "engine/php/load.h"
+#include "engine/php/messages.h"
 #include "engine/php/opcache.h"
 #include "engine/php/override.h"
 #include "engine/php/paths.h"
@@ -133,6 +134,7 @@ static int thread_start(struct worker *w)
     if (!t) {
         return -1;
     }
+    messages_hush(true); /* the main thread has read the same settings */
     (void)ts_resource(0);
     ZEND_TSRMLS_CACHE_UPDATE();
     t->worker = w;
@@ -148,6 +150,7 @@ static int thread_start(struct worker *w)
     hygiene_thread_start(t);
     timeout_thread_start();
     ini_apply_pool(pool_started, false);
+    messages_hush(false);
     ini_keep_process_entries();
     cgi_publish_rules();
     return 0;

@@ -38,6 +38,7 @@ try { $f = 'exec'; echo $f('echo ran'); } catch (Error $e) { echo get_class($e),
 try { echo strrev('abc'); } catch (Error $e) { echo get_class($e), $e->getMessage(); }
 foreach ($all as $name) { if ($name === '' || $name[0] === "\\0") echo 'strange name'; }""",
     "own.php": "<?php if (!function_exists('exec')) { function exec($x) { return \"mine $x\"; } } echo exec('echo ran');",
+    "error.php": "<?php echo json_encode(error_get_last());",
     "calls.php": "<?php echo exec('echo ran'), function_exists('exec') ? 'is' : 'is not';",
 }
 CASES = [
@@ -231,6 +232,21 @@ def test_the_cache_of_names_is_back(workdir, where):
             assert ours == theirs == (200, "/false")
             theirs, ours = pair.ask(plain)
             assert ours == theirs == (200, "true")
+
+
+def test_what_comes_back_is_nobodys(workdir):
+    """A setting of php.ini that PHP complains of: said when the server starts, not by each thread, nor when it comes back after a
+    request that had another value."""
+    settings = "session.sid_length = 26\nsession.use_only_cookies = 0\nhtml_errors = 0\nlog_errors = 1\nerror_log = {dir}/tmp/{name}-errors\n"
+    with SideBySide(workdir, FRESH, php_ini=settings, ours="pm.max_children = 3") as pair:
+        path = pair.script("last.php", "<?php echo json_encode(error_get_last());")
+        case = {"PHP_VALUE": "session.sid_length=32\nsession.use_only_cookies=1\nassert.active=0"}
+        for how in (case, {}) * 4:
+            theirs, ours = pair.ask(path, **how)
+            assert ours == theirs and (theirs[1] == "null") == (not how)
+        with open(workdir + "/tmp/ours-errors", encoding="utf-8") as f:
+            said = f.read()
+        assert "assert.active" in said and "sid_length" not in said and "use_only_cookies" not in said
 
 
 @pytest.mark.parametrize("name", ["opcache.protect_memory", "opcache.force_restart_timeout", "syslog.ident", "syslog.facility"])
