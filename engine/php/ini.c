@@ -5,7 +5,9 @@
  * request shutdown undoes. */
 #include "engine/php/ini.h"
 
+#include <pthread.h>
 #include <pwd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "php_ini.h"
@@ -296,16 +298,48 @@ static void activate_host(const char *server_name)
     }
 }
 
-/* directory ends in '/'. From the document root down to it; or it alone if it lies elsewhere. */
+/* PHP keeps the section that a file is in ([HOST=...]) for the process: two files at once would mix. */
+static pthread_mutex_t user_ini_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void read_user_ini(const char *directory, HashTable *out)
+{
+    char name[MAXPATHLEN];
+    struct stat st;
+    volatile bool left = true;
+
+    snprintf(name, sizeof name, "%s/%s", directory, PG(user_ini_filename));
+    if (stat(name, &st) != 0) {
+        return; /* most directories have none */
+    }
+    pthread_mutex_lock(&user_ini_lock);
+    zend_try
+    {
+        php_parse_user_ini_file(directory, PG(user_ini_filename), out);
+        left = false;
+    }
+    zend_end_try();
+    pthread_mutex_unlock(&user_ini_lock);
+    if (left) {
+        zend_bailout();
+    }
+}
+
+/* directory ends in '/'; root_n is without the root's. From the document root down to it; or it alone if it
+ * lies elsewhere. What begins with the same letters counts as below the root (/srv/www-2 below /srv/www), and
+ * a directory above the root has none, unless the root ends in '/': as in php-fpm. */
 static void scan_user_ini(char *directory, size_t n, const char *root, size_t root_n, HashTable *out)
 {
-    if (n <= root_n || strncmp(directory, root, root_n) != 0 || directory[root_n] != '/') {
-        php_parse_user_ini_file(directory, PG(user_ini_filename), out);
+    bool is_above = n <= root_n, alone = strncmp(directory, root, is_above ? n : root_n) != 0;
+
+    if (alone || is_above) {
+        if (alone || root[root_n] == '/') {
+            read_user_ini(directory, out);
+        }
         return;
     }
     for (char *slash = strchr(directory + root_n, '/'); slash; slash = strchr(slash + 1, '/')) {
         *slash = '\0';
-        php_parse_user_ini_file(*directory ? directory : "/", PG(user_ini_filename), out);
+        read_user_ini(directory, out);
         *slash = '/';
     }
 }
