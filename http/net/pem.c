@@ -95,12 +95,14 @@ struct str pem_load(const char *path)
 bool pem_renew(const char *path)
 {
     struct pem *p = find(path);
+    if (p && p->before.p) {
+        return true; /* another pool has it, too */
+    }
     struct pem_text text = p ? read_text(path) : (struct pem_text){NULL, 0};
     if (!text.p || (text.n == p->text.n && memcmp(text.p, p->text.p, text.n) == 0)) {
         wipe(&text);
         return false;
     }
-    wipe(&p->before);
     p->before = p->text;
     p->text = text;
     return true;

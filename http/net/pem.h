@@ -10,8 +10,8 @@
 /* The file's text, kept until pem_forget(). p == NULL with errno: it cannot be read. */
 struct str pem_load(const char *path);
 /* Reads a file that is kept once more. True: its text is another one now, which pem_load() gives from here
- * on; the one before it stays at hand until pem_settle(). False: nothing has changed, or it cannot be read.
- */
+ * on; the one before it stays at hand until pem_settle(), and until then it is true of whoever asks. False:
+ * nothing has changed, or it cannot be read. */
 bool pem_renew(const char *path);
 void pem_settle(const char *path, bool good); /* not good: the text before pem_renew() counts again */
 /* Wipes what was kept, but for the files that are still needed; needs == NULL: all. */

@@ -148,7 +148,8 @@ def test_the_file_changes(served):
     wait_for(lambda: served.ask(ANN).status == 401, 60, "the earlier password is refused")
     assert served.ask(said("ann", "other")).status == 200
     served.write("ann:nonsense\n")
-    served.server.wait_message(r"passwords have changed, but cannot be used: .*line 1: no hash of a password", 60)
+    served.server.wait_message(r"http\.basic_auth\[\*\] = .*line 1: no hash of a password", 60)
+    served.server.wait_message(r"pool www\] its passwords have changed, but cannot be used", 60)
     assert served.ask(said("ann", "other")).status == 200
 
 

@@ -16,7 +16,8 @@ from web_cases import pool_section
 class Served:
     """Two pools with TLS, and a host of a third one on both addresses."""
 
-    def __init__(self, workdir, tokiophp):
+    def __init__(self, workdir, tokiophp, other=None):
+        """other: that pool's lines in place of a certificate of its own."""
         self.dir = workdir
         os.mkdir(f"{workdir}/certs")
         os.mkdir(f"{workdir}/site")
@@ -34,7 +35,7 @@ class Served:
             pool_section("one", f"http.tls_listen = 127.0.0.1:{self.ports[0]}\n{root}http.tls_cert = {workdir}/certs/cert\n"
                                 f"http.tls_key = {workdir}/certs/key\n") +
             pool_section("host", f"http.server_name = host.example\n{root}{self.names('host')}") +
-            pool_section("other", f"http.tls_listen = 127.0.0.1:{self.ports[1]}\n{root}{self.names('other')}")))
+            pool_section("other", f"http.tls_listen = 127.0.0.1:{self.ports[1]}\n{root}{other or self.names('other')}")))
         self.server.wait_message("ready to handle connections", 60)
 
     def names(self, name):
@@ -112,7 +113,7 @@ def test_what_is_no_good_changes_nothing(served):
     before, process = served.shown(1), served.engine(1)
     shutil.copy(f"{served.dir}/certs/host.key", f"{served.dir}/certs/other.key")
     served.server.wait_message(r"pool other\] cannot use the private key .*other\.key", 60)
-    served.server.wait_message(r"pool other\] its certificates or passwords have changed, but cannot be used", 60)
+    served.server.wait_message(r"pool other\] its certificates have changed, but cannot be used", 60)
     with open(f"{served.dir}/certs/other.pem", "w", encoding="ascii") as f:
         f.write("nonsense")
     served.server.wait_message(r"cannot use the certificate .*other\.pem", 60)
@@ -123,6 +124,39 @@ def test_what_is_no_good_changes_nothing(served):
     assert served.shown(1) == before
     served.make("other")
     served.becomes("other", port=1)
+
+
+def write_passwords(folder, hash_):
+    with open(f"{folder}/passwords", "w", encoding="ascii") as f:
+        f.write(f"ann:{hash_}\n")
+
+
+def test_what_pools_share(workdir, tokiophp):
+    """One certificate of two pools on addresses of their own: both show the new one, and one that has something else that is no good
+    does not keep it from the other, or from itself."""
+    certs = workdir + "/certs"
+    write_passwords(workdir, "{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g=")
+    make_cert(workdir, "further", "further.example")
+    served = Served(workdir, tokiophp, other=f"http.tls_cert = {certs}/cert\nhttp.tls_key = {certs}/key\n"
+                    f"http.tls_certs = {workdir}/further.pem:{workdir}/further.key\nhttp.basic_auth[/secret] = {workdir}/passwords\n")
+
+    def renew(name):
+        served.make(name)
+        link(served, "cert", name + ".pem")
+        link(served, "key", name + ".key")
+        served.becomes(name)
+        served.becomes(name, port=1)
+
+    renew("new")
+    write_passwords(workdir, "nonsense")
+    served.server.wait_message(r"pool other\] its passwords have changed, but cannot be used", 60)
+    renew("newer")
+    further = served.shown(1, sni="further.example")
+    with open(f"{workdir}/further.key", "w", encoding="ascii") as f:
+        f.write("nonsense")
+    served.server.wait_message(r"pool other\] its certificates have changed, but cannot be used", 60)
+    renew("newest")
+    assert served.shown(1, sni="further.example") == further
 
 
 def test_what_stands_beside_them_is_nobodys_business(served):
