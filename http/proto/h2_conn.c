@@ -28,6 +28,7 @@ static struct h2_conn *h2_create(struct conn *c)
         return NULL;
     }
     h2->frames.left = H2_PREFACE_BYTES;
+    h2->began_us = c->loop->now_us;
     h2_guard_init(&h2->guard, c->loop->now_us);
     c->h2 = h2; /* nghttp2 may call back at once */
     return h2;
@@ -347,18 +348,32 @@ static int64_t write_timeout(const struct conn *c)
     return longest ? longest : h2_settings_of(c)->write_timeout;
 }
 
+/* Why; NULL: it is not. A client that has upgraded and says nothing more gets no more than EARLY_MAX, so its
+ * streams would never end. */
+static const char *too_late(const struct conn *c)
+{
+    const struct h2_conn *h2 = c->h2;
+    uint64_t now = c->loop->now_us, allowed = SECONDS(h2_settings_of(c)->header_timeout);
+    if (h2->head_since_us && now - h2->head_since_us > allowed) {
+        return "a header block that never ends";
+    }
+    return h2->streams && !h2->settings_seen && now - h2->began_us > allowed
+               ? "it does not speak HTTP/2 after its upgrade"
+               : NULL;
+}
+
 static void h2_sweep(struct conn *c)
 {
-    const struct http_settings *s = h2_settings_of(c);
     struct h2_conn *h2 = c->h2;
     uint64_t now = c->loop->now_us;
     if (h2->unsent && now - c->progress_us > SECONDS(write_timeout(c))) {
         http_conn_close(c, "the client reads too slowly");
         return;
     }
-    if (h2->head_since_us && now - h2->head_since_us > SECONDS(s->header_timeout)) {
+    const char *late = too_late(c);
+    if (late) {
         atomic_fetch_add_explicit(&c->loop->front->timeouts, 1, memory_order_relaxed);
-        http_conn_close(c, "a header block that never ends");
+        http_conn_close(c, late);
         return;
     }
     for (struct exchange *x = h2->streams; x; x = x->delivery.stream_next) {

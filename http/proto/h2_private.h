@@ -34,7 +34,7 @@ struct h2_conn {
     bool ended;         /* the client's end */
     bool settings_seen, noticed, went_away;
     size_t early; /* bytes sent before the client's SETTINGS */
-    uint64_t notice_us;
+    uint64_t began_us, notice_us;
 };
 
 #define H2_FRAME_HEAD 9

@@ -72,6 +72,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     }
     struct exchange *x = h2->head ? exchange_create(c) : NULL;
     if (!x) {
+        h2->head_since_us = 0;
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
     h2->head->field_count = 0;
@@ -268,12 +269,17 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
     return 0;
 }
 
+/* One of a header block is the block's end to us: on_frame() is not called for it, and what may still come of
+ * it is read by nghttp2 alone. */
 static int on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int code, void *ctx)
 {
+    struct conn *c = ctx;
     (void)session;
-    (void)frame;
     (void)code;
-    return h2_session_pay(ctx, H2_COST_ERROR, "a flood of invalid frames");
+    if (frame->hd.type == NGHTTP2_HEADERS) {
+        c->h2->head_since_us = 0;
+    }
+    return h2_session_pay(c, H2_COST_ERROR, "a flood of invalid frames");
 }
 
 /* A reset by us with the client at fault costs it; one because it sent more than we wanted does not. */

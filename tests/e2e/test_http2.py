@@ -20,6 +20,7 @@ SCRIPTS = {
     "proto.php": "<?php echo $_SERVER['SERVER_PROTOCOL'], ' ', $_SERVER['HTTP_HOST'], ' ', $_SERVER['HTTP_COOKIE'] ?? '';",
     "big.php": "<?php for ($i = 0; $i < 64; $i++) echo str_repeat(chr(65 + $i % 26), 65536);",
     "sleep.php": "<?php usleep(400000); echo 'slept';",
+    "long.php": "<?php usleep(3500000); echo 'slept long';",  # longer than http.header_timeout
     "stream.php": "<?php for ($i = 0; $i < 3; $i++) { echo $i; flush(); usleep(50000); }",
     "none.php": "<?php http_response_code(204); header('Connection: close'); header('Transfer-Encoding: chunked');",
 }
@@ -110,6 +111,21 @@ def test_malformed_heads(address, fields):
         client.finish(stream)
         assert stream in client.reset or client.status[stream] == 400
     others_are_served(address)
+
+
+@pytest.mark.parametrize("malformed", ["a head", "trailers"])
+def test_only_the_malformed_stream_ends(address, malformed):
+    """Its header block is over, and nobody waits for the rest of it: the other streams are served to their ends."""
+    with Client(address, lax=True) as client:
+        long = client.request("/long.php")
+        if malformed == "a head":
+            stream = client.request(fields=[("Upper", "x")])
+        else:
+            stream = client.request("/echo.php", "POST", end=False)
+            client.raw.send(frame(1, 5, stream, b"\x82"))
+        client.finish(stream, long)
+        assert stream in client.reset
+        assert (client.status.get(long), client.body.get(long)) == (200, b"slept long")
 
 
 @pytest.mark.parametrize("authority", ["a b", "u@h", "a/b", ""])
@@ -359,10 +375,26 @@ def test_goaway_on_drain(tokiophp, workdir):
         assert client.terminated == 0
 
 
+def upgrade(path):
+    return (f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+            "HTTP2-Settings: AAMAAABk\r\n\r\n")
+
+
+@pytest.mark.parametrize("path", ["/big.php", "/file.bin"])
+def test_silence_after_an_upgrade(address, path):
+    """Its answer waits for the client's first word, and that is not waited for longer than for a head."""
+    with Raw(address) as raw:
+        raw.send(upgrade(path))
+        assert raw.head()[0] == 101
+        began = time.monotonic()
+        raw.file.read()
+        assert 1 < time.monotonic() - began < 20
+    others_are_served(address)
+
+
 def test_upgrade(address):
     with Raw(address) as raw:
-        raw.send("GET /hello.php HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
-                 "HTTP2-Settings: AAMAAABk\r\n\r\n")
+        raw.send(upgrade("/hello.php"))
         head = raw.head()
         assert head[0] == 101
         h2 = H2Connection(H2Configuration(client_side=True, header_encoding="utf-8"))
