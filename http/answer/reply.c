@@ -101,6 +101,19 @@ static int failed(struct exchange *x)
     return -1;
 }
 
+/* However well its client reads. What another process streams upstream.c looks after. */
+static bool streams_too_long(const struct exchange *x)
+{
+    uint64_t limit = (uint64_t)x->http.site->settings->stream_timeout * CLOCK_US_PER_SECOND;
+    if (!limit || !x->reply.stream_since_us || x->http.target ||
+        clock_coarse_us() - x->reply.stream_since_us <= limit) {
+        return false;
+    }
+    log_limited(LEVEL_NOTICE, "[pool %s] %s: its response streamed for too long and was cut",
+                x->http.site->conf->name, x->request.script ? x->request.script : "a script");
+    return true;
+}
+
 bool reply_holds(const struct exchange *x, size_t n)
 {
     return x->reply.state == REPLY_HELD && !x->reply.streaming && x->reply.held.n + n <= HOLD_MAX;
@@ -112,6 +125,9 @@ static int reply_write(struct request *r, const char *p, size_t n)
     struct reply *reply = &x->reply;
     if (reply_is_gone(x) || reply->cut) {
         return -1;
+    }
+    if (streams_too_long(x)) {
+        return failed(x);
     }
     if (reply->no_body) {
         reply->sent += n; /* of a HEAD: what a GET would have got */
@@ -136,6 +152,9 @@ static int reply_flush(struct request *r)
     struct exchange *x = exchange_of_request(r);
     if (reply_is_gone(x) || x->reply.cut) {
         return -1;
+    }
+    if (streams_too_long(x)) {
+        return failed(x);
     }
     if (x->reply.file || x->reply.refused || x->reply.state == REPLY_NONE) {
         return 0;

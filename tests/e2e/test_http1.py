@@ -25,6 +25,9 @@ SCRIPTS = {
     "abort.php": "<?php register_shutdown_function(function () { file_put_contents($_GET['file'],"
                  " (string) connection_aborted()); });"
                  " for ($i = 0; $i < 200; $i++) { echo str_repeat('x', 10000); flush(); usleep(20000); }",
+    "quiet.php": "<?php register_shutdown_function(function () { file_put_contents($_GET['file'],"
+                 " (string) connection_aborted()); });"
+                 " for ($i = 0; $i < 40; $i++) { echo $i, \"\\n\"; flush(); usleep(100000); }",
     "status.php": "<?php http_response_code((int) $_GET['s']); header('Connection: upgrade'); header('TE: x');",
     "send.php": "<?php header('X-Accel-Redirect: /' . $_GET['f']); header('Content-Type: text/x-mine'); echo 'no';",
     "sleep.php": "<?php usleep(1200000); echo 'slept';",
@@ -187,6 +190,22 @@ def test_streaming(serve, workdir):
         Gate(workdir).open(1)
         raw.line(), raw.line()
         assert raw.line() and raw.line() == "data: 2"
+
+
+@pytest.mark.parametrize("script", ["abort.php?", "quiet.php?"])
+def test_a_stream_has_its_time(serve, workdir, script):
+    """http.stream_timeout counts also for a client that reads all that comes."""
+    site = serve("http.stream_timeout = 1s\n")
+    mark = workdir + "/tmp/aborted"
+    with Raw(site.address) as raw:
+        raw.send(get(f"/{script}file={mark}"))
+        assert raw.head()[0] == 200
+        began = time.monotonic()
+        assert not raw.file.read().endswith(b"0\r\n\r\n")
+        assert 0.5 < time.monotonic() - began < 3.5
+    wait_for(lambda: os.path.exists(mark) and open(mark).read() == "1", 10, "connection_aborted()")
+    with Raw(site.address) as raw:
+        assert raw.send(get("/stream.php")).reply().body == b"012"
 
 
 def test_early_response_frees_the_connection(serve, workdir):
