@@ -2,6 +2,7 @@
 #include "http/site/basic_auth.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -39,6 +40,8 @@ struct basic_auth {
     struct rule *rules;
     struct brief_cache *known;   /* keys: digests; the value is nothing */
     struct rate_limit *attempts; /* by address */
+    pthread_mutex_t lock;        /* guards asked, and what hangs on it */
+    struct question *asked;      /* with the helpers */
 };
 
 /* What somebody says who he is. */
@@ -49,10 +52,14 @@ struct credentials {
     char text[2 * PASSWORD_MAX + 2];
 };
 
-/* A password on its way to a helper and back; holds a reference to its exchange. */
+/* A password on its way to a helper and back; holds a reference to its exchange. Requests that say the same
+ * meanwhile, as those of one page do, wait for what is found out for the first. */
 struct question {
     struct helper_task task;     /* first: a task is one of these */
     struct loop_message message; /* to the loop again */
+    struct question *next;       /* asked, or others */
+    struct question *others;     /* that say the same */
+    struct basic_auth *auth;
     struct exchange *x;
     const struct password_file *file;
     struct credentials said;
@@ -133,6 +140,7 @@ void basic_auth_destroy(struct basic_auth *auth)
     if (auth->attempts) {
         rate_limit_destroy(auth->attempts);
     }
+    pthread_mutex_destroy(&auth->lock);
     free(auth);
 }
 
@@ -154,6 +162,7 @@ int basic_auth_create(const struct http_settings *settings, struct basic_auth **
         rule->file = is_off(pair->value) ? NULL : read_file(pair->value, error, size);
         bad = (!rule->file && !is_off(pair->value)) || password_key(rule->key) != 0;
     }
+    pthread_mutex_init(&made->lock, NULL);
     made->known = brief_cache_create(KNOWN, KNOWN_US);
     made->attempts = rate_limit_create_bucket(ATTEMPTS, ATTEMPT_WINDOW, ADDRESSES);
     if (bad || !made->known || !made->attempts) {
@@ -212,10 +221,9 @@ static void arrive(struct loop *loop, struct loop_message *message)
 {
     struct question *q = (struct question *)(void *)((char *)message - offsetof(struct question, message));
     struct exchange *x = q->x;
+    (void)loop;
     x->http.password = q->fits ? PASSWORD_FITS : PASSWORD_WRONG;
     if (q->fits) {
-        brief_cache_put(x->http.site->auth->known, 'p',
-                        (struct str){(const char *)q->digest, sizeof q->digest}, loop->now_us, "", 0, false);
         x->http.user = arena_dup(x->arena, q->said.user.p, q->said.user.n);
     }
     if (x->delivery.conn && x->delivery.conn->state != CONN_CLOSED) {
@@ -224,62 +232,144 @@ static void arrive(struct loop *loop, struct loop_message *message)
     forget(q);
 }
 
-/* Helper thread. */
+/* Lock held: nobody joins it any more. */
+static void take_out(struct question *q)
+{
+    struct question **link = &q->auth->asked;
+    while (*link && *link != q) {
+        link = &(*link)->next;
+    }
+    if (*link) {
+        *link = q->next;
+    }
+}
+
+/* Does anybody wait for it? If not, nobody will. */
+static bool is_wanted(struct question *q)
+{
+    pthread_mutex_lock(&q->auth->lock);
+    bool wanted = q->others || !atomic_load(&q->x->handover.gone);
+    if (!wanted) {
+        take_out(q);
+    }
+    pthread_mutex_unlock(&q->auth->lock);
+    return wanted;
+}
+
+/* Helper thread. What has fitted is known before nobody can join any more. */
 static void hold_against(struct helper_task *task)
 {
     struct question *q = (struct question *)task;
-    if (!atomic_load(&q->x->handover.gone)) {
-        q->fits = password_file_admits(q->file, q->said.user, q->said.password);
+    q->fits = is_wanted(q) && password_file_admits(q->file, q->said.user, q->said.password);
+    if (q->fits) {
+        const struct str key = {(const char *)q->digest, sizeof q->digest};
+        brief_cache_put(q->auth->known, 'p', key, clock_coarse_us(), "", 0, false);
+    }
+    pthread_mutex_lock(&q->auth->lock);
+    take_out(q);
+    pthread_mutex_unlock(&q->auth->lock);
+    for (struct question *other = q->others, *next; other; other = next) {
+        next = other->next;
+        other->fits = q->fits;
+        loop_post(other->x->loop, &other->message);
     }
     loop_post(q->x->loop, &q->message);
 }
 
+/* The process ends. */
 static void leave_open(struct helper_task *task)
 {
-    forget((struct question *)task);
+    struct question *q = (struct question *)task;
+    for (struct question *other = q->others, *next; other; other = next) {
+        next = other->next;
+        forget(other);
+    }
+    take_out(q);
+    forget(q);
 }
 
 static struct question *question_of(struct exchange *x, const struct password_file *file,
-                                    const struct credentials *said)
+                                    const struct credentials *said,
+                                    const unsigned char digest[PASSWORD_DIGEST])
 {
     struct question *q = calloc(1, sizeof *q);
     if (q) {
         q->task = (struct helper_task){.run = hold_against, .forget = leave_open};
         q->message.run = arrive;
+        q->auth = x->http.site->auth;
         q->x = x;
         q->file = file;
         q->said = *said;
         q->said.user.p = q->said.text;
         q->said.password = q->said.text + said->user.n + 1;
+        memcpy(q->digest, digest, PASSWORD_DIGEST);
         atomic_fetch_add_explicit(&x->refs, 1, memory_order_relaxed);
     }
     return q;
+}
+
+/* Somebody has asked the same, and has no answer yet. */
+static bool join(struct question *q)
+{
+    pthread_mutex_lock(&q->auth->lock);
+    struct question *first = q->auth->asked;
+    while (first && memcmp(first->digest, q->digest, PASSWORD_DIGEST) != 0) {
+        first = first->next;
+    }
+    if (first) {
+        q->next = first->others;
+        first->others = q;
+    }
+    pthread_mutex_unlock(&q->auth->lock);
+    return first != NULL;
+}
+
+/* The lock is held until it can be found: a helper that is through with it waits. */
+static bool hand_to_helpers(struct question *q)
+{
+    pthread_mutex_lock(&q->auth->lock);
+    bool taken = helper_pool_add(q->x->loop->front->helpers, HELPERS_PASSWORDS, &q->task);
+    if (taken) {
+        q->next = q->auth->asked;
+        q->auth->asked = q;
+    }
+    pthread_mutex_unlock(&q->auth->lock);
+    return taken;
+}
+
+/* For a question of its own. False: x has its answer. */
+static bool ask_anew(struct exchange *x, struct question *q)
+{
+    struct rate_verdict v = rate_limit_take(q->auth->attempts, &x->http.client.address, clock_us());
+    if (!v.allowed) {
+        answer_limited(x, &v);
+        return false;
+    }
+    if (!hand_to_helpers(q)) {
+        log_limited(LEVEL_WARNING, "http: too many passwords wait to be looked at, a request was answered "
+                                   "with 503");
+        answer_error(x, 503);
+        return false;
+    }
+    return true;
 }
 
 static enum basic_auth_verdict ask_helpers(struct exchange *x, const struct http_head *head,
                                            const struct password_file *file, const struct credentials *said,
                                            const unsigned char digest[PASSWORD_DIGEST])
 {
-    struct rate_verdict v =
-        rate_limit_take(x->http.site->auth->attempts, &x->http.client.address, clock_us());
-    if (!v.allowed) {
-        answer_limited(x, &v);
+    exchange_keep_head(x, head);
+    struct question *q = x->http.head ? question_of(x, file, said, digest) : NULL;
+    if (!q) {
+        answer_error(x, 503);
         return BASIC_AUTH_ANSWERED;
     }
-    exchange_keep_head(x, head);
-    struct question *q = x->http.head ? question_of(x, file, said) : NULL;
-    if (q) {
-        memcpy(q->digest, digest, PASSWORD_DIGEST);
-        x->http.password = PASSWORD_ASKED;
-        if (helper_pool_add(x->loop->front->helpers, HELPERS_PASSWORDS, &q->task)) {
-            return BASIC_AUTH_ASKED;
-        }
-        x->http.password = PASSWORD_UNASKED;
-        forget(q);
-        log_limited(LEVEL_WARNING, "http: too many passwords wait to be looked at, a request was answered "
-                                   "with 503");
+    x->http.password = PASSWORD_ASKED;
+    if (join(q) || ask_anew(x, q)) {
+        return BASIC_AUTH_ASKED;
     }
-    answer_error(x, 503);
+    x->http.password = PASSWORD_UNASKED;
+    forget(q);
     return BASIC_AUTH_ANSWERED;
 }
 

@@ -159,6 +159,21 @@ def test_who_guesses_gets_no_further(served):
     assert served.ask().status == 401, "a browser's first request costs nothing"
 
 
+@pytest.mark.parametrize("password, status", [("secret", 200), ("wrong", 401)])
+def test_requests_at_once_cost_one_hash(workdir, tokiophp, password, status):
+    """As after a reload, when nothing is remembered: a page's, or a program's with many connections."""
+    made = subprocess.run(["htpasswd", "-nbBC", "12", "ann", "secret"], capture_output=True, text=True, check=True).stdout.strip()
+    served = Served(workdir, tokiophp, f"http.basic_auth[/x.php] = {workdir}/passwords\n", made + "\n")
+    raws = [served.connect() for _ in range(100)]
+    for raw in raws:
+        raw.send(request("/x.php", said("ann", password)))
+    raws[0].close()  # who asks first does not wait
+    assert [raw.reply().status for raw in raws[1:]] == [status] * 99
+    assert served.ask(said("ann", password)).status == status
+    for raw in raws[1:]:
+        raw.close()
+
+
 SLOW = "$2y$14$"  # about a second
 
 
