@@ -210,6 +210,9 @@ void opcache_sample(struct php_thread *t)
     if (!opcache_can_tell() || now - last < sample_every_us()) {
         return;
     }
+    if (CG(unclean_shutdown)) {
+        return; /* a fatal error: its memory may be full, and asking would say so in its answer */
+    }
     if (!atomic_compare_exchange_strong(&sampled_at_us, &last, now) || !may_use_api() || EG(exception)) {
         return;
     }

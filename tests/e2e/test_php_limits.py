@@ -7,9 +7,11 @@ import pytest
 import tokiophp as server_module
 from both import OTHER_RELEASE, PHP_FPM
 from fcgi_client import fetch
+from files import replace
 from needs import needs_php
 from process import wait_for
 from side_by_side import SideBySide
+from test_opcache_reset import opcache_lines
 
 pytestmark = pytest.mark.skipif(not PHP_FPM or server_module.is_stand_in(), reason="no php-fpm to compare with")
 LONG = "<?php set_time_limit(1); $a = str_repeat('ab', 30000); $b = str_repeat('ba', 30000); echo levenshtein($a, $b), 'not reached';"
@@ -73,6 +75,15 @@ def test_as_deep_as_php_fpm(workdir):
         for n in (60000, 100000):
             theirs, ours = pair.ask(chain, query=f"n={n}")
             assert theirs[0] is None or ours == theirs == (200, "freed"), n
+
+
+def test_memory_that_is_used_up_is_said_once(workdir):
+    """How full OPcache is, is asked at the end of a request: not of one that has no room for the question."""
+    with SideBySide(workdir, php_ini=opcache_lines() + "opcache.enable = 1\nhtml_errors = 0\n") as pair:
+        path = replace(workdir + "/www/full.php", "<?php function f() { f(); } ini_set('memory_limit', '64M'); f();")
+        for _ in range(3):
+            theirs, ours = pair.ask(path)
+            assert ours == theirs and ours[1].count("Allowed memory size of 67108864 bytes") == 1
 
 
 @pytest.mark.skipif(OTHER_RELEASE is not None, reason=str(OTHER_RELEASE))

@@ -7,17 +7,11 @@ import pytest
 import tokiophp as server_module
 from both import PHP_FPM
 from fcgi_client import Connection
+from files import write
 from side_by_side import SideBySide
 
 pytestmark = pytest.mark.skipif(not PHP_FPM or server_module.is_stand_in(), reason="no php-fpm to compare with")
 ROOTS = ["{d}", "{d}/", "{d}/in", "{d}/in/", "{d}/in/deep", "{d}/i", "{d}/in/deep/er", "/", "", "/nowhere", "/{d}", "{d}/../{n}", "{n}", "."]
-
-
-def put(path, text):
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w") as f:
-        f.write(text)
-    return path
 
 
 @pytest.mark.parametrize("below", ["", "in/", "in/deep/"])
@@ -27,10 +21,10 @@ def test_where_it_is_looked_for(workdir, below):
     with SideBySide(workdir) as pair:
         for i, root in enumerate(ROOTS):
             folder = f"{workdir}/www/f{i}"
-            put(f"{folder}/.user.ini", "precision = 4\n")
-            put(f"{folder}/in/.user.ini", "serialize_precision = 6\n")
-            put(f"{folder}/in/deep/.user.ini", "default_charset = x\n")
-            script = put(f"{folder}/{below}look.php", look)
+            write(f"{folder}/.user.ini", "precision = 4\n")
+            write(f"{folder}/in/.user.ini", "serialize_precision = 6\n")
+            write(f"{folder}/in/deep/.user.ini", "default_charset = x\n")
+            script = write(f"{folder}/{below}look.php", look)
             theirs, ours = pair.ask(script, DOCUMENT_ROOT=root.format(d=folder, n=os.path.basename(folder)))
             assert ours == theirs and theirs[0] == 200, root
 
@@ -39,11 +33,11 @@ def test_files_that_are_read_at_once(workdir):
     """PHP keeps the section that it is in for the process; the file that begins one makes its own requests fail, as there."""
     folders = [f"{workdir}/www/f{i}" for i in range(300)]
     for folder in folders:
-        put(f"{folder}/.user.ini", "serialize_precision = 5\n" * 200 + "precision = 4\n")
-        put(f"{folder}/look.php", "<?php echo ini_get('precision'), ini_get('serialize_precision');")
-    mixed = [put(f"{workdir}/www/m{i}/look.php", "<?php echo 'not reached';") for i in range(40)]
+        write(f"{folder}/.user.ini", "serialize_precision = 5\n" * 200 + "precision = 4\n")
+        write(f"{folder}/look.php", "<?php echo ini_get('precision'), ini_get('serialize_precision');")
+    mixed = [write(f"{workdir}/www/m{i}/look.php", "<?php echo 'not reached';") for i in range(40)]
     for script in mixed:
-        put(os.path.dirname(script) + "/.user.ini", "[HOST=x]\nprecision = 7\n" * 10000)
+        write(os.path.dirname(script) + "/.user.ini", "[HOST=x]\nprecision = 7\n" * 10000)
     with SideBySide(workdir, ours="pm.max_children = 4", php_ini="html_errors = 0\ndisplay_errors = 1\n") as pair:
         theirs, ours = pair.ask(mixed[0])
         assert "Allowed memory size" in theirs[1] and "Allowed memory size" in ours[1]
