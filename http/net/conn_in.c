@@ -29,6 +29,17 @@ static ssize_t read_some(struct conn *c, char *p, size_t n)
     return got;
 }
 
+/* Nothing came. Then the next bytes are a new edge; or what is here waits for its turn, or for room to write.
+ */
+static void none_now(struct conn *c)
+{
+    bool cut = c->tls && tls_read_is_cut(c->tls);
+    c->readable = cut || (c->tls && tls_read_wants_write(c->tls));
+    if (cut) {
+        loop_again(c->loop, c);
+    }
+}
+
 bool http_conn_silent(const struct conn *c)
 {
     char byte;
@@ -61,7 +72,7 @@ static void drop_input(struct conn *c)
         }
         ssize_t got = read_some(c, c->loop->scratch, LOOP_SCRATCH);
         if (got == -1) {
-            c->readable = false;
+            none_now(c);
             return;
         }
         if (got <= 0 || (uint64_t)got > c->linger_left) {
@@ -95,8 +106,8 @@ static bool pump_once(struct conn *c)
     }
     if (!c->untried) {
         ssize_t got = read_some(c, scratch + n, LOOP_SCRATCH - n);
-        if (got == -1) { /* then the next bytes are a new edge; or what is here waits for room to write */
-            c->readable = c->tls && tls_read_wants_write(c->tls);
+        if (got == -1) {
+            none_now(c);
             return false;
         }
         if (got == -2) {

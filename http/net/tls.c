@@ -17,6 +17,8 @@
 #define FIRST_RECORD  1360
 #define LARGE_RECORD  16384                     /* the largest that there are */
 #define IDLE_RESET_US (1 * CLOCK_US_PER_SECOND) /* ... and again after a pause */
+#define READS_MOST    2  /* of the socket for one record: its beginning, and the rest */
+#define BARREN_MOST   64 /* so often that gave nothing: whoever sends so much says nothing */
 
 struct tls_conn *tls_conn_create(struct tls_context *context, int fd)
 {
@@ -83,14 +85,32 @@ unsigned tls_client_rule(const struct tls_conn *t)
     return t->client_rule;
 }
 
+/* OpenSSL goes on for as long as there are records that bring nothing (KeyUpdate takes 27 bytes, and a
+ * hundred thousand times as many instructions), whoever else waits for this thread. */
+static int read_some(struct tls_conn *t, char *p, int n)
+{
+    t->reading = true;
+    t->reads_left = READS_MOST;
+    t->cut_short = false;
+    int done = SSL_read(t->ssl, p, n);
+    t->reading = false;
+    t->barren = done > 0 ? 0 : t->barren + t->cut_short;
+    t->broken |= t->barren > BARREN_MOST;
+    return done;
+}
+
 ssize_t tls_read(struct tls_conn *t, char *p, size_t n)
 {
     if (t->broken) {
         return -2;
     }
-    int done = SSL_read(t->ssl, p, n > INT32_MAX ? INT32_MAX : (int)n);
+    int done = read_some(t, p, n > INT32_MAX ? INT32_MAX : (int)n);
     if (done > 0) {
         return done;
+    }
+    if (t->broken) {
+        ERR_clear_error();
+        return -2;
     }
     switch (result_of(t, done)) {
     case TLS_DONE: return 0;
@@ -104,6 +124,11 @@ ssize_t tls_read(struct tls_conn *t, char *p, size_t n)
 bool tls_is_drained(const struct tls_conn *t)
 {
     return t->drained && !SSL_has_pending(t->ssl);
+}
+
+bool tls_read_is_cut(const struct tls_conn *t)
+{
+    return t->cut_short;
 }
 
 bool tls_read_wants_write(const struct tls_conn *t)

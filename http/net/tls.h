@@ -46,6 +46,8 @@ unsigned tls_client_rule(const struct tls_conn *t); /* of the host that the hand
 ssize_t tls_read(struct tls_conn *t, char *p, size_t n);
 /* After >0: the socket had no more, and nothing of it is left here. */
 bool tls_is_drained(const struct tls_conn *t);
+/* After -1: not for want of bytes, but because others have their turn. */
+bool tls_read_is_cut(const struct tls_conn *t);
 /* After -1: not for want of bytes, but because an answer of TLS's own has to leave first. */
 bool tls_read_wants_write(const struct tls_conn *t);
 /* >0 bytes; 0 = none now; -1 = broken. A refused write is repeated with the same bytes, or more. */

@@ -20,6 +20,13 @@ static void forward_retry(BIO *bio)
 static int bio_read(BIO *bio, char *p, int n)
 {
     struct tls_conn *t = BIO_get_data(bio);
+    if (t->reading && t->reads_left-- == 0) {
+        t->cut_short = true;
+        t->drained = false;
+        BIO_clear_retry_flags(bio);
+        BIO_set_retry_read(bio);
+        return -1;
+    }
     int got = BIO_read(BIO_next(bio), p, n);
     forward_retry(bio);
     t->drained = got < n && !BIO_get_ktls_recv(BIO_next(bio)); /* the kernel's gives one record at a time */

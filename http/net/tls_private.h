@@ -19,9 +19,13 @@ struct tls_conn {
     size_t sealed;  /* bytes whose record is made, and not all sent: they count as written when it is */
     char *rest;     /* of that record; heap.h's, at rest_at */
     size_t rest_at, rest_n;
-    bool drained; /* the last read took all that the socket had */
-    bool held;    /* packets leave only when they are full */
-    bool writing; /* in tls_write(): what the socket does not take may be kept in rest */
+    bool drained;        /* the last read took all that the socket had */
+    bool reading;        /* in tls_read(): the socket is asked so often ... */
+    unsigned reads_left; /* ... and not more */
+    bool cut_short;      /* it would have been */
+    unsigned barren;     /* times that it was, since bytes came out last */
+    bool held;           /* packets leave only when they are full */
+    bool writing;        /* in tls_write(): what the socket does not take may be kept in rest */
     bool established, broken, shut;
 };
 

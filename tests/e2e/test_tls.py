@@ -5,9 +5,12 @@ import signal
 import socket
 import ssl
 import subprocess
+import threading
+import time
 
 import pytest
 
+import key_updates
 import process
 from certificate import make_cert
 from http_raw import Raw, insecure
@@ -47,6 +50,15 @@ def test_http1_over_tls(serve, workdir):
             assert raw.send("GET /vars.php HTTP/1.1\r\nHost: localhost\r\n\r\n").reply().status == 200
 
 
+def send_all(sock, data):
+    try:
+        sock.sendall(data)
+        while sock.recv(65536):
+            pass
+    except OSError:
+        pass  # the server has had enough of it
+
+
 def sealed(address, requests):
     """All requests' answers as they come, if each request is a record of its own and all of them arrive at once."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
@@ -79,6 +91,30 @@ def test_requests_that_come_together(serve, workdir, path):
         assert sealed(address, [request + b"X-Filler: %s\r\n\r\n" % (b"x" * (700 * i % 9000)) for i in range(count)])
     end = b"\r\n"
     assert sealed(address, [request[:9], request[9:] + end + request, end + request + end])
+
+
+def test_records_that_bring_nothing(serve, workdir):
+    """Seconds of work for a loop in two megabytes: whoever else it serves does not wait for that."""
+    address = serve(make_cert(workdir, "one") + "http.loops = 1\nhttp.header_timeout = 1m\n")
+    assert ask(address, insecure()).status == 200
+    with key_updates.Client(address) as client:
+        client.updates(500)
+        client.data(b"GET /vars.php HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        client.sock.sendall(client.records())
+        assert client.read().startswith(b"HTTP/1.1 200"), "some of them are nobody's fault"
+    with key_updates.Client(address) as client:
+        began = time.monotonic()
+        client.updates(70000)
+        cost, records = time.monotonic() - began, client.records()
+        sender = threading.Thread(target=send_all, args=(client.sock, records))
+        sender.start()
+        worst = 0
+        while sender.is_alive() or worst == 0:
+            began = time.monotonic()
+            assert ask(address, insecure()).status == 200
+            worst = max(worst, time.monotonic() - began)
+        sender.join()
+        assert worst < cost / 3, f"a request took {worst:.2f} s, the records {cost:.2f} s"
 
 
 def test_protocols(serve, workdir):
