@@ -435,6 +435,7 @@ void worker_request_run(struct php_thread *t, struct request *r)
     zend_end_try();
     zend_try
     {
+        opcache_sample(t);
         run_script_done(t);
     }
     zend_end_try();

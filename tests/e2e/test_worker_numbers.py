@@ -182,3 +182,16 @@ def test_a_process_that_is_full(worker):
             break
     process.wait_for(lambda: not set(before) & set(w.server.family()[1:]), 60, "a new process")
     w.server.wait_message("pm.max_memory is reached")
+
+
+def test_opcache_is_closed_before_it_is_full(worker, front):
+    """What a worker script's requests include fills it as well: they are looked at, as all others are."""
+    w = worker(pool="php_admin_value[opcache.memory_consumption] = 8\nphp_admin_value[opcache.interned_strings_buffer] = 1\n")
+    for i in range(60):
+        numbers = ", ".join(str(i * 10000 + n) for n in range(10000))
+        w.put(f"many{i}.php", f"<?php function many{i}() {{ return [{numbers}]; }} return count(many{i}());")
+        os.utime(os.path.join(w.folder, f"many{i}.php"), (1, 1))
+        assert w.run(front, f"return include '{w.folder}/many{i}.php';") == 10000
+    assert max(by(samples(w), "tokio_php_opcache_used_percent", "pool").values()) >= 90
+    w.server.wait_message("OPcache is full: scripts that are not in it are compiled at each request")
+    assert "is being replaced" not in w.server.messages() and "exited on signal" not in w.server.messages()
