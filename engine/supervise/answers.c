@@ -8,6 +8,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/supervise/closer.h"
 #include "engine/supervise/lookout.h"
 #include "engine/supervise/state.h"
 
@@ -137,8 +138,7 @@ void child_ask(struct child *child)
     struct lookout_question q;
     int rc = lookout_hear(child->lookout, &q);
     if (rc < 0) {
-        close(child->lookout);
-        child->lookout = -1;
+        closer_end_socket(&child->lookout);
     } else if (rc > 0 && q.kind == LOOKOUT_WORKERS) {
         lookout_answer(child->lookout, &q, count_others(child->member), -1);
     } else if (rc > 0 && (q.kind == LOOKOUT_HISTORY || q.kind == LOOKOUT_SCRIPTS)) {

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define CHANNEL_MAGIC 0x746b6368u
+#define NONSENSE_MAX  64 /* packets that are no messages: others get their turn */
 
 struct wire_head {
     uint32_t magic;
@@ -77,14 +78,13 @@ static void take_descriptors(struct msghdr *message, struct channel_message *out
     }
 }
 
-void channel_dispose_fds(struct channel_message *message, void (*dispose)(int fd))
+void channel_dispose_fds(struct channel_message *message, void (*dispose)(const int *fds, size_t count))
 {
-    for (int i = 0; i < message->fd_count; i++) {
-        if (dispose) {
-            dispose(message->fds[i]);
-        } else {
-            close(message->fds[i]);
-        }
+    if (dispose) {
+        dispose(message->fds, (size_t)message->fd_count);
+    }
+    for (int i = 0; !dispose && i < message->fd_count; i++) {
+        close(message->fds[i]);
     }
     message->fd_count = 0;
 }
@@ -100,9 +100,9 @@ static bool head_is_good(const struct wire_head *head)
                                             (head->type >= CHANNEL_DRAIN && head->type <= CHANNEL_LEAVE));
 }
 
-int channel_receive(int fd, struct channel_message *out, void (*dispose)(int fd))
+int channel_receive(int fd, struct channel_message *out, void (*dispose)(const int *fds, size_t count))
 {
-    for (;;) {
+    for (int i = 0; i < NONSENSE_MAX; i++) {
         struct wire_head head;
         struct iovec parts[2] = {{&head, sizeof(head)}, {out->text, CHANNEL_TEXT_MAX - 1}};
         union {
@@ -137,6 +137,7 @@ int channel_receive(int fd, struct channel_message *out, void (*dispose)(int fd)
         out->text[out->text_n] = '\0';
         return 1;
     }
+    return 0;
 }
 
 bool channel_next_is(int fd, enum channel_type type)

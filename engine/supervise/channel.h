@@ -56,8 +56,8 @@ int channel_send(int fd, enum channel_type type, int64_t number, const char *tex
                  int fd_count);
 /* 1 message, 0 none now, -1 closed or broken. dispose: takes the descriptors of packets that are no messages;
  * NULL = close(2), for a peer that is trusted not to send what cannot be closed at once. */
-int channel_receive(int fd, struct channel_message *out, void (*dispose)(int fd));
-void channel_dispose_fds(struct channel_message *message, void (*dispose)(int fd));
+int channel_receive(int fd, struct channel_message *out, void (*dispose)(const int *fds, size_t count));
+void channel_dispose_fds(struct channel_message *message, void (*dispose)(const int *fds, size_t count));
 void channel_close_fds(struct channel_message *message); /* for a receiver that wants none of them */
 bool channel_next_is(int fd, enum channel_type type);    /* without receiving it */
 

@@ -1,73 +1,292 @@
-/* The thread that closes what others sent. See the header.
+/* The process that closes what others sent. See the header.
  *
- * It does nothing but read(2) and close(2): it holds no lock when the supervisor forks, and an execution ends
- * it. Should it be stuck, what comes after waits in the pipe; a full pipe costs the descriptor, not the
- * supervisor's time. */
+ * It gets descriptors as we did, in a packet, or, the first ones, by its birth, and keeps them until we have
+ * closed ours and say so by the next packet: so ours are never the last ones. One that does not keep up, or
+ * is not done in a second, is killed, and another one starts when there is something to do: a process that
+ * ends waits for no socket, and what has waited behind it is closed as well. Where even that takes for ever,
+ * as in a file system of the sender's, a few may hang; then a descriptor stays open, which costs a number,
+ * but not our time.
+ *
+ * It lives for as long as there is something to do. It holds what we held at the fork, and an execution of
+ * ours lets it go. */
 #include "engine/supervise/closer.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
+#include <poll.h>
+#include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/log.h"
-#include "engine/base/thread.h"
+#include "engine/base/proc_file.h"
+#include "engine/supervise/channel.h"
+#include "engine/supervise/descriptors.h"
+#include "engine/supervise/title.h"
 
-static int to_close[2] = {-1, -1}; /* read end: the thread's */
+#define IDLE_MS     50
+#define LIFE_US     CLOCK_US_PER_SECOND
+#define HANGS_MAX   8
+#define MEMORY_MOST (16 << 20) /* more than a list has */
 
-static void *closer_main(void *arg)
+union control {
+    struct cmsghdr align;
+    char space[CMSG_SPACE(sizeof(int) * CHANNEL_FDS_MAX)];
+};
+
+struct list {
+    int fds[CHANNEL_FDS_MAX];
+    size_t count;
+};
+
+static int to_closer = -1; /* -1: there is none */
+static pid_t closer;
+static uint64_t born_us;
+static pid_t killed[HANGS_MAX]; /* and not seen to end; 0 = free */
+
+static void close_list(struct list *list)
 {
-    int fd;
-    (void)arg;
-    for (;;) {
-        ssize_t n = read(to_close[0], &fd, sizeof(fd));
-        if (n == (ssize_t)sizeof(fd)) {
-            close(fd);
-        } else if (n >= 0 || errno != EINTR) {
-            return NULL;
-        }
+    while (list->count > 0) {
+        close(list->fds[--list->count]);
     }
 }
 
-static bool start(void)
+/* What a message carries, as far as there is room: a packet has no more than that. */
+static void take_carried(struct msghdr *message, struct list *out)
 {
-    static bool failed;
-    pthread_t thread;
-    if (to_close[1] >= 0 || failed) {
-        return !failed;
+    out->count = 0;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
+        size_t n = c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS
+                       ? (c->cmsg_len - CMSG_LEN(0)) / sizeof(int)
+                       : 0;
+        n = n < CHANNEL_FDS_MAX - out->count ? n : CHANNEL_FDS_MAX - out->count;
+        memcpy(out->fds + out->count, CMSG_DATA(c), n * sizeof(int));
+        out->count += n;
     }
-    failed = pipe2(to_close, O_CLOEXEC) != 0 || fcntl(to_close[1], F_SETFL, O_NONBLOCK) != 0 ||
-             thread_start(&thread, closer_main, NULL) != 0 || pthread_detach(thread) != 0;
-    if (failed) {
-        log_sys(LEVEL_ERROR, "no thread to close what engine processes send");
-    }
-    return !failed;
 }
 
-void closer_drop(int fd)
+/* -- the process -- */
+
+/* What a packet brings is closed when the next one comes. False: there is no more to come. */
+static bool serve(int source, struct list *held)
 {
-    if (fd < 0) {
+    char byte;
+    struct iovec part = {&byte, 1};
+    union control control;
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = control.space,
+                             .msg_controllen = sizeof(control.space)};
+    struct pollfd news = {.fd = source, .events = POLLIN};
+    if (poll(&news, 1, held->count > 0 ? -1 : IDLE_MS) == 0) {
+        return false;
+    }
+    ssize_t n = recvmsg(source, &message, MSG_CMSG_CLOEXEC);
+    if (n <= 0) {
+        return n < 0 && errno == EINTR;
+    }
+    close_list(held);
+    take_carried(&message, held);
+    return true;
+}
+
+static _Noreturn void closer_main(int source, struct list *held)
+{
+    struct keep_list keep = {0};
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    title_set("tokiophp", "closes what processes sent");
+    keep_add(&keep, source);
+    for (size_t i = 0; i < held->count; i++) {
+        keep_add(&keep, held->fds[i]);
+    }
+    keep_only(&keep);
+    while (serve(source, held)) {
+    }
+    _exit(0);
+}
+
+/* -- the supervisor's thread -- */
+
+static bool start(struct list *first)
+{
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
+        return false;
+    }
+    pid_t pid = fork();
+    if (pid == 0) {
+        closer_main(ends[1], first);
+    }
+    close(ends[1]);
+    if (pid < 0) {
+        close(ends[0]);
+        return false;
+    }
+    to_closer = ends[0];
+    closer = pid;
+    born_us = clock_us();
+    return true;
+}
+
+static bool pass(const struct list *list)
+{
+    char byte = 0;
+    struct iovec part = {&byte, 1};
+    union control control = {0};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    size_t bytes = list->count * sizeof(int);
+    ssize_t sent;
+    if (bytes > 0) {
+        message.msg_control = control.space;
+        message.msg_controllen = CMSG_SPACE(bytes);
+        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
+        c->cmsg_level = SOL_SOCKET;
+        c->cmsg_type = SCM_RIGHTS;
+        c->cmsg_len = CMSG_LEN(bytes);
+        memcpy(CMSG_DATA(c), list->fds, bytes);
+    }
+    do {
+        sent = sendmsg(to_closer, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    } while (sent < 0 && errno == EINTR);
+    return sent == 1;
+}
+
+static size_t place_for_killed(void)
+{
+    size_t i = 0;
+    while (i < HANGS_MAX && killed[i] != 0 && waitpid(killed[i], NULL, WNOHANG) == 0) {
+        i++;
+    }
+    return i;
+}
+
+/* False: too many of those before have not ended yet. */
+static bool end_closer(void)
+{
+    size_t i = to_closer >= 0 ? place_for_killed() : 0;
+    if (i == HANGS_MAX) {
+        return false;
+    }
+    if (to_closer >= 0) {
+        kill(closer, SIGKILL);
+        killed[i] = closer;
+        close(to_closer);
+        to_closer = -1;
+    }
+    return true;
+}
+
+bool closer_is_memory(int fd)
+{
+    struct stat st;
+    return fcntl(fd, F_GET_SEALS) >= 0 && fstat(fd, &st) == 0 && st.st_blocks <= MEMORY_MOST / 512;
+}
+
+/* It may close them as soon as we have. */
+static void let_go(struct list *list)
+{
+    close_list(list);
+    pass(list);
+}
+
+static void drop_list(struct list *list)
+{
+    if (list->count == 0) {
         return;
     }
-    if (!start()) {
-        close(fd);
-    } else if (write(to_close[1], &fd, sizeof(fd)) != (ssize_t)sizeof(fd)) {
+    if ((to_closer >= 0 && pass(list)) || (end_closer() && start(list))) {
+        let_go(list);
+    } else {
         log_limited(LEVEL_ERROR, "engine processes send descriptors that cannot be closed");
     }
 }
 
+void closer_drop_all(const int *fds, size_t count)
+{
+    struct list list = {.count = 0};
+    for (size_t i = 0; i < count; i++) {
+        if (closer_is_memory(fds[i])) {
+            close(fds[i]);
+        } else {
+            list.fds[list.count++] = fds[i];
+        }
+        if (list.count == CHANNEL_FDS_MAX || i + 1 == count) {
+            drop_list(&list);
+            list.count = 0;
+        }
+    }
+}
+
+void closer_drop(int fd)
+{
+    closer_drop_all(&fd, fd >= 0 ? 1 : 0);
+}
+
 void closer_drop_carried(struct msghdr *message)
 {
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
-        size_t count = c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS
-                           ? (c->cmsg_len - CMSG_LEN(0)) / sizeof(int)
-                           : 0;
-        for (size_t i = 0; i < count; i++) {
-            int fd;
-            memcpy(&fd, CMSG_DATA(c) + i * sizeof(fd), sizeof(fd));
-            closer_drop(fd);
+    struct list carried;
+    take_carried(message, &carried);
+    closer_drop_all(carried.fds, carried.count);
+}
+
+uint64_t closer_next_us(void)
+{
+    return to_closer >= 0 ? born_us + LIFE_US : 0;
+}
+
+void closer_tick(uint64_t now)
+{
+    if (to_closer >= 0 && now >= closer_next_us() && !end_closer()) {
+        born_us = now; /* too many hang: later again */
+    }
+}
+
+bool closer_reaped(pid_t pid)
+{
+    if (to_closer >= 0 && pid == closer) {
+        close(to_closer);
+        to_closer = -1;
+        return true;
+    }
+    for (size_t i = 0; i < HANGS_MAX; i++) {
+        if (killed[i] == pid) {
+            killed[i] = 0;
+            return true;
         }
+    }
+    return false;
+}
+
+/* The kernel says how many descriptors wait in it. */
+static bool is_empty(int fd)
+{
+    char path[64], text[512];
+    snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", fd);
+    return proc_file_read(path, text, sizeof(text)) && strstr(text, "\nscm_fds: 0\n");
+}
+
+void closer_end_socket(int *fd)
+{
+    if (*fd >= 0) {
+        shutdown(*fd, SHUT_RDWR); /* from here on nothing more comes */
+        if (is_empty(*fd)) {
+            close(*fd);
+        } else {
+            closer_drop(*fd);
+        }
+        *fd = -1;
+    }
+}
+
+void closer_finish(void)
+{
+    if (to_closer >= 0) {
+        kill(closer, SIGKILL);
     }
 }

@@ -40,8 +40,8 @@ void child_close(struct child *child)
             child_close_fd(&child->log_pipes[i]);
         }
     }
-    child_close_fd(&child->channel);
-    child_close_fd(&child->lookout);
+    closer_end_socket(&child->channel);
+    closer_end_socket(&child->lookout);
     child_close_fd(&child->board_fd);
     guests_free(&child->guests);
     output_sources_destroy(child->output);
@@ -333,10 +333,11 @@ static const char *one_line(struct channel_message *m)
     return m->text;
 }
 
+/* We keep it for a while, and have to let it go at once when we execute ourselves. */
 static void take_list(struct child *child, struct channel_message *m, uint64_t now)
 {
     struct generation *g = child->generation;
-    int fd = m->fd_count > 0 ? m->fds[0] : -1;
+    int fd = m->fd_count > 0 && closer_is_memory(m->fds[0]) ? m->fds[0] : -1;
     if ((rest_list(child, fd) || seat_warm_list(g->seat, g, fd, now)) && fd >= 0) {
         m->fds[0] = m->fds[--m->fd_count];
     }
@@ -365,18 +366,19 @@ static void obey(struct child *child, struct channel_message *m)
     case CHANNEL_STIRS: rest_is_over(child); break;
     default: break;
     }
-    channel_dispose_fds(m, closer_drop);
+    channel_dispose_fds(m, closer_drop_all);
 }
 
 static void hear(struct child *child, int rounds)
 {
     static struct channel_message message; /* one thread; too large for a comfortable stack */
     int rc = 0;
-    for (int i = 0; i < rounds && (rc = channel_receive(child->channel, &message, closer_drop)) > 0; i++) {
+    for (int i = 0; i < rounds && (rc = channel_receive(child->channel, &message, closer_drop_all)) > 0;
+         i++) {
         obey(child, &message);
     }
     if (rc < 0) {
-        child_close_fd(&child->channel); /* its exit follows, or its deadline ends it */
+        closer_end_socket(&child->channel); /* its exit follows, or its deadline ends it */
     }
 }
 

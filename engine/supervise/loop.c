@@ -10,6 +10,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/supervise/control.h"
+#include "engine/supervise/closer.h"
 #include "engine/supervise/state.h"
 
 #define START_SILENCE_US CLOCK_US_PER_SECOND
@@ -139,6 +140,7 @@ static int wait_ms(const struct supervisor *s)
     next = sooner(next, pulse_next_us(s));
     next = sooner(next, finish_next_us(s));
     next = sooner(next, s->report_fd >= 0 ? s->report_latest_us : 0);
+    next = sooner(next, closer_next_us());
     for (const struct child *c = s->children; c; c = c->next) {
         uint64_t from = listen_from_us(c);
         next = from > now ? sooner(next, from) : next;

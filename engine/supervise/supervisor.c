@@ -11,6 +11,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/supervise/closer.h"
 #include "engine/supervise/control.h"
 #include "engine/supervise/daemon.h"
 #include "engine/supervise/inherited.h"
@@ -179,7 +180,7 @@ static void reap(struct supervisor *s)
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
         if (pid == s->test_pid) {
             upgrade_tested(s, status);
-        } else {
+        } else if (!closer_reaped(pid)) {
             child_reap(s, pid, status);
         }
     }
@@ -201,6 +202,7 @@ static void tick(struct supervisor *s)
     upgrade_tick(s, now);
     finish_tick(s, now);
     control_tick(s, now);
+    closer_tick(now);
     report_tick(s, now);
 }
 
@@ -241,6 +243,7 @@ static void kill_children(struct supervisor *s)
 static void clean_up(struct supervisor *s)
 {
     kill_children(s);
+    closer_finish();
     control_close(s);
     sockets_remove(s->listeners);
     daemon_remove_pid(s->pid_path);

@@ -372,6 +372,67 @@ def test_descriptors_in_empty_packets(server):
     assert hello(server) == (200, b"hello")
 
 
+def is_alive(server):
+    for _ in range(5):
+        assert ctl(server, "status")[0] == 0
+        assert hello(server) == (200, b"hello")
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="reaches into other users' processes")
+@pytest.mark.parametrize("killed", (False, True), ids=("behind_an_end", "at_its_death"))
+def test_descriptors_that_are_left_unread(server, killed):
+    """What waits behind an empty packet, which looks like the end, or in the sockets of a process that is gone."""
+    sent, bad = lingering_sockets(2), engines(server, "bad")[0]
+    ends = stolen_sockets(bad)
+    assert len(ends) == 2
+    os.kill(server.pid, signal.SIGSTOP)  # so that ours are not the last ones
+    for (s, _), end in zip(sent, ends):
+        if not killed:
+            end.send(b"")
+        for _ in range(100):
+            socket.send_fds(end, [b"nonsense"], [s.fileno()])
+        s.close()
+        end.close()
+    if killed:
+        os.kill(bad, signal.SIGKILL)
+    os.kill(server.pid, signal.SIGCONT)
+    is_alive(server)
+    process.wait_for(lambda: engines(server, "bad") not in ([], [bad]), 60, "another process")
+    for _, peer in sent:
+        peer.close()
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="reaches into other users' processes")
+def test_many_descriptors_that_cannot_be_closed(server):
+    """They do not stay with the supervisor: neither do they use its numbers up, nor does it wait for them when it executes itself."""
+    pipe = os.pipe()
+    end = stolen_sockets(engines(server, "bad")[0])[0]
+    before = len(process.descriptors(server.pid))
+    for _ in range(6):
+        for s, _ in (sent := lingering_sockets(4)):
+            os.kill(server.pid, signal.SIGSTOP)
+            socket.send_fds(end, [b"nonsense"], [s.fileno()])
+            s.close()
+            os.kill(server.pid, signal.SIGCONT)
+        for _ in range(20):
+            try:
+                socket.send_fds(end, [b"nonsense"], [pipe[0]] * 200, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                time.sleep(0.05)
+    is_alive(server)
+    process.wait_for(lambda: len(process.descriptors(server.pid)) < before + 20, 10, "that they are not the supervisor's any more")
+    began = time.monotonic()
+    server.signal(signal.SIGUSR2)
+    process.wait_for(lambda: server.messages().count("ready to handle connections") == 2, 30, "the reload")
+    assert time.monotonic() - began < 20
+    is_alive(server)
+    for s, peer in sent:
+        peer.close()
+    end.close()
+    for fd in pipe:
+        os.close(fd)
+
+
 LOGGED = """access.log = {dir}/shared.access
 slowlog = {dir}/shared.slow
 request_slowlog_timeout = 1s

@@ -215,6 +215,25 @@ static void nonsense_is_skipped(void **state)
     assert_only_the_good_one();
 }
 
+/* Whoever sends it without end keeps nobody. */
+static void nonsense_is_read_in_pieces(void **state)
+{
+    int calls = 1;
+    (void)state;
+    for (int i = 0; i < 200; i++) {
+        make_good();
+        packet.magic = 0;
+        send_packet(16 + 4);
+    }
+    make_good();
+    send_packet(16 + 4);
+    while (channel_receive(ends[0], &message, NULL) == 0) {
+        calls++;
+        assert_in_range(calls, 1, 200);
+    }
+    assert_in_range(calls, 3, 200);
+}
+
 static void text_needs_no_end(void **state)
 {
     (void)state;
@@ -248,10 +267,12 @@ static void send_with_descriptors(size_t n, int count)
 
 static int disposed;
 
-static void dispose(int fd)
+static void dispose(const int *fds, size_t count)
 {
-    disposed++;
-    close(fd);
+    for (size_t i = 0; i < count; i++) {
+        disposed++;
+        close(fds[i]);
+    }
 }
 
 static void no_descriptor_is_left(void **state)
@@ -289,6 +310,7 @@ int main(void)
         TEST(closed_peer_is_told),
         TEST(full_socket_says_no),
         TEST(nonsense_is_skipped),
+        TEST(nonsense_is_read_in_pieces),
         TEST(text_needs_no_end),
         TEST(no_descriptor_is_left),
     };
