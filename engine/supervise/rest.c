@@ -28,9 +28,20 @@ void rest_heard(struct child *child, uint64_t idle_ms)
     child->rests_us = idle_ms < (now - since) / 1000 ? now - idle_ms * 1000 : since;
 }
 
+static struct child *serving(const struct seat *seat)
+{
+    const struct generation *g = seat_serving(seat);
+    return g && !g->standin && !g->adopted ? g->process : NULL;
+}
+
+/* While one process of a pool serves, nobody looks at the listeners for seats that sleep. */
 void rest_is_over(struct child *child)
 {
+    struct member *m = child->member;
     child->rests = child->dozes = false;
+    for (int i = 0; serving(child->generation->seat) == child && i < m->seat_count; i++) {
+        seat_wake(&m->seats[i], clock_us());
+    }
 }
 
 /* -- asleep, awake -- */
@@ -38,12 +49,6 @@ void rest_is_over(struct child *child)
 static bool is_ours(const struct listener *l, const struct member *m)
 {
     return l->pool == m->conf && l->fd >= 0;
-}
-
-static struct child *serving(const struct seat *seat)
-{
-    const struct generation *g = seat_serving(seat);
-    return g && !g->standin && !g->adopted ? g->process : NULL;
 }
 
 bool member_sleeps(const struct member *m)
@@ -101,13 +106,26 @@ void rest_wake_waiting(struct supervisor *s)
     }
 }
 
+/* One of the others has been woken up meanwhile. */
+static bool goes_alone(const struct child *child)
+{
+    const struct member *m = child->member;
+    bool alone = false;
+    for (int i = 0; i < m->seat_count; i++) {
+        const struct child *c = serving(&m->seats[i]);
+        alone = alone || (!m->seats[i].asleep && !(c && c->dozes));
+    }
+    return alone;
+}
+
 bool rest_list(struct child *child, int warm_fd)
 {
     struct member *m = child->member;
-    if (!child->dozes) {
+    bool dozed = child->dozes, alone = goes_alone(child);
+    child->dozes = false;
+    if (!dozed || alone) {
         return false;
     }
-    child->dozes = false;
     if (warm_fd >= 0) {
         closer_drop(m->warm_fd);
         m->warm_fd = warm_fd;

@@ -98,10 +98,9 @@ static void start_seats(struct supervisor *s)
     uint64_t now = clock_us();
     for (struct member *m = s->members; m; m = m->next) {
         for (int i = 0; m->conf && !m->closed && i < m->seat_count; i++) {
-            if (!member_may_sleep(m) || seat_serving(&m->seats[i])) {
-                seat_start(&m->seats[i], now);
-            } else {
-                seat_sleep(&m->seats[i], now);
+            bool serves = seat_serving(&m->seats[i]) != NULL;
+            if (!member_may_sleep(m) || serves || !seat_sleep(&m->seats[i], now)) {
+                seat_start(&m->seats[i], now); /* also behind one that an earlier image has begun to start */
             }
         }
     }

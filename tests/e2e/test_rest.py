@@ -89,6 +89,23 @@ def test_two_processes_sleep_and_wake_together(serve):
     assert answers(server.fcgi)
 
 
+def test_none_sleeps_while_another_serves(serve):
+    """Half of a pool that has just fallen asleep wakes up when the other half, which was about to, has something to do."""
+    server = serve("engine = stub\npm.processes = 2\n" + ONDEMAND.replace("1s", "4s"))
+    assert answers(server.http)
+    wait_for(lambda: ctl(server, "status").count("state=ready") == 2, 20, "both processes")
+    slow = engines(server)[0]
+    time.sleep(3)  # both rest
+    os.kill(slow, signal.SIGSTOP)
+    wait_for(lambda: " asleep" in ctl(server, "status"), 20, "the sleep of the other one")
+    waiting = server.http.connect()
+    server.http.ask(waiting)
+    os.kill(slow, signal.SIGCONT)
+    assert server.http.answered(waiting)
+    wait_for(lambda: ctl(server, "status").count("state=ready") == 2, 5, "both processes")
+    wait_for(lambda: asleep(server), 30, "the pool's sleep")
+
+
 def test_reload_while_it_sleeps(serve):
     server = serve(ONDEMAND)
     server.signal(signal.SIGUSR2)
@@ -99,6 +116,30 @@ def test_reload_while_it_sleeps(serve):
     wait_for(lambda: server.messages().count("ready to handle connections") == 3, 20, "the reload")
     assert answers(server.fcgi)
     wait_for(lambda: asleep(server), 20, "the pool's sleep")
+
+
+def test_reload_while_it_wakes_up(serve, workdir):
+    """What was started with the earlier configuration is replaced as well."""
+    os.makedirs(f"{workdir}/www", exist_ok=True)
+    with open(f"{workdir}/www/which.php", "w") as f:
+        f.write("<?php echo getenv('WHICH');")
+    server = serve("env[WHICH] = old\n" + ONDEMAND)
+    done = []
+    asking = threading.Thread(target=lambda: done.append(fetch(server.address, f"{workdir}/www/which.php", timeout=60).body), daemon=True)
+    asking.start()
+    starting = wait_for(lambda: engines(server), 10, "a process")[0]
+    os.kill(starting, signal.SIGSTOP)
+    with open(server.config_path) as f:
+        text = f.read()
+    with open(server.config_path, "w") as f:
+        f.write(text.replace("env[WHICH] = old", "env[WHICH] = new"))
+    server.signal(signal.SIGUSR2)
+    wait_for(lambda: server.messages().count("fpm is running") == 2, 20, "the next image")
+    os.kill(starting, signal.SIGCONT)
+    wait_for(lambda: server.messages().count("ready to handle connections") == 2, 30, "the reload")
+    asking.join(60)
+    assert len(done) == 1
+    assert fetch(server.address, f"{workdir}/www/which.php").body == b"new"
 
 
 @pytest.mark.parametrize("kind", ["fcgi", "http"])
