@@ -187,10 +187,20 @@ void upgrade_begin(struct supervisor *s)
     fcntl(fds[0], F_SETFL, O_NONBLOCK);
     s->test_fd = fds[0];
     s->test_deadline_us = clock_us() + TEST_US;
-    s->test_output.limit = TEST_OUTPUT;
     if (s->test_pid < 0) {
         upgrade_tested(s, -1);
     }
+}
+
+/* The end of it is what counts: the reason for a refusal, and the answer who that is. */
+static void keep_output(struct buf *b, const char *p, size_t n)
+{
+    if (b->n + n > TEST_OUTPUT) {
+        size_t half = b->n / 2;
+        memmove(b->p, b->p + half, b->n - half);
+        b->n -= half;
+    }
+    buf_add(b, p, n);
 }
 
 void upgrade_read(struct supervisor *s)
@@ -199,7 +209,7 @@ void upgrade_read(struct supervisor *s)
     ssize_t n;
     while (s->test_fd >= 0 && (n = read(s->test_fd, piece, sizeof(piece))) != 0) {
         if (n > 0) {
-            buf_add(&s->test_output, piece, (size_t)n);
+            keep_output(&s->test_output, piece, (size_t)n);
         } else if (errno != EINTR) {
             return;
         }

@@ -46,6 +46,16 @@ def test_new_settings_are_taken(server, workdir, number):
     assert int(open(f"{workdir}/fpm.pid").read()) == server.pid
 
 
+def test_much_is_said_of_a_good_configuration(server, workdir):
+    """Whose program it is that has tested it comes last, however much comes before."""
+    before = engines(server)
+    edit(server, "[global]", "[global]\n" + f"include = {workdir}/*.none\n" * 1000)
+    reload(server)
+    assert "not tokiophp any more" not in server.messages()
+    server.wait_message(r"\[pool www\] engine process \d+ \(generation 1\) is being replaced: a reload\n")
+    wait_for(lambda: not set(before) & set(engines(server)), 10, "the old generation's end")
+
+
 def test_requests_of_the_old_generation_are_finished(server, slow):  # noqa: F811
     asking = slow(server, "long", 3000)
     reload(server)
