@@ -3,6 +3,7 @@
 
 #include <signal.h>
 #include <stddef.h>
+#include <time.h>
 
 static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
 
@@ -19,4 +20,15 @@ int thread_start(pthread_t *thread, void *(*run)(void *arg), void *arg)
 
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     return error;
+}
+
+bool thread_lock_within(pthread_mutex_t *lock, int limit_ms)
+{
+    for (int ms = 0; pthread_mutex_trylock(lock) != 0; ms++) {
+        if (ms == limit_ms) {
+            return false;
+        }
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+    return true;
 }

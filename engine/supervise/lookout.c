@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/thread.h"
 #include "engine/supervise/channel.h"
 #include "engine/supervise/closer.h"
 #include "engine/supervise/output.h"
@@ -82,8 +83,8 @@ int lookout_hear(int fd, struct lookout_question *out)
             return 1;
         }
     }
-}
     return 0;
+}
 
 void lookout_answer(int fd, const struct lookout_question *question, uint64_t count, int view_fd)
 {
@@ -164,11 +165,9 @@ static bool wait_answer(uint64_t number, uint64_t until_us, struct answer *out, 
 static bool ask_question(struct lookout_question question, struct answer *out, int *view_fd)
 {
     uint64_t until_us = clock_us() + ANSWER_MS * 1000;
-    struct timespec until = {.tv_sec = (time_t)(until_us / CLOCK_US_PER_SECOND),
-                             .tv_nsec = (long)(until_us % CLOCK_US_PER_SECOND) * 1000};
 
     *view_fd = -1;
-    if (supervisor_fd < 0 || pthread_mutex_clocklock(&asking, CLOCK_MONOTONIC, &until) != 0) {
+    if (supervisor_fd < 0 || !thread_lock_within(&asking, ANSWER_MS)) {
         return false;
     }
     question.number = ++last_number;
