@@ -132,11 +132,23 @@ static int find_name(struct step *s, struct str name)
     return s->name_count - 1;
 }
 
+/* A clock that is set back is not believed, but it is where it went wrong before, as at the machine's start.
+ */
+static void forget_future(struct profile_hour *hour, uint64_t number)
+{
+    for (int i = 0; i < HOUR_STEPS; i++) {
+        if (hour->steps[i].number > number + 2 * HOUR_STEPS) {
+            drop_step(&hour->steps[i]);
+        }
+    }
+}
+
 /* The step of that moment; NULL: it is over, or there is no memory. */
 static struct step *step_at(struct profile_hour *hour, uint64_t now_s)
 {
     uint64_t number = now_s / HOUR_STEP_S;
     struct step *s = &hour->steps[number % HOUR_STEPS];
+    forget_future(hour, number);
     if (s->number < number) {
         for (int i = 0; i < HOUR_STEPS; i++) {
             if (hour->steps[i].number + HOUR_STEPS <= number) {

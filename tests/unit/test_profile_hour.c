@@ -191,6 +191,17 @@ static void test_names_that_collide(void **state)
     buf_free(&lines);
 }
 
+/* A machine that began with a clock of the future. */
+static void test_clock_that_was_wrong(void **state)
+{
+    (void)state;
+    profile_hour_add(hour, NOW + 1000 * 3600, STR("cpu;u;s;early 5\n"));
+    profile_hour_add(hour, NOW, STR("cpu;u;s;f 2\n"));
+    assert_int_equal(samples(since(hour, 0)), 2);
+    profile_hour_add(hour, NOW + HOUR_STEP_S, STR("cpu;u;s;f 2\n"));
+    assert_int_equal(samples(since(hour, 0)), 4);
+}
+
 static void test_handed_on(void **state)
 {
     struct buf saved = {0};
@@ -224,6 +235,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_more_stacks_than_have_a_place, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_much_text, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_names_that_collide, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_clock_that_was_wrong, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_handed_on, set_up, tear_down)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
