@@ -129,7 +129,7 @@ static bool time_of_php_fpm(const char *text, int64_t *out)
     if (factor == 0 || __builtin_mul_overflow(number, factor, out)) {
         return false;
     }
-    *out = *out < 0 ? 0 : *out;
+    *out = *out < 0 ? 0 : *out > INT32_MAX ? INT32_MAX : *out; /* there it is an int */
     return true;
 }
 

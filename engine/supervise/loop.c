@@ -2,6 +2,7 @@
  * time until something is due. The supervisor's one thread. The list of sources is made anew every turn:
  * there are a few dozen, and it cannot be stale. */
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,8 +10,8 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
-#include "engine/supervise/control.h"
 #include "engine/supervise/closer.h"
+#include "engine/supervise/control.h"
 #include "engine/supervise/state.h"
 
 #define START_SILENCE_US CLOCK_US_PER_SECOND
@@ -139,8 +140,8 @@ static int wait_ms(const struct supervisor *s)
     next = sooner(next, story_next_us(s));
     next = sooner(next, pulse_next_us(s));
     next = sooner(next, finish_next_us(s));
-    next = sooner(next, s->report_fd >= 0 ? s->report_latest_us : 0);
     next = sooner(next, closer_next_us());
+    next = sooner(next, s->report_fd >= 0 ? s->report_latest_us : 0);
     for (const struct child *c = s->children; c; c = c->next) {
         uint64_t from = listen_from_us(c);
         next = from > now ? sooner(next, from) : next;
@@ -153,7 +154,8 @@ static int wait_ms(const struct supervisor *s)
     if (next == 0) {
         return -1;
     }
-    return next <= now ? 0 : (int)((next - now) / 1000 + 1);
+    uint64_t ms = next <= now ? 0 : (next - now) / 1000 + 1;
+    return ms < INT_MAX ? (int)ms : INT_MAX;
 }
 
 void loop_wait(struct supervisor *s)

@@ -2,6 +2,7 @@
  * Supervisor's thread. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +15,8 @@
 #include "engine/supervise/scribe.h"
 #include "engine/supervise/state.h"
 
-#define CRASH_FILES_MAX 1000 /* of one supervisor: a crash loop must not fill the disk */
+#define FAULTS_MOST     1000000 /* that can be waited for: more do not happen in any interval */
+#define CRASH_FILES_MAX 1000    /* of one supervisor: a crash loop must not fill the disk */
 
 /* -- systemd -- */
 
@@ -116,11 +118,11 @@ void report_tick(struct supervisor *s, uint64_t now)
 void report_crash(struct supervisor *s, const struct member *member, pid_t pid, const char *text)
 {
     static unsigned written;
-    char path[512], stamp[32];
+    char path[PATH_MAX], stamp[32];
     struct tm broken;
     time_t now = time(NULL);
     const char *dir = s->config->global.crash_dir;
-    if (!dir || !*dir || written >= CRASH_FILES_MAX) {
+    if (!dir || !*dir || strlen(dir) >= sizeof(path) / 2 || written >= CRASH_FILES_MAX) {
         return;
     }
     localtime_r(&now, &broken);
@@ -146,7 +148,7 @@ void report_fault(struct supervisor *s)
     int64_t threshold = s->config->global.emergency_restart_threshold;
     int64_t interval = s->config->global.emergency_restart_interval;
     uint64_t now = clock_us();
-    if (threshold <= 0 || s->phase >= PHASE_LEAVING) {
+    if (threshold <= 0 || threshold > FAULTS_MOST || s->phase >= PHASE_LEAVING) {
         return;
     }
     if (!s->crash_us) {

@@ -20,6 +20,7 @@
 #include "engine/supervise/state.h"
 #include "engine/supervise/title.h"
 
+#define DRAIN_MOST_S     (30 * 86400)              /* processes are told it in milliseconds */
 #define REPORT_LATEST_US (9 * CLOCK_US_PER_SECOND) /* the daemonizing caller waits 10 s */
 
 static bool wants_daemon(const struct supervisor *s)
@@ -267,7 +268,8 @@ int supervisor_run(const struct cli_options *cli, struct config *config,
     };
     int64_t drain = config->global.process_control_timeout > 0 ? config->global.process_control_timeout
                                                                : config->global.drain_timeout;
-    s.drain_us = (uint64_t)(drain > 0 ? drain : 1) * CLOCK_US_PER_SECOND;
+    drain = drain > DRAIN_MOST_S ? DRAIN_MOST_S : drain > 0 ? drain : 1;
+    s.drain_us = (uint64_t)drain * CLOCK_US_PER_SECOND;
     int code = prepare(&s);
     if (code != EXIT_OK) {
         if (cli->as_php_fpm) {

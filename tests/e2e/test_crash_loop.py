@@ -38,6 +38,15 @@ def break_it(server, workdir):
     wait_for(lambda: "crash-loop" in ctl(server, "status")[1], 30, "the crash loop")
 
 
+def test_a_threshold_that_is_never_reached(tokiophp, workdir):
+    server = tokiophp(settings="emergency_restart_threshold = 9000000000\nemergency_restart_interval = 1m\n")
+    server.wait_message("ready to handle connections")
+    first = engines(server)
+    os.kill(first[0], signal.SIGSEGV)
+    wait_for(lambda: engines(server) not in ([], first), 20, "another process")
+    assert hello(server, workdir) == 200
+
+
 def status_of(address, script):
     try:
         return fetch(address, script)

@@ -62,6 +62,15 @@ def test_requests_of_the_old_generation_are_finished(server, slow):  # noqa: F81
     assert asking.result().body == b"finished long"
 
 
+def test_a_very_long_drain_is_none_that_is_short(tokiophp, slow):  # noqa: F811
+    """50 days are more milliseconds than a number of 32 bits holds."""
+    server = tokiophp(settings="process_control_timeout = 4294968s\n")
+    server.wait_message("ready to handle connections")
+    asking = slow(server, "long", 4000)
+    reload(server)
+    assert asking.result().body == b"finished long"
+
+
 def test_drain_outlives_further_reloads(tokiophp, slow):  # noqa: F811
     """The order to drain may be confirmed only to the next image: it must have its whole time all the same."""
     server = tokiophp(settings="process_control_timeout = 20s\n")
