@@ -14,6 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "engine/base/high_fd.h"
 #include "engine/base/log.h"
 #include "engine/base/must.h"
 #include "engine/base/sock_acl.h"
@@ -306,6 +307,7 @@ enum accept_result sock_accept(int listener, bool nonblocking, int *fd, struct s
     memset(peer, 0, sizeof *peer);
     *fd = accept4(listener, (struct sockaddr *)peer, &len, SOCK_CLOEXEC | (nonblocking ? SOCK_NONBLOCK : 0));
     if (*fd >= 0) {
+        *fd = high_fd(*fd);
         return ACCEPT_OK;
     }
     switch (errno) {

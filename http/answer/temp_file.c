@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/base/high_fd.h"
 #include "engine/base/log.h"
 
 int temp_file_open(const char *what)
@@ -31,5 +32,5 @@ int temp_file_open(const char *what)
     if (fd < 0) {
         log_limited(LEVEL_ERROR, "cannot make a temporary file for %s in %s: %s", what, dir, strerror(errno));
     }
-    return fd;
+    return high_fd(fd);
 }

@@ -15,6 +15,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/hash.h"
+#include "engine/base/high_fd.h"
 #include "http/content/docroot.h"
 #include "http/content/file_cache.h"
 #include "http/http_settings.h"
@@ -183,6 +184,7 @@ static int form_open(struct file_form *form, const char *path, size_t small, str
     form->n = stamp->size;
     form_etag(form, stamp, coding);
     if (form->n > small || (form->data = malloc(form->n + 1)) == NULL) {
+        form->fd = high_fd(form->fd);
         return 0;
     }
     if (!file_read(form->fd, form->data, form->n, 0)) { /* it shrank just now: by the descriptor, then */

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/high_fd.h"
 #include "engine/base/log.h"
 #include "http/upstream/upstream_private.h"
 
@@ -76,7 +77,7 @@ static struct upstream *find_idle(struct loop *loop, const struct upstream_targe
 static int start_connect(struct upstream *u, const struct upstream_events *events)
 {
     const struct sock_address *to = &u->target->address;
-    u->fd = socket(to->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    u->fd = high_fd(socket(to->sa.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
     if (u->fd < 0 ||
         (connect(u->fd, (const struct sockaddr *)&to->sa, to->len) != 0 && errno != EINPROGRESS)) {
         return -1;

@@ -9,6 +9,7 @@ import time
 
 import pytest
 from certificate import make_cert
+from fcgi_client import Connection, request
 from http_raw import Raw, insecure
 from process import free_port, status_field, wait_for
 from test_vhosts import folder
@@ -91,6 +92,31 @@ def test_idle_connections_cost_little(tokiophp, workdir, capsys, kind, wanted, l
     for c in idle + warm:
         c.close()
     assert each < limit_kb
+
+
+@pytest.mark.parametrize("front", ["http", "fcgi"])
+def test_select_beside_them(tokiophp, workdir, front):
+    """select(2), which stream_select() calls, knows descriptors up to 1,023: connections leave those to scripts."""
+    count = descriptors(1300)
+    if count < 1300:
+        pytest.skip(f"the limit of open files leaves {count} connections")
+    address = ("127.0.0.1", free_port())
+    root = folder(workdir, "idle", hello_php="<?php echo 'hello';", select_php="<?php $p = stream_socket_pair(STREAM_PF_UNIX, STREAM_SOCK_STREAM, 0); fwrite($p[0], 'x');"
+                  "$r = [$p[1], popen('echo', 'r')]; $w = $e = null; echo stream_select($r, $w, $e, 5) > 0 && in_array($p[1], $r, true) ? 'hello' : 'no';")
+    server = tokiophp(pool=f"http.listen = 127.0.0.1:{address[1]}\nhttp.document_root = {root}\nhttp.idle_timeout = 600s\nrlimit_files = 2000\n")
+    server.wait_accepting(address)
+    asking = [Connection(server.address) for _ in range(2)]  # our own numbers are low, too
+    if front == "http":
+        idle = connect_all(address, count, None)
+    else:
+        idle = [Connection(server.address) for _ in range(count)]
+        for c in idle:
+            c.socket.sendall(request(root + "/hello.php", keep=True))
+            assert c.read_response().body == b"hello"
+    for c in asking * 2:
+        assert c.request(script=root + "/select.php", keep=True).body == b"hello"
+    for c in idle:
+        c.close()
 
 
 def busy(address, context):
