@@ -4,7 +4,8 @@
 #include <string.h>
 #include <strings.h>
 
-#define YEARS_AHEAD 9 /* the 29th of February may be that far */
+#define YEARS_AHEAD 9          /* the 29th of February may be that far */
+#define BACK_MOST   (3 * 3600) /* seconds that a clock is set back by at once */
 
 struct range {
     unsigned first, last;
@@ -124,7 +125,9 @@ bool cron_time_read(struct cron_time *out, struct str *text)
     for (size_t i = 0; i < 5; i++) {
         struct str field = next_field(text);
 
-        if (i == 2) {
+        if (i == 1) {
+            out->any_hour = field.n > 0 && field.p[0] == '*';
+        } else if (i == 2) {
             out->any_day = field.n > 0 && field.p[0] == '*';
         } else if (i == 4) {
             out->any_weekday = field.n > 0 && field.p[0] == '*';
@@ -148,34 +151,81 @@ static bool fits_day(const struct cron_time *t, const struct tm *at)
     return t->any_day || t->any_weekday ? day && weekday : day || weekday;
 }
 
+static bool fits(const struct cron_time *t, const struct tm *at)
+{
+    return t->months >> (at->tm_mon + 1) & 1 && fits_day(t, at) && t->hours >> at->tm_hour & 1 &&
+           t->minutes >> at->tm_min & 1;
+}
+
+/* -- a clock that is set, in spring and autumn -- */
+
+static long offset_at(time_t when)
+{
+    struct tm at;
+
+    localtime_r(&when, &at);
+    return at.tm_gmtoff;
+}
+
+/* The clock has just jumped over a minute that was meant. */
+static bool fits_jumped(const struct cron_time *t, time_t when, const struct tm *at)
+{
+    for (long jump = at->tm_gmtoff - offset_at(when - 60); jump > 0; jump -= 60) {
+        time_t shown = when + at->tm_gmtoff - jump;
+        struct tm missing;
+
+        if (fits(t, gmtime_r(&shown, &missing))) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The clock was set back, and has shown this minute before. */
+static bool is_shown_again(time_t when, const struct tm *at)
+{
+    long back = offset_at(when - BACK_MOST) - at->tm_gmtoff;
+
+    return back > 0 && offset_at(when - back) == at->tm_gmtoff + back;
+}
+
+/* Whoever names hours wants one run of each, also where the clock has none of them, or two. */
+static bool is_due(const struct cron_time *t, time_t when, const struct tm *at)
+{
+    if (t->any_hour) {
+        return fits(t, at);
+    }
+    return fits(t, at) ? !is_shown_again(when, at) : fits_jumped(t, when, at);
+}
+
+/* From a moment that is not the right one to the next that may be. Within a day by the real time. */
+static time_t go_on(const struct cron_time *t, time_t when, const struct tm *at)
+{
+    struct tm next = {.tm_year = at->tm_year, .tm_mon = at->tm_mon, .tm_mday = 1, .tm_isdst = -1};
+
+    if (!(t->months >> (at->tm_mon + 1) & 1)) {
+        next.tm_mon++;
+    } else if (!fits_day(t, at)) {
+        next.tm_mday = at->tm_mday + 1;
+    } else {
+        return when + (t->hours >> at->tm_hour & 1 ? 60 : (60 - at->tm_min) * 60);
+    }
+    time_t day = mktime(&next);
+
+    return day > when ? day : when + 60;
+}
+
 time_t cron_time_next(const struct cron_time *t, time_t after)
 {
     time_t when = after - after % 60 + 60;
     struct tm at;
 
     localtime_r(&when, &at);
-    int last_year = at.tm_year + YEARS_AHEAD;
-
-    while (at.tm_year <= last_year) {
-        if (!(t->months >> (at.tm_mon + 1) & 1)) {
-            at = (struct tm){.tm_year = at.tm_year, .tm_mon = at.tm_mon + 1, .tm_mday = 1};
-        } else if (!fits_day(t, &at)) {
-            at = (struct tm){.tm_year = at.tm_year, .tm_mon = at.tm_mon, .tm_mday = at.tm_mday + 1};
-        } else if (!(t->hours >> at.tm_hour & 1)) {
-            at.tm_hour++;
-            at.tm_min = 0;
-        } else if (!(t->minutes >> at.tm_min & 1)) {
-            at.tm_min++;
-        } else {
+    for (int last_year = at.tm_year + YEARS_AHEAD; at.tm_year <= last_year; localtime_r(&when, &at)) {
+        if (is_due(t, when, &at)) {
             return when;
         }
-        at.tm_sec = 0;
-        at.tm_isdst = -1;
-        time_t next = mktime(&at);
-
-        /* An hour that the clock jumps over, or one that comes twice. */
-        when = next > when ? next : when + 60;
-        localtime_r(&when, &at);
+        when = go_on(t, when, &at);
     }
     return -1;
 }

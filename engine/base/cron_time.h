@@ -2,7 +2,8 @@
  * each
  * "*", numbers, ranges and lists of them, with "/step"; names of months and days in three letters; or
  * @hourly,
- * @daily, @weekly, @monthly, @yearly. In local time. Pure functions; any thread. */
+ * @daily, @weekly, @monthly, @yearly. In local time: what names hours is due once for each, right after a
+ * jump of the clock over it, and the first of two times. Pure functions; any thread. */
 #ifndef ENGINE_BASE_CRON_TIME_H
 #define ENGINE_BASE_CRON_TIME_H
 
@@ -14,6 +15,7 @@
 struct cron_time {
     uint64_t minutes; /* bits */
     uint32_t hours, days, months, weekdays;
+    bool any_hour;             /* it goes by the time that passes, whatever the clock is set to */
     bool any_day, any_weekday; /* if neither is, either will do */
 };
 

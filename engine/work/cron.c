@@ -35,6 +35,7 @@ struct cron {
     _Atomic bool *open, *draining;
     _Atomic bool starts; /* a command is on its way: neither a process yet nor left to the next process */
     pthread_t thread;
+    time_t looked; /* when its thread last did */
     uint32_t count;
     struct job jobs[];
 };
@@ -111,10 +112,22 @@ static void look_after(const struct cron *cron, struct job *job, time_t now)
 
 /* -- the thread -- */
 
+/* Else nothing would be due before the clock shows again what it has shown. */
+static void follow_clock(struct cron *cron, time_t now)
+{
+    for (uint32_t i = 0; now < cron->looked && i < cron->count; i++) {
+        struct job *job = &cron->jobs[i];
+
+        job->due = cron_time_next(&job->when, now);
+    }
+    cron->looked = now;
+}
+
 static void turn(struct cron *cron)
 {
     time_t now = time(NULL);
 
+    follow_clock(cron, now);
     for (uint32_t i = 0; i < cron->count; i++) {
         struct job *job = &cron->jobs[i];
 

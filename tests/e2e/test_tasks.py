@@ -168,6 +168,54 @@ def test_a_command_does_not_overlap_across_processes(tasks):
     assert all(b == a + 1 for a, b in zip(minutes, minutes[1:])), minutes
 
 
+CLOCK = r"""
+#include <fcntl.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+time_t time(time_t *out)
+{
+    char text[32] = "";
+    struct timespec now;
+    int fd = open(OFFSET, O_RDONLY | O_CLOEXEC);
+
+    clock_gettime(CLOCK_REALTIME, &now);
+    if (fd >= 0) {
+        now.tv_sec += read(fd, text, sizeof text - 1) > 0 ? atoll(text) : 0;
+        close(fd);
+    }
+    if (out) {
+        *out = now.tv_sec;
+    }
+    return now.tv_sec;
+}
+"""
+
+
+@pytest.mark.seconds(300)
+@pytest.mark.skipif("SANITIZER" in os.environ, reason="a sanitizer wants to be the first library")
+def test_a_clock_that_is_set_back(tasks, workdir):
+    """What was due goes by the new time, instead of waiting for a day until the clock has caught up."""
+    def put(name, text):
+        with open(f"{workdir}/{name}.new", "w") as f:
+            f.write(text)
+        os.rename(f"{workdir}/{name}.new", f"{workdir}/{name}")
+    put("clock.c", CLOCK)
+    subprocess.run(["gcc", "-shared", "-fPIC", f'-DOFFSET="{workdir}/offset"', "-o", f"{workdir}/clock.so", f"{workdir}/clock.c"], check=True)
+    ahead = 45 - int(time.time()) % 60
+    put("offset", str(ahead))
+    t = tasks('cron[each] = "* * * * * echo run"\n', {}, env={**os.environ, "LD_PRELOAD": f"{workdir}/clock.so"})
+
+    def started():
+        return t.server.messages().count("cron each: started")
+    process.wait_for(started, 90, "the first run")
+    before = started()
+    put("offset", str(ahead - 86400))
+    process.wait_for(lambda: started() > before, 180, "a run by the new time")
+    assert "is missed" not in t.server.messages() and "was missed" not in t.server.messages()
+
+
 def test_arguments(tasks):
     t = tasks("task.script[words] = \"DIR/www/words.php first  --second=2\"\n",
               {"words.php": "<?php file_put_contents('{dir}/tmp/runs', json_encode([$argc, $argv, $_SERVER['argv'] === $argv, $_SERVER['argc']]) . \"\\n\", FILE_APPEND);"

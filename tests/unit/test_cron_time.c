@@ -39,7 +39,7 @@ static void test_next(void **state)
         {"59 23 31 12 *", "2026-11-27 10:00", "2026-12-31 23:59"},
         {"@hourly", "2026-11-27 10:00", "2026-11-27 11:00"},
         {"@weekly", "2026-11-27 10:00", "2026-11-29 00:00"},
-        {"30 2 * * *", "2026-03-28 12:00", "2026-03-30 02:30"}, /* the clock jumps over it on the 29th */
+        {"30 2 * * *", "2026-03-27 12:00", "2026-03-28 02:30"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct cron_time t;
@@ -49,6 +49,44 @@ static void test_next(void **state)
         assert_true(cron_time_read(&t, &text));
         assert_int_equal(text.n, 0);
         assert_int_equal(cron_time_next(&t, at(cases[i].after)), at(cases[i].next));
+    }
+}
+
+/* In UTC: the clock shows 3:00 after 1:59 on the 29th of March, and 2:00 again after 2:59 on the 25th of
+ * October. */
+static void test_a_clock_that_is_set(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *fields, *after, *next;
+    } cases[] = {
+        {"30 2 * * *", "2026-03-28 12:00", "2026-03-29 01:00"}, /* there is no 2:30 */
+        {"30 2 * * *", "2026-03-29 01:00", "2026-03-30 00:30"},
+        {"@daily", "2026-03-28 12:00", "2026-03-28 23:00"},
+        {"15,45 2-3 * * *", "2026-03-29 00:30", "2026-03-29 01:00"},
+        {"15,45 2-3 * * *", "2026-03-29 01:00", "2026-03-29 01:15"},
+        {"0 3 * * *", "2026-03-28 12:00", "2026-03-29 01:00"},
+        {"30 2 * * mon", "2026-03-28 12:00", "2026-03-30 00:30"},
+        {"*/20 * * * *", "2026-03-29 00:40", "2026-03-29 01:00"},
+        {"30 * * * *", "2026-03-29 00:30", "2026-03-29 01:30"},
+        {"30 2 * * *", "2026-10-24 12:00", "2026-10-25 00:30"}, /* the first of two */
+        {"30 2 * * *", "2026-10-25 00:30", "2026-10-26 01:30"},
+        {"0 3 * * *", "2026-10-24 12:00", "2026-10-25 02:00"},
+        {"*/20 * * * *", "2026-10-25 00:40", "2026-10-25 01:00"},
+        {"*/20 * * * *", "2026-10-25 01:40", "2026-10-25 02:00"},
+        {"* * * * *", "2026-10-25 00:59", "2026-10-25 01:00"},
+        {"30 * * * *", "2026-10-25 00:30", "2026-10-25 01:30"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct cron_time t;
+        struct str text = str_of(cases[i].fields);
+        struct tm after = {0}, next = {0};
+
+        print_message("%s after %s\n", cases[i].fields, cases[i].after);
+        assert_true(cron_time_read(&t, &text));
+        assert_non_null(strptime(cases[i].after, "%Y-%m-%d %H:%M", &after));
+        assert_non_null(strptime(cases[i].next, "%Y-%m-%d %H:%M", &next));
+        assert_int_equal(cron_time_next(&t, timegm(&after)), timegm(&next));
     }
 }
 
@@ -93,9 +131,8 @@ static void test_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_next),
-        cmocka_unit_test(test_never),
-        cmocka_unit_test(test_what_follows),
+        cmocka_unit_test(test_next),    cmocka_unit_test(test_a_clock_that_is_set),
+        cmocka_unit_test(test_never),   cmocka_unit_test(test_what_follows),
         cmocka_unit_test(test_refused),
     };
     setenv("TZ", "Europe/Berlin", 1);
