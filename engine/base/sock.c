@@ -397,8 +397,11 @@ uint16_t sock_port(const struct sockaddr_storage *sa)
     return 0;
 }
 
+#define DIAL_PATIENCE_S 20
+
 int sock_dial(const char *path, int flags)
 {
+    const struct timeval patience = {.tv_sec = DIAL_PATIENCE_S};
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
     if (strlen(path) > SOCK_PATH_MAX) {
@@ -407,6 +410,10 @@ int sock_dial(const char *path, int flags)
     }
     memcpy(address.sun_path, path, strlen(path));
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
+    if (fd >= 0) { /* of connect(), too */
+        setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+        setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    }
     if (fd >= 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
         int saved = errno;
 

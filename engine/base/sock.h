@@ -50,7 +50,8 @@ enum accept_result sock_accept(int listener, bool nonblocking, int *fd, struct s
  * wait until the last descriptor is closed, and then refuses them. */
 void sock_refuse(int listener);
 
-/* A connection to a unix socket, close-on-exec; flags: SOCK_NONBLOCK or 0. -1: errno says why. */
+/* A connection to a unix socket, close-on-exec; flags: SOCK_NONBLOCK or 0. -1: errno says why. A peer that
+ * takes or says nothing for 20 s is given up, with EAGAIN. */
 int sock_dial(const char *path, int flags);
 
 /* Printable IP without port ("-" for unix sockets); IPv4-mapped addresses as IPv4. */

@@ -37,26 +37,31 @@ static int usage(FILE *to)
     return EXIT_USAGE;
 }
 
+/* Whether it was taken is seen by what comes back. */
+static void say(int fd, char *const *words, int count)
+{
+    for (int i = 0; i < count; i++) {
+        dprintf(fd, "%s%s", words[i], i + 1 < count ? " " : "\n");
+    }
+}
+
 /* Prints the answer; the exit code follows its first word. */
-static int exchange(int fd, char *const *words, int count)
+static int exchange(int fd, const char *path, char *const *words, int count)
 {
     char piece[4096];
     bool first = true, refused = false;
     ssize_t n;
-    for (int i = 0; i < count; i++) {
-        if (dprintf(fd, "%s%s", i > 0 ? " " : "", words[i]) < 0) {
-            return EXIT_SOFTWARE;
-        }
-    }
-    if (dprintf(fd, "\n") < 0) {
-        return EXIT_SOFTWARE;
-    }
+    say(fd, words, count);
     while ((n = read(fd, piece, sizeof(piece))) > 0) {
         refused = refused || (first && n >= 6 && memcmp(piece, "error:", 6) == 0);
         first = false;
         fwrite(piece, 1, (size_t)n, refused ? stderr : stdout);
     }
-    return first || refused ? EXIT_SOFTWARE : EXIT_OK;
+    bool waited = n < 0 && errno == EAGAIN;
+    if (first || waited) {
+        return ctl_unanswered(path, waited);
+    }
+    return refused ? EXIT_SOFTWARE : EXIT_OK;
 }
 
 /* The socket that was named, the configuration's, or the usual one; NULL: there is none (reported). Without a
@@ -161,14 +166,17 @@ int ctl_main(int argc, char **argv)
     }
     signal(SIGPIPE, SIG_IGN);
     int fd = sock_dial(path, 0);
+    if (fd < 0 && errno == EAGAIN) {
+        return ctl_unanswered(path, true);
+    }
     if (fd < 0) {
         fprintf(stderr, "tokiophp ctl: no server answers at %s (%s); -s SOCKET or -y FILE names another\n",
                 path, strerror(errno));
         return EXIT_SOFTWARE;
     }
     profile.pool = optind + 1 < argc ? argv[optind + 1] : NULL;
-    int code = strcmp(argv[optind], "profile") == 0 ? ctl_profile(fd, &profile)
-                                                    : exchange(fd, argv + optind, argc - optind);
+    int code = strcmp(argv[optind], "profile") == 0 ? ctl_profile(fd, path, &profile)
+                                                    : exchange(fd, path, argv + optind, argc - optind);
     close(fd);
     return code;
 }

@@ -19,8 +19,17 @@
 #define PROFILE_BYTES (256u << 20)
 #define BEYOND_US     (20 * CLOCK_US_PER_SECOND) /* its own time */
 
-/* The first answer: a line, and a pipe if it is a good one; -1: it said why not. */
-static int receive_pipe(int fd)
+int ctl_unanswered(const char *path, bool waited)
+{
+    fprintf(stderr,
+            "tokiophp ctl: %s at %s (it is stopped, very busy, or no tokiophp); -s SOCKET or -y FILE names "
+            "another\n",
+            waited ? "nobody answers in time" : "the connection ended without an answer", path);
+    return EXIT_SOFTWARE;
+}
+
+/* The first answer: a line, and a pipe if it is a good one; -1: it said why not, or nothing (reported). */
+static int receive_pipe(int fd, const char *path)
 {
     char line[512];
     union {
@@ -40,8 +49,10 @@ static int receive_pipe(int fd)
     int found = -1;
     if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
         memcpy(&found, CMSG_DATA(c), sizeof(found));
+    } else if (n > 0) {
+        fprintf(stderr, "%.*s", (int)n, line);
     } else {
-        fprintf(stderr, "%.*s", n > 0 ? (int)n : 0, line);
+        ctl_unanswered(path, n < 0 && errno == EAGAIN);
     }
     return found;
 }
@@ -88,7 +99,7 @@ static bool gather(int pipe_fd, unsigned seconds, struct buf *folded)
     return false;
 }
 
-int ctl_profile(int fd, const struct ctl_profile *asked)
+int ctl_profile(int fd, const char *path, const struct ctl_profile *asked)
 {
     enum profile_format format;
     struct buf folded = {.limit = PROFILE_BYTES}, out = {0};
@@ -99,9 +110,9 @@ int ctl_profile(int fd, const struct ctl_profile *asked)
     const char *pool = asked->pool ? asked->pool : "";
     if ((asked->last ? dprintf(fd, "profile %s last %s\n", asked->last, pool)
                      : dprintf(fd, "profile %s %s %s\n", asked->seconds, asked->hz, pool)) < 0) {
-        return EXIT_SOFTWARE;
+        return ctl_unanswered(path, errno == EAGAIN);
     }
-    int pipe_fd = receive_pipe(fd);
+    int pipe_fd = receive_pipe(fd, path);
     if (pipe_fd < 0) {
         return EXIT_SOFTWARE;
     }

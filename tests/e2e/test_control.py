@@ -4,6 +4,7 @@ import re
 import signal
 import socket
 import subprocess
+import threading
 
 import pytest
 
@@ -119,6 +120,45 @@ def test_nobody_answers(server, workdir):
     code, _, error = ctl(server, "status", path=f"{workdir}/left")
     assert code == 70 and "Connection refused" in error
     assert ctl(server, "status", path="/" + "x" * 200)[0] == 70
+
+
+@pytest.fixture
+def strangers(workdir):
+    """Sockets of a program that is none of ours: {what it does with a connection: path}."""
+    paths = {what: f"{workdir}/{what}" for what in ("silent", "full", "closes")}
+    sockets = {what: socket.socket(socket.AF_UNIX) for what in paths}
+    waiting = socket.socket(socket.AF_UNIX)
+    for what, s in sockets.items():
+        s.bind(paths[what])
+        s.listen(0 if what == "full" else 8)
+    waiting.connect(paths["full"])
+
+    def close_all():
+        try:
+            while True:
+                sockets["closes"].accept()[0].close()
+        except OSError:
+            pass
+    thread = threading.Thread(target=close_all)
+    thread.start()
+    yield paths
+    sockets["closes"].shutdown(socket.SHUT_RDWR)
+    thread.join()
+    for s in (*sockets.values(), waiting):
+        s.close()
+
+
+def test_somebody_else_answers(strangers):
+    """A program that takes a connection, or does not even, and says nothing holds nobody for good; who hangs up is told of."""
+    asked = {(what, words): subprocess.Popen([PROGRAM, *words, "-s", path], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                             text=True)
+             for what, path in strangers.items() for words in (("ctl", "status"), ("ctl", "profile"), ("top", "--once"))}
+    said = {(what, " ".join(words)): (p.communicate(timeout=60), p.returncode) for (what, words), p in asked.items()}
+    for (what, words), ((out, error), code) in said.items():
+        assert code == 70 and not out, (what, words, out, error)
+        why = "the server does not answer" if words == "top --once" else \
+            "the connection ended without an answer" if what == "closes" else "nobody answers in time"
+        assert why in error and strangers[what] in error, (what, words, error)
 
 
 def test_finds_the_socket_in_the_configuration(server, workdir):
