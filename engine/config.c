@@ -375,6 +375,7 @@ void config_free(struct config *config)
         for (int i = 0; frontends[i]; i++) {
             free(pool->frontend_settings[i]);
         }
+        free(pool->s.worker_watch_from);
         free(pool->internal_listen);
         free(pool->internal_users);
         free(pool->name);

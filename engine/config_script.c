@@ -6,8 +6,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "engine/base/buf.h"
 #include "engine/base/log.h"
+#include "engine/base/str.h"
 #include "engine/config.h"
 
 /* Names are what PHP sees: in a pool with a root directory of its own, from there. */
@@ -44,30 +44,15 @@ static size_t project_of(const struct pool_settings *s, const char *file)
     return folder;
 }
 
-/* Patterns that do not begin with a slash begin at the project, whose "./" they may have. */
-static void make_absolute(struct pool_settings *s, const char *folder, size_t n)
+/* The first one that says so counts. */
+static void begin_at(struct pool_settings *s, const char *folder, size_t n)
 {
-    struct buf out = {0};
-    struct str rest = str_of(s->worker_watch), word;
-
-    while (str_word(&rest, &word)) {
-        bool not_this = word.p[0] == '!';
-
-        word = (struct str){word.p + not_this, word.n - not_this};
-        buf_text(&out, out.n ? " " : "");
-        buf_text(&out, not_this ? "!" : "");
-        if (word.n > 2 && word.p[0] == '.' && word.p[1] == '/') {
-            word = (struct str){word.p + 2, word.n - 2};
-        }
-        if (word.n > 0 && word.p[0] != '/') {
-            buf_printf(&out, "%.*s/", (int)n, folder);
-        }
-        buf_str(&out, word);
+    while (n > 0 && folder[n - 1] == '/') {
+        n--;
     }
-    buf_add(&out, "", 1);
-    free(s->worker_watch);
-    s->worker_watch = xstrdup(out.failed ? "" : out.p);
-    buf_free(&out);
+    if (!s->worker_watch_from) {
+        s->worker_watch_from = xstrndup(folder, n);
+    }
 }
 
 static int check_watch(struct pool_conf *pool)
@@ -85,7 +70,7 @@ static int check_watch(struct pool_conf *pool)
     const char *root = pool_setting_text(pool, "http.document_root");
     char *file = s->worker_script ? xstrdup(s->worker_script) : xasprintf("%s/", root ? root : "");
 
-    make_absolute(s, file, project_of(s, file));
+    begin_at(s, file, project_of(s, file));
     free(file);
     return 0;
 }
@@ -93,7 +78,7 @@ static int check_watch(struct pool_conf *pool)
 void config_watch_from(struct pool_conf *pool, const char *folder)
 {
     if (pool->s.worker_watch) {
-        make_absolute(&pool->s, folder, strlen(folder));
+        begin_at(&pool->s, folder, strlen(folder));
     }
 }
 

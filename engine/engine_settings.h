@@ -73,7 +73,8 @@ struct pool_settings {
     char *worker_routes; /* patterns of paths; NULL or "" = what leads to the script is for it */
     int64_t worker_num;  /* complete after config_check() */
     int64_t worker_max_requests; /* of one run of the script; 0 = no limit */
-    char *worker_watch;          /* patterns of files; absolute after config_check() */
+    char *worker_watch;          /* patterns of files */
+    char *worker_watch_from;     /* the folder where they begin; of config_check(), no row */
     int64_t worker_max_memory;   /* bytes that one may keep between two requests; 0 = any */
     int64_t worker_failures;     /* boots in a row that may fail; -1 = no limit */
     struct setting_pair *worker_env;

@@ -18,12 +18,15 @@
 
 #define EVENTS                                                                                               \
     (IN_CLOSE_WRITE | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_ONLYDIR | IN_EXCL_UNLINK)
-#define DEPTH_MAX   64
-#define FOLDERS_MAX 100000u
+#define EVENTS_ABOVE (IN_CREATE | IN_MOVED_TO | IN_MOVED_FROM | IN_ONLYDIR | IN_MASK_ADD)
+#define DEPTH_MAX    64
+#define FOLDERS_MAX  100000u
 
 struct file_watch {
     int fd;
-    char *patterns;
+    char *patterns, *from;
+    char **roots; /* the folders where patterns begin */
+    uint32_t root_count;
     char **folders; /* by watch number, which the kernel counts up from 1; NULL = gone */
     uint32_t room, count;
     bool full; /* said so */
@@ -32,12 +35,50 @@ struct file_watch {
 
 /* -- what fits -- */
 
+/* The next pattern, without what it is marked by. */
+static bool next_pattern(struct str *rest, struct str *pattern, bool *takes_out)
+{
+    if (!str_word(rest, pattern)) {
+        return false;
+    }
+    *takes_out = pattern->p[0] == '!';
+    *pattern = (struct str){pattern->p + *takes_out, pattern->n - *takes_out};
+    if (str_starts(*pattern, STR("./"))) {
+        *pattern = (struct str){pattern->p + 2, pattern->n - 2};
+    }
+    return true;
+}
+
+static bool is_absolute(struct str pattern)
+{
+    return pattern.n > 0 && pattern.p[0] == '/';
+}
+
+/* What of the path a pattern that does not begin with '/' is about. False: nothing. */
+static bool cut_from(const struct file_watch *w, struct str *path)
+{
+    size_t n = strlen(w->from);
+
+    if (path->n < n || memcmp(path->p, w->from, n) != 0 || (path->n > n && path->p[n] != '/')) {
+        return false;
+    }
+    *path = path->n > n ? (struct str){path->p + n + 1, path->n - n - 1} : STR_NONE;
+    return true;
+}
+
+static bool matches(const struct file_watch *w, struct str pattern, struct str path,
+                    bool (*how)(struct str, struct str))
+{
+    return (is_absolute(pattern) || cut_from(w, &path)) && how(pattern, path);
+}
+
 static bool is_taken_out(const struct file_watch *w, struct str path)
 {
     struct str rest = str_of(w->patterns), pattern;
+    bool takes_out;
 
-    while (str_word(&rest, &pattern)) {
-        if (pattern.p[0] == '!' && pattern_file_match((struct str){pattern.p + 1, pattern.n - 1}, path)) {
+    while (next_pattern(&rest, &pattern, &takes_out)) {
+        if (takes_out && matches(w, pattern, path, pattern_file_match)) {
             return true;
         }
     }
@@ -47,13 +88,79 @@ static bool is_taken_out(const struct file_watch *w, struct str path)
 static bool fits(const struct file_watch *w, struct str path, bool (*how)(struct str, struct str))
 {
     struct str rest = str_of(w->patterns), pattern;
+    bool takes_out;
 
-    while (str_word(&rest, &pattern)) {
-        if (pattern.p[0] != '!' && how(pattern, path)) {
+    while (next_pattern(&rest, &pattern, &takes_out)) {
+        if (!takes_out && matches(w, pattern, path, how)) {
             return !is_taken_out(w, path);
         }
     }
     return false;
+}
+
+/* -- where patterns begin -- */
+
+static bool is_at_or_below(const char *path, const char *folder)
+{
+    size_t n = strcmp(folder, "/") == 0 ? 0 : strlen(folder);
+
+    return strncmp(path, folder, n) == 0 && (path[n] == '/' || path[n] == '\0');
+}
+
+static bool is_in_a_root(const struct file_watch *w, const char *path)
+{
+    for (uint32_t i = 0; i < w->root_count; i++) {
+        if (is_at_or_below(path, w->roots[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool leads_to_a_root(const struct file_watch *w, const char *path)
+{
+    for (uint32_t i = 0; i < w->root_count; i++) {
+        if (is_at_or_below(w->roots[i], path)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The folder that the pattern's part without '*' names; malloc'ed or NULL. */
+static char *root_of(const struct file_watch *w, struct str pattern)
+{
+    const char *star = memchr(pattern.p, '*', pattern.n);
+    int n = (int)(star ? (size_t)(star - pattern.p) : pattern.n);
+    char *root;
+
+    if (asprintf(&root, "%s%s%.*s", is_absolute(pattern) ? "" : w->from, is_absolute(pattern) ? "" : "/", n,
+                 pattern.p) < 0) {
+        return NULL;
+    }
+    char *slash = strrchr(root, '/');
+
+    slash[slash == root] = '\0';
+    return root;
+}
+
+static bool find_roots(struct file_watch *w)
+{
+    struct str rest = str_of(w->patterns), pattern;
+    bool takes_out;
+
+    while (next_pattern(&rest, &pattern, &takes_out)) {
+        char **grown = realloc(w->roots, (w->root_count + 1) * sizeof(*grown));
+
+        if (!grown) {
+            return false;
+        }
+        w->roots = grown;
+        if (!takes_out && (w->roots[w->root_count] = root_of(w, pattern)) != NULL) {
+            w->root_count++;
+        }
+    }
+    return true;
 }
 
 /* -- folders -- */
@@ -79,9 +186,9 @@ static bool remember(struct file_watch *w, int number, const char *path)
     return copy != NULL;
 }
 
-static bool add_folder(struct file_watch *w, const char *path)
+static bool add_folder(struct file_watch *w, const char *path, uint32_t events)
 {
-    int number = w->count < FOLDERS_MAX ? inotify_add_watch(w->fd, path, EVENTS) : -1;
+    int number = w->count < FOLDERS_MAX ? inotify_add_watch(w->fd, path, events) : -1;
 
     if (number >= 0) {
         return remember(w, number, path);
@@ -94,12 +201,19 @@ static bool add_folder(struct file_watch *w, const char *path)
     return false;
 }
 
+/* One in which something could fit, or one that leads to such a folder and may get it anew. */
+static bool watch_folder(struct file_watch *w, const char *path)
+{
+    if (is_in_a_root(w, path) && fits(w, str_of(path), pattern_file_below)) {
+        return add_folder(w, path, EVENTS);
+    }
+    return leads_to_a_root(w, path) && add_folder(w, path, EVENTS_ABOVE);
+}
+
 /* Watches the folder and those below in which something could fit. found: what fits already is news. */
 static void walk(struct file_watch *w, const char *path, int depth, bool found)
 {
-    DIR *dir = depth < DEPTH_MAX && fits(w, str_of(path), pattern_file_below) && add_folder(w, path)
-                   ? opendir(path)
-                   : NULL;
+    DIR *dir = depth < DEPTH_MAX && watch_folder(w, path) ? opendir(path) : NULL;
     const struct dirent *entry;
 
     while (dir && (entry = readdir(dir)) != NULL) {
@@ -122,50 +236,64 @@ static void walk(struct file_watch *w, const char *path, int depth, bool found)
     }
 }
 
-/* From the folder that the pattern's part without '*' names. */
-static void walk_from(struct file_watch *w, struct str pattern)
+/* From the folder around it, which is where it comes back after it was removed; or from the nearest one that
+ * there is. The root itself may be reached by links. */
+static void walk_root(struct file_watch *w, const char *root)
 {
-    char path[PATH_MAX];
-    const char *star = memchr(pattern.p, '*', pattern.n);
-    size_t n = star ? (size_t)(star - pattern.p) : pattern.n;
+    char *above = strdup(root);
+    struct stat st;
 
-    while (n > 1 && pattern.p[n - 1] != '/') {
-        n--;
+    do {
+        char *slash = above ? strrchr(above, '/') : NULL;
+
+        if (!slash || slash[1] == '\0') {
+            break;
+        }
+        slash[slash == above] = '\0';
+    } while (stat(above, &st) != 0 || !S_ISDIR(st.st_mode));
+    if (above && strcmp(above, root) != 0) {
+        watch_folder(w, above);
     }
-    n -= n > 1;
-    if (n < sizeof(path)) {
-        memcpy(path, pattern.p, n);
-        path[n] = '\0';
-        walk(w, path, 0, false);
-    }
+    free(above);
+    walk(w, root, 0, false);
 }
 
 /* -- life -- */
 
-struct file_watch *file_watch_open(const char *patterns)
+static void walk_all(struct file_watch *w)
+{
+    for (uint32_t i = 0; i < w->root_count; i++) {
+        walk_root(w, w->roots[i]);
+    }
+}
+
+struct file_watch *file_watch_open(const char *from, const char *patterns)
 {
     struct file_watch *w = calloc(1, sizeof(*w));
-    struct str rest, pattern;
 
     if (!w) {
         return NULL;
     }
     w->patterns = strdup(patterns);
+    w->from = strdup(from);
     w->fd = file_events_open();
-    if (!w->patterns || w->fd < 0) {
+    if (!w->patterns || !w->from || w->fd < 0 || !find_roots(w)) {
         int saved = errno;
 
         file_watch_close(w);
         errno = saved;
         return NULL;
     }
-    rest = str_of(w->patterns);
-    while (str_word(&rest, &pattern)) {
-        if (pattern.p[0] == '/') {
-            walk_from(w, pattern);
-        }
-    }
+    walk_all(w);
     return w;
+}
+
+static void free_texts(char **texts, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        free(texts[i]);
+    }
+    free(texts);
 }
 
 void file_watch_close(struct file_watch *w)
@@ -173,13 +301,12 @@ void file_watch_close(struct file_watch *w)
     if (!w) {
         return;
     }
-    for (uint32_t i = 0; i < w->room; i++) {
-        free(w->folders[i]);
-    }
+    free_texts(w->folders, w->room);
+    free_texts(w->roots, w->root_count);
     if (w->fd >= 0) {
         close(w->fd);
     }
-    free(w->folders);
+    free(w->from);
     free(w->patterns);
     free(w);
 }
@@ -189,18 +316,55 @@ int file_watch_fd(const struct file_watch *w)
     return w->fd;
 }
 
-uint32_t file_watch_folders(const struct file_watch *w)
+bool file_watch_has_folder(const struct file_watch *w)
 {
-    return w->count;
+    for (uint32_t i = 0; i < w->room; i++) {
+        if (w->folders[i] && is_in_a_root(w, w->folders[i])) {
+            return true;
+        }
+    }
+    return false;
 }
 
 /* -- news -- */
 
-static void forget(struct file_watch *w, int number)
+static void forget(struct file_watch *w, uint32_t number)
 {
     w->count -= w->folders[number] != NULL;
     free(w->folders[number]);
     w->folders[number] = NULL;
+}
+
+/* One that was moved away, and what is below it: if it is still somewhere here, that is told next. */
+static void forget_folder(struct file_watch *w, const char *path)
+{
+    for (uint32_t i = 0; i < w->room; i++) {
+        if (w->folders[i] && is_at_or_below(w->folders[i], path)) {
+            inotify_rm_watch(w->fd, (int)i);
+            forget(w, i);
+        }
+    }
+}
+
+/* A folder, or a link to one that is on the way to a root, came or went. */
+static bool hear_folder(struct file_watch *w, const char *path, uint32_t mask)
+{
+    if (mask & (IN_CREATE | IN_MOVED_TO)) {
+        w->news = false;
+        walk(w, path, 1, true);
+        return w->news;
+    }
+    if (mask & IN_MOVED_FROM) {
+        forget_folder(w, path);
+    }
+    return mask & IN_MOVED_FROM && is_in_a_root(w, path) && fits(w, str_of(path), pattern_file_below);
+}
+
+static bool is_folder(const struct file_watch *w, const char *path, uint32_t mask)
+{
+    struct stat st;
+
+    return mask & IN_ISDIR || (leads_to_a_root(w, path) && stat(path, &st) == 0 && S_ISDIR(st.st_mode));
 }
 
 /* A file that is written is news once it is closed; what is no file, a link for example, at once. */
@@ -218,10 +382,11 @@ static bool hear(struct file_watch *w, const struct inotify_event *event, char *
 
     if (event->mask & IN_Q_OVERFLOW) {
         snprintf(name, size, "so much that the system lost count");
+        walk_all(w); /* folders may have come */
         return true;
     }
     if (event->mask & IN_IGNORED && folder) {
-        forget(w, event->wd);
+        forget(w, (uint32_t)event->wd);
     }
     if (!folder || event->mask & IN_IGNORED || event->len == 0 ||
         snprintf(path, sizeof(path), "%s/%s", strcmp(folder, "/") == 0 ? "" : folder, event->name) >=
@@ -229,14 +394,8 @@ static bool hear(struct file_watch *w, const struct inotify_event *event, char *
         return false;
     }
     snprintf(name, size, "%s", path);
-    if (event->mask & IN_ISDIR) {
-        bool comes = event->mask & (IN_CREATE | IN_MOVED_TO);
-
-        w->news = false;
-        if (comes) {
-            walk(w, path, 1, true);
-        }
-        return comes ? w->news : fits(w, str_of(path), pattern_file_below) && event->mask & IN_MOVED_FROM;
+    if (is_folder(w, path, event->mask)) {
+        return hear_folder(w, path, event->mask);
     }
     return fits(w, str_of(path), pattern_file_match) && is_news(path, event->mask);
 }

@@ -15,10 +15,10 @@ void script_files_open(struct pool *pool)
     if (!patterns || !*patterns) {
         return;
     }
-    pool->files = file_watch_open(patterns);
+    pool->files = file_watch_open(pool->conf->s.worker_watch_from, patterns);
     if (!pool->files || wakeup_add(pool, file_watch_fd(pool->files)) != 0) {
         log_sys(LEVEL_WARNING, "[pool %s] worker.watch: files cannot be watched", pool->conf->name);
-    } else if (file_watch_folders(pool->files) == 0) {
+    } else if (!file_watch_has_folder(pool->files)) {
         log_warning("[pool %s] worker.watch: there is no folder to watch", pool->conf->name);
     }
 }

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import threading
+import time
 
 import pytest
 
@@ -17,8 +18,8 @@ CHANGED = "a file of worker.watch has changed"
 class Project:
     """A folder with a composer.json, public/index.php as the worker script, src/ and .env."""
 
-    def __init__(self, start, directory, watch, pool="", script=True):
-        self.folder = os.path.join(directory, "project")
+    def __init__(self, start, directory, watch, pool="", script=True, name="project"):
+        self.folder = os.path.join(directory, name)
         for name, text in (("composer.json", "{}"), ("src/App.php", "<?php return 'one';"), ("src/Deep/er/More.php", "<?php"),
                            (".env", "A=1"), ("var/cache/x.php", "<?php"), ("public/page.php", "<?php echo '<p>page</p>';")):
             self.put(name, text)
@@ -49,7 +50,7 @@ class Project:
 @pytest.fixture
 def project(tokiophp, workdir):
     def start(watch="src/**/*.php .env !var/**", **how):
-        return Project(tokiophp, workdir, watch, **how)
+        return Project(tokiophp, workdir, watch.replace("{dir}", workdir), **how)
     return start
 
 
@@ -92,6 +93,66 @@ def test_what_does_not(project):
     p.wait_new(before)
     changed = re.findall("changed: (.*)", p.server.messages())
     assert changed and {os.path.basename(c) for c in changed} == {"Last.php"}
+
+
+def test_folders_that_come_back(project):
+    """Also those where patterns begin, as when another branch is checked out; and ones that were not there yet."""
+    p = project("src/**/*.php later/er/*.php {dir}/project/lib/*.php")
+    p.put("src/App.php", "<?php return 'before';")
+    process.wait_for(lambda: p.ask()[1] == "before", 30, "the first change")
+    shutil.rmtree(p.folder + "/src")
+    p.server.wait_message("did not boot: ")
+    assert p.ask()[1] == "before"
+    p.put("src/App.php", "<?php return 'back';")
+    process.wait_for(lambda: p.ask()[1] == "back", 30, "the folder that came back")
+    for name in ("later/er/New.php", "lib/New.php", "src/Deep/er/More.php", "later/er/New.php"):
+        before = p.ask()[0]
+        p.put(name, "<?php")
+        p.wait_new(before)
+
+
+def test_a_folder_that_was_moved_away(project, workdir):
+    """It is nobody's business any more."""
+    p = project()
+    before = p.ask()
+    os.rename(p.folder + "/src", workdir + "/elsewhere")
+    p.server.wait_message("did not boot: ")
+    told = p.server.messages().count("changed: ")
+    for name in ("App.php", "Deep/er/More.php"):
+        with open(f"{workdir}/elsewhere/{name}", "w") as f:
+            f.write("<?php return 'old';")
+    time.sleep(1)
+    assert p.server.messages().count("changed: ") == told and p.ask() == before
+    os.rename(workdir + "/elsewhere", p.folder + "/src")
+    process.wait_for(lambda: p.ask()[1] == "old", 30, "the folder that came back")
+
+
+def test_a_link_on_the_way(project, workdir):
+    """A release that a link leads to, in a pool without a worker script."""
+    for n in "12":
+        os.makedirs(f"{workdir}/release{n}")
+        with open(f"{workdir}/release{n}/x.php", "w") as f:
+            f.write("<?php")
+    os.symlink("release1", workdir + "/current")
+    p = project(f"{workdir}/current/**/*.php", script=False)
+    p.server.wait_message("ready to handle connections")
+    os.symlink("release2", workdir + "/next")
+    os.rename(workdir + "/next", workdir + "/current")
+    process.wait_for(lambda: p.swaps() == 1, 30, "the release")
+
+    def change():
+        with open(workdir + "/release2/x.php", "w") as f:
+            f.write("<?php // new")
+        time.sleep(0.5)
+        return p.swaps() >= 2
+    process.wait_for(change, 30, "a change of it")
+
+
+def test_a_folder_whose_name_has_blanks(project):
+    p = project(name="my * project")
+    before = p.ask()[0]
+    p.put("src/New.php", "<?php")
+    p.wait_new(before)
 
 
 def test_together_is_once(project):
