@@ -24,6 +24,8 @@
 #define FILES_MAX   8192 /* that are counted */
 #define SCRIPTS_MAX 16   /* whose links are looked at; with more it is no application of one front script */
 #define FILES_LEAST 10   /* fewer are not worth a new process */
+#define TEXT_MAX                                                                                             \
+    (2u << 20) /* of files: what is longer is not handed on, and would be learned again and again */
 
 struct seen {
     unsigned requests;
@@ -231,7 +233,7 @@ static unsigned list_files(struct buf *out)
 
     ZEND_HASH_FOREACH_STR_KEY_PTR(&files, path, s)
     {
-        if (path && s->declares && s->requests * 100ull >= requests * PERCENT) {
+        if (path && s->declares && s->requests * 100ull >= requests * PERCENT && out->n < TEXT_MAX) {
             append_file(out, ZSTR_VAL(path));
             count++;
         }

@@ -85,6 +85,27 @@ def test_what_requests_have_in_common(tokiophp, workdir):
     assert app.swaps() == 1
 
 
+@pytest.mark.seconds(240)
+def test_more_than_is_handed_on(tokiophp, workdir):
+    """Names so long that all of them would be too much: some are preloaded, and the rest is not learned again and again."""
+    names = os.path.join(workdir, "app/src", *["x" * 250] * 15)
+    os.makedirs(names)
+    here = os.open(names, os.O_RDONLY)
+    for i in range(1150):
+        with open(os.open(f"C{i}.php", os.O_CREAT | os.O_WRONLY, 0o644, dir_fd=here), "w") as f:
+            f.write(f"<?php class C{i} {{}}")
+        os.utime(f"C{i}.php", (time.time() - 100,) * 2, dir_fd=here)
+    os.close(here)
+    replace(workdir + "/app/index.php", "<?php $early = array_values(array_filter(get_declared_classes(), fn($name) => (new ReflectionClass($name))->isUserDefined()));"
+        "spl_autoload_register(function ($class) { require __DIR__ . '/src/" + "/".join(["x" * 250] * 15) + "/' . $class . '.php'; });"
+        "for ($i = 0; $i < 1150; $i++) { class_exists(\"C$i\"); } $said = 1;" + USED)
+    app = App(tokiophp, workdir, front=workdir + "/app/index.php")
+    assert 100 < len(app.learn()["preloaded"]) < 1150
+    for _ in range(250):
+        assert app.ask()["preloaded"]
+    assert app.swaps() == 1
+
+
 def test_off_unless_asked_for(tokiophp, workdir):
     app = App(tokiophp, workdir, pool="pm.max_children = 1\n")
     for _ in range(250):
