@@ -331,7 +331,8 @@ struct submission {
     struct submission *next; /* guarded by the queue's lock */
 };
 enum submit_result pool_submit(struct pool *pool, struct submission *s);
-void pool_set_queue(struct pool *pool, unsigned capacity, uint64_t queue_wait_us); /* before workers start */
+/* Before workers start. capacity: of each queue; 0 = as many for each of its workers as when nobody says. */
+void pool_set_queue(struct pool *pool, unsigned capacity, uint64_t queue_wait_us);
 
 const struct pool_conf *pool_conf(const struct pool *pool);
 void *pool_front(const struct pool *pool,

@@ -280,8 +280,7 @@ static int start(struct pool *pool, const struct listener *listeners)
     front->listeners = listeners;
     front->max_connections = connection_limit(s);
     signal(SIGPIPE, SIG_IGN);
-    int64_t capacity = s->queue_capacity ? s->queue_capacity : conf->s.max_children * 100;
-    pool_set_queue(pool, (unsigned)capacity, (uint64_t)s->queue_timeout * CLOCK_US_PER_SECOND);
+    pool_set_queue(pool, (unsigned)s->queue_capacity, (uint64_t)s->queue_timeout * CLOCK_US_PER_SECOND);
     front->internal = internal_create(front);
     if (site && (make_parts(front) != 0 || make_loops(front) != 0)) {
         internal_stop(front->internal);

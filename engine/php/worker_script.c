@@ -46,6 +46,22 @@ static bool has_had_its_time(const struct php_thread *t)
     return true;
 }
 
+#define TOLD_MOST 100 /* whoever asks again and again would do nothing else for ever */
+
+/* Says that it is to end; one that does not listen is ended here. */
+static void tell_end(struct worker_script *s, zval *return_value)
+{
+    if (s->told++ < TOLD_MOST) {
+        RETURN_FALSE;
+    }
+    log_limited(LEVEL_WARNING,
+                "the worker script %s has been told that it is to end, and goes on calling "
+                "tokio_handle_request(): it is "
+                "ended; leave the loop when it returns false",
+                s->settings->worker_script);
+    zend_throw_unwind_exit();
+}
+
 static void note_memory_of_boot(const struct php_thread *t)
 {
     const struct worker_script *s = t->script;
@@ -96,7 +112,8 @@ ZEND_FUNCTION(tokio_handle_request)
     }
     boot_is_over(t);
     if (has_had_its_time(t)) {
-        RETURN_FALSE;
+        tell_end(s, return_value);
+        return;
     }
     s->call = call;
     s->call_cache = cache;
@@ -114,7 +131,11 @@ ZEND_FUNCTION(tokio_handle_request)
         zend_throw_unwind_exit();
         return;
     }
-    RETURN_BOOL(served);
+    if (!served) {
+        tell_end(s, return_value);
+        return;
+    }
+    RETURN_TRUE;
 }
 
 /* -- life -- */

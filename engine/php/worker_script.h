@@ -30,6 +30,7 @@ struct worker_script {
     bool booted;    /* it has asked for its first request */
     bool waits;     /* in tokio_handle_request() */
     int64_t served; /* since it booted */
+    unsigned told;  /* how often, that it is to end */
     size_t memory;  /* what it kept after the last request, in bytes; 0 = before the first */
     enum callback_end end;
     struct script_state *state; /* as the boot left it; PHP's memory, NULL before */

@@ -62,6 +62,7 @@ struct script_state {
     zval told[PAIRS];
     bool of_boot[PAIRS]; /* of those that restart: the boot has set it */
     zval libxml_context; /* UNDEF = none */
+    zend_function *clear_libxml_errors;
     zval mysqli_report;
     zend_function *set_mysqli_report;
     zval session[sizeof((php_ps_globals *)0)->mod_user_names / sizeof(zval)];
@@ -293,7 +294,7 @@ static void put_back_mysqli(const struct script_state *s)
     }
 }
 
-/* -- the context in which libxml opens files -- */
+/* -- the context in which libxml opens files, and what it has to say of a document -- */
 
 /* It is the first thing in what libxml has for each thread; its header wants libxml2's. */
 static void take_libxml(struct script_state *s)
@@ -305,6 +306,7 @@ static void take_libxml(struct script_state *s)
     if (s->libxml) {
         ZVAL_COPY(&s->libxml_context, s->libxml);
     }
+    s->clear_libxml_errors = find_function("libxml_clear_errors");
 }
 
 static void put_back_libxml(const struct script_state *s)
@@ -315,6 +317,7 @@ static void put_back_libxml(const struct script_state *s)
         ZVAL_COPY(s->libxml, &s->libxml_context);
         zval_ptr_dtor(&old);
     }
+    call_and_forget(s->clear_libxml_errors, NULL);
 }
 
 /* -- functions at ticks, words of strtok(), the last file that was asked for -- */

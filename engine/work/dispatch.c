@@ -128,7 +128,9 @@ bool dispatch_has_queued(const struct pool *pool)
 void pool_set_queue(struct pool *pool, unsigned capacity, uint64_t queue_wait_us)
 {
     for (int i = 0; i < KINDS_WITH_LANE; i++) {
-        pool->lanes[i].queue.capacity = capacity;
+        if (capacity > 0) {
+            pool->lanes[i].queue.capacity = capacity;
+        }
         pool->lanes[i].queue.wait_limit_us = queue_wait_us;
     }
 }

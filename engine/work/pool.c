@@ -26,12 +26,17 @@
 
 static void init_lanes(struct pool *pool)
 {
+    const struct pool_settings *s = &pool->conf->s;
+
     for (int i = 0; i < KINDS_WITH_LANE; i++) {
         struct lane *lane = &pool->lanes[i];
 
         lane_init(lane);
         lane->queue.pending = pool->counters ? &pool->counters->pending : NULL;
-        lane->queue.capacity = (unsigned)pool->conf->s.max_children * QUEUE_PER_WORKER;
+        lane->queue.capacity = (unsigned)s->max_children * QUEUE_PER_WORKER;
+        if (i == KIND_RESIDENT && s->worker_num > 0) {
+            lane->queue.capacity = (unsigned)s->worker_num * QUEUE_PER_WORKER;
+        }
     }
 }
 

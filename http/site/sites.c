@@ -201,10 +201,11 @@ static struct upstream_target *add_pool_target(struct sites *sites, const struct
         add_target(sites, xasprintf("pool %s", pool->name), pool->internal_listen);
     if (target) {
         int64_t capacity = http_settings_of(pool)->queue_capacity;
+        int64_t workers = pool->s.max_children + (pool->s.worker_script ? pool->s.worker_num : 0);
         target->keep_alive = true; /* idle connections hold no worker of ours */
         target->ours = true;
         target->wait_us = pool_wait_us(pool);
-        target->capacity = capacity ? capacity : pool->s.max_children * 100;
+        target->capacity = capacity ? capacity : workers * 100;
     }
     return target;
 }

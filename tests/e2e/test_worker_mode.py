@@ -2,8 +2,10 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import threading
+import time
 import urllib.parse
 import zlib
 
@@ -160,12 +162,37 @@ def test_one_connection_for_both_kinds(worker):
             assert json.loads(answer.body)["answer"] == len(body)
 
 
+def test_as_many_may_wait_as_its_threads_are_worth(worker):
+    """100 for each thread that holds the script, however few others the pool has."""
+    w = worker(num=4, pool="pm.max_children = 1\n")
+    clients = [Raw(w.site.address) for _ in range(300)]
+    try:
+        for c in clients:
+            c.send("GET /worker/index.php?code=usleep(20000);return+7; HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert [c.reply().status for c in clients] == [200] * 300
+    finally:
+        for c in clients:
+            c.close()
+
+
 def test_it_ends_after_max_requests(worker, front):
     w = worker(pool="worker.max_requests = 3\n", files={"after.php": "<?php error_log('the end of ' . $boot);"})
     boots = [w.all(front, "return getenv('MAX_REQUESTS');") for _ in range(7)]
     assert [b["request"] for b in boots] == [1, 2, 3, 1, 2, 3, 1] and boots[0]["answer"] == "3"
     assert len({b["boot"] for b in boots}) == 3
     w.server.wait_message("the end of " + boots[0]["boot"])
+
+
+def test_a_script_that_does_not_hear_that_it_is_to_end(worker, front):
+    """It would ask again and again, and no request would ever be answered."""
+    w = worker(pool="worker.max_requests = 2\n", files={"index.php": "<?php $boot = bin2hex(random_bytes(8)); $n = 0; while (true) {"
+               "tokio_handle_request(function () use ($boot, &$n) { echo json_encode(['boot' => $boot, 'answer' => ++$n]); }); }"})
+    answers = [w.all(front, "") for _ in range(5)]
+    assert [a["answer"] for a in answers] == [1, 2, 1, 2, 1] and len({a["boot"] for a in answers}) == 3
+    w.server.wait_message("WARNING: .*index.php has been told that it is to end, and goes on")
+    began = time.monotonic()
+    w.server.stop(number=signal.SIGQUIT)
+    assert time.monotonic() - began < 15
 
 
 def test_the_thread_ends_with_its_script(worker):
@@ -337,6 +364,8 @@ UNDONE = {
     "filters": ("class F extends php_user_filter{} stream_filter_register('mine.f', 'F');", "in_array('mine.f', stream_get_filters())"),
     "stream_context": ("stream_context_set_default(['http' => ['user_agent' => 'mine']]);", "stream_context_get_options(stream_context_get_default())"),
     "libxml": ("libxml_use_internal_errors(!libxml_use_internal_errors());", "libxml_use_internal_errors()"),
+    "xml_errors": ("libxml_use_internal_errors(true); @simplexml_load_string('<secret>');",
+                   "[count(libxml_get_errors()), libxml_get_last_error() ? libxml_get_last_error()->message : null]"),
     "session": ("session_id('abcdefabcdefabcdefabcdefab'); session_name('OWN'); session_start(); $_SESSION['x'] = 'mine';",
                 "[session_id(), session_status(), session_name(), isset($_SESSION), $_SESSION['x'] ?? null]"),
     "session_handler": ("session_set_save_handler(new class extends SessionHandler {}, false);", "[ini_get('session.save_handler'), session_module_name()]"),
