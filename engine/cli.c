@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "engine/base/str.h"
+#include "engine/cli_listen.h"
 #include "engine/config.h"
 
 #define SHORT_OPTIONS "+:c:nd:ehimvty:p:g:RDFO"
@@ -175,17 +176,6 @@ static const struct option serve_options[] = {
     {NULL, 0, NULL, 0},
 };
 
-/* "27002" and ":27002" are for this machine alone; whoever means all addresses writes 0.0.0.0. malloc'ed. */
-static char *listen_argument(const char *text)
-{
-    bool tls = strncmp(text, "tls:", 4) == 0;
-    const char *address = tls ? text + 4 : text, *port = *address == ':' ? address + 1 : address;
-    bool port_alone = *port && strspn(port, "0123456789") == strlen(port);
-
-    return xasprintf("%s%s%s", tls ? "tls:" : "", port_alone ? "127.0.0.1:" : "",
-                     port_alone ? port : address);
-}
-
 /* What an application is made of, without what it and its tools write. */
 static const char watched[] =
     "**/*.php **/*.twig **/*.html **/*.css **/*.js **/*.yaml **/*.yml **/.env* .env* "
@@ -205,8 +195,7 @@ static void add_worker_script(struct cli_options *o, const char *text)
 }
 
 struct serve_words {
-    const char *directory;
-    char *listen; /* malloc'ed */
+    const char *directory, *listen;
     bool tls;
 };
 
@@ -222,8 +211,11 @@ static bool take_serve_option(struct cli *cli, int letter, struct serve_words *w
         words->directory = optarg;
         break;
     case 'l':
-        free(words->listen);
-        words->listen = listen_argument(optarg);
+        if (strstr(optarg, "://")) {
+            refuse(cli,
+                   "--listen takes a port or HOST:PORT, and tls: before it for HTTPS; it is no URL:", optarg);
+        }
+        words->listen = optarg;
         break;
     case 'I': add_setting(o, "http.index", optarg); break;
     case 'w': add_setting(o, "pm.max_children", optarg); break;
@@ -275,6 +267,24 @@ static bool parse_serve_words(struct cli *cli, int argc, char **argv, struct ser
     return true;
 }
 
+static void set_listen(struct cli_options *o, const struct serve_words *words)
+{
+    if (!words->listen && !words->tls) {
+        return;
+    }
+    struct cli_addresses at = cli_listen(words->listen ? words->listen : "127.0.0.1", words->tls);
+
+    if (words->listen && strstr(words->listen, "tls:")) { /* one that is named elsewhere comes first */
+        add_setting(o, "http.tls_self_signed", "yes");
+    }
+    add_setting(o, "http.listen", at.plain ? at.plain : "");
+    if (at.tls) {
+        add_setting(o, "http.tls_listen", at.tls);
+    }
+    free(at.plain);
+    free(at.tls);
+}
+
 static void set_serve(struct cli_options *o, const struct serve_words *words)
 {
     char *defines = xasprintf("display_errors=1\nhtml_errors=1\nopcache.revalidate_freq=0\n%s",
@@ -287,19 +297,7 @@ static void set_serve(struct cli_options *o, const struct serve_words *words)
     if (words->directory) {
         add_setting(o, "http.document_root", words->directory);
     }
-    bool says_tls = words->listen && strncmp(words->listen, "tls:", 4) == 0;
-
-    if (says_tls) { /* as with --tls: a certificate that is named elsewhere comes first */
-        add_setting(o, "http.tls_self_signed", "yes");
-    }
-    if (words->tls || says_tls) {
-        const char *address = words->listen ? words->listen : "127.0.0.1:8443";
-
-        add_setting(o, "http.listen", "");
-        add_setting(o, "http.tls_listen", says_tls ? address + 4 : address);
-    } else if (words->listen) {
-        add_setting(o, "http.listen", words->listen);
-    }
+    set_listen(o, words);
 }
 
 static void parse_serve(struct cli *cli, int argc, char **argv)
@@ -309,7 +307,6 @@ static void parse_serve(struct cli *cli, int argc, char **argv)
     if (parse_serve_words(cli, argc, argv, &words)) {
         set_serve(&cli->options, &words);
     }
-    free(words.listen);
 }
 
 /* -- doctor -- */
@@ -436,7 +433,9 @@ static const char serve_usage[] =
     "A web server for DIR (the current folder), without a configuration file. A public/ or web/ with an "
     "index.php\n"
     "below DIR is what is served; paths without a file run the nearest index.php.\n\n"
-    "  --listen ADDRESS      8080, HOST:PORT, 0.0.0.0:PORT for other machines, tls:ADDRESS (127.0.0.1:8080)\n"
+    "  --listen ADDRESS      8080, HOST:PORT, 0.0.0.0:PORT for other machines, tls:ADDRESS, or several with "
+    "commas\n"
+    "                        (127.0.0.1:8080)\n"
     "  --index FILE          index.php: all paths without a file run it, other .php files do not run;\n"
     "                        index.html: single-page application\n"
     "  --workers N           requests at once (by CPU)\n"

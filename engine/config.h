@@ -15,6 +15,8 @@ void config_make_file_less(struct config *config);
 /* Over them, for `serve` (cli->finds_out): where below the folder the site lies, and what runs for paths
  * without a file. */
 void config_find_out(struct config *config);
+/* A server without a file has a folder to serve. 0, or -1 (reported). */
+int config_check_folder(const struct config *config);
 
 /* A variable is set that means this server and no other program. */
 bool config_environment_speaks(void);

@@ -264,6 +264,7 @@ int config_apply_outside(struct config *config)
         take_environment(&o);
     }
     take_command_line(&o);
+    o.failed |= config->cli->serve && config_check_folder(config) < 0;
     if (config->cli->finds_out) {
         config_find_out(config);
     }

@@ -33,7 +33,9 @@ void config_make_file_less(struct config *config)
     set(pool, "catch_workers_output", "yes");
     set(pool, "request_terminate_timeout", "2m");
     set(pool, "http.listen", "127.0.0.1:8080");
-    set(pool, "http.document_root", getcwd(here, sizeof here) ? here : "/");
+    if (getcwd(here, sizeof here)) {
+        set(pool, "http.document_root", here);
+    }
     if (config->cli->finds_out) { /* somebody works on these files */
         set(pool, "http.static_cache_ttl", "no-cache");
     }
@@ -67,6 +69,17 @@ static char *project_around(const char *root)
     return real;
 }
 
+/* A project that was moved, for example. What is served instead has more in it than is meant for everybody.
+ */
+static void warn_of_link(const char *root, const char *below)
+{
+    struct stat st;
+
+    if (lstat(below, &st) == 0 && S_ISLNK(st.st_mode) && stat(below, &st) != 0) {
+        log_warning("%s is a link that leads nowhere: all of %s is served instead", below, root);
+    }
+}
+
 /* The folder of a project's public files, or NULL: `root` is one itself. */
 static char *public_folder(const char *root)
 {
@@ -77,9 +90,25 @@ static char *public_folder(const char *root)
         if (has_file(below, "index.php")) {
             return below;
         }
+        warn_of_link(root, below);
         free(below);
     }
     return NULL;
+}
+
+/* Nothing else is served in its place. */
+int config_check_folder(const struct config *config)
+{
+    const struct pool_conf *pool = config->pools;
+    void *in;
+
+    if (!pool_setting(pool, "http.document_root", &in) || pool_setting_text(pool, "http.document_root")) {
+        return 0;
+    }
+    log_error(
+        "the current folder cannot be found, it may have been removed: go to another one, or name the folder "
+        "that is to be served (tokiophp serve DIR)");
+    return -1;
 }
 
 void config_find_out(struct config *config)

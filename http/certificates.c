@@ -79,7 +79,8 @@ int certificates_check(const struct config *config, const struct pool_conf *pool
         return complain(pool, error);
     }
     if (!certificates_wanted(pool) && !s->tls_cert) {
-        return 0;
+        return s->tls_key ? complain(pool, "http.tls_key without http.tls_cert: name the certificate, too")
+                          : 0;
     }
     if (!s->tls_cert || !s->tls_key) {
         return complain(pool, "a TLS address needs http.tls_cert and http.tls_key");

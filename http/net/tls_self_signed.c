@@ -128,8 +128,9 @@ int tls_self_signed(char **cert, char **key, char *error, size_t error_size)
 {
     char *folder = own_folder();
     if (!folder || make_folder(folder) != 0) {
-        snprintf(error, error_size, "no place for a certificate: %s: %s", folder ? folder : "HOME is not set",
-                 folder ? strerror(errno) : "nor XDG_DATA_HOME");
+        snprintf(error, error_size, "no place for a certificate: %s%s%s",
+                 folder ? folder : "neither HOME nor XDG_DATA_HOME is set", folder ? ": " : "",
+                 folder ? strerror(errno) : "");
         free(folder);
         return -1;
     }

@@ -136,6 +136,9 @@ static void says_what_it_refuses(void **state)
         {"tokiophp serve a b", "a second directory 'b'"},
         {"tokiophp serve --nonsense", "unknown option '--nonsense'"},
         {"tokiophp serve a --listen", "no value for the option '--listen'"},
+        {"tokiophp serve --listen http://localhost:3000/",
+         "--listen takes a port or HOST:PORT, and tls: before it for HTTPS; it is no URL: "
+         "'http://localhost:3000/'"},
     };
 
     (void)state;
@@ -166,6 +169,24 @@ static void serves_a_directory(void **state)
         {"/run/x.sock", "http.listen=/run/x.sock\n"},
         {"tls:3000", "http.tls_self_signed=yes\nhttp.listen=\nhttp.tls_listen=127.0.0.1:3000\n"},
         {"tls:10.0.0.1:443", "http.tls_self_signed=yes\nhttp.listen=\nhttp.tls_listen=10.0.0.1:443\n"},
+        {"3000,:3001", "http.listen=127.0.0.1:3000,127.0.0.1:3001\n"},
+        {"localhost", "http.listen=localhost:8080\n"},
+        {"0.0.0.0", "http.listen=0.0.0.0:8080\n"},
+        {"::1", "http.listen=[::1]:8080\n"},
+        {"[::1]", "http.listen=[::1]:8080\n"},
+        {"./x.sock", "http.listen=./x.sock\n"},
+        {"unix:/run/x.sock", "http.listen=/run/x.sock\n"},
+        {"3000,", "http.listen=127.0.0.1:3000\n"},
+        {",", "http.listen=\n"},
+        {"tls:tls:3000", "http.tls_self_signed=yes\nhttp.listen=\nhttp.tls_listen=127.0.0.1:3000\n"},
+        {"@x", "http.listen=@x\n"},
+        {"tls:localhost", "http.tls_self_signed=yes\nhttp.listen=\nhttp.tls_listen=localhost:8443\n"},
+        {"3000,tls:3443",
+         "http.tls_self_signed=yes\nhttp.listen=127.0.0.1:3000\nhttp.tls_listen=127.0.0.1:3443\n"},
+        {"tls:3443,3000",
+         "http.tls_self_signed=yes\nhttp.listen=127.0.0.1:3000\nhttp.tls_listen=127.0.0.1:3443\n"},
+        {"3000,3001 --tls",
+         "http.tls_self_signed=yes\nhttp.listen=\nhttp.tls_listen=127.0.0.1:3000,127.0.0.1:3001\n"},
     };
     for (size_t i = 0; i < sizeof listen / sizeof *listen; i++) {
         char command[128];
