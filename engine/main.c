@@ -1,6 +1,7 @@
 /* The program: command line, then one of the things that it asks for. Main thread; no other exists before
  * supervisor_run(). */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,6 +118,19 @@ static int run(const struct cli *cli)
     return supervisor_run(&cli->options, config, say_ready);
 }
 
+/* One that was closed for us would become a file or a socket of ours, and get what is meant to be read. */
+static void open_standard_streams(void)
+{
+    int fd;
+
+    do {
+        fd = open("/dev/null", O_RDWR);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
 int main(int argc, char **argv)
 {
     static struct cli cli; /* lives as long as the process: settings point into it */
@@ -124,6 +138,7 @@ int main(int argc, char **argv)
     if (argc < 1) {
         return EXIT_USAGE;
     }
+    open_standard_streams();
     cli_parse(argc, argv, &cli);
     switch (cli.action) {
     case CLI_HELP: cli_print_usage(&cli, argv[0]); return EXIT_OK;

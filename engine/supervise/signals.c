@@ -1,6 +1,7 @@
 /* The supervisor's signals. All arrive through a signalfd. They stay blocked across a re-execution, so that
  * none is lost between two images. Supervisor's thread. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/signalfd.h>
@@ -8,6 +9,22 @@
 
 #include "engine/base/log.h"
 #include "engine/supervise/state.h"
+
+static bool has_terminal(void)
+{
+    int fd = open("/dev/tty", O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (fd >= 0) {
+        close(fd);
+    }
+    return fd >= 0;
+}
+
+/* Who has it ignored (nohup) wants to outlive the terminal. */
+static bool ends_with_terminal(void)
+{
+    struct sigaction now;
+    return has_terminal() && sigaction(SIGHUP, NULL, &now) == 0 && now.sa_handler != SIG_IGN;
+}
 
 int signals_take(struct supervisor *s)
 {
@@ -18,6 +35,7 @@ int signals_take(struct supervisor *s)
         sigaddset(&set, ours[i]);
     }
     signal(SIGPIPE, SIG_IGN);
+    s->has_terminal = ends_with_terminal();
     s->signal_fd = -1;
     if (sigprocmask(SIG_BLOCK, &set, NULL) == 0) {
         s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -38,8 +56,10 @@ static void obey(struct supervisor *s, int number)
     case SIGINT: finish_at_once(s); break;
     case SIGQUIT: finish_politely(s); break;
     case SIGUSR1: members_reopen_logs(s); break;
-    case SIGUSR2:
-    case SIGHUP: upgrade_begin(s); break;
+    case SIGUSR2: upgrade_begin(s); break;
+    case SIGHUP: /* also what a terminal says that is closed: nobody could end us any more */
+        (s->has_terminal && !has_terminal() ? finish_at_once : upgrade_begin)(s);
+        break;
     case SIGCHLD: break; /* reaped after every turn of the loop */
     default: break;
     }

@@ -188,7 +188,10 @@ int sockets_open(const struct pool_conf *pool, struct listener *list)
         }
         l->fd = sock_listen(&l->address, &l->options, error, sizeof(error));
         if (l->fd < 0) {
+            int why = errno;
+
             log_error("%s", error);
+            errno = why;
             return -1;
         }
     }

@@ -109,7 +109,8 @@ struct supervisor {
     bool adopted; /* this image took over from another one */
     bool reload_wanted;
     int signal_fd;
-    int report_fd; /* the daemonizing caller waits on it; -1 = nobody does */
+    bool has_terminal; /* that it ends with */
+    int report_fd;     /* the daemonizing caller waits on it; -1 = nobody does */
     const char *pid_path;
     uint64_t started_us;
     uint64_t report_latest_us; /* by then the caller is told that we run, ready or not */

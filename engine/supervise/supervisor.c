@@ -2,6 +2,7 @@
  * no PHP. Everything slow or doubtful happens in other processes. */
 #include "engine/supervise/supervisor.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,13 +36,29 @@ static bool stops_start(int rc)
     return rc != 0 && !inherited();
 }
 
+/* For who has never listened anywhere. */
+static int listen_or_advise(struct supervisor *s)
+{
+    if (members_listen(s) == 0) {
+        return 0;
+    }
+    int why = errno;
+    if (s->cli->finds_out && why == EADDRINUSE) {
+        log_error("something else listens there: end it, or take another address with --listen PORT");
+    } else if (s->cli->finds_out && why == EACCES) {
+        log_error("this user may not listen there (ports below 1024 are root's): take another address with "
+                  "--listen PORT");
+    }
+    return -1;
+}
+
 static int open_world(struct supervisor *s)
 {
     if (stops_start(identity_master(&s->config->global)) || members_prepare(s) != 0) {
         return EXIT_CONFIG;
     }
     sockets_inherit();
-    if (members_listen(s) != 0 || signals_take(s) != 0 || stops_start(daemon_write_pid(s->pid_path)) ||
+    if (listen_or_advise(s) != 0 || signals_take(s) != 0 || stops_start(daemon_write_pid(s->pid_path)) ||
         stops_start(control_open(s))) {
         return EXIT_CONFIG;
     }
@@ -76,7 +93,9 @@ static int prepare(struct supervisor *s)
     if (wants_daemon(s)) {
         logs_close_original();
     }
-    if (setsid() < 0) {
+    /* One in the foreground belongs to the terminal: Ctrl-C and its end are for it, too, when a script has
+     * started it. php-fpm leaves it in any case. */
+    if ((wants_daemon(s) || s->cli->as_php_fpm) && setsid() < 0) {
         log_debug("already the leader of a process group");
     }
     if (stops_start(daemon_null_stdio())) {

@@ -1,15 +1,19 @@
 """`tokiophp serve DIR`: what it finds out about a folder, what it says, and what a developer's browser gets."""
 import os
 import re
+import shutil
 import signal
+import socket
 import ssl
 import subprocess
+import time
 
 import pytest
 
 import process
 from files import put
 from http_raw import Raw
+from terminal import Terminal
 from tokiophp import PROGRAM, is_stand_in
 
 pytestmark = pytest.mark.skipif(is_stand_in(), reason="tokiophp's own words")
@@ -131,6 +135,56 @@ def test_urls_that_a_browser_takes(project, level):
         server.stop()
 
 
+def test_a_folder_that_is_gone(workdir):
+    """Nothing else is served in its place, and certainly not all of the machine's files."""
+    folder = os.path.join(workdir, "gone")
+    os.mkdir(folder)
+    done = subprocess.run(["/bin/sh", "-c", f"rmdir {folder}; exec {PROGRAM} serve -t"], cwd=folder, capture_output=True, text=True, timeout=20,
+                          check=False)
+    assert done.returncode == 78 and "the current folder cannot be found" in done.stdout + done.stderr
+    done = subprocess.run(["/bin/sh", "-c", f"exec {PROGRAM} serve -t"], cwd=workdir, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_an_address_that_is_not_to_be_had(project, workdir):
+    def said(listen, *before):
+        done = subprocess.run([*before, PROGRAM, "serve", project, "--listen", listen, "--workers", "1"], cwd=workdir, capture_output=True, text=True,
+                              timeout=30, check=False)
+        assert done.returncode == 78, done.stderr
+        return done.stdout + done.stderr
+    with socket.create_server(("127.0.0.1", 0)) as s:
+        assert "another address with --listen PORT" in said(str(s.getsockname()[1]))
+    if os.geteuid() == 0:
+        assert "ports below 1024" in said("81", "setpriv", "--reuid", "65534", "--clear-groups", "--bounding-set", "-all")
+
+
+def test_a_key_without_its_certificate(project):
+    """Whoever names one does not want plain text."""
+    for words, env in ((["--tls-key", "x.key"], {}), ([], {"TLS_KEY": "x.key"})):
+        done = subprocess.run([PROGRAM, "serve", project, "-t", *words], env={**os.environ, **env}, capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 78 and "http.tls_key without http.tls_cert" in done.stdout + done.stderr
+
+
+def test_a_public_folder_that_leads_nowhere(project):
+    shutil.rmtree(project + "/public")
+    os.symlink("old/public", project + "/public")
+    done = subprocess.run([PROGRAM, "serve", project, "-t"], capture_output=True, text=True, timeout=30, check=False)
+    assert f"{project}/public is a link that leads nowhere: all of {project} is served instead" in done.stdout + done.stderr
+
+
+def test_several_addresses(project, workdir):
+    """A list is as private as each of its ports alone."""
+    ports = [process.free_port() for _ in range(3)]
+    server = process.Program([PROGRAM, "serve", project, "--listen", f"{ports[0]},:{ports[1]},tls:{ports[2]}", "--workers", "1"], workdir, "several.log",
+                             env={"PATH": os.environ["PATH"], "XDG_DATA_HOME": f"{workdir}/data"})
+    try:
+        process.wait_for(lambda: server.log().count("serving ") == 3, 60, "three URLs")
+        urls = re.findall(r" at (\S+)", server.log())
+        assert sorted(urls) == sorted([f"http://localhost:{ports[0]}/", f"http://localhost:{ports[1]}/", f"https://localhost:{ports[2]}/"])
+    finally:
+        server.stop()
+
+
 def test_help_is_its_own():
     done = subprocess.run([PROGRAM, "serve", "--help"], capture_output=True, text=True, timeout=20)
     assert done.returncode == 0 and "--listen ADDRESS" in done.stdout and "php-fpm" not in done.stdout
@@ -211,9 +265,90 @@ def test_watch(serve, project):
     assert served.text("/.tokiophp/reload") != process_id
 
 
+@pytest.mark.parametrize("name", ["../project", "../my site/", "."])
+def test_watch_of_a_folder_by_any_name(project, workdir, name):
+    os.rename(project, workdir + "/my site")
+    os.symlink("my site", project)
+    port, folder = process.free_port(), workdir + ("/my site" if name == "." else "/release")
+    os.makedirs(folder, exist_ok=True)
+    server = process.Program([PROGRAM, "serve", name, "--listen", str(port), "--workers", "1", "--watch"], workdir, "named.log", cwd=folder,
+                             env={"PATH": os.environ["PATH"]})
+
+    def ask():
+        with Raw(("127.0.0.1", port)) as raw:
+            return raw.send("GET /.tokiophp/reload HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").reply().body
+    try:
+        server.wait_accepting(("127.0.0.1", port))
+        before = ask()
+        put(workdir + "/my site", "src/App.php", "<?php")
+        process.wait_for(lambda: ask() != before, 30, "another process")
+    finally:
+        server.stop()
+
+
 def test_watch_with_patterns(serve, project):
     put(project, "conf/a.yaml", "a: 1")
     served = serve(project, "--watch=conf/*.yaml")
     before = served.text("/.tokiophp/reload")
     put(project, "conf/a.yaml", "a: 2")
     process.wait_for(lambda: served.text("/.tokiophp/reload") != before, 30, "another process")
+
+
+# -- the terminal --
+
+@pytest.fixture
+def terminal():
+    started = []
+
+    def start(command):
+        started.append(Terminal(["/bin/sh", "-c", command], 24, 200))
+        return started[-1]
+    yield start
+    for one in started:
+        one.stop()
+
+
+def shell_command(project, port, before="", after="; echo and then $?"):
+    """As a script, make or npm start it: without a process group of its own."""
+    return f"{before} {PROGRAM} serve {project} --listen {port} --workers 1{after}"
+
+
+def supervisor_of(port):
+    """Who listens there is asked who its parent is."""
+    with Raw(("127.0.0.1", port)) as raw:
+        reply = raw.send("GET /pid.php HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").reply()
+    return int(reply.body)
+
+
+def test_control_c_in_a_script(terminal, project):
+    port = process.free_port()
+    t = terminal("trap 'echo heard' INT; " + shell_command(project, port))
+    process.wait_for(lambda: process.accepts(("127.0.0.1", port)), 30, "the server")
+    t.type("\x03")
+    t.until(lambda s: any("and then 0" in line for line in s.lines()), "the end of the server")
+    assert not process.accepts(("127.0.0.1", port))
+    assert t.wait() == 0
+
+
+@pytest.mark.parametrize("before", ["", "nohup"])
+def test_the_terminal_is_closed(terminal, project, before):
+    """It ends with its terminal, unless its user has seen to it that it does not."""
+    port = process.free_port()
+    put(project, "public/pid.php", "<?php echo posix_getppid();")
+    t = terminal("trap '' HUP; " * bool(before) + shell_command(project, port, before, " >/dev/null 2>&1 &") + " wait")
+    process.wait_for(lambda: process.accepts(("127.0.0.1", port)), 30, "the server")
+    server = supervisor_of(port)
+    try:
+        os.close(t.fd)
+        os.kill(server, signal.SIGHUP)  # a shell with job control says it as well
+        if before:
+            time.sleep(2)
+            assert supervisor_of(port) == server
+        else:
+            process.wait_for(lambda: process.session_of(server) is None, 30, "its end")
+            assert not process.accepts(("127.0.0.1", port))
+    finally:
+        t.fd = os.open("/dev/null", os.O_RDWR)
+        if process.session_of(server) is not None:
+            os.kill(server, signal.SIGTERM)
+            process.wait_for(lambda: process.session_of(server) is None, 30, "the end of the server")

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from fcgi_client import fetch
-from process import Failure, accepts, session_of, wait_for
+from process import Failure, Program, accepts, session_of, wait_for
 from process import descriptors as open_files
 from tokiophp import IS_ROOT, PROGRAM, Tokiophp
 
@@ -122,6 +122,25 @@ def test_stale_files_of_a_killed_instance_do_not_matter(tokiophp, workdir):
     assert {"fpm.pid", "ctl", "fcgi.sock"} <= set(os.listdir(workdir))
     second = tokiophp(settings=settings)
     assert fetch(second.address, os.path.join(workdir, "www/hello.php")).status == 200
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_streams(workdir, closed):
+    """What is closed for it does not become one of its files or sockets, which would then get what is meant for a terminal."""
+    config = write_config(workdir, settings=f"daemonize = no\nerror_log = {workdir}/error.log\n")
+    server = Program(["/bin/sh", "-c", f"exec {PROGRAM} -F -y {config} {closed}"], workdir, "closed.log")
+    try:
+        server.wait_accepting(workdir + "/fcgi.sock")
+        with open(workdir + "/www/hello.php", "w") as f:
+            f.write("<?php echo 'hello';")
+        assert fetch(workdir + "/fcgi.sock", workdir + "/www/hello.php").body == b"hello"
+        files = open_files(server.pid)
+        wrong = {n: files.get(n) for n in range(3) if files.get(n) not in ("/dev/null", workdir + "/closed.log", workdir + "/error.log")}
+        assert not wrong, files
+    finally:
+        server.stop()
+    with open(workdir + "/error.log") as f:
+        assert "bye-bye" in f.read()
 
 
 def parent_of(pid):
