@@ -3,7 +3,7 @@ import struct
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
-from h2.events import (ConnectionTerminated, DataReceived, ResponseReceived, StreamEnded, StreamReset)
+from h2.events import (ConnectionTerminated, DataReceived, PingAckReceived, ResponseReceived, StreamEnded, StreamReset)
 
 from http_raw import Raw
 
@@ -22,7 +22,7 @@ class Client:
         self.flush()
         self.status, self.fields, self.body = {}, {}, {}
         self.ended, self.reset = set(), {}
-        self.terminated = None
+        self.terminated, self.pinged = None, False
 
     def __enter__(self):
         return self
@@ -52,6 +52,8 @@ class Client:
             self.ended.add(event.stream_id)
         elif isinstance(event, StreamReset):
             self.reset[event.stream_id] = event.error_code
+        elif isinstance(event, PingAckReceived):
+            self.pinged = True
         elif isinstance(event, ConnectionTerminated):
             self.terminated = event.error_code
 
@@ -70,6 +72,14 @@ class Client:
         except (BrokenPipeError, ConnectionResetError):
             pass
         return True
+
+    def ping(self):
+        """The server has taken all that was sent before."""
+        self.pinged = False
+        self.h2.ping(b"have you")
+        self.flush()
+        while not self.pinged:
+            assert self.step()
 
     def finish(self, *streams):
         while not all(s in self.ended or s in self.reset for s in streams) and self.step():

@@ -99,6 +99,14 @@ def descriptors(pid):
     return found
 
 
+def tasks(pid):
+    """Ids of its threads; none if it is gone."""
+    try:
+        return os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return []
+
+
 def without_own_signals(text):
     """A /proc/PID/status without signals 32 and 33, which are the C library's own: posix_spawn(3), and so make,
     leaves them ignored in what it starts."""
@@ -136,12 +144,15 @@ class Program:
         return sum(status_field(pid, field) for pid in self.family())
 
     def switches(self):
-        """How often each thread has gone to sleep or was put aside."""
+        """How often each thread has gone to sleep or was put aside. One that ends meanwhile is not among them."""
         found = {}
         for pid in self.family():
-            for tid in os.listdir(f"/proc/{pid}/task"):
-                with open(f"/proc/{pid}/task/{tid}/status") as f:
-                    found[pid, tid] = [line for line in f if line.startswith(("voluntary", "nonvoluntary"))]
+            for tid in tasks(pid):
+                try:
+                    with open(f"/proc/{pid}/task/{tid}/status") as f:
+                        found[pid, tid] = [line for line in f if line.startswith(("voluntary", "nonvoluntary"))]
+                except OSError:
+                    pass
         return found
 
     def still(self, seconds=2):
@@ -161,6 +172,8 @@ class Program:
         os.kill(self.pid, number)
 
     def wait(self, seconds=PATIENCE):
+        """Its exit code. Fails after `seconds`, and never before PATIENCE."""
+        seconds = max(seconds, PATIENCE)
         try:
             return self.process.wait(seconds)
         except subprocess.TimeoutExpired:
