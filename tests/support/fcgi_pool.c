@@ -2,6 +2,7 @@
  *   body      answer with the request's body        params    with every variable, "NAME=value\n"
  *   size=N    answer with N bytes "x"               sleep=MS  wait before answering
  *   flush     flush behind the head                 early     finish before sleeping
+ *   later=MS  wait behind that
  *   message   send two messages                     status=N  with this status
  *   wait      write and flush until the client is gone */
 #include <pthread.h>
@@ -122,6 +123,7 @@ static void run(struct worker *worker, struct request *r)
     if (asked(r, "flush") >= 0) {
         request_flush(r);
     }
+    nap(asked(r, "later"));
     send_answer(r);
     request_finish(r);
     if (asked(r, "early") >= 0) {

@@ -15,7 +15,8 @@ struct test_pool {
 void test_pool_init(struct test_pool *t, int children);
 void test_pool_create(struct test_pool *t, const struct executor *executor);
 void test_pool_start(struct test_pool *t, const struct executor *executor); /* creates too */
-/* Ticks like the engine process until condition(ctx), at most so long; its last value. */
+/* Ticks like the engine process until condition(ctx), at most so long, and half a minute at least; its last
+ * value. */
 bool test_pool_until(struct test_pool *t, bool (*condition)(void *ctx), void *ctx, int timeout_ms);
 void test_pool_run(struct test_pool *t, int ms); /* ticks for so long */
 bool test_pool_logged(struct test_pool *t, const char *text);
