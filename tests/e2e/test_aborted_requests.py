@@ -10,13 +10,14 @@ import pytest
 
 import process
 from files import put_all
+from gate import Gate
 from h2_client import Client
 from web_cases import pool_section, read_h1
 
 BIG = 8 << 20
 SCRIPTS = {
     "hello.php": "<?php echo 'hello';",
-    "slow.php": "<?php touch('TMP/started'); usleep(700000); echo str_repeat('x', 50);",
+    "slow.php": "<?php GATE touch('TMP/started'); $gate($_GET['n']); echo str_repeat('x', 50);",
     "big.php": f"<?php for ($i = 0; $i < {BIG >> 16}; $i++) echo str_repeat('b', 65536);",
     "text.php": "<?php header('Content-Type: text/plain'); echo str_repeat('text ', 4000);",
     "stream.php": "<?php while (ob_get_level()) ob_end_flush(); for ($i = 0; $i < 5; $i++) { echo 'part'; flush(); usleep(1000); }",
@@ -28,7 +29,7 @@ SCRIPTS = {
 def root(workdir):
     folder = os.path.join(workdir, "site")
     os.mkdir(folder)
-    put_all(folder, {name: text.replace("TMP", workdir + "/tmp") for name, text in SCRIPTS.items()})
+    put_all(folder, {name: text.replace("TMP", workdir + "/tmp").replace("GATE", Gate(workdir).php) for name, text in SCRIPTS.items()})
     with open(os.path.join(folder, "big.bin"), "wb") as f:
         f.write(b"f" * BIG)
     return folder
@@ -40,7 +41,7 @@ class Logged:
     def __init__(self, tokiophp, root, workdir, place):
         self.path, self.mark = os.path.join(workdir, "access.log"), os.path.join(workdir, "tmp/started")
         self.address = ("127.0.0.1", process.free_port())
-        self.asked = 0
+        self.asked, self.gate = 0, Gate(workdir)
         listen = f"http.listen = 127.0.0.1:{self.address[1]}\n"
         served = f"{listen}http.document_root = {root}\nhttp.sendfile_root = {root}\n"
         served += f"access.log = {self.path}\nhttp.access_log_format = json\n"
@@ -52,6 +53,11 @@ class Logged:
         """The script runs."""
         process.wait_for(lambda: os.path.exists(self.mark), 20, "the script")
         os.unlink(self.mark)
+
+    def let_go(self, number):
+        """The script, for whose answer nobody waits any more: what the server needs to see that is not seen from outside."""
+        time.sleep(0.7)
+        self.gate.open(number)
 
     def logged(self):
         """Status and bytes of the next request that is logged, of those after the last call."""
@@ -125,13 +131,16 @@ def test_upload_that_breaks_off(asked, end):
 @pytest.mark.parametrize("end", [kill, socket.socket.close], ids=["killed", "closed"])
 def test_client_that_leaves_during_the_script(asked, end):
     s = connect(asked.address)
-    s.sendall(get("/slow.php"))
+    s.sendall(get("/slow.php?n=1"))
     asked.wait_started()
     end(s)
+    asked.let_go(1)
     assert asked.logged() == (499, 0)
     with connect(asked.address) as s:  # one that has only said all that it has to say
-        s.sendall(get("/slow.php"))
+        s.sendall(get("/slow.php?n=2"))
         s.shutdown(socket.SHUT_WR)
+        asked.wait_started()
+        asked.gate.open(2)
         assert read_whole(s).body == b"x" * 50
         assert asked.logged() == (200, 50)
 
@@ -153,10 +162,11 @@ def test_http2_streams_that_are_cancelled(asked):
         client.h2.reset_stream(stream, 8)
         client.flush()
         assert asked.logged() == (400, 0)
-        stream = client.request("/slow.php")
+        stream = client.request("/slow.php?n=1")
         asked.wait_started()
         client.h2.reset_stream(stream, 8)
-        client.flush()
+        client.ping()
+        asked.gate.open(1)
         assert asked.logged() == (499, 0)
         for path in ("/big.bin", "/big.php", "/sent.php"):
             stream = client.request(path)
@@ -170,7 +180,7 @@ def test_http2_streams_that_are_cancelled(asked):
 
 
 def test_http2_connection_that_ends(asked):
-    for path, least in (("/slow.php", 0), ("/big.php", 65000)):
+    for path, least in (("/slow.php?n=1", 0), ("/big.php", 65000)):
         client = Client(asked.address)
         stream = client.request(path)
         while len(client.body.get(stream, b"")) < least:
@@ -178,5 +188,6 @@ def test_http2_connection_that_ends(asked):
         if not least:
             asked.wait_started()
         client.raw.close()
+        asked.let_go(1)
         status, sent = asked.logged()
         assert status == (200 if least else 499) and least <= sent < BIG, (status, sent)

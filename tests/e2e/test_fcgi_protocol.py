@@ -9,6 +9,7 @@ import pytest
 
 import fcgi_client as fcgi
 from files import put_all
+from gate import Gate
 from process import wait_for
 from tokiophp import is_stand_in
 
@@ -21,7 +22,7 @@ SCRIPTS = {
     "size.php": "<?php $n = (int) $_GET['n']; $x = str_repeat('0123456789abcdef', 4096);"
                 "for (; $n > 0; $n -= 65536) echo $n < 65536 ? substr($x, 0, $n) : $x;",
     "stderr.php": "<?php error_log('one'); error_log('two'); echo 'body';",
-    "early.php": "<?php echo 'early'; fastcgi_finish_request(); usleep(700000); touch($_GET['mark']);",
+    "early.php": "<?php GATE echo 'early'; fastcgi_finish_request(); $gate(1); touch($_GET['mark']);",
     "ticks.php": "<?php for ($i = 0; $i < 2000; $i++) { echo 'tick'; flush(); usleep(5000); }",
     "ends.php": "<?php register_shutdown_function(fn () => file_put_contents($_GET['mark'], connection_status()));"
                 "for ($i = 0; $i < 2000; $i++) { echo str_repeat('x', 10000); flush(); usleep(5000); }",
@@ -35,7 +36,7 @@ SCRIPTS = {
 def server(tokiophp, workdir):
     root = os.path.join(workdir, "scripts")
     os.mkdir(root)
-    put_all(root, SCRIPTS)
+    put_all(root, {name: text.replace("GATE", Gate(workdir).php) for name, text in SCRIPTS.items()})
     os.chmod(workdir, 0o777)
     s = tokiophp(pool="pm.max_children = 4\nping.path = /ping\npm.status_path = /status")
     s.script = lambda name: os.path.join(root, name)
@@ -185,13 +186,6 @@ def test_body_of_another_length(server, length, expected):
 
 # -- aborts --
 
-def eventually(condition, seconds=15):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.05)
-
-
 @pytest.mark.parametrize("how", ["close", pytest.param("abort", marks=only_here)])
 def test_abort_while_the_script_runs(server, workdir, how):
     mark = os.path.join(workdir, "mark")
@@ -204,7 +198,7 @@ def test_abort_while_the_script_runs(server, workdir, how):
             c.send(fcgi.record(fcgi.ABORT))
             assert c.read_response().end == (0, 0)
             assert c.request(server.script("hello.php")).body == b"hello"
-        eventually(lambda: os.path.exists(mark) and open(mark).read())
+        wait_for(lambda: os.path.exists(mark) and open(mark).read(), what="the script's end")
         assert open(mark).read() == "1"
     alive(server)
 
@@ -227,7 +221,8 @@ def test_early_response(server, workdir):
     with fcgi.Connection(server.address) as c:
         r = c.request(server.script("early.php"), query="mark=" + mark, keep=True)
         assert r.body == b"early" and r.end == (0, 0) and not os.path.exists(mark)
-        eventually(lambda: os.path.exists(mark))
+        Gate(workdir).open(1)
+        wait_for(lambda: os.path.exists(mark), what="what comes behind the answer")
 
 
 @only_here
@@ -238,6 +233,7 @@ def test_early_response_frees_the_connection(server, workdir):
             assert c.request(server.script("early.php"), query="mark=" + mark, keep=True).body == b"early"
             assert not os.path.exists(mark)
             assert c.request(server.script("hello.php"), keep=True).body == b"hello"
+        Gate(workdir).open(1)
 
 
 # -- control records --

@@ -203,18 +203,21 @@ def test_client_that_leaves_in_the_middle(far):  # noqa: F811
 @pytest.mark.parametrize("before, status", [(0, 502), (1000, None), (300000, None)])
 def test_server_that_dies_in_the_middle(far, before, status):  # noqa: F811
     """Nothing was shown yet: an error. Else the client can tell that something is missing."""
+    shown = threading.Event()
+
     def script(c, _number):
         read_request(c)
         head = b"Content-Type: text/plain\r\n\r\n"
         c.sendall(record(6, head) if before else b"")
         for at in range(0, before, 10000):
             c.sendall(record(6, NOISE[at:at + min(10000, before)]))
-        time.sleep(0.3)
+        assert not before or shown.wait(30)
         c.close()
     s = far(script)
     with Raw(s.address) as c:
         c.send("GET /far/x.php HTTP/1.1\r\nHost: x\r\nAccept-Encoding: gzip\r\n\r\n")
         head = c.head()
+        shown.set()
         if status:
             assert head[0] == status
             return

@@ -271,17 +271,20 @@ def test_nobody_there(far):
 
 
 def test_closed_in_the_middle(far):
+    shown = threading.Event()
+
     def script(c, number):
         read_request(c)
         if number == 2:
             c.sendall(record(6, b"Content-Type: text/plain\r\n\r\nhalf"))
-            time.sleep(0.5)
+            assert shown.wait(30)
         c.close()
     shop = far(script)
     assert shop.ask("/far/x.php").status == 502
     with Raw(shop.address) as c:
         c.send("GET /far/x.php HTTP/1.1\r\nHost: x\r\n\r\n")
         assert c.head()[0] == 200
+        shown.set()
         rest = c.file.read()
         assert b"half" in rest and not rest.endswith(b"0\r\n\r\n"), "a cut response must not look complete"
 

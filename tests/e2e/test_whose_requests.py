@@ -8,12 +8,14 @@ import re
 import signal
 import socket
 import threading
+import time
 
 import pytest
 
 import process
 from fcgi_client import fetch
 from files import put_all
+from gate import Gate
 from h2_client import Client
 from http_raw import Raw
 from web_cases import pool_section
@@ -21,7 +23,7 @@ from web_cases import pool_section
 POOLS = ("www", "shop", "heavy", "few")
 SCRIPTS = {
     "hello.php": "<?php echo 'hello';",
-    "nap.php": "<?php touch('TMP/started'); usleep(700000); echo 'slept';",
+    "nap.php": "<?php GATE touch('TMP/started'); $gate(1); echo 'slept';",
     "long.php": "<?php touch('TMP/started'); for ($i = 0; $i < 200 && !file_exists('TMP/go'); $i++) usleep(50000); echo 'long';",
     "heavy-x.php": "<?php echo str_repeat('x', 100);",
     "heavy-teapot.php": "<?php http_response_code(418); header('X-A: 1'); echo 'teapot';",
@@ -42,7 +44,7 @@ class Town:
         for host in ("main", "shop"):
             roots[host] = os.path.join(workdir, host)
             os.mkdir(roots[host])
-            put_all(roots[host], {name: text.replace("TMP", workdir + "/tmp") for name, text in SCRIPTS.items()})
+            put_all(roots[host], {name: text.replace("TMP", workdir + "/tmp").replace("GATE", Gate(workdir).php) for name, text in SCRIPTS.items()})
         listen = f"http.listen = 127.0.0.1:{self.address[1]}\n"
 
         def pool(name, text):
@@ -154,6 +156,8 @@ def test_requests_that_go_wrong(town):
     s.sendall(f"GET /nap.php HTTP/1.1\r\nHost: {SHOP}\r\n\r\n".encode())
     process.wait_for(lambda: os.path.exists(town.mark), 20, "the script")
     s.close()
+    time.sleep(0.7)  # that nobody waits for it any more is not seen from outside
+    Gate(town.workdir).open(1)
     assert took("shop", 499, "pool shop")["bytes"] == 0
     s = socket.create_connection(town.address, timeout=20)
     s.sendall(f"POST /hello.php HTTP/1.1\r\nHost: {SHOP}\r\nContent-Length: 100\r\nExpect: 100-continue\r\n\r\n".encode())
@@ -226,6 +230,7 @@ def test_rotation_and_reload(town):
     process.wait_for(lambda: os.path.exists(town.mark), 20, "the script")
     town.server.signal(signal.SIGUSR2)
     process.wait_for(lambda: town.server.messages().count("ready to handle connections") >= 2, 30, "the reload")
+    Gate(town.workdir).open(1)
     late.join()
     wanted["shop"] += 1
     assert json.loads(town.take("shop"))["data"]["path"] == "/nap.php"

@@ -254,9 +254,10 @@ def test_signals_in_every_order(faulty, front, last):
 def test_quit_finishes_what_runs(faulty, front):
     """QUIT under load: no request that was taken is lost; then nobody listens."""
     server = faulty(fronts=(front,))
-    server.script("slow.php", "<?php usleep(1500000); echo 'slow';")
+    marks = f"{server.directory}/tmp"
+    server.script("slow.php", f"<?php touch('{marks}/runs' . tokio_worker_id()); usleep(1500000); echo 'slow';")
     slow = Several([lambda: server.ask(front, "/slow.php").text] * 3)
-    time.sleep(0.4)
+    process.wait_for(lambda: sum(name.startswith("runs") for name in os.listdir(marks)) == 3, what="three that run")
     server.server.signal(signal.SIGQUIT)
     assert slow.results() == ["slow"] * 3
     assert server.server.wait(20) == 0
