@@ -30,6 +30,7 @@ def ctl(server, *words, path=None):
 
 def test_status(server, workdir):
     assert hello(server, workdir) == 200
+    wait_for(lambda: "requests=1 " in ctl(server, "status")[1], what="the request, which is counted behind its answer")
     code, text, error = ctl(server, "status")
     assert code == 0 and not error
     lines = text.splitlines()

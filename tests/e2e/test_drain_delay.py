@@ -62,7 +62,7 @@ class Node:
     def drain(self, sleeps=False):
         """The supervisor has heard, and its processes have, if there are any."""
         self.server.signal(signal.SIGQUIT)
-        wait_for(lambda: self.state() == "draining", what="the order was heard")
+        self.server.wait_message("Draining: ")
         if not sleeps:
             wait_for(lambda: self.ask().get("Connection") == "close", what="the process has heard")
         return self
@@ -259,17 +259,30 @@ def test_pools_that_others_ask(tokiophp, workdir):
 
 def test_http2_is_told_when_the_delay_is_over(node):
     """Not before: who leaves early comes back to the same machine, as long as its balancer believes in it."""
-    n = node("drain_delay = 3s\n")
-    with Http2(n.http) as old:
-        assert old.get()[0] == 200
-        n.drain()
-        with Http2(n.http) as new:
-            assert new.get()[0] == 200 and old.get()[0] == 200
-            assert "Finishing" in n.server.messages() or (old.terminated, new.terminated) == (None, None)
-        while old.terminated is None:
-            assert old.step()
-        assert old.terminated == 0 and "Finishing" in n.server.messages()
-    assert n.server.wait() == 0
+    def seen_within(seconds):
+        """Whether all was looked at within the delay; on a slow machine it has to be a longer one."""
+        n = node(f"drain_delay = {seconds}s\n")
+        over = lambda: "Finishing" in n.server.messages()  # noqa: E731
+        with Http2(n.http) as old:
+            assert old.get()[0] == 200
+            try:
+                n.drain()
+                with Http2(n.http) as new:
+                    assert new.get()[0] == 200 and old.get()[0] == 200
+                    assert over() or (old.terminated, new.terminated) == (None, None)
+                in_time = not over()
+            except (OSError, AssertionError):
+                if not over():
+                    raise
+                in_time = False
+            while old.terminated is None:
+                assert old.step()
+            assert old.terminated == 0 and over()
+        assert n.server.wait() == 0
+        for log in (n.server.error_log, n.server.log_path):
+            os.truncate(log, 0)
+        return in_time
+    assert any(seen_within(seconds) for seconds in (3, 8, 20))
 
 
 class Clients:

@@ -83,8 +83,10 @@ def test_an_open_connection_keeps_it_awake(serve):
 def test_two_processes_sleep_and_wake_together(serve):
     server = serve("engine = stub\npm.processes = 2\n" + ONDEMAND)
     assert asleep(server)
-    assert answers(server.http)
+    server.http.hold()  # so that they do not fall asleep again, however late they are looked at
     wait_for(lambda: ctl(server, "status").count("state=ready") == 2, 20, "both processes")
+    assert server.http.let_go()
+    server.http.held.close()
     wait_for(lambda: asleep(server), 20, "the pool's sleep")
     assert answers(server.fcgi)
 
@@ -218,7 +220,7 @@ def test_a_deadline_counts_after_a_rest(serve, workdir):
     sleeps = script(workdir, "sleeps.php", "<?php sleep(60); echo 'slept';")
     response = fetch(server.address, sleeps)
     assert b"slept" not in response.body
-    assert "execution timed out" in server.messages()
+    server.wait_message("execution timed out")
 
 
 @pytest.mark.parametrize("pool", ["pm = static\npm.max_children = 3\n",

@@ -127,8 +127,7 @@ def test_killed_engine_process_is_replaced(tokiophp, workdir):
         os.kill(victim, signal.SIGKILL)
         assert hello(server, workdir) == 200
         wait_for(lambda: session_of(victim) is None, 5, "the end of the killed process")
-    zombies = [p for p in os.listdir("/proc") if p.isdigit() and is_zombie_of(p, server.pid)]
-    assert not zombies
+    wait_for(lambda: not [p for p in os.listdir("/proc") if p.isdigit() and is_zombie_of(p, server.pid)], what="no zombies")
     assert "exited on signal 9 (SIGKILL)" in server.messages()
 
 

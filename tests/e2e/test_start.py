@@ -222,8 +222,7 @@ def test_descriptors_stay_where_they_belong(tokiophp, workdir):
             wait_for(lambda: session_of(old) is None and engine(), 20, "the new generation")
         assert_becomes(lambda: kinds_of(server.pid), sorted(of_supervisor.values()))
         assert_becomes(lambda: kinds_of(engine()), sorted(of_engine.values()))
-        zombies = [p for p in os.listdir("/proc") if p.isdigit() and is_zombie_of(p, server.pid)]
-        assert not zombies
+        wait_for(lambda: not [p for p in os.listdir("/proc") if p.isdigit() and is_zombie_of(p, server.pid)], what="no zombies")
     finally:
         server.stop()
 

@@ -60,9 +60,10 @@ def test_life_in_notifications(tokiophp, workdir, systemd):
     assert f"MAINPID={server.pid}" in systemd.got[ready - 1][1]
     assert "STATUS=Ready to handle connections" in systemd.got[ready - 1][1]
     assert hello(server, workdir) == 200
-    status = systemd.wait_line("STATUS=Processes active: ", ready)
+    # the one that has answered may still be about its end when it is said for the first time
+    status = systemd.wait_line("STATUS=Processes active: 0, idle: 4, ", ready)
     line = next(x for x in systemd.got[status - 1][1] if x.startswith("STATUS="))
-    assert "idle: 4" in line and "req/sec" in line
+    assert "req/sec" in line
     asked = time.monotonic()
     server.signal(signal.SIGUSR2)
     reloading = systemd.wait_line("RELOADING=1", status)

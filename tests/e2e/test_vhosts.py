@@ -8,7 +8,7 @@ import time
 
 import pytest
 from http_raw import Raw
-from process import free_port, status_field
+from process import free_port, status_field, wait_for
 from tokiophp import GROUP, IS_ROOT, USER
 
 IDENTITY = f"user = {USER}\ngroup = {GROUP}\n" if IS_ROOT else ""
@@ -157,10 +157,7 @@ def test_reload_loses_nothing(hosts):
     for _ in range(2):
         before = set(hosts.server.engine_pids())
         hosts.server.signal(signal.SIGUSR2)
-        end = time.monotonic() + 20
-        while set(hosts.server.engine_pids()) & before and time.monotonic() < end:
-            time.sleep(0.05)
-        assert not set(hosts.server.engine_pids()) & before
+        wait_for(lambda: not set(hosts.server.engine_pids()) & before, what="the end of those before")  # noqa: B023
     stop.set()
     for t in threads:
         t.join()

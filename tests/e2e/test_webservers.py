@@ -221,7 +221,7 @@ def test_early_response(site):
 def test_flush(site):
     """What was flushed is at the client before the script goes on."""
     file = temporary(site)
-    s = connect(("127.0.0.1", site.port), 8)
+    s = connect(("127.0.0.1", site.port))
     s.sendall(f"GET /flush.php?file={os.path.basename(file)} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n".encode())
     seen = b""
     while b"first" not in seen:
