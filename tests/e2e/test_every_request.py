@@ -90,10 +90,14 @@ def test_php_is_swapped(serve, name, how):
 def test_requests_are_used_up(serve):
     """pm.max_requests asks for a swap a second, beside all front ends at once."""
     server, load = serve("php", "pm.max_requests = 50\n")
-    loads = [load(*how) for how in LOADS.values()]
-    for each in loads:
-        counting.result(each)
-    assert server.messages().count("is being replaced: pm.max_requests") >= 2
+    swaps = 0
+    for _ in range(4):  # where a process takes long to start, two of them have not been used up in the first turn
+        if swaps < 2:
+            loads = [load(*how) for how in LOADS.values()]
+            for each in loads:
+                counting.result(each)
+            swaps = server.messages().count("is being replaced: pm.max_requests")
+    assert swaps >= 2
 
 
 def test_one_processor(serve):

@@ -8,10 +8,11 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.events import DataReceived, StreamEnded
 
+from gate import Gate
 from h2_client import ENHANCE_YOUR_CALM, FRAME_SIZE_ERROR, PROTOCOL_ERROR, REFUSED, STREAM_CLOSED, Client, frame
 from files import put_all
 from http_raw import Raw
-from process import descriptors, wait_for
+from process import PATIENCE, descriptors, wait_for
 from web import Site
 
 SCRIPTS = {
@@ -21,6 +22,7 @@ SCRIPTS = {
     "big.php": "<?php for ($i = 0; $i < 64; $i++) echo str_repeat(chr(65 + $i % 26), 65536);",
     "sleep.php": "<?php usleep(400000); echo 'slept';",
     "long.php": "<?php usleep(3500000); echo 'slept long';",  # longer than http.header_timeout
+    "gate.php": "<?php GATE $gate(1); echo 'let through';",
     "stream.php": "<?php for ($i = 0; $i < 3; $i++) { echo $i; flush(); usleep(50000); }",
     "none.php": "<?php http_response_code(204); header('Connection: close'); header('Transfer-Encoding: chunked');",
 }
@@ -30,7 +32,7 @@ SCRIPTS = {
 def address(tokiophp, workdir):
     root = workdir + "/site"
     os.mkdir(root)
-    put_all(root, SCRIPTS)
+    put_all(root, {name: text.replace("GATE", Gate(workdir).php) for name, text in SCRIPTS.items()})
     with open(root + "/file.bin", "wb") as f:
         f.write(bytes(range(256)) * 2000)
     return Site(tokiophp, root, pool="http.max_body_size = 5M\nhttp.header_timeout = 2s\n").address
@@ -53,14 +55,15 @@ def test_requests(address):
         assert client.get("/none.php") == (204, b"")
 
 
-def test_multiplexing(address):
+def test_multiplexing(address, workdir):
     with Client(address) as client:
-        slow = client.request("/sleep.php")
+        slow = client.request("/gate.php")
         fast = client.request("/hello.php")
         client.finish(fast)
         assert slow not in client.ended
+        Gate(workdir).open(1)
         client.finish(slow)
-        assert client.body[slow] == b"slept"
+        assert client.body[slow] == b"let through"
         streams = [client.request("/big.php") for _ in range(6)]
         client.finish(*streams)
         assert [len(client.body[s]) for s in streams] == [64 * 65536] * 6
@@ -369,7 +372,7 @@ def test_goaway_on_drain(tokiophp, workdir):
     with Client(site.address) as client:
         assert client.get() == (200, b"hello")
         os.kill(site.server.pid, signal.SIGUSR2)
-        end = time.monotonic() + 15
+        end = time.monotonic() + PATIENCE
         while client.terminated is None and time.monotonic() < end and client.step():
             pass
         assert client.terminated == 0

@@ -63,6 +63,12 @@ def files(site):
     return sum("(deleted)" in link and "memfd:" not in link for link in links)
 
 
+def files_at_rest(site):
+    """When something has run; a small answer needs none of its own."""
+    assert site.ask("/hello.php").text == "hello"
+    return files(site)
+
+
 @pytest.mark.parametrize("target", ["/big.php", "/piece.php", "/stream.php"])
 @pytest.mark.parametrize("way", ["plain", "tls"])
 def test_workers_are_free(tokiophp, workdir, root, way, target):
@@ -70,7 +76,9 @@ def test_workers_are_free(tokiophp, workdir, root, way, target):
     port = process.free_port()
     site = Site(tokiophp, root, f"http.tls_listen = 127.0.0.1:{port}\n{make_cert(workdir, 'one')}http.compression = no\n"
                 "http.write_timeout = 10m\n")
-    wanted, before = hashlib.sha256(site.ask(target).body).hexdigest(), files(site)
+    before = files_at_rest(site)
+    wanted = hashlib.sha256(site.ask(target).body).hexdigest()
+    process.wait_for(lambda: files(site) == before, what="the file's end, if there was one")
     address = site.address if way == "plain" else ("127.0.0.1", port)
     slow = [open_slow(address, target, insecure() if way == "tls" else None) for _ in range(8)]
     process.wait_for(lambda: files(site) >= before + 8, 20, "answers in files")
@@ -84,7 +92,9 @@ def test_workers_are_free(tokiophp, workdir, root, way, target):
 
 def test_http2_streams(tokiophp, root):
     site = Site(tokiophp, root, "http.compression = no\n")
-    wanted, before = site.ask("/big.php").body, files(site)
+    before = files_at_rest(site)
+    wanted = site.ask("/big.php").body
+    process.wait_for(lambda: files(site) == before, what="the file's end, if there was one")
     with Client(site.address) as client:
         streams = [client.request("/big.php") for _ in range(8)]  # whose windows stay closed
         process.wait_for(lambda: files(site) >= before + 8, 20, "answers in files")
@@ -97,8 +107,7 @@ def test_http2_streams(tokiophp, root):
 def test_an_answer_has_its_bound(tokiophp, workdir, root):
     """Beyond it the worker waits, and the script hears when its client is gone."""
     site = Site(tokiophp, root, "http.response_buffer = 2M\n")
-    assert site.ask("/hello.php").text == "hello"
-    before = files(site)
+    before = files_at_rest(site)
     slow = open_slow(site.address, f"/endless.php?f={workdir}/ended")
     process.wait_for(lambda: files(site) == before + 1, 20, "an answer in a file")
     time.sleep(0.5)
