@@ -319,8 +319,8 @@ def stolen_sockets(pid):
     """The engine process's ends of its channel and its lookout, as an intruder in it has them."""
     libc = ctypes.CDLL(None, use_errno=True)
     pidfd, ends = os.pidfd_open(pid), []
-    for fd in map(int, os.listdir(f"/proc/{pid}/fd")):
-        if os.readlink(f"/proc/{pid}/fd/{fd}").startswith("socket:"):
+    for fd, what in process.descriptors(pid).items():
+        if what.startswith("socket:"):
             copy = libc.syscall(438, pidfd, fd, 0)  # pidfd_getfd
             s = socket.socket(fileno=copy) if copy >= 0 else None
             if s and s.family == socket.AF_UNIX and s.type == socket.SOCK_SEQPACKET:
@@ -553,8 +553,7 @@ KINDS = {"board": r"/memfd:board", "null": r"/dev/null$", "pipe": r"pipe:", "soc
 def descriptors(pid):
     """What its descriptors are, each kernel object once."""
     found = set()
-    for fd in os.listdir(f"/proc/{pid}/fd"):
-        what = os.readlink(f"/proc/{pid}/fd/{fd}")
+    for fd, what in process.descriptors(pid).items():
         found.add(what + (f" {os.stat(f'/proc/{pid}/fd/{fd}').st_ino}" if "memfd:" in what else ""))
     return sorted(found)
 

@@ -194,7 +194,6 @@ def test_a_pool_that_goes_and_comes(tokiophp, root):
     assert 'tokio_php_requests_total{pool="other",method="GET"} 0' in inside.get("/metrics").text
 
     def held(name):
-        folder = f"/proc/{inside.server.pid}/fd"
-        return sum(name in os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder) if os.path.lexists(f"{folder}/{fd}"))
+        return sum(name in what for what in process.descriptors(inside.server.pid).values())
     process.wait_for(lambda: held("memfd:view") == 0, what="the end of what was shown last")
     assert held("memfd:board") == 2

@@ -15,7 +15,7 @@ import pytest
 import fcgi_client
 import tokiophp as server_module
 from both import PHP_FPM
-from process import wait_for
+from process import tasks, wait_for
 from side_by_side import SideBySide
 
 needs_root = pytest.mark.skipif(not server_module.IS_ROOT, reason="needs root")
@@ -118,7 +118,7 @@ def test_process_max_is_about_all_pools(workdir, tokiophp):
                         r"consider raising 'process\.max'")
 
     def totals():
-        return [sum(1 for _ in os.scandir(f"/proc/{pid}/task")) - 1 for pid in server.engine_pids() if os.path.exists(f"/proc/{pid}")]
+        return [len(tasks(pid)) - 1 for pid in server.engine_pids() if tasks(pid)]
     wait_for(lambda: sum(totals()) == 5, 10, "five workers in all pools")
     time.sleep(2.5)
     assert sum(totals()) == 5
@@ -187,10 +187,10 @@ def test_cgi_fcgi_as_the_manual_shows_it(workdir, tokiophp):
         return subprocess.run(["cgi-fcgi", "-bind", "-connect", server.address], env=env, timeout=20, stdout=subprocess.PIPE,
                               text=True).stdout
     assert ask("/ping").replace("\r", "").endswith("\n\npong")
-    time.sleep(0.5)  # the one that answered the ping may still be about its end
-    page = ask("/status").replace("\r", "")
+    # the one that answered the ping may still be about its end
+    page = wait_for(lambda: (lambda text: re.search(r"^idle processes: +3$", text, re.M) and text)(ask("/status").replace("\r", "")), what="three idle ones")
     assert "Content-type: text/plain;charset=UTF-8" in page and re.search(r"^pool: +www$", page, re.M)
-    assert re.search(r"^idle processes: +3$", page, re.M) and "request URI" not in page
+    assert "request URI" not in page
     assert re.search(r"^request URI: +/status\?full$", ask("/status", "full").replace("\r", ""), re.M)
     assert "<status>" in ask("/status", "xml") and "<table>" in ask("/status", "html")
 

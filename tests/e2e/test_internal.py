@@ -89,8 +89,10 @@ def test_sums_are_exact(tokiophp, root):
     n = rounds * threads
 
     def complete():
+        """Behind its answer a request is counted, and then its worker is idle."""
         s = inside.samples()
-        return by(s, "tokio_php_requests_total") == n * len(plan) and s
+        return by(s, "tokio_php_requests_total") == n * len(plan) and by(s, "tokio_php_script_seconds_count") == 5 * n and \
+            by(s, "tokio_php_workers", "state")["Idle"] == 4 and s
     final = process.wait_for(complete, what=f"{n * len(plan)} requests counted")
     for samples in (final, inside.samples("openmetrics")):
         methods = by(samples, "tokio_php_requests_total", "method")
@@ -151,9 +153,10 @@ def test_answers_while_all_workers_are_busy(tokiophp, root):
     process.wait_for(lambda: inside.json("/health")["pools"][0]["active"] == 4, what="four busy workers")
     health = inside.json("/health")
     assert health["status"] == "ok" and health["pools"][0]["status"] == "busy"
-    assert by(inside.samples(), "tokio_php_pending_requests") == 6
-    workers = inside.json("/dashboard.json")["pools"][0]["workers"]
-    assert [(w["state"], w["uri"]) for w in workers] == [("Running", "/sleep.php")] * 4
+    process.wait_for(lambda: by(inside.samples(), "tokio_php_pending_requests") == 6, what="six that wait")
+    seen = lambda: inside.json("/dashboard.json")["pools"][0]["workers"]  # noqa: E731
+    process.wait_for(lambda: [(w["state"], w["uri"]) for w in seen()] == [("Running", "/sleep.php")] * 4, what="what they do")
+    workers = seen()
     assert all(w["us"] > 0 for w in workers)
     for s in sockets:
         s.close()

@@ -24,7 +24,7 @@ set_error_handler(function ($n, $text) use (&$bad) { $bad[$text] = ($bad[$text] 
 $pair = stream_socket_pair(STREAM_PF_UNIX, STREAM_SOCK_STREAM, 0);
 stream_set_timeout($pair[0], 0, 2000);
 $lock = fopen(__DIR__ . '/lock', 'r');
-for ($rounds = 0; microtime(true) < $end; $rounds++) {
+for ($rounds = 0; microtime(true) < $end || $rounds <= 3; $rounds++) {
     hash('sha256', str_repeat('x', 20000));
     $t = hrtime(true);
     usleep(1000);
@@ -45,7 +45,7 @@ for ($rounds = 0; microtime(true) < $end; $rounds++) {
     flock($lock, LOCK_UN);
 }
 $say('sleep', sleep(1) === 0);
-echo $rounds > 3 ? 'many ' : "$rounds ", json_encode($bad);"""
+echo json_encode($bad);"""
 FETCH = """<?php
 $bad = [];
 for ($i = 0; $i < 20; $i++) {
@@ -114,7 +114,7 @@ def test_no_wait_is_cut_short(server, workdir, hz):
             t.start()
         for t in clients:
             t.join()
-    assert answers == ["many []"] * 2
+    assert answers == ["[]"] * 2
 
 
 def test_no_transfer_fails(server, workdir):

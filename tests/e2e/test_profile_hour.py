@@ -40,6 +40,7 @@ def test_what_ran_is_kept(server, workdir):
         t.start()
     for t in clients:
         t.join()
+    process.wait_for(server.server.still, 60, "rest")
     process.wait_for(lambda: burnt(kept(workdir), root) >= 9, what="samples")
     found = kept(workdir)
     assert burnt(found, root) <= 2 * 8 * 9 + 20, "nine a second"

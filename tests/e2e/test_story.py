@@ -44,11 +44,14 @@ def steps(server):
 
 def test_slow_scripts_and_errors(tokiophp, root):
     server = inside(tokiophp, root)
-    for target in ("/slow.php?ms=30", "/slow.php?ms=80", "/fast.php", "/bad.php?n=1", "/bad.php?n=2"):
+    for target in ("/slow.php?ms=30", "/slow.php?ms=800", "/fast.php", "/bad.php?n=1", "/bad.php?n=2"):
         assert server.site.ask(target).status == 200
-    found = process.wait_for(lambda: (lambda rows: rows if rows.get("slow.php", {}).get("requests") == 2 else None)(scripts(server)), 15, "rows")
+    def counted():
+        rows = scripts(server)
+        return rows if rows.get("slow.php", {}).get("requests") == 2 and rows.get("bad.php", {}).get("errors") == 2 else None
+    found = process.wait_for(counted, 15, "rows")
     slow, bad = found["slow.php"], found["bad.php"]
-    assert 80000 <= slow["max_us"] < 5000000 and slow["total_us"] >= 110000 and slow["uri"] == "/slow.php" and slow["errors"] == 0
+    assert 800000 <= slow["max_us"] < 5000000 and slow["total_us"] >= 830000 and slow["uri"] == "/slow.php" and slow["errors"] == 0
     assert bad["errors"] == 2 and "oh 2" in bad["message"]
     assert told(server, "/scripts.json")[0]["scripts"][0]["script"].endswith("slow.php"), "the slowest stands first"
 
@@ -68,8 +71,11 @@ def test_the_last_hour_survives_a_reload(tokiophp, root):
     for _ in range(20):
         server.site.ask("/slow.php?ms=20")
     process.wait_for(lambda: sum(s["requests"] for s in steps(server)) >= 20, 20, "a step with the requests")
-    worst = max(steps(server), key=lambda s: s["requests"])
-    assert worst["2xx"] == worst["requests"] and worst["p50_us"] >= 20000 and worst["memory_mb"] > 0 and worst["workers"] == 4
+    told_steps = steps(server)
+    worst = max(told_steps, key=lambda s: s["requests"])
+    # a step may begin between the two counts of a request
+    assert abs(worst["2xx"] - worst["requests"]) <= 1 and worst["p50_us"] >= 20000 and worst["memory_mb"] > 0 and worst["workers"] == 4
+    assert sum(s["2xx"] for s in told_steps) >= 19
     before = scripts(server)["slow.php"]["requests"]
     first = server.site.ask("/slow.php?ms=1").text
     server.server.signal(12)
@@ -112,7 +118,10 @@ def test_top_shows_them(tokiophp, root, workdir):
     server = inside(tokiophp, root, settings="control_socket = {dir}/ctl.sock\n")
     server.site.ask("/slow.php?ms=40")
     server.site.ask("/bad.php?n=7")
-    done = subprocess.run([program.PROGRAM, "top", "-s", workdir + "/ctl.sock", "--once"], capture_output=True, text=True, timeout=20, check=True)
-    slow = done.stdout.index("SLOWEST")
-    errors = done.stdout.index("ERRORS")
-    assert "slow.php" in done.stdout[slow:errors] and "bad.php" in done.stdout[errors:] and "oh 7" in done.stdout[errors:]
+
+    def shown():
+        """What a request did is there a moment after its answer."""
+        text = subprocess.run([program.PROGRAM, "top", "-s", workdir + "/ctl.sock", "--once"], capture_output=True, text=True, timeout=20, check=True).stdout
+        slow, errors = text.partition("SLOWEST")[2].partition("ERRORS")[::2]
+        return "slow.php" in slow and "bad.php" in errors and "oh 7" in errors
+    process.wait_for(shown, what="both scripts")

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+import process
 import tokiophp as program
 from web import Site
 
@@ -31,12 +32,15 @@ def served(tokiophp, workdir):
 def test_one_frame(served, workdir):
     for _ in range(7):
         served.ask("/hello.php?a=\x1b%1b[2J".replace("\x1b", ""))
-    done = subprocess.run([program.PROGRAM, "top", "-s", os.path.join(workdir, "ctl.sock"), "--once"], capture_output=True, text=True,
-                          timeout=20)
-    assert done.returncode == 0, done.stderr
-    assert "\x1b" not in done.stdout
-    assert re.search(r"pool www: ok .* 7 in all", done.stdout), done.stdout
-    assert done.stdout.count("Idle") == 4 and "GET /hello.php" in done.stdout
+
+    def frame():
+        done = subprocess.run([program.PROGRAM, "top", "-s", os.path.join(workdir, "ctl.sock"), "--once"], capture_output=True, text=True,
+                              timeout=20)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+    process.wait_for(lambda: re.search(r"pool www: ok .* 7 in all", shown := frame()) and shown.count("Idle") == 4, what="seven, and who has had them idle")
+    shown = frame()
+    assert "\x1b" not in shown and "GET /hello.php" in shown, shown
 
 
 def test_in_a_terminal(served, workdir):
@@ -44,7 +48,7 @@ def test_in_a_terminal(served, workdir):
     if pid == 0:
         os.execv(program.PROGRAM, ["tokiophp", "top", "-s", os.path.join(workdir, "ctl.sock")])
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", 10, 40, 0, 0))
-    out, end = b"", time.monotonic() + 15
+    out, end = b"", time.monotonic() + process.PATIENCE
     while out.count(b"\x1b[H") < 3 and time.monotonic() < end:
         if select.select([fd], [], [], 0.2)[0]:
             out += os.read(fd, 65536)
