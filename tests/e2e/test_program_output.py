@@ -166,7 +166,8 @@ def test_no_descriptor_stays(tokiophp, workdir):
 
 def test_a_program_that_keeps_it(tokiophp, workdir):
     """It lives on in the background beyond a reload of the server, and its last request's worker; what it says arrives while its process lives."""
-    script = page(workdir, "keep.php", "<?php exec('(for i in 1 2 3 4 5 6 7 8; do echo still $i >&2; sleep 0.25; done) > /dev/null &'); sleep(3); echo 'done';")
+    script = page(workdir, "keep.php", "<?php $n = uniqid(__DIR__ . '/../tmp/'); exec(\"(for i in 1 2 3 4 5 6 7 8; do echo still \\$i >&2; sleep 0.25; done; echo > $n) > /dev/null &\");"
+                                        "for ($i = 0; $i < 1000 && !file_exists($n); $i++) usleep(20000); echo 'done';")
     server = tokiophp(pool="pm.max_children = 4\n")
     with ThreadPoolExecutor(4) as pool:
         running = [pool.submit(fcgi_client.fetch, server.address, script, timeout=30) for _ in range(4)]
@@ -174,7 +175,7 @@ def test_a_program_that_keeps_it(tokiophp, workdir):
         server.signal(signal.SIGUSR2)
         assert [r.result().body for r in running] == [b"done"] * 4
     for i in range(1, 9):
-        assert server.messages().count(f'"still {i}"') == 4
+        process.wait_for(lambda: server.messages().count(f'"still {i}"') == 4, what=f"line {i} of each")  # noqa: B023
     assert "could not" not in server.messages() and "not understood" not in server.messages()
 
 
@@ -213,7 +214,7 @@ def test_one_that_never_ends_its_line(tokiophp, workdir):
     messages = server.messages()
     for n in range(20):
         assert f'"heard {n}"' in messages
-    assert sum(len(text) for _, text in said(server) if set(text) == {"x"}) == 16000000
+    process.wait_for(lambda: sum(len(text) for _, text in said(server) if set(text) == {"x"}) == 16000000, what="all of the floods")
 
 
 def test_a_pipe_that_a_program_will_not_wait_for(tokiophp, workdir):

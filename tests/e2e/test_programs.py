@@ -1,4 +1,5 @@
 """Programs that scripts start: as from php-fpm, and with nothing of the requests that run beside theirs."""
+import contextlib
 import json
 import os
 import re
@@ -30,14 +31,15 @@ WAYS = {
     "proc_open array": "$p = proc_open(['sh', '-c', LOOK], [1 => ['pipe', 'w']], $pipes); echo stream_get_contents($pipes[1]); proc_close($p);",
     "mail": "mail('a@example.org', 'subject', 'body'); readfile(__DIR__ . '/mail.out');",
 }
-# Holds a locked file, a listening socket, a connection, both ends of a pair and a program's pipes for 3 s.
+# Holds a locked file, a listening socket, a connection, both ends of a pair and a program's pipes until it is let go.
 NEIGHBOUR = """<?php
 $f = fopen(__DIR__ . '/held-' . $_GET['n'], 'c'); flock($f, LOCK_EX);
 $s = stream_socket_server('tcp://127.0.0.1:0'); $c = stream_socket_client('tcp://' . stream_socket_get_name($s, false));
 $pair = stream_socket_pair(STREAM_PF_UNIX, STREAM_SOCK_STREAM, 0); $d = opendir('.'); $t = tmpfile();
-$p = proc_open('sleep 3', [['pipe', 'r'], ['pipe', 'w']], $pipes); $q = popen('sleep 3', 'r');
+$p = proc_open('exec sleep 100', [['pipe', 'r'], ['pipe', 'w']], $pipes); $q = popen('echo $$; exec sleep 100', 'r'); $pid = (int) fgets($q);
 touch(__DIR__ . '/holds-' . $_GET['n']);
-usleep(2500000); echo 'held';
+for ($i = 0; $i < 4000 && !file_exists(__DIR__ . '/go-' . $_GET['n']); $i++) usleep(20000);
+proc_terminate($p); posix_kill($pid, SIGTERM); echo 'held';
 """
 
 
@@ -69,18 +71,23 @@ def comparable(head):
     return re.sub(r"SigIgn:\s*\w+", "SigIgn", head)
 
 
-def when_held(root, count):
-    end = time.monotonic() + 10
-    while sum(name.startswith("holds-") for name in os.listdir(root)) < count:
-        assert time.monotonic() < end, "the neighbours did not begin"
-        time.sleep(0.02)
+@contextlib.contextmanager
+def neighbours(both, pool, numbers):
+    """Requests that hold everything, while the `with` lasts."""
+    root = both.root("ours")
+    held = [pool.submit(both.say, "ours", "neighbour.php", query=f"n={n}") for n in numbers]
+    try:
+        wait_for(lambda: all(os.path.exists(f"{root}/holds-{n}") for n in numbers), what="the neighbours")
+        yield
+    finally:
+        for n in numbers:
+            open(f"{root}/go-{n}", "w").close()
+    assert [f.result() for f in held] == ["held"] * len(held)
 
 
 def test_ways_to_start_a_program(both):
     """Every way, beside eight requests that hold everything that a request can hold."""
-    with ThreadPoolExecutor(8) as pool:
-        held = [pool.submit(both.say, "ours", "neighbour.php", query=f"n={n}") for n in range(8)]
-        when_held(both.root("ours"), 8)
+    with ThreadPoolExecutor(8) as pool, neighbours(both, pool, range(8)):
         for way in WAYS:
             script = way.replace(" ", "-") + ".php"
             theirs, ours = both.say("theirs", script), both.say("ours", script)
@@ -88,7 +95,6 @@ def test_ways_to_start_a_program(both):
             assert comparable(head) == comparable(seen(theirs)[0]), way
             assert "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n" in without_own_signals(head), way
             assert fds == [0, 1, 2, 3], f"{way}: descriptors {fds}"
-        assert [f.result() for f in held] == ["held"] * 8
 
 
 STARTED = {
@@ -98,9 +104,10 @@ STARTED = {
     "wait by popen": "$p = popen('sleep 0.5 & wait; echo done', 'r'); echo stream_get_contents($p), pclose($p);",
     "wait by proc_open": "$p = proc_open('sleep 0.5 & wait; echo done', [1 => ['pipe', 'w']], $q); echo stream_get_contents($q[1]), proc_close($p);",
     "wait by array": "$p = proc_open(['bash', '-c', 'sleep 0.5 & wait; echo done'], [1 => ['pipe', 'w']], $q); echo stream_get_contents($q[1]), proc_close($p);",
-    "terminate": "$p = proc_open(['sleep', '700'], [], $q); proc_terminate($p); usleep(200000); $s = proc_get_status($p); echo json_encode([$s['running'], $s['termsig']]);",
-    "terminate a shell": "$p = proc_open('sleep 0.1; sleep 700', [], $q); proc_terminate($p); usleep(300000); echo json_encode(proc_get_status($p)['running']);",
-    "kill": "exec('sleep 700 >/dev/null 2>&1 & echo $!', $l); posix_kill((int) $l[0], 15); usleep(200000); echo json_encode(posix_kill((int) $l[0], 0));",
+    "terminate": "$p = proc_open(['sleep', '700'], [], $q); proc_terminate($p); for ($i = 0; $i < 500; $i++) { usleep(20000); $s = proc_get_status($p); if (!$s['running']) break; }"
+                 "echo json_encode([$s['running'], $s['termsig']]);",
+    "terminate a shell": "$p = proc_open('sleep 0.1; sleep 700', [], $q); proc_terminate($p); for ($i = 0; $i < 500 && ($r = proc_get_status($p)['running']); $i++) usleep(20000); echo json_encode($r);",
+    "kill": "exec('sleep 700 >/dev/null 2>&1 & echo $!', $l); posix_kill((int) $l[0], 15); for ($i = 0; $i < 500 && ($r = posix_kill((int) $l[0], 0)); $i++) usleep(20000); echo json_encode($r);",
     "timeout": "$p = proc_open(['timeout', '1', 'sleep', '5'], [], $q); echo proc_close($p);",
     "alarm": "echo shell_exec('perl -e \\'$SIG{ALRM} = sub { print \"rang\"; exit }; alarm 1; sleep 700\\'');",
     "trap": "echo shell_exec('bash -c \\'trap \"echo trapped; exit\" TERM; kill -TERM $$; sleep 700\\'');",
@@ -165,10 +172,10 @@ def test_characters_that_broke_off(both):
 
 
 def test_secrets_are_not_in_the_argument_list(both):
-    both.write("secret.php", "<?php putenv('MYSQL_PWD=s3cret'); $p = proc_open('sleep 0.3; true', [], $q); $r = proc_open(['sleep', '0.3'], [], $q); usleep(50000);"
+    both.write("secret.php", "<?php putenv('MYSQL_PWD=s3cret'); $p = proc_open('sleep 5; true', [], $q); $r = proc_open(['sleep', '5'], [], $q); usleep(50000);"
                              "foreach ([$p, $r] as $x) echo str_replace(\"\\0\", ' ', file_get_contents('/proc/' . proc_get_status($x)['pid'] . '/cmdline')), '|';"
                              "exec('ps axww -o args', $l); echo (int)(bool)preg_grep('/s3cret/', $l);")
-    assert both.say("ours", "secret.php") == "sh -c sleep 0.3; true |sleep 0.3 |0"
+    assert both.say("ours", "secret.php") == "sh -c sleep 5; true |sleep 5 |0"
 
 
 def zombies(server):
@@ -200,16 +207,12 @@ def test_nothing_is_left_of_programs(both):
 def test_a_background_program_holds_nothing(both):
     """A lock, a connection and a pipe of one request are free as soon as it ends, whatever others have started."""
     for n in range(3):
-        both.write("background.php", "<?php exec('sleep 4 >/dev/null 2>&1 & echo $!', $l); echo $l[0];")
-        with ThreadPoolExecutor(16) as pool:
-            held = [pool.submit(both.say, "ours", "neighbour.php", query=f"n={10 * n + i}") for i in range(2)]
-            when_held(both.root("ours"), 2)
-            started = [pool.submit(both.say, "ours", "background.php") for _ in range(8)]
-            pids = [int(f.result()) for f in started]
-            assert [f.result() for f in held] == ["held"] * 2
-        both.write("free.php", f"<?php $f = fopen(__DIR__ . '/held-{10 * n}', 'c'); echo json_encode(flock($f, LOCK_EX | LOCK_NB));")
+        both.write("background.php", "<?php exec('sleep 90 >/dev/null 2>&1 & echo $!', $l); echo $l[0];")
+        with ThreadPoolExecutor(16) as pool, neighbours(both, pool, range(10 * n + 10, 10 * n + 12)):
+            pids = [int(f.result()) for f in [pool.submit(both.say, "ours", "background.php") for _ in range(8)]]
+        both.write("free.php", f"<?php $f = fopen(__DIR__ . '/held-{10 * n + 10}', 'c'); echo json_encode(flock($f, LOCK_EX | LOCK_NB));")
         alive = [p for p in pids if os.path.exists(f"/proc/{p}")]
-        assert both.say("ours", "free.php") == "true"
+        wait_for(lambda: both.say("ours", "free.php") == "true", what="a lock that is free")
         assert alive, "the background programs ended too early to prove anything"
         for pid in pids:
             links = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")] if os.path.exists(f"/proc/{pid}") else []

@@ -154,7 +154,7 @@ def test_who_waits_for_a_lock_of_the_dead_holds_nothing_up(faulty, front):
     assert set(waits.results()) <= {500, 502}
     assert other.results() == ["done"]
     process.wait_for(lambda: not set(old) & set(server.engines()), 60, "the end of their process")
-    assert server.count("waits for a lock that a crash has taken along") == 2
+    process.wait_for(lambda: server.count("waits for a lock that a crash has taken along") == 2, what="what held them up")
     assert server.count("is killed") == 0
     back_after(server, front)
 
@@ -176,7 +176,7 @@ def test_a_crash_outside_of_the_workers(faulty, front, which):
             times.append(back_after(server, front))
     tell(f"crash in a {which} thread, {front}: next request after {[round(t) for t in times]} ms; {load.summary()}")
     assert load.result["failed"] <= 8 * len(times), load.result["failures"]
-    assert server.count("outside of the workers") == len(times)
+    process.wait_for(lambda: server.count("outside of the workers") == len(times), what="a report for each crash")
 
 
 def test_kill_engine_process(faulty, front):

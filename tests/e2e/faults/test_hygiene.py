@@ -110,7 +110,7 @@ def test_a_killing_script(faulty, front):
         assert server.ask(front, "/kill.php").status in (500, 502)
     except OSError:
         pass
-    end = time.monotonic() + 10
+    end = time.monotonic() + process.PATIENCE
     while True:
         try:
             assert server.ask(front, "/hello.php").status == 200

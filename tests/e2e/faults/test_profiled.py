@@ -43,7 +43,7 @@ def test_crashes_while_looked_at(faulty, workdir):
     assert load.result["failed"] == 0 and load.result["good"] > 0, load.result["failures"]
     assert set(statuses) <= {500, 502}
     process.wait_for(lambda: len(glob.glob(f"{workdir}/crashes/*")) == count, 20, "a file for each crash, and for nothing else")
-    assert server.count(r"crash: SIG[A-Z]+ \(signal") == count
+    process.wait_for(lambda: server.count(r"crash: SIG[A-Z]+ \(signal") == count, 20, "a report for each crash")
     assert profiles.good > 0 and profiles.lines > 0
 
 
