@@ -14,7 +14,8 @@ from side_by_side import SideBySide
 from test_opcache_reset import opcache_lines
 
 pytestmark = pytest.mark.skipif(not PHP_FPM or server_module.is_stand_in(), reason="no php-fpm to compare with")
-LONG = "<?php set_time_limit(1); $a = str_repeat('ab', 30000); $b = str_repeat('ba', 30000); echo levenshtein($a, $b), 'not reached';"
+# some ten seconds of processor time, in one call
+LONG = "<?php set_time_limit(1); $a = str_repeat('ab', 60000); $b = str_repeat('ba', 60000); echo levenshtein($a, $b), 'not reached';"
 DEEP = """<?php $max = 0; $f = function ($n) use (&$f, &$max) { $max = $n; return array_map($f, [$n + 1]); };
 try { $f(0); } catch (Error $e) { $out[] = [preg_replace('/\\d+/', 'N', $e->getMessage()), $max]; }
 class A { function __get($x) { global $max; $max++; return (new A)->{'a'}; } } $max = 0;

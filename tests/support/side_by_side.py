@@ -10,7 +10,7 @@ import os
 import fcgi_client
 import tokiophp as server_module
 from both import PHP_FPM
-from process import Program
+from process import PATIENCE, Program
 
 CONFIG = {"listen": "{dir}/{name}.sock", "listen.mode": "0666", "pm": "static", "pm.max_children": "1",
           "catch_workers_output": "yes"}
@@ -77,10 +77,13 @@ class SideBySide:
 
     @staticmethod
     def one(program, path, how):
-        """(status, body), or (None, "") where the connection ends without an answer."""
+        """(status, body), or (None, "") where the connection ends without an answer. Who says nothing at all has failed,
+        and has longer than a limit of processor time may take on a busy machine."""
         try:
-            with fcgi_client.Connection(program.address, 30) as c:
+            with fcgi_client.Connection(program.address, 3 * PATIENCE) as c:
                 got = c.request(script=path, **how)
             return got.status, got.body.decode(errors="replace")
+        except TimeoutError:
+            raise
         except (OSError, AssertionError):
             return None, ""
