@@ -208,20 +208,31 @@ static void change(struct php_thread *t, zend_ini_entry *entry, const char *valu
     }
 }
 
+/* A value that is not to be empty was empty, and is not taken; as at the start, there is none. */
+static zend_result tell_former(const struct request_setting *s)
+{
+    zend_result result = tell(s->entry, s->former, ZEND_INI_STAGE_DEACTIVATE);
+
+    return result != SUCCESS && s->entry->on_modify == OnUpdateStringUnempty
+               ? tell(s->entry, NULL, ZEND_INI_STAGE_DEACTIVATE)
+               : result;
+}
+
 static void put_back(struct request_setting *s)
 {
     zend_string *own = s->own_value ? s->entry->value : NULL;
+    volatile bool taken = false;
 
     messages_hush(true);
     zend_first_try
     {
-        tell(s->entry, s->former, ZEND_INI_STAGE_DEACTIVATE);
+        taken = tell_former(s) == SUCCESS;
     }
     zend_end_try();
     messages_hush(false);
     s->entry->value = s->former;
     s->entry->modifiable = s->former_modifiable;
-    if (own) {
+    if (own && taken) { /* else something may still point to it */
         release(own);
     }
     free(s);

@@ -1,6 +1,8 @@
 """PHP_VALUE and PHP_ADMIN_VALUE of a request: what php-fpm makes of them in a fresh worker, in one that has served many
 requests, beside others."""
+import json
 import os
+import re
 import threading
 
 import pytest
@@ -232,6 +234,21 @@ def test_the_cache_of_names_is_back(workdir, where):
             assert ours == theirs == (200, "/false")
             theirs, ours = pair.ask(plain)
             assert ours == theirs == (200, "true")
+
+
+def test_what_was_empty_is_empty(workdir):
+    """Settings that may not be empty, and were: they do not point to what was the request's."""
+    names = ["opcache.preferred_memory_model", "opcache.preload_user", "opcache.preload"]
+    php_ini = opcache_lines() + "opcache.enable = 1\nopcache.preload_user =\n"
+    with SideBySide(workdir, FRESH, php_ini=php_ini, ours="pm.max_requests = 0") as pair:
+        path = pair.script("configuration.php", "<?php $d = opcache_get_configuration()['directives']; for ($i = 0; $i < 50; $i++) $x[] = str_repeat(chr(65 + $i % 26), 10 + $i);"
+                           f"foreach ({json.dumps(names)} as $n) echo $n, '=', $d[$n], ' ';")
+        plain = pair.ask(path)
+        for name in names[:1] + names[2:]:
+            for n in range(8):
+                theirs, ours = pair.ask(path, PHP_ADMIN_VALUE=f"{name}=\"/of-request-{'x' * n}\"")
+                assert "of-request" in ours[1] and re.sub("preload_user=\\w*", "", ours[1]) == re.sub("preload_user=\\w*", "", theirs[1])
+                assert pair.one(pair.ours, path, {}) == plain[1], name
 
 
 def test_what_comes_back_is_nobodys(workdir):
