@@ -475,8 +475,9 @@ int fcntl(int fd, int command, ...)
     va_start(arguments, command);
     void *argument = va_arg(arguments, void *); /* an int argument arrives in the same register */
     va_end(arguments);
-    return opcache_lock_skips(fd, command, argument) ? 0
-                                                     : record_locks_fcntl(fd, command, argument, REAL(fcntl));
+    return opcache_lock_answers(fd, command, argument)
+               ? 0
+               : record_locks_fcntl(fd, command, argument, REAL(fcntl));
 }
 
 /* What is compiled for large files calls it so: SQLite. */

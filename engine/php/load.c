@@ -103,7 +103,7 @@ int load_php(const struct cli_options *cli, const struct pool_conf *pool, void (
     if (cli && cli->extended_info) {
         CG(compiler_options) |= ZEND_COMPILE_EXTENDED_INFO;
     }
-    opcache_find();
+    opcache_guard();
     return 0;
 }
 

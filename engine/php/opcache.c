@@ -2,10 +2,10 @@
  *
  * It restarts (empties) its memory when it is full or asked to, and it believes that nobody uses the memory
  * when no other process holds a lock on byte 1 of its lock file. Locks do not exclude threads, so a restart
- * in here would pull the memory from under running scripts. Hence the guard: a tiny child holds that lock for
- * as long as this process lives, and nothing is ever restarted; what would have been a restart asks for a new
- * generation instead, with fresh memory. How full the memory is, is read by a worker now and then at the end
- * of a request, through opcache_get_status(). The control thread acts on it.
+ * in here would pull the memory from under running scripts. Hence the guard: that lock is held for as long as
+ * this process lives, by nobody that is OPcache's own, and nothing is ever restarted; what would have been a
+ * restart asks for a new generation instead, with fresh memory. How full the memory is, is read by a worker
+ * now and then at the end of a request, through opcache_get_status(). The control thread acts on it.
  *
  * A new generation helps where memory is wasted (by former versions of scripts) or keys are (by former
  * spellings of paths). Where the code itself is too much it would be as full at once, so none is asked for:
@@ -108,15 +108,6 @@ void opcache_start(void)
 #if PHP_VERSION_ID >= 80400
     zend_accel_schedule_restart_hook = on_restart_wanted;
 #endif
-    if (!opcache_guard_start()) {
-        log_warning(
-            "OPcache's guard process could not be started: an opcache_reset() may crash this process");
-    }
-}
-
-void opcache_stop(void)
-{
-    opcache_guard_stop();
 }
 
 /* -- how full it is -- */
@@ -234,7 +225,6 @@ static const char *reason_for_swap(void)
 
 bool opcache_check(const char **why)
 {
-    opcache_guard_look();
     for (int i = 0; i < PARTS; i++) {
         if (percent[i] >= LOUD_PERCENT && !told[i]) {
             log_warning("OPcache: %d%% of its %s are used; consider raising it", percent[i], part_names[i]);

@@ -5,9 +5,8 @@
 
 #include "engine/php/thread.h"
 
-void opcache_find(void);  /* main thread, after module startup, before the root directory changes */
+void opcache_guard(void); /* main thread, after module startup, before the root directory changes */
 void opcache_start(void); /* main thread, after module startup, before any thread */
-void opcache_stop(void);  /* same thread */
 void opcache_begin(struct php_thread *t);  /* worker, before each request, also of a worker script */
 void opcache_sample(struct php_thread *t); /* worker, inside a request, now and then: how full is it */
 bool opcache_check(const char **why);      /* control thread */

@@ -4,9 +4,10 @@
 
 #include <stdbool.h>
 
-/* From now on usage locks on this descriptor are not passed to the kernel; -1 = all are. Main thread. */
-void opcache_lock_skip(int fd);
-/* Whether this fcntl() is to do nothing, successfully. Any thread; also before main(). */
-bool opcache_lock_skips(int fd, int command, const void *argument);
+/* From now on usage locks on this descriptor are not passed to the kernel. Main thread, before others exist.
+ */
+void opcache_lock_answer(int fd);
+/* Whether this fcntl() is answered, successfully, without the kernel. Any thread; also before main(). */
+bool opcache_lock_answers(int fd, int command, void *argument);
 
 #endif

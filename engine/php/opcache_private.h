@@ -6,11 +6,8 @@
 
 #include "engine/php/opcache.h"
 
-/* -- opcache_guard.c: main thread, except opcache_guarded() -- */
-bool opcache_guard_start(void); /* false: OPcache is there, and the guard could not be started */
-void opcache_guard_stop(void);
-void opcache_guard_look(void); /* starts another one if it has ended */
-bool opcache_guarded(void);    /* is there an OPcache with a lock file? */
+/* -- opcache_guard.c -- */
+bool opcache_guarded(void); /* is there an OPcache with a lock file? Any time after opcache_guard() */
 
 /* -- opcache_api.c: inside a request of PHP's -- */
 void opcache_find_functions(void);                /* main thread, before any other starts */

@@ -104,7 +104,6 @@ static int start(const struct cli_options *cli, const struct pool_conf *pool)
 
 static void stop(void)
 {
-    opcache_stop();
     if (threads_alive) {
         return; /* a lost worker still holds PHP memory: the process's end takes it */
     }

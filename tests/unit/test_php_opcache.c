@@ -1,11 +1,14 @@
 /* OPcache under threads: it never restarts in the process, whatever scripts do; what is cached can be handed
  * on; and backtraces of running scripts. */
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -101,6 +104,45 @@ static void test_warm(void **state)
     call_free(&c);
 }
 
+static int lock_file(void)
+{
+    char path[40], target[60];
+
+    for (int fd = 3; fd < 1024; fd++) {
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        ssize_t n = readlink(path, target, sizeof target - 1);
+
+        if (n > 0) {
+            target[n] = '\0';
+            if (strncmp(target, "/memfd:opcache_lock", 19) == 0) {
+                return fd;
+            }
+        }
+    }
+    fail_msg("no lock file");
+    return -1;
+}
+
+/* OPcache asks so before it restarts. Locks of a process itself it would not see. */
+static void test_in_use(void **state)
+{
+    int fd = lock_file();
+    struct flock answered = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 1, .l_len = 1};
+    struct flock real = answered, writing = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_len = 1};
+
+    (void)state;
+    assert_int_equal(fcntl(fd, F_GETLK, &answered), 0);
+    assert_int_equal(answered.l_type, F_RDLCK);
+    assert_true(answered.l_pid <= 0); /* nobody that a forced restart would kill */
+    assert_int_equal(syscall(SYS_fcntl, fd, F_GETLK, &real), 0);
+    assert_int_equal(real.l_type, F_RDLCK);
+    assert_true(real.l_pid <= 0);
+    assert_int_equal(fcntl(fd, F_SETLK, &writing), 0);
+    writing.l_type = F_UNLCK;
+    assert_int_equal(fcntl(fd, F_SETLK, &writing), 0);
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1); /* no process of ours holds it */
+}
+
 static int pipe_ends[2];
 
 static void trace(void)
@@ -143,10 +185,8 @@ static void test_backtrace(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_warm_list),
-        cmocka_unit_test(test_warm),
-        cmocka_unit_test(test_backtrace),
-        cmocka_unit_test(test_reset_storm),
+        cmocka_unit_test(test_in_use),    cmocka_unit_test(test_warm_list),   cmocka_unit_test(test_warm),
+        cmocka_unit_test(test_backtrace), cmocka_unit_test(test_reset_storm),
     };
 
     php_pool_start(&(struct php_pool_options){
