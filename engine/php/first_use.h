@@ -3,6 +3,7 @@
 #ifndef ENGINE_PHP_FIRST_USE_H
 #define ENGINE_PHP_FIRST_USE_H
 
-void first_use_start(void); /* main thread, when the environment is the pool's and extensions are loaded */
+/* Main thread, when the environment is the pool's and extensions are loaded, before a script runs. */
+void first_use_start(void);
 
 #endif

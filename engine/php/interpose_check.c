@@ -125,6 +125,7 @@ struct tables {
     const char *strings;
     const ElfW(Rela) * relocations[2];
     size_t count[2];
+    size_t nameless; /* of the first table's; they come first */
 };
 
 /* glibc has put addresses in place of most of the offsets. */
@@ -156,6 +157,7 @@ static bool read_dynamic(const struct dl_phdr_info *object, struct tables *t)
         case DT_RELA: t->relocations[0] = (const void *)address_in(t, entry->d_un.d_ptr); break;
         case DT_JMPREL: t->relocations[1] = (const void *)address_in(t, entry->d_un.d_ptr); break;
         case DT_RELASZ: t->count[0] = entry->d_un.d_val / sizeof(ElfW(Rela)); break;
+        case DT_RELACOUNT: t->nameless = entry->d_un.d_val; break;
         case DT_PLTRELSZ: t->count[1] = entry->d_un.d_val / sizeof(ElfW(Rela)); break;
         default: break;
         }
@@ -240,7 +242,7 @@ static int look_into(struct dl_phdr_info *object, size_t size, void *context)
         return 0;
     }
     for (int kind = 0; kind < 2; kind++) {
-        for (size_t i = 0; t.relocations[kind] && i < t.count[kind]; i++) {
+        for (size_t i = kind ? 0 : t.nameless; t.relocations[kind] && i < t.count[kind]; i++) {
             look_at(&t, &t.relocations[kind][i], object->dlpi_name, context);
         }
     }

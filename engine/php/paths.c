@@ -21,20 +21,29 @@
 static bool functions_are_ours;
 static char home[MAXPATHLEN]; /* where threads are when no script runs: the pool's chdir, or "/" */
 
-static _Thread_local bool is_real;
+static _Thread_local bool owns_directory;
 static _Thread_local bool is_away; /* the last script's directory was not left */
 
-void paths_start(bool answered)
+void paths_start(void)
 {
-    functions_are_ours = answered;
     if (!getcwd(home, sizeof home)) {
         strcpy(home, "/");
     }
 }
 
+void paths_are_answered(bool answered)
+{
+    functions_are_ours = answered;
+}
+
 void paths_thread_start(bool own)
 {
-    is_real = own && functions_are_ours;
+    owns_directory = own;
+}
+
+static bool is_real(void)
+{
+    return owns_directory && functions_are_ours;
 }
 
 /* -- the directory as a text -- */
@@ -89,7 +98,7 @@ const char *paths_virtual_directory(void)
 {
     /* A thread without PHP has the process's: the supervisor may start programs, too. Not asked of libphp,
      * whose key for threads is somebody else's before PHP starts. */
-    const cwd_state *directory = is_real || !TSRMLS_CACHE ? NULL : virtual_directory();
+    const cwd_state *directory = is_real() || !TSRMLS_CACHE ? NULL : virtual_directory();
 
     return directory && directory->cwd && directory->cwd_length ? directory->cwd : NULL;
 }
@@ -99,7 +108,7 @@ const char *paths_place(const char *path, char joined[MAXPATHLEN])
     const cwd_state *directory;
     size_t n;
 
-    if (is_real || path[0] == '/') {
+    if (is_real() || path[0] == '/') {
         return path;
     }
     directory = virtual_directory();
@@ -123,14 +132,14 @@ const char *paths_place(const char *path, char joined[MAXPATHLEN])
 
 int paths_change(const char *directory)
 {
-    return is_real ? chdir(directory) : change_text(directory);
+    return is_real() ? chdir(directory) : change_text(directory);
 }
 
 char *paths_current(char *out, size_t size)
 {
     char text[MAXPATHLEN];
 
-    if (!is_real) {
+    if (!is_real()) {
         return current_text(out, size);
     }
     if (out) {
@@ -163,7 +172,7 @@ char *paths_canonical(const char *path, char *out)
 
 const char *paths_as_said(const char *function, uint32_t n, const char *canonical)
 {
-    const zval *said = is_real ? caller_argument(function, n) : NULL;
+    const zval *said = is_real() ? caller_argument(function, n) : NULL;
 
     return said && Z_TYPE_P(said) == IS_STRING ? Z_STRVAL_P(said) : canonical;
 }
@@ -244,7 +253,7 @@ void paths_begin(bool own_settings)
 
 void paths_enter(const char *script, cwd_state *before)
 {
-    if (is_real) {
+    if (is_real()) {
         bool entered = script && virtual_chdir_file(script, chdir) == 0;
 
         if (!entered && is_away) {
@@ -264,7 +273,7 @@ void paths_enter(const char *script, cwd_state *before)
 
 void paths_leave(cwd_state *before)
 {
-    if (is_real) {
+    if (is_real()) {
         if (must_go_home()) {
             go_home();
         }

@@ -11,8 +11,10 @@
 
 #include "zend_virtual_cwd.h"
 
-/* Main thread, before others exist. answered: libphp's path functions are ours (interpose.h). */
-void paths_start(bool answered);
+/* Main thread, before others exist. */
+void paths_start(void);
+/* Main thread, before a script runs: libphp's path functions are ours (interpose.h). */
+void paths_are_answered(bool answered);
 /* own: this thread shares its directory with no other. */
 void paths_thread_start(bool own);
 

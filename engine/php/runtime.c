@@ -90,16 +90,21 @@ static int start(const struct cli_options *cli, const struct pool_conf *pool)
     timeout_thread_start();
     hygiene_install(pool); /* may still set a variable */
     env_start();
-    first_use_start();
     vars_install();
     std_streams_start();
-    paths_start(interpose_check());
+    paths_start();
     interrupt_before = zend_interrupt_function;
     zend_interrupt_function = on_interrupt;
     cgi_publish_rules();
     opcache_start();
     preload_start(pool);
     return 0;
+}
+
+static void meanwhile(void)
+{
+    first_use_start();
+    paths_are_answered(interpose_check());
 }
 
 static void stop(void)
@@ -257,6 +262,7 @@ const struct executor php_executor = {
     .inherit = preload_take,
     .load = load_php,
     .start = start,
+    .meanwhile = meanwhile,
     .stop = stop,
     .thread_start = thread_start,
     .thread_stop = thread_stop,

@@ -32,6 +32,9 @@ struct executor {
     /* Same thread, after load, when the process has become the pool's user and before any thread exists. 0 or
      * -1 (a message is logged). */
     int (*start)(const struct cli_options *cli, const struct pool_conf *pool);
+    /* Same thread, while the first workers are being made, may be NULL: what need only be done before a
+     * script runs. */
+    void (*meanwhile)(void);
     void (*stop)(void);                         /* same thread, after all workers ended */
     int (*thread_start)(struct worker *worker); /* on the worker's thread, once */
     void (*thread_stop)(struct worker *worker);

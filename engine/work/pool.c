@@ -147,6 +147,9 @@ int pool_start(struct pool *pool)
     if (pool->lanes[KIND_PAGE].waitset) {
         add_pages(pool, PAGE_WORKERS);
     }
+    if (pool->executor->meanwhile) {
+        pool->executor->meanwhile();
+    }
     residents_add(pool, pool->residents.count);
     tasks_start(pool);
     while (starting(pool, &failed) > 0 && !failed && clock_us() < limit) {
