@@ -34,6 +34,13 @@ def test_php_value_does_not_leak(workdir, tokiophp):
             assert c.request(path, keep=True).body in (b"7 40M true ", b"7 40M true 0")
 
 
+def test_a_head_callback_that_prints(workdir, tokiophp):
+    """Its words are the first of the page, and the head is sent once; php-fpm sends it again, in the page."""
+    path = script(workdir, "callback.php", "<?php header_register_callback(function () { header('X-Called: yes'); http_response_code(202); echo 'first '; }); echo 'page';")
+    got = fcgi_client.fetch(tokiophp().address, path)
+    assert (got.status, got.header("X-Called"), got.body) == (202, "yes", b"first page")
+
+
 def test_parameters_above_64_kilobytes(workdir, tokiophp):
     path = script(workdir, "long.php", "<?php echo strlen($_SERVER['HTTP_LONG']), ' ', md5($_SERVER['HTTP_LONG']), ' ', $_SERVER['HTTP_AFTER'];")
     server = tokiophp()
