@@ -10,14 +10,17 @@
 #include "engine/work/task.h"
 
 /* What the workers that hold the worker script have in common: residents.c. */
+#define RESIDENT_PLACES 8
 struct residents {
     uint32_t count;     /* worker.num; 0 = there is no worker script */
     const char *routes; /* of paths; NULL = what leads to the script is theirs */
     const char *script; /* as the pool says it, and where it really is; NULL = unknown */
     char *real;
-    char *leads_to;       /* where it is now; the control thread's. NULL = unknown */
-    pthread_mutex_t lock; /* guards why while there are workers */
-    char why[256];        /* a boot failed; "" = none did */
+    char *leads_to;                /* where it is now; the control thread's. NULL = unknown */
+    pthread_mutex_t lock;          /* guards the rest while there are workers */
+    char *places[RESIDENT_PLACES]; /* that the script has led to; NULL = none yet */
+    unsigned next_place;
+    char why[256]; /* a boot failed; "" = none did */
 };
 
 struct pool {
@@ -167,10 +170,10 @@ void lost_tick(struct pool *pool, uint64_t now_us);
 /* residents.c: the workers that hold the worker script, together */
 int residents_open(struct pool *pool); /* before any worker, when the lanes are made; 0 or -1 with errno */
 void residents_close(struct pool *pool);
-void residents_sample(struct pool *pool);                              /* each tick: how many requests wait */
-bool residents_rest(const struct pool *pool);                          /* all are there and wait */
-bool residents_want(const struct pool *pool, const struct request *r); /* any thread */
-void residents_note_failure(struct pool *pool, const char *why);       /* worker's thread: a boot failed */
+void residents_sample(struct pool *pool);                        /* each tick: how many requests wait */
+bool residents_rest(const struct pool *pool);                    /* all are there and wait */
+bool residents_want(struct pool *pool, const struct request *r); /* any thread */
+void residents_note_failure(struct pool *pool, const char *why); /* worker's thread: a boot failed */
 void residents_follow(
     struct pool *pool); /* once a second: a link on the way to the script may have been moved */
 bool resident_begin(struct worker *w, struct request *r); /* worker's thread: false = it has been refused */

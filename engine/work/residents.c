@@ -36,6 +36,9 @@ void residents_close(struct pool *pool)
     pthread_mutex_destroy(&all->lock);
     free(all->real);
     free(all->leads_to);
+    for (unsigned i = 0; i < RESIDENT_PLACES; i++) {
+        free(all->places[i]);
+    }
 }
 
 /* As an application sees it. What has no such text is nobody's route. */
@@ -56,9 +59,29 @@ static bool has_name_of(const char *script, const char *other)
     return name && others && strcmp(name, others) == 0;
 }
 
+/* Where the script has led to since this process began, as far as requests have asked. */
+static bool has_led_to(struct residents *all, const char *script, bool now)
+{
+    bool found = false;
+
+    pthread_mutex_lock(&all->lock);
+    for (unsigned i = 0; i < RESIDENT_PLACES && !found; i++) {
+        found = all->places[i] && strcmp(all->places[i], script) == 0;
+    }
+    if (now && !found) {
+        char **place = &all->places[all->next_place++ % RESIDENT_PLACES];
+
+        free(*place);
+        *place = strdup(script);
+    }
+    pthread_mutex_unlock(&all->lock);
+    return found || now;
+}
+
 /* A deployment may have moved a link on the way to the script: what it leads to now is theirs as well, or it
- * would run as any other until their process is replaced. */
-static bool leads_to(const struct residents *all, const char *script)
+ * would run as any other until their process is replaced; and where it led to a moment ago, which a request
+ * may still come with when the link has moved on. */
+static bool leads_to(struct residents *all, const char *script)
 {
     char now[PATH_MAX];
 
@@ -66,12 +89,12 @@ static bool leads_to(const struct residents *all, const char *script)
         return true;
     }
     return (has_name_of(script, all->script) || has_name_of(script, all->real)) &&
-           realpath(all->script, now) && strcmp(script, now) == 0;
+           has_led_to(all, script, realpath(all->script, now) && strcmp(script, now) == 0);
 }
 
-bool residents_want(const struct pool *pool, const struct request *r)
+bool residents_want(struct pool *pool, const struct request *r)
 {
-    const struct residents *all = &pool->residents;
+    struct residents *all = &pool->residents;
 
     return all->count > 0 && r->page == PAGE_SCRIPT && r->script &&
            (all->routes ? is_routed(all->routes, r) : leads_to(all, r->script));
@@ -122,6 +145,7 @@ void residents_follow(struct pool *pool)
         return;
     }
     log_notice("[pool %s] worker.script leads to %s now", pool->conf->name, now);
+    has_led_to(all, now, true);
     free(all->leads_to);
     all->leads_to = now;
     pool_request_renewal(pool, "worker.script leads to another file");

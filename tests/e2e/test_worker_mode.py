@@ -13,6 +13,7 @@ import pytest
 
 import process
 from fcgi_client import Connection, fetch
+from files import put
 from h2_client import Client as Http2
 from http_raw import Raw
 from tokiophp import PROGRAM
@@ -103,6 +104,37 @@ def test_other_scripts_run_as_ever(worker, front):
         else:
             text = fetch(w.server.address, w.www + "/plain.php").body.decode()
         assert text == "tokio_handle_request() is for the pool's worker.script classic"
+
+
+@pytest.mark.parametrize("way", ["named", "real"])
+def test_a_link_that_moves_to_and_fro(tokiophp, workdir, way):
+    """A deployment that is taken back at once: who comes with the place in between is the script's, too."""
+    for release in "ab":
+        put(f"{workdir}/{release}", "index.php", "<?php while (tokio_handle_request(function () { echo 'worker'; }));")
+    os.symlink("a", workdir + "/current")
+    site = Site(tokiophp, workdir + "/current", pool=f"pm.max_children = 1\nworker.num = 1\nworker.script = {workdir}/current/index.php\n"
+                f"http.index = index.php\nhttp.follow_symlinks = yes\nhttp.symlink_root = {workdir}\n")
+
+    def to(release):
+        os.symlink(release, workdir + "/next")
+        os.rename(workdir + "/next", workdir + "/current")
+
+    def ask(release):
+        """Over HTTP the server knows for a second where a link leads; nginx's $realpath_root says it itself."""
+        if way == "named":
+            answer = site.ask("/")
+            return answer.status, answer.text
+        answer = fetch(site.server.address, f"{workdir}/{release}/index.php")
+        return answer.status, answer.body.decode()
+    answers = []
+    for _ in range(12):
+        for release, after in (("b", "a"), ("a", "b")):
+            to(release)
+            answers.append(ask(release))
+            to(after)
+            answers.append(ask(release))
+            time.sleep(0.1)
+    assert set(answers) == {(200, "worker")}
 
 
 def test_routes(worker, front):
