@@ -8,8 +8,8 @@
 #include "engine/supervise/channel.h"
 #include "engine/supervise/state.h"
 
-#define ROOM_MS      1000
-#define WAIT_MOST_US (5 * CLOCK_US_PER_SECOND)
+#define ROOM_MS      250 /* other pools wait as well: for their health, or to be woken up */
+#define WAIT_MOST_US CLOCK_US_PER_SECOND
 
 struct child *child_add(struct member *member, struct generation *g, pid_t pid)
 {

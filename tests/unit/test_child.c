@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include "engine/base/clock.h"
 #include "engine/supervise/channel.h"
 #include "engine/supervise/state.h"
 
@@ -18,6 +19,7 @@ static void whoever_listens_a_little_is_not_waited_for_again_and_again(void **st
     struct member member = {0};
     struct child child = {.member = &member};
     int ends[2], refused = 0, taken = 0;
+    uint64_t began = clock_us();
 
     (void)state;
     assert_int_equal(channel_pair(ends), 0);
@@ -31,6 +33,7 @@ static void whoever_listens_a_little_is_not_waited_for_again_and_again(void **st
     }
     assert_int_equal(taken, ROUNDS);
     assert_int_equal(refused, ROUNDS);
+    assert_in_range(clock_us() - began, 0, 3 * CLOCK_US_PER_SECOND);
     channel_receive(ends[1], &message, NULL);
     assert_int_equal(child_send(&child, CHANNEL_ASK, 0, NULL, NULL, 0), 0);
     child_close_fd(&ends[0]);
