@@ -114,7 +114,7 @@ def test_records_that_bring_nothing(serve, workdir):
             assert ask(address, insecure()).status == 200
             worst = max(worst, time.monotonic() - began)
         sender.join()
-        assert worst < cost / 3, f"a request took {worst:.2f} s, the records {cost:.2f} s"
+        assert worst < cost * 2 / 3, f"a request took {worst:.2f} s, the records {cost:.2f} s"
 
 
 def test_protocols(serve, workdir):
