@@ -8,8 +8,7 @@
 #include "engine/supervise/channel.h"
 #include "engine/supervise/state.h"
 
-#define ROOM_MS      250 /* other pools wait as well: for their health, or to be woken up */
-#define WAIT_MOST_US CLOCK_US_PER_SECOND
+#define WAIT_MOST_US CLOCK_US_PER_SECOND /* other pools wait as well: for their health, or to be woken up */
 
 struct child *child_add(struct member *member, struct generation *g, pid_t pid)
 {
@@ -42,12 +41,12 @@ void child_close_fd(int *fd)
 
 /* Who reads a message now and then would have us wait again and again: a pool's processes get WAIT_MOST_US,
  * and beyond it a tenth of the time. */
-static bool may_wait(struct member *m, uint64_t now)
+static int may_wait_ms(struct member *m, uint64_t now)
 {
     uint64_t back = (now - m->waited_at_us) / 10;
     m->waited_us -= back < m->waited_us ? back : m->waited_us;
     m->waited_at_us = now;
-    return m->waited_us < WAIT_MOST_US;
+    return m->waited_us < WAIT_MOST_US ? (int)((WAIT_MOST_US - m->waited_us) / 1000) : 0;
 }
 
 /* A full channel is emptied as fast as the process gets the processor, unless it is stuck: then nothing more
@@ -57,10 +56,10 @@ int child_send(struct child *child, enum channel_type type, int64_t number, cons
 {
     struct pollfd room = {.fd = child->channel, .events = POLLOUT};
     uint64_t since;
-    int rc;
+    int rc, ms;
     while ((rc = channel_send(child->channel, type, number, text, fds, fd_count)) != 0 && errno == EAGAIN &&
-           !child->deaf && may_wait(child->member, since = clock_us())) {
-        child->deaf = poll(&room, 1, ROOM_MS) <= 0;
+           !child->deaf && (ms = may_wait_ms(child->member, since = clock_us())) > 0) {
+        child->deaf = poll(&room, 1, ms) <= 0;
         child->member->waited_us += clock_us() - since;
     }
     child->deaf = child->deaf && rc != 0;
