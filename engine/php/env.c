@@ -24,6 +24,8 @@ static char **of_process; /* environ */
 static char **lent;       /* the same without TZ, and with room for one that is last */
 static size_t lent_count;
 
+static _Thread_local unsigned version; /* of the request's variables */
+
 extern char **environ;
 
 /* -- reading -- */
@@ -135,6 +137,7 @@ static void change(const char *name, size_t n, zval *value)
         zend_hash_init(t->environment, 8, NULL, ZVAL_PTR_DTOR, 0);
     }
     zend_hash_str_update(t->environment, name, n, value);
+    version++;
 }
 
 void env_set(const char *name, const char *text)
@@ -183,7 +186,13 @@ void env_request_end(void)
         zend_hash_destroy(t->environment);
         FREE_HASHTABLE(t->environment);
         t->environment = NULL;
+        version++;
     }
+}
+
+unsigned env_version(void)
+{
+    return version;
 }
 
 HashTable *env_copy(void)

@@ -34,5 +34,6 @@ void env_set(const char *name, const char *value);
 HashTable *env_copy(void);
 void env_put_back(HashTable *copy);
 void env_free_copy(HashTable *copy);
+unsigned env_version(void); /* another number after each change on this thread */
 
 #endif

@@ -1,8 +1,6 @@
 /* Settings that are put back after a request of a worker script. See the header. */
 #include "engine/php/ini_kept.h"
 
-#include <stdbool.h>
-
 #include "php.h"
 
 #pragma weak ps_globals_id /* sessions may be missing in a PHP of somebody else's */
@@ -73,12 +71,12 @@ static bool is_same(const zend_string *a, const zend_string *b)
     return a == b || (a && b && zend_string_equals(a, b));
 }
 
-static void put_back(const struct setting *was)
+static bool put_back(const struct setting *was)
 {
     zend_ini_entry *entry = zend_hash_find_ptr(EG(ini_directives), was->name);
 
     if (!entry || (entry->modified && is_same(entry->value, was->value))) {
-        return;
+        return false;
     }
     if (&ps_globals_id) {
         PS(set_handler) = 1; /* else session.save_handler refuses "user" */
@@ -89,15 +87,20 @@ static void put_back(const struct setting *was)
         PS(set_handler) = 0;
     }
     entry->modifiable = was->modifiable;
+    return true;
 }
 
-void ini_put_back(const struct ini_kept *kept)
+bool ini_put_back(const struct ini_kept *kept)
 {
+    bool changed = false;
+
     while (EG(modified_ini_directives) && restore_one(kept)) {
+        changed = true;
     }
     for (size_t i = 0; i < kept->count; i++) {
-        put_back(&kept->settings[i]);
+        changed |= put_back(&kept->settings[i]);
     }
+    return changed;
 }
 
 void ini_free_kept(struct ini_kept *kept)

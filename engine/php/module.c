@@ -12,6 +12,7 @@
 #include "engine/php/ini.h"
 #include "engine/php/names.h"
 #include "engine/php/timeout.h"
+#include "engine/php/worker_globals.h"
 
 #define FLAG(name, initial, who, field)                                                                      \
     STD_PHP_INI_BOOLEAN(name, initial, who, OnUpdateBool, field, zend_cgi_globals, cgi_globals)
@@ -45,6 +46,7 @@ static PHP_MINIT_FUNCTION(cgi)
 {
     REGISTER_INI_ENTRIES();
     names_intern();
+    worker_globals_start();
     timeout_replace_handlers();
     ini_ban_functions();
     return SUCCESS;

@@ -16,13 +16,16 @@
 #include "ext/standard/basic_functions.h"
 #include "php_output.h"
 
+#include "engine/base/clock.h"
 #include "engine/php/caller.h"
 
 static bool functions_are_ours;
 static char home[MAXPATHLEN]; /* where threads are when no script runs: the pool's chdir, or "/" */
 
 static _Thread_local bool owns_directory;
-static _Thread_local bool is_away; /* the last script's directory was not left */
+static _Thread_local bool is_away;     /* the last script's directory was not left */
+static _Thread_local bool was_changed; /* by a script, since paths_may_be_elsewhere() */
+static _Thread_local uint64_t looked_us;
 
 void paths_start(void)
 {
@@ -132,7 +135,21 @@ const char *paths_place(const char *path, char joined[MAXPATHLEN])
 
 int paths_change(const char *directory)
 {
+    was_changed = true;
     return is_real() ? chdir(directory) : change_text(directory);
+}
+
+/* By others: a directory may be moved, or another one be in its place. */
+bool paths_may_be_elsewhere(void)
+{
+    uint64_t now = clock_coarse_us();
+
+    if (!was_changed && now - looked_us < CLOCK_US_PER_SECOND) {
+        return false;
+    }
+    was_changed = false;
+    looked_us = now;
+    return true;
 }
 
 char *paths_current(char *out, size_t size)

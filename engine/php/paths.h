@@ -30,6 +30,8 @@ void paths_request_end(void);
 /* chdir() and getcwd() of scripts. A buffer of NULL: PHP's memory. */
 int paths_change(const char *directory);
 char *paths_current(char *out, size_t size);
+/* Whether it is worth asking: a script has called chdir() since the last time, or that was a second ago. */
+bool paths_may_be_elsewhere(void);
 /* realpath(), by way of PHP's cache; "" is the directory. A buffer of NULL: PHP's memory; else MAXPATHLEN. */
 char *paths_canonical(const char *path, char *out);
 

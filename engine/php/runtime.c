@@ -26,6 +26,7 @@
 #include "engine/php/interpose.h"
 #include "engine/php/load.h"
 #include "engine/php/messages.h"
+#include "engine/php/noted.h"
 #include "engine/php/opcache.h"
 #include "engine/php/override.h"
 #include "engine/php/paths.h"
@@ -98,6 +99,10 @@ static int start(const struct cli_options *cli, const struct pool_conf *pool)
     cgi_publish_rules();
     opcache_start();
     preload_start(pool);
+    worker_request_install();
+    if (pool && pool->s.worker_script) {
+        noted_install();
+    }
     return 0;
 }
 

@@ -11,6 +11,7 @@
 #include "engine/php/env.h"
 #include "engine/php/late_filter.h"
 #include "engine/php/names.h"
+#include "engine/php/vars_own.h"
 #include "engine/php/worker_script.h"
 
 /* -- one table -- */
@@ -124,17 +125,12 @@ static void set_one(struct filling *f, int kind, const struct param *p, uint8_t 
     }
 }
 
-static bool is_http_proxy(const struct param *p)
-{
-    return p->name_len == sizeof("HTTP_PROXY") - 1 && memcmp(p->name, "HTTP_PROXY", p->name_len) == 0;
-}
-
 static void set_parameters(struct filling *f, const struct request *r, int kind)
 {
     uint8_t *guesses = php_thread->guesses, none = 0;
 
     for (size_t i = 0; i < r->param_count; i++) {
-        if (!is_http_proxy(&r->params[i])) {
+        if (!vars_is_hidden(&r->params[i])) {
             set_one(f, kind, &r->params[i], i < sizeof php_thread->guesses ? &guesses[i] : &none);
         }
     }
@@ -142,56 +138,22 @@ static void set_parameters(struct filling *f, const struct request *r, int kind)
 
 static void set_php_self(struct filling *f, const struct request *r, int kind)
 {
-    static const char name[] = "PHP_SELF";
-    const struct param *info = cgi_rules.fix_pathinfo ? request_param_find(r, STR("PATH_INFO")) : NULL;
-    struct param self = {name, r->uri ? r->uri : "", sizeof name - 1, r->uri ? (uint32_t)strlen(r->uri) : 0};
-    zend_string *both = NULL;
+    struct vars_self self;
     uint8_t guess = 0;
 
-    if (info && info->value_len) {
-        both = zend_string_concat2(self.value, self.value_len, info->value, info->value_len);
-        self.value = ZSTR_VAL(both);
-        self.value_len = (uint32_t)ZSTR_LEN(both);
-    }
-    set_one(f, kind, &self, &guess);
-    if (both) {
-        zend_string_release(both);
-    }
-}
-
-/* What a script may pass on: the tracestate as it came, if it is valid and its trace is continued. */
-static void set_trace_state(struct filling *f, const struct request *r)
-{
-    const struct param *p = r->trace.state.n ? request_param_find(r, STR("HTTP_TRACESTATE")) : NULL;
-
-    if (p) {
-        set_text(f, NAME_TRACE_STATE, p->value, p->value_len);
-    }
+    vars_self(r, &self);
+    set_one(f, kind, &self.param, &guess);
+    vars_self_free(&self);
 }
 
 static void set_ours(struct filling *f, struct request *r)
 {
-    request_identify_once(r);
-    const struct request_trace *trace = &r->trace;
-    const struct {
-        enum name name;
-        const char *value;
-    } texts[] = {
-        {NAME_TOKIO_REQUEST_ID, trace->id},
-        {NAME_TRACE_ID, trace->trace_id},
-        {NAME_SPAN_ID, trace->span_id},
-        {NAME_PARENT_SPAN_ID, trace->parent_id},
-    };
-    zval value;
+    struct vars_own own;
 
-    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
-        if (texts[i].value[0]) {
-            set_text(f, texts[i].name, texts[i].value, strlen(texts[i].value));
-        }
+    vars_own(r, &own);
+    for (size_t i = 0; i < own.count; i++) {
+        set_text(f, own.list[i].name, own.list[i].value, own.list[i].n);
     }
-    set_text(f, NAME_TOKIO_SERVER_BUILD_VERSION, TOKIOPHP_VERSION, sizeof TOKIOPHP_VERSION - 1);
-    ZVAL_STR(&value, zend_long_to_str(php_thread->worker->id));
-    set_known(f, NAME_TOKIO_WORKER_ID, &value);
 }
 
 /* Of a worker script while it boots, where a request has those of its client. */
@@ -205,6 +167,22 @@ static void set_script(zval *array, const struct worker_script *script)
     add_assoc_string(array, "DOCUMENT_ROOT", script->root);
 }
 
+/* How many rows it has before the parameters. */
+static uint32_t make_server(struct php_thread *t, int kind, zval *array)
+{
+    zend_hash_extend(Z_ARRVAL_P(array), (uint32_t)t->request->param_count + 16, 0);
+    env_import(Z_ARRVAL_P(array));
+    uint32_t rows = zend_hash_num_elements(Z_ARRVAL_P(array));
+
+    /* putenv() may have added any. */
+    struct filling f = t->environment ? fill_anything(array) : (struct filling){array, of_environment};
+
+    set_parameters(&f, t->request, kind);
+    set_php_self(&f, t->request, kind);
+    set_ours(&f, t->request);
+    return rows;
+}
+
 void vars_register_server(zval *array)
 {
     struct php_thread *t = php_thread;
@@ -216,18 +194,17 @@ void vars_register_server(zval *array)
         }
         return;
     }
-    zend_hash_extend(Z_ARRVAL_P(array), (uint32_t)t->request->param_count + 16, 0);
-    env_import(Z_ARRVAL_P(array));
     t->server_unfiltered = late_filter_applies();
     int kind = t->server_unfiltered ? -1 : PARSE_SERVER;
+    bool keeps = t->script && (kind < 0 || sapi_module.input_filter == php_default_input_filter);
 
-    /* putenv() may have added any. */
-    struct filling f = t->environment ? fill_anything(array) : (struct filling){array, of_environment};
+    if (!keeps || !vars_kept_use(&t->script->server, t->request, array)) {
+        uint32_t first = make_server(t, kind, array);
 
-    set_parameters(&f, t->request, kind);
-    set_php_self(&f, t->request, kind);
-    set_ours(&f, t->request);
-    set_trace_state(&f, t->request);
+        if (keeps) {
+            vars_kept_note(&t->script->server, array, first);
+        }
+    }
 }
 
 /* What is set already is set to the same again. */
@@ -238,6 +215,9 @@ static void filter_server(struct php_thread *t)
     if (Z_TYPE_P(array) == IS_ARRAY) {
         struct filling f = fill_anything(array);
 
+        if (t->script) {
+            vars_kept_drop(&t->script->server);
+        }
         set_parameters(&f, t->request, PARSE_SERVER);
         set_php_self(&f, t->request, PARSE_SERVER);
     }

@@ -19,7 +19,6 @@
 #include "ext/standard/url_scanner_ex.h"
 #include "php_output.h"
 #include "php_streams.h"
-#include "php_variables.h"
 #include "zend_exceptions.h"
 
 #include "engine/base/clock.h"
@@ -29,13 +28,9 @@
 #include "engine/php/opcache.h"
 #include "engine/php/run.h"
 #include "engine/php/timeout.h"
+#include "engine/php/worker_globals.h"
 #include "engine/work/request.h"
 #include "engine/work/resident.h"
-
-#define PLACE_OF_ENV 4
-static const char *const superglobals[] = {"_GET", "_POST",  "_COOKIE",  "_SERVER",
-                                           "_ENV", "_FILES", "_REQUEST", "_SESSION"};
-#define SUPERGLOBALS (sizeof superglobals / sizeof *superglobals)
 
 /* What of the script's own is put aside while it has a request. */
 struct aside {
@@ -45,8 +40,7 @@ struct aside {
     int64_t read_post_bytes;
     double request_time;
     zend_output_globals output;
-    zval globals[NUM_TRACK_VARS];
-    zval visible[SUPERGLOBALS]; /* UNDEF = there is none */
+    struct worker_globals globals;
     HashTable *shutdown_functions;
     zend_long resources; /* handles from here on are the request's */
 };
@@ -67,15 +61,7 @@ static void put_aside(struct aside *a)
     a->read_post_bytes = SG(read_post_bytes);
     a->request_time = SG(global_request_time);
     a->output = *output();
-    memcpy(a->globals, PG(http_globals), sizeof a->globals);
-    for (size_t i = 0; i < SUPERGLOBALS; i++) {
-        zval *now = zend_hash_str_find(&EG(symbol_table), superglobals[i], strlen(superglobals[i]));
-
-        ZVAL_UNDEF(&a->visible[i]);
-        if (now) {
-            ZVAL_COPY(&a->visible[i], now);
-        }
-    }
+    worker_globals_aside(&a->globals);
     a->shutdown_functions = BG(user_shutdown_function_names);
     BG(user_shutdown_function_names) = NULL;
     a->resources = EG(regular_list).nNextFreeElement;
@@ -92,36 +78,37 @@ static void take_back(struct aside *a)
     SG(global_request_time) = a->request_time;
     SG(sapi_started) = 1;
     *output() = a->output;
-    memcpy(PG(http_globals), a->globals, sizeof a->globals);
-    for (size_t i = 0; i < SUPERGLOBALS; i++) {
-        if (Z_TYPE(a->visible[i]) == IS_UNDEF) {
-            zend_hash_str_del(&EG(symbol_table), superglobals[i], strlen(superglobals[i]));
-        } else {
-            zend_hash_str_update(&EG(symbol_table), superglobals[i], strlen(superglobals[i]), &a->visible[i]);
-        }
-    }
+    worker_globals_take_back(&a->globals);
     BG(user_shutdown_function_names) = a->shutdown_functions;
 }
 
 /* -- extensions that have something of a request's -- */
 
-static zend_module_entry *module(const char *name)
+static const char *const names[] = {"filter", "intl", "random", "session", "zlib"};
+enum extension { FILTER, INTL, RANDOM, SESSION, ZLIB, EXTENSIONS };
+_Static_assert(sizeof names / sizeof *names == EXTENSIONS, "a name for each");
+static const zend_module_entry
+    *extensions[EXTENSIONS]; /* NULL = there is none; constant once there are workers */
+
+void worker_request_install(void)
 {
-    return zend_hash_str_find_ptr(&module_registry, name, strlen(name));
+    for (size_t i = 0; i < EXTENSIONS; i++) {
+        extensions[i] = zend_hash_str_find_ptr(&module_registry, names[i], strlen(names[i]));
+    }
 }
 
-static void start_module(const char *name)
+static void start(enum extension which)
 {
-    const zend_module_entry *m = module(name);
+    const zend_module_entry *m = extensions[which];
 
     if (m && m->request_startup_func) {
         m->request_startup_func(m->type, m->module_number);
     }
 }
 
-static void stop_module(const char *name)
+static void stop(enum extension which)
 {
-    const zend_module_entry *m = module(name);
+    const zend_module_entry *m = extensions[which];
 
     if (m && m->request_shutdown_func) {
         m->request_shutdown_func(m->type, m->module_number);
@@ -129,33 +116,6 @@ static void stop_module(const char *name)
 }
 
 /* -- begin -- */
-
-/* $_ENV is the script's: what its boot has put there (a .env file) is meant for every request. */
-static void keep_env(const struct aside *a)
-{
-    zend_auto_global *global = zend_hash_str_find_ptr(CG(auto_globals), ZEND_STRL("_ENV"));
-
-    if (Z_TYPE(a->visible[PLACE_OF_ENV]) == IS_UNDEF || !global) {
-        return;
-    }
-    global->armed = false;
-    zval_ptr_dtor(&PG(http_globals)[TRACK_VARS_ENV]);
-    ZVAL_COPY(&PG(http_globals)[TRACK_VARS_ENV], &a->globals[TRACK_VARS_ENV]);
-    zval copy;
-
-    ZVAL_COPY(&copy, &a->visible[PLACE_OF_ENV]);
-    zend_hash_str_update(&EG(symbol_table), ZEND_STRL("_ENV"), &copy);
-}
-
-static void make_superglobals(const struct aside *a)
-{
-    zend_hash_str_del(&EG(symbol_table), ZEND_STRL("_SESSION"));
-    php_hash_environment();
-    keep_env(a);
-    /* They are made when a script that names them is compiled; this one has been. */
-    zend_is_auto_global_str(ZEND_STRL("_SERVER"));
-    zend_is_auto_global_str(ZEND_STRL("_REQUEST"));
-}
 
 static void begin_output(void)
 {
@@ -192,10 +152,10 @@ static void begin(struct php_thread *t, struct request *r, const struct aside *a
     if (PG(expose_php)) {
         sapi_add_header(SAPI_PHP_VERSION_HEADER, sizeof SAPI_PHP_VERSION_HEADER - 1, true);
     }
-    make_superglobals(a);
-    start_module("random");
-    start_module("zlib"); /* what encoding this client understands */
-    start_module("session");
+    worker_globals_make(&a->globals);
+    start(RANDOM);
+    start(ZLIB); /* what encoding this client understands */
+    start(SESSION);
     r->times.php_started = clock_us();
     timeout_begin_script(t);
 }
@@ -264,8 +224,8 @@ static void end_session(void)
     if (&ps_globals_id) {
         PS(in_save_handler) = 0;
     }
-    stop_module("session");
-    zend_hash_str_del(&EG(symbol_table), ZEND_STRL("_SESSION"));
+    stop(SESSION);
+    worker_globals_end_session();
 }
 
 /* php://input that somebody kept would read a body that is gone. */
@@ -287,14 +247,6 @@ static void close_input(zend_long first)
     ZEND_HASH_FOREACH_END();
     if (SG(request_info).request_body) {
         php_stream_close(SG(request_info).request_body);
-    }
-}
-
-static void end_superglobals(void)
-{
-    for (int i = 0; i < NUM_TRACK_VARS; i++) {
-        zval_ptr_dtor(&PG(http_globals)[i]);
-        ZVAL_UNDEF(&PG(http_globals)[i]);
     }
 }
 
@@ -327,9 +279,9 @@ static void end_modules(const struct end_of *e)
 {
     (void)e;
     end_session();
-    stop_module("filter");
-    stop_module("zlib");
-    stop_module("intl"); /* its last error */
+    stop(FILTER);
+    stop(ZLIB);
+    stop(INTL); /* its last error */
     php_url_scanner_reset_vars();
     php_url_scanner_reset_session_vars();
 }
@@ -349,7 +301,7 @@ static void end_request(const struct end_of *e)
         e->t->body_fd = -1;
     }
     close_input(e->a->resources);
-    end_superglobals();
+    worker_globals_end();
     sapi_deactivate();
 }
 

@@ -216,6 +216,7 @@ static void end(struct php_thread *t)
             efree(SG(request_info).path_translated);
             SG(request_info).path_translated = NULL;
         }
+        vars_kept_drop(&t->script->server);
         worker_state_free(t->script->state);
         t->script->state = NULL;
     }

@@ -4,6 +4,7 @@
  *
  *   worker_script.c          its life: boot, the wait in tokio_handle_request(), its end
  *   worker_request.c         a request inside of it: PHP's request startup and shutdown, for its client
+ *   worker_globals.c         its superglobals
  *   worker_state.c           what a request changed is put back as the boot left it
  *
  * All on the thread that holds the script. */
@@ -11,6 +12,7 @@
 #define ENGINE_PHP_WORKER_SCRIPT_H
 
 #include "engine/php/thread.h"
+#include "engine/php/vars_kept.h"
 
 struct script_state;
 
@@ -34,11 +36,14 @@ struct worker_script {
     size_t memory;  /* what it kept after the last request, in bytes; 0 = before the first */
     enum callback_end end;
     struct script_state *state; /* as the boot left it; PHP's memory, NULL before */
+    struct vars_kept server;    /* $_SERVER of the last request */
 };
 
 /* Boots it and returns when it has ended (executor->hold). */
 void worker_script_hold(struct php_thread *t, const struct pool_conf *pool);
 bool worker_script_is_full(const struct worker_script *s); /* it keeps more than worker.max_memory */
+/* Main thread, after module startup. */
+void worker_request_install(void);
 /* One request, in the script that waits. */
 void worker_request_run(struct php_thread *t, struct request *r);
 

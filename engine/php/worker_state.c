@@ -18,6 +18,7 @@
 #include "engine/php/env.h"
 #include "engine/php/hygiene.h"
 #include "engine/php/ini_kept.h"
+#include "engine/php/noted.h"
 #include "engine/php/paths.h"
 #include "engine/php/streams_kept.h"
 
@@ -53,6 +54,7 @@ struct script_state {
     int error_levels;
     zend_stack earlier_levels; /* of int */
     HashTable *environment;    /* NULL = as the process's */
+    unsigned environment_version;
     struct hygiene_kept *hygiene;
     char *directory; /* NULL = unknown */
     int umask;       /* BG(umask) */
@@ -61,6 +63,7 @@ struct script_state {
     zval time_zone; /* UNDEF = none was set */
     zval told[PAIRS];
     bool of_boot[PAIRS]; /* of those that restart: the boot has set it */
+    bool translates;     /* each request's input may change what mbstring remembers */
     zval libxml_context; /* UNDEF = none */
     zend_function *clear_libxml_errors;
     zval mysqli_report;
@@ -128,6 +131,7 @@ static void take_told(struct script_state *s)
         call(s->functions[i].get, NULL, &s->told[i]);
     }
     s->mbstring = zend_hash_str_find_ptr(&module_registry, ZEND_STRL("mbstring"));
+    s->translates = s->mbstring && INI_BOOL("mbstring.encoding_translation");
     restart_mbstring(s);
     for (size_t i = 0; i < PAIRS; i++) {
         zval fresh;
@@ -275,7 +279,7 @@ static void take_mysqli(struct script_state *s)
     zval object, result;
 
     ZVAL_UNDEF(&s->mysqli_report);
-    if (driver && object_init_ex(&object, driver) == SUCCESS) {
+    if (driver && noted_make_driver(driver, &object)) {
         ZVAL_COPY(&s->mysqli_report,
                   zend_read_property(driver, Z_OBJ(object), ZEND_STRL("report_mode"), true, &result));
         zval_ptr_dtor(&object);
@@ -347,7 +351,8 @@ static void put_back_directory(const struct script_state *s)
 {
     char now[MAXPATHLEN];
 
-    if (s->directory && (!paths_current(now, sizeof now) || strcmp(now, s->directory) != 0)) {
+    if (s->directory && paths_may_be_elsewhere() &&
+        (!paths_current(now, sizeof now) || strcmp(now, s->directory) != 0)) {
         paths_change(s->directory);
     }
     if (BG(umask) != -1) {
@@ -395,6 +400,7 @@ struct script_state *worker_state_take(struct php_thread *t)
     take_libxml(s);
     take_mysqli(s);
     s->environment = env_copy();
+    s->environment_version = env_version();
     s->hygiene = hygiene_keep(t);
     s->directory = paths_current(NULL, 0);
     s->tick_functions = count_ticks();
@@ -402,17 +408,37 @@ struct script_state *worker_state_take(struct php_thread *t)
     return s;
 }
 
+/* What only functions change that are noted when they are called, and settings. */
+static void put_back_noted(const struct script_state *s)
+{
+    bool noted = ini_put_back(s->settings);
+
+    if (noted_take() || noted || s->translates) {
+        put_back_told(s);
+        put_back_mysqli(s);
+        noted_take(); /* these were ours */
+    } else if (noted_driver()) {
+        put_back_mysqli(s);
+    }
+}
+
+static void put_back_environment(struct script_state *s)
+{
+    if (env_version() != s->environment_version) {
+        env_put_back(s->environment);
+        s->environment_version = env_version();
+    }
+}
+
 void worker_state_put_back(struct php_thread *t, struct script_state *s)
 {
     put_back_handlers(s); /* first: what follows may warn */
-    ini_put_back(s->settings);
-    put_back_told(s);
+    put_back_noted(s);
     put_back_zone(s);
     streams_put_back(s->streams);
     put_back_session(s);
     put_back_libxml(s);
-    put_back_mysqli(s);
-    env_put_back(s->environment);
+    put_back_environment(s);
     hygiene_put_back(t, s->hygiene);
     put_back_directory(s);
     put_back_loose_ends(s);
