@@ -50,6 +50,23 @@ def alive(server):
 
 # -- what web servers do --
 
+@only_here
+def test_who_connects_and_says_nothing_yet(server):
+    """A worker waits a moment for what a web server is about to send, and no longer; what comes later is served as well."""
+    silent = [fcgi.Connection(server.address) for _ in range(40)]
+    try:
+        began = time.monotonic()
+        for _ in range(20):
+            alive(server)
+        assert time.monotonic() - began < 5
+        for c in silent:
+            r = c.request(server.script("hello.php"))
+            assert r.body == b"hello" and c.closed()
+    finally:
+        for c in silent:
+            c.close()
+
+
 def test_one_request_a_connection(server):
     with fcgi.Connection(server.address) as c:
         r = c.request(server.script("hello.php"))
