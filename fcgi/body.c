@@ -13,6 +13,10 @@
 /* From here on it is worth reading past our own buffer. */
 #define BODY_DIRECT_BYTES 4096
 
+/* A web server sends the end with the head, or right behind it. */
+#define LATE_PIECES 8
+#define LATE_MS     20
+
 void body_begin(struct fcgi_body *body)
 {
     *body = (struct fcgi_body){.end = BODY_OPEN};
@@ -209,6 +213,27 @@ enum body_end body_skip(struct fcgi_exchange *x)
     while (b->end == BODY_WHOLE && b->reader.padding_left && step(x, false) > 0) {
     }
     return b->end == BODY_WHOLE && b->reader.padding_left ? BODY_OPEN : b->end;
+}
+
+/* Nothing but the record that ends it can be missing, or nobody has said how much there is. */
+static bool lacks_only_its_end(const struct fcgi_exchange *x)
+{
+    const struct fcgi_body *b = &x->body;
+    const struct request *r = &x->request;
+
+    return b->end == BODY_OPEN && !(b->ours && b->reader.content_left) &&
+           (r->content_length < 0 || r->body_read >= (uint64_t)r->content_length);
+}
+
+enum body_end body_skip_late_end(struct fcgi_exchange *x)
+{
+    enum body_end end = body_skip(x);
+    struct pollfd p = {.fd = x->conn->wait.fd, .events = POLLIN};
+
+    for (int i = 0; i < LATE_PIECES && lacks_only_its_end(x) && poll(&p, 1, LATE_MS) > 0; i++) {
+        end = body_skip(x);
+    }
+    return end;
 }
 
 bool body_visibly_empty(const struct fcgi_exchange *x)

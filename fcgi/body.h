@@ -29,6 +29,9 @@ void body_begin(struct fcgi_body *body);
 ssize_t body_read(struct fcgi_exchange *x, char *buf, size_t n);
 /* Throws away what has already arrived of the rest; never waits. Where the body then stands. */
 enum body_end body_skip(struct fcgi_exchange *x);
+/* The same, but an end that is on its way, behind a request that was answered at once, is waited for a
+ * moment. */
+enum body_end body_skip_late_end(struct fcgi_exchange *x);
 /* Does the next record, already read, say that there is no body? Changes nothing. */
 bool body_visibly_empty(const struct fcgi_exchange *x);
 /* Has the peer aborted the request, or left? Never waits, loses nothing; at most two system calls. */

@@ -288,7 +288,7 @@ static int say_end(struct fcgi_exchange *x, enum body_end *end)
         return -1;
     }
     if (!first) {
-        *end = body_skip(x);
+        *end = x->keep ? body_skip_late_end(x) : body_skip(x);
         x->keep = x->keep && is_readable(*end);
     }
     return 0;

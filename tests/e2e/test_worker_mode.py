@@ -11,6 +11,7 @@ import zlib
 
 import pytest
 
+import counting
 import process
 from fcgi_client import Connection, fetch
 from files import put
@@ -205,6 +206,13 @@ def test_as_many_may_wait_as_its_threads_are_worth(worker):
     finally:
         for c in clients:
             c.close()
+
+
+def test_an_answer_that_overtakes_its_request(worker):
+    """Requests in pieces, whose last one comes when the answer has left: their connections are kept all the same."""
+    w = worker(files={"index.php": "<?php while (tokio_handle_request(function () { echo $_SERVER['QUERY_STRING']; }));"})
+    count = counting.result(counting.start("fcgi", w.server.address, 3, 6, "--script", w.script, "--echo"))
+    assert count["connects"] == 3
 
 
 def test_it_ends_after_max_requests(worker, front):
