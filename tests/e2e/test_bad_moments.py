@@ -15,7 +15,7 @@ from certificate import make_cert
 from fcgi_client import Connection, request
 from gate import Gate
 from http_raw import Raw, insecure
-from process import free_port, session_of, wait_for
+from process import descriptors, free_port, session_of, wait_for
 from tokiophp import PROGRAM
 
 HELLO = b"GET /hello.php HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -201,6 +201,10 @@ def test_handshakes_while_nobody_looks(tokiophp, workdir):
     assert results == [b"HTTP/1.1 200"] * len(plains)
 
 
+def sockets(pid):
+    return sum(target.startswith("socket:") for target in descriptors(pid).values())
+
+
 def test_http2_that_begins_when_the_process_drains(tokiophp, workdir):
     """Its handshake was under way when the others were told to go: it is told, too."""
     port = free_port()
@@ -208,8 +212,9 @@ def test_http2_that_begins_when_the_process_drains(tokiophp, workdir):
                       f"{make_cert(workdir, 'one')}", settings="control_socket = {dir}/ctl\n")
     server.wait_message("ready to handle connections")
     old, = processes(server, "ready")
+    before = sockets(old)
     with socket.create_connection(("127.0.0.1", port), timeout=20) as plain:
-        time.sleep(0.5)  # it is accepted, and waits for the first byte of the handshake
+        wait_for(lambda: sockets(old) == before + 1, what="a connection that waits for the first byte of the handshake")
         ctl(server, "restart", "www")
         wait_for(lambda: processes(server, "draining") == [old], 10, "the order to drain")
         time.sleep(0.5)
