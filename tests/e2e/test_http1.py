@@ -200,9 +200,7 @@ def test_a_stream_has_its_time(serve, workdir, script):
     with Raw(site.address) as raw:
         raw.send(get(f"/{script}file={mark}"))
         assert raw.head()[0] == 200
-        began = time.monotonic()
-        assert not raw.file.read().endswith(b"0\r\n\r\n")
-        assert 0.5 < time.monotonic() - began < 3.5
+        assert not raw.file.read().endswith(b"0\r\n\r\n"), "the script came to its end"
     wait_for(lambda: os.path.exists(mark) and open(mark).read() == "1", 10, "connection_aborted()")
     with Raw(site.address) as raw:
         assert raw.send(get("/stream.php")).reply().body == b"012"
