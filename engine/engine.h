@@ -148,6 +148,9 @@ bool worker_takes(const struct worker *worker, const struct request *r);
 /* The owner, when no wait set knows the waitable: `ready` is called once more, by a worker that takes r. */
 void pool_pass(struct pool *pool, struct waitable *waitable, const struct request *r);
 bool worker_is_resident(const struct worker *worker); /* it holds the worker script */
+/* In `ready` of a listener: one was taken, or nobody was there. Where connections wait, `ready` is called
+ * again as soon as the worker is free, without a look at the wait set. */
+void worker_took(struct worker *worker, struct waitable *listener, bool one);
 /* On a worker's thread: from here on this is what it has in hand, until it says that it is another, or none
  * (NULL): before it gives it away, as the next owner may free it. Elsewhere nothing happens. */
 void worker_holds(struct waitable *waitable);

@@ -204,7 +204,7 @@ static void ready(struct waitable *w, struct worker *worker)
     atomic_fetch_add(&l->accepting, 1);
     worker_holds(w);
     if (!atomic_load(&l->left)) {
-        accept_one(l, &c);
+        worker_took(worker, w, accept_one(l, &c) == ACCEPT_OK);
     }
     worker_holds(NULL);
     atomic_fetch_sub(&l->accepting, 1);

@@ -94,6 +94,9 @@ struct worker {
     _Atomic bool parked;     /* written under lock: surplus, waits for unpark */
     _Atomic bool waits;      /* written by the worker's thread: it sleeps in the wait set */
     uint64_t requests;       /* worker's thread */
+    struct waitable *again;  /* worker's thread: a listener where another connection may wait; NULL = none */
+    unsigned unslept;        /* worker's thread: how often it was looked at since the wait set was */
+    unsigned vain; /* worker's thread: nobody was there; so many connections later it is tried again */
     _Atomic uint64_t idle_since_us; /* written by the worker's thread when it goes to sleep */
     struct crash_note crash;
     struct stuck_wait wait;

@@ -4,7 +4,9 @@
 #include "engine/base/clock.h"
 #include "engine/work/pool_private.h"
 
-#define IDLE_MS 2000 /* idle for so long: the executor gives its heap back */
+#define IDLE_MS      2000 /* idle for so long: the executor gives its heap back */
+#define UNSLEPT_MOST 4    /* then the wait set has its turn: kept connections wait there */
+#define VAIN         4    /* after a look for nothing so many connections pass without one */
 
 static void run_submission(struct worker *w, struct submission *s)
 {
@@ -158,6 +160,30 @@ static bool run_queued(struct worker *w)
     return true;
 }
 
+void worker_took(struct worker *w, struct waitable *listener, bool one)
+{
+    if (!one) {
+        w->vain = w->unslept > 0 ? VAIN : w->vain;
+    } else if (w->vain > 0) {
+        w->vain--;
+    } else {
+        w->again = listener;
+    }
+}
+
+/* A busy server's next connection waits already: it is found without epoll_wait(). */
+static struct waitable *take_again(struct worker *w)
+{
+    struct waitable *listener = w->unslept < UNSLEPT_MOST ? w->again : NULL;
+
+    w->again = NULL;
+    w->unslept = listener ? w->unslept + 1 : 0;
+    if (listener) {
+        worker_set_state(w, WORKER_LOOKING);
+    }
+    return listener;
+}
+
 void worker_look(struct worker *w, bool *rested, int timeout_ms)
 {
     struct pool *pool = w->pool;
@@ -173,8 +199,12 @@ void worker_look(struct worker *w, bool *rested, int timeout_ms)
         return;
     }
     bool may_rest = !*rested && (timeout_ms < 0 || timeout_ms > IDLE_MS);
-    enum wait_outcome outcome = sleep_once(w, may_rest ? IDLE_MS : timeout_ms, &ready);
+    enum wait_outcome outcome = WAIT_READY;
 
+    ready = take_again(w);
+    if (!ready) {
+        outcome = sleep_once(w, may_rest ? IDLE_MS : timeout_ms, &ready);
+    }
     if (outcome == WAIT_READY) {
         ready->ready(ready, w);
         worker_reset(w);

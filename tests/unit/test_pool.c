@@ -231,6 +231,79 @@ static void ondemand_starts_for_the_wait_set(void **state)
     close(e.wait.fd);
 }
 
+struct gate {
+    struct waitable wait;
+    struct test_pool *t;
+    bool leaves; /* the wait set, at the first look */
+    _Atomic int looked, taken;
+};
+
+static void on_gate(struct waitable *self, struct worker *w)
+{
+    struct gate *g = (struct gate *)self;
+    uint64_t n;
+    bool one = read(self->fd, &n, sizeof(n)) == sizeof(n);
+
+    if (g->leaves && g->looked == 0) {
+        pool_wait_forget(g->t->pool, self);
+    }
+    g->looked++;
+    g->taken += one;
+    worker_took(w, self, one);
+}
+
+static bool was_taken(void *ctx)
+{
+    return ((struct gate *)ctx)->taken > 0;
+}
+
+/* Without the wait set, and not for ever: the wait set has its turn. */
+static void a_listener_is_looked_at_again(void **state)
+{
+    struct test_pool t;
+    struct gate g = {
+        .wait = {.fd = eventfd(10, EFD_NONBLOCK | EFD_CLOEXEC | EFD_SEMAPHORE), .ready = on_gate},
+        .t = &t,
+        .leaves = true};
+
+    (void)state;
+    test_pool_init(&t, 1);
+    test_pool_start(&t, &test_executor);
+    assert_int_equal(pool_wait_add(t.pool, &g.wait, WAIT_LISTENER), 0);
+    assert_true(test_pool_until(&t, was_taken, &g, 5000));
+    test_pool_run(&t, 200);
+    assert_int_equal(g.taken, 5);
+    assert_int_equal(pool_wait_add(t.pool, &g.wait, WAIT_LISTENER), 0);
+    test_pool_run(&t, 200);
+    assert_int_equal(g.taken, 10);
+    assert_in_range(g.looked, 10, 11); /* the look for nothing is not repeated */
+    test_pool_stop(&t);
+    close(g.wait.fd);
+}
+
+static void listeners_leave_time_for_connections(void **state)
+{
+    struct test_pool t;
+    struct gate g = {
+        .wait = {.fd = eventfd(2000000000, EFD_NONBLOCK | EFD_CLOEXEC | EFD_SEMAPHORE), .ready = on_gate},
+        .t = &t};
+    struct event e = {.wait = {.fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC), .ready = on_event}, .t = &t};
+    uint64_t one = 1;
+
+    (void)state;
+    test_pool_init(&t, 1);
+    test_pool_start(&t, &test_executor);
+    assert_int_equal(pool_wait_add(t.pool, &e.wait, WAIT_ONESHOT), 0);
+    assert_int_equal(pool_wait_add(t.pool, &g.wait, WAIT_LISTENER), 0);
+    assert_true(test_pool_until(&t, was_taken, &g, 5000));
+    assert_int_equal(write(e.wait.fd, &one, sizeof(one)), sizeof(one));
+    assert_true(test_pool_until(&t, was_served, &e, 5000));
+    pool_wait_forget(t.pool, &g.wait);
+    test_pool_stop(&t);
+    close(e.wait.fd);
+    close(g.wait.fd);
+}
+
 static uint32_t many(void *ctx)
 {
     (void)ctx;
@@ -360,6 +433,8 @@ int main(void)
         cmocka_unit_test(dynamic_follows_load),
         cmocka_unit_test(ondemand_starts_for_work_only),
         cmocka_unit_test(ondemand_starts_for_the_wait_set),
+        cmocka_unit_test(a_listener_is_looked_at_again),
+        cmocka_unit_test(listeners_leave_time_for_connections),
         cmocka_unit_test(process_max_is_obeyed),
         cmocka_unit_test(thread_refused),
         cmocka_unit_test(max_requests_asks_for_a_swap),
