@@ -17,11 +17,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "engine/base/at_exec.h"
 #include "engine/php/caller.h"
 #include "engine/php/children.h"
 #include "engine/php/env.h"
@@ -33,11 +33,6 @@
 
 #define STACK_BYTES  (64u << 10)
 #define DEFAULT_PATH "/bin:/usr/bin"
-#define FIRST_OTHER  3 /* the first descriptor that nobody inherits without being told to */
-
-#ifndef CLOSE_RANGE_CLOEXEC
-#define CLOSE_RANGE_CLOEXEC (1u << 2)
-#endif
 
 extern char **environ;
 
@@ -53,70 +48,6 @@ struct start {
 };
 
 /* -- descriptors: the child -- */
-
-struct directory_entry { /* of getdents64(2) */
-    uint64_t inode;
-    int64_t offset;
-    unsigned short size;
-    unsigned char type;
-    char name[];
-};
-
-static void close_at_exec(int fd)
-{
-    syscall(SYS_fcntl, fd, F_SETFD, FD_CLOEXEC);
-}
-
-/* 0 to 9 digits, else -1. */
-static int number_of(const char *name)
-{
-    int n = 0;
-
-    for (const char *at = name; *at; at++) {
-        if (*at < '0' || *at > '9' || at - name > 8) {
-            return -1;
-        }
-        n = n * 10 + (*at - '0');
-    }
-    return *name ? n : -1;
-}
-
-static bool close_named(void)
-{
-    _Alignas(struct directory_entry) char buffer[4096];
-    int fds = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    long n = 0;
-
-    while (fds >= 0 && (n = syscall(SYS_getdents64, fds, buffer, sizeof buffer)) > 0) {
-        for (long at = 0; at < n;) {
-            const struct directory_entry *entry = (const void *)(buffer + at);
-            int fd = number_of(entry->name);
-
-            if (fd >= FIRST_OTHER) {
-                close_at_exec(fd);
-            }
-            at += entry->size;
-        }
-    }
-    if (fds >= 0) {
-        close(fds);
-    }
-    return fds >= 0 && n == 0;
-}
-
-/* Kernels before 5.11 have no such call, and a seccomp filter may not know it. */
-static void close_others(void)
-{
-    struct rlimit files = {.rlim_cur = 1024};
-
-    if (syscall(SYS_close_range, FIRST_OTHER, ~0u, CLOSE_RANGE_CLOEXEC) == 0 || close_named()) {
-        return;
-    }
-    getrlimit(RLIMIT_NOFILE, &files);
-    for (int fd = FIRST_OTHER; fd < (int)(files.rlim_cur < 65536 ? files.rlim_cur : 65536); fd++) {
-        close_at_exec(fd);
-    }
-}
 
 static bool become(const struct program_output *output, int fd, int target)
 {
@@ -161,7 +92,7 @@ static void pass(HashTable *passed, const struct program_output *output)
 
     ZEND_HASH_FOREACH_NUM_KEY(passed, number)
     {
-        if (number >= FIRST_OTHER && number <= INT_MAX) {
+        if (number >= AT_EXEC_FIRST && number <= INT_MAX) {
             become(output, (int)number, (int)number);
         }
     }
@@ -173,7 +104,7 @@ static bool arrange_descriptors(const struct start *s)
     const struct program_actions *actions = (const void *)s->order->actions;
 
     program_output_take(&s->output);
-    close_others();
+    at_exec_close_others();
     for (size_t i = 0; actions && i < actions->count; i++) {
         if (!act(&actions->list[i], &s->output)) {
             return false;
@@ -376,7 +307,7 @@ static void set_up_fork(char **own)
         environ = own;
     }
     worker_output_in_child();
-    close_others();
+    at_exec_close_others();
     signals_give_up();
     children_give_up();
     sigemptyset(&none);

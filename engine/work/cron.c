@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/base/at_exec.h"
 #include "engine/base/cron_time.h"
 #include "engine/base/log.h"
 
@@ -47,7 +48,8 @@ _Noreturn static void become(const char *command)
 {
     sigset_t none;
 
-    setpgid(0, 0); /* SIGTERM reaches all that it starts */
+    setpgid(0, 0);          /* SIGTERM reaches all that it starts */
+    at_exec_close_others(); /* what scripts of tasks have open at this moment */
     signal(SIGPIPE, SIG_DFL);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

@@ -142,6 +142,17 @@ def test_cron(tasks):
     assert "cron slow: ended with" in t.server.messages() or time.monotonic() - began < 60
 
 
+@pytest.mark.seconds(120)
+def test_a_command_has_nothing_that_tasks_have_open(tasks):
+    t = tasks('cron[look] = "* * * * * ls -l /proc/self/fd >DIR/tmp/look.new; mv DIR/tmp/look.new DIR/tmp/look"\ntask.script[holds] = DIR/www/holds.php\n',
+              {"holds.php": "<?php $f = fopen('{dir}/tmp/held', 'w'); flock($f, LOCK_EX); $s = stream_socket_server('tcp://127.0.0.1:0');"
+                            " while (!tokio_task_should_stop()) { usleep(20000); }"})
+    process.wait_for(lambda: os.path.exists(t.directory + "/tmp/look"), 90, "a run of the command")
+    with open(t.directory + "/tmp/look") as f:
+        seen = f.read()
+    assert " 1 -> " in seen and "/held" not in seen and "socket:" not in seen, seen
+
+
 @pytest.mark.seconds(500)
 def test_a_command_does_not_overlap_across_processes(tasks):
     """One that an earlier process has begun: the next process, and the next image of the supervisor, miss its runs."""
