@@ -19,10 +19,10 @@
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "engine/base/must.h"
+#include "engine/base/thread.h"
 #include "engine/work/waitset.h"
 
 #define CHUNK_SLOTS 1024u
@@ -291,27 +291,16 @@ void waitset_forget(struct waitset *set, struct waitable *waitable)
 }
 
 /* A lost worker may have taken the lock along; everybody else has it for a moment. Who comes again soon waits
- * briefly. (Not pthread_mutex_clocklock(): the thread sanitizer does not know it.) */
+ * briefly. */
 #define BRIEFLY_MS 20
 #define ONCE_MS    1000
-
-static bool lock_within(pthread_mutex_t *lock, int limit_ms)
-{
-    for (int ms = 0; pthread_mutex_trylock(lock) != 0; ms++) {
-        if (ms == limit_ms) {
-            return false;
-        }
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-    }
-    return true;
-}
 
 /* Takes out the one-shot waitable of a slot if its deadline is not after `before`. */
 static struct waitable *take_out(struct slot *slot, uint64_t before, int limit_ms)
 {
     struct waitable *waitable = NULL;
 
-    if (!lock_within(&slot->lock, limit_ms)) {
+    if (!thread_lock_within(&slot->lock, limit_ms)) {
         return NULL;
     }
     if (slot->waitable && !slot->listener &&
@@ -360,7 +349,7 @@ void waitset_listeners(struct waitset *set, void (*fn)(void *ctx, int fd), void 
     for (uint32_t fd = 0; fd < high; fd++) {
         struct slot *slot = slot_of(set, fd);
 
-        if (!slot || !lock_within(&slot->lock, BRIEFLY_MS)) {
+        if (!slot || !thread_lock_within(&slot->lock, BRIEFLY_MS)) {
             continue;
         }
         bool listener = slot->waitable && slot->listener;
@@ -381,7 +370,7 @@ void waitset_lost(struct waitset *set)
     for (uint32_t fd = 0; fd < high; fd++) {
         struct slot *slot = slot_of(set, fd);
 
-        if (!slot || !lock_within(&slot->lock, BRIEFLY_MS)) {
+        if (!slot || !thread_lock_within(&slot->lock, BRIEFLY_MS)) {
             continue;
         }
         if (slot->waitable && !slot->listener) {
