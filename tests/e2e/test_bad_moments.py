@@ -15,7 +15,7 @@ from certificate import make_cert
 from fcgi_client import Connection, request
 from gate import Gate
 from http_raw import Raw, insecure
-from process import descriptors, free_port, session_of, wait_for
+from process import descriptors, free_port, halt, session_of, wait_for
 from tokiophp import PROGRAM
 
 HELLO = b"GET /hello.php HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -55,7 +55,7 @@ def processes(server, state):
 
 @contextlib.contextmanager
 def stopped(pid):
-    os.kill(pid, signal.SIGSTOP)
+    halt(pid)
     try:
         yield
     finally:

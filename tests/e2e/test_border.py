@@ -336,7 +336,7 @@ def test_descriptors_that_cannot_be_closed(server):
     ends = stolen_sockets(engines(server, "bad")[0])
     assert len(ends) == 2
     magic, hand_over, warm_list = 0x746b6368, 7, 5
-    os.kill(server.pid, signal.SIGSTOP)  # so that ours are not the last ones
+    process.halt(server.pid)  # so that ours are not the last ones
     for (s, _), kind in zip(sent, (hand_over, warm_list, 99)):
         for end in ends:
             socket.send_fds(end, [struct.pack("<IIq", magic, kind, 0) + b"fcgi"], [s.fileno()])
@@ -361,7 +361,7 @@ def test_descriptors_in_empty_packets(server):
     """An empty packet looks like the end of a socket; what came with it is closed all the same."""
     fd = os.memfd_create("carried")
     ends = stolen_sockets(engines(server, "bad")[0])
-    os.kill(server.pid, signal.SIGSTOP)  # so that the end of one is not answered by closing the other before it is written to
+    process.halt(server.pid)  # so that the end of one is not answered by closing the other before it is written to
     for end in ends:
         socket.send_fds(end, [b""], [fd] * 50)
         end.close()
@@ -385,7 +385,7 @@ def test_descriptors_that_are_left_unread(server, killed):
     sent, bad = lingering_sockets(2), engines(server, "bad")[0]
     ends = stolen_sockets(bad)
     assert len(ends) == 2
-    os.kill(server.pid, signal.SIGSTOP)  # so that ours are not the last ones
+    process.halt(server.pid)  # so that ours are not the last ones
     for (s, _), end in zip(sent, ends):
         if not killed:
             end.send(b"")
@@ -410,7 +410,7 @@ def test_many_descriptors_that_cannot_be_closed(server):
     before = len(process.descriptors(server.pid))
     for _ in range(6):
         for s, _ in (sent := lingering_sockets(4)):
-            os.kill(server.pid, signal.SIGSTOP)
+            process.halt(server.pid)
             socket.send_fds(end, [b"nonsense"], [s.fileno()])
             s.close()
             os.kill(server.pid, signal.SIGCONT)

@@ -13,7 +13,7 @@ import pytest
 from certificate import make_cert
 from fcgi_client import PARAMS, STDIN, Connection, begin, pairs, record, request, stream, variables
 from http_raw import Raw, insecure
-from process import free_port, session_of, wait_for
+from process import free_port, halt, session_of, wait_for
 from tokiophp import PROGRAM
 
 KINDS = ["unix", "tcp", "http", "tls"]
@@ -160,7 +160,7 @@ def test_an_old_process_that_drains_still_keeps_nothing_open(front):
 @pytest.mark.parametrize("front", KINDS, indirect=True)
 def test_who_waits_already_is_served(front, number):
     old = engine(front.server)
-    os.kill(old, signal.SIGSTOP)
+    halt(old)
     waiting = [front.connect() for _ in range(number)]
     for sock in waiting:
         front.ask(sock)
@@ -239,7 +239,7 @@ def test_a_pool_that_others_ask_ends_after_them(tokiophp, workdir):
     direct = Fcgi(f"{workdir}/fcgi.sock", f"{workdir}/www/hello.php")
     front.hold()
     old, asked = engine(server), engine(server, "api")
-    os.kill(old, signal.SIGSTOP)
+    halt(old)
     waiting = [front.connect() for _ in range(10)]
     for sock in waiting:
         front.ask(sock)
@@ -268,7 +268,7 @@ def test_a_reload_refuses_nobody(tokiophp, workdir):
     server.wait_message("ready to handle connections")
     front = Fcgi(server.address, f"{workdir}/www/hello.php")
     old = engine(server)
-    os.kill(old, signal.SIGSTOP)
+    halt(old)
     waiting = [front.connect() for _ in range(5)]
     for sock in waiting:
         front.ask(sock)

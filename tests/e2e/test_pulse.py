@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from process import session_of, wait_for
+from process import halt, session_of, wait_for
 from test_bad_moments import ctl, script
 from test_rest import answers, engines, serve  # noqa: F401
 
@@ -23,7 +23,7 @@ def test_stopped_while_it_rests(serve):  # noqa: F811
     server = serve("pm.max_children = 2\n")
     wait_for(lambda: server.still(), 60, "rest")
     old = engines(server)[0]
-    os.kill(old, signal.SIGSTOP)
+    halt(old)
     # nobody asks before there is a reason, where those that are awake are asked every 5 s
     wait_for(lambda: server.still(6), 60, "that nobody asks")
     waiting = [(front, patient(front)) for front in (server.http, server.fcgi)]
@@ -40,7 +40,7 @@ def test_stopped_while_it_has_a_connection(serve):  # noqa: F811
     server = serve("engine = stub\npm.max_children = 2\n")
     old = engines(server)[0]
     server.http.hold()
-    os.kill(old, signal.SIGSTOP)
+    halt(old)
     wait_for(lambda: session_of(old) is None, 60, "its end")
     assert answers(server.http) and answers(server.fcgi)
     server.http.held.close()
@@ -50,7 +50,7 @@ def test_stopped_while_it_has_a_connection(serve):  # noqa: F811
 def test_let_go_in_time(serve):  # noqa: F811
     server = serve("pm.max_children = 2\n")
     old = engines(server)[0]
-    os.kill(old, signal.SIGSTOP)
+    halt(old)
     waiting = patient(server.http)
     wait_for(lambda: "silent" in ctl(server, "status"), 30, "that its silence is told")
     os.kill(old, signal.SIGCONT)
@@ -74,7 +74,7 @@ def test_health_knows(tokiophp, workdir):
     wait_for(lambda: answers(healthy), 20, "health")
     status = ctl(server, "status").partition("pool api")[2]
     asked = int(status.partition("process pid=")[2].split()[0])
-    os.kill(asked, signal.SIGSTOP)
+    halt(asked)
     route = Http(("127.0.0.1", port), target="/api/x.php")
     waiting = patient(route)
     wait_for(lambda: not answers(healthy), 40, "that the pool is down")

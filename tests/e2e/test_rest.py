@@ -8,7 +8,7 @@ import time
 import pytest
 
 from fcgi_client import fetch
-from process import free_port, session_of, wait_for
+from process import free_port, halt, session_of, wait_for
 from test_bad_moments import ctl, script
 from test_finish import Fcgi, Http, refused
 from test_start import parent_of
@@ -98,7 +98,7 @@ def test_none_sleeps_while_another_serves(serve):
     wait_for(lambda: ctl(server, "status").count("state=ready") == 2, 20, "both processes")
     slow = engines(server)[0]
     time.sleep(3)  # both rest
-    os.kill(slow, signal.SIGSTOP)
+    halt(slow)
     wait_for(lambda: " asleep" in ctl(server, "status"), 20, "the sleep of the other one")
     waiting = server.http.connect()
     server.http.ask(waiting)
@@ -130,7 +130,7 @@ def test_reload_while_it_wakes_up(serve, workdir):
     asking = threading.Thread(target=lambda: done.append(fetch(server.address, f"{workdir}/www/which.php", timeout=60).body), daemon=True)
     asking.start()
     starting = wait_for(lambda: engines(server), 10, "a process")[0]
-    os.kill(starting, signal.SIGSTOP)
+    halt(starting)
     with open(server.config_path) as f:
         text = f.read()
     with open(server.config_path, "w") as f:
@@ -148,7 +148,7 @@ def test_reload_while_it_wakes_up(serve, workdir):
 def test_quit_when_somebody_has_just_come(serve, kind):
     server = serve(ONDEMAND)
     front = getattr(server, kind)
-    server.signal(signal.SIGSTOP)
+    halt(server.pid)
     sock = front.connect()
     front.ask(sock)
     server.signal(signal.SIGQUIT)

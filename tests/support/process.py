@@ -88,6 +88,22 @@ def status_field(pid, field):
     return 0
 
 
+def halt(pid):
+    """SIGSTOP, and the stop of its last thread: until then one that was just woken may still take a connection."""
+    os.kill(pid, signals.SIGSTOP)
+
+    def stopped():
+        try:
+            states = []
+            for task in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{task}/stat") as f:
+                    states.append(f.read().rpartition(")")[2].split()[0])
+            return all(state in "TZX" for state in states)
+        except (FileNotFoundError, ProcessLookupError):  # a thread that has just ended
+            return False
+    wait_for(stopped, what=f"the stop of {pid}")
+
+
 def descriptors(pid):
     """{number: what it leads to}, of those that are not closed meanwhile."""
     found = {}
