@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "engine/base/clock.h"
@@ -156,12 +157,28 @@ static void forget_others(const struct process_args *args)
     wipe_stack();
 }
 
+/* Who runs the server from a shell has its terminal, which the pool's user could write to, and type into
+ * (TIOCSTI). Not setsid(): Ctrl-C and the end of the terminal are the supervisor's affair, but whoever looks
+ * for a server's processes finds them by its session. */
+static void give_terminal_up(void)
+{
+    int terminal = open("/dev/tty", O_RDONLY | O_CLOEXEC | O_NOCTTY);
+    if (terminal < 0) {
+        return;
+    }
+    if (ioctl(terminal, TIOCNOTTY) != 0) {
+        log_sys(LEVEL_WARNING, "the terminal cannot be given up");
+    }
+    close(terminal);
+}
+
 /* What of the supervisor's is none of ours goes; what it has of ours takes its place. */
 static const char *arrange(struct process *p, struct listener **own)
 {
     const struct process_args *args = p->args;
     char title[160];
 
+    give_terminal_up();
     forget_others(args);
     arrange_log(args);
     *own = own_listeners(args);

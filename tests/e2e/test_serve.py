@@ -330,6 +330,20 @@ def test_control_c_in_a_script(terminal, project):
     assert t.wait() == 0
 
 
+def test_scripts_have_no_terminal(terminal, project):
+    """Its user is not the pool's."""
+    put(project, "public/tty.php", "<?php echo json_encode([(bool)@fopen('/dev/tty', 'r+'), posix_ctermid(), trim(shell_exec('(: </dev/tty) 2>/dev/null && echo has') ?? '')]);")
+    port = process.free_port()
+    t = terminal("trap : INT; (: </dev/tty) && echo a terminal; " + shell_command(project, port))
+    process.wait_for(lambda: process.accepts(("127.0.0.1", port)), 30, "the server")
+    t.until(lambda s: any("a terminal" in line for line in s.lines()), "a terminal of the server's own")
+    with Raw(("127.0.0.1", port)) as raw:
+        reply = raw.send("GET /tty.php HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").reply()
+    assert reply.body == b'[false,"\\/dev\\/tty",""]'
+    t.type("\x03")
+    t.until(lambda s: any("and then 0" in line for line in s.lines()), "the end of the server")
+
+
 @pytest.mark.parametrize("before", ["", "nohup"])
 def test_the_terminal_is_closed(terminal, project, before):
     """It ends with its terminal, unless its user has seen to it that it does not."""
