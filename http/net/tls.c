@@ -17,8 +17,8 @@
 #define FIRST_RECORD  1360
 #define LARGE_RECORD  16384                     /* the largest that there are */
 #define IDLE_RESET_US (1 * CLOCK_US_PER_SECOND) /* ... and again after a pause */
-#define READS_MOST    2  /* of the socket for one record: its beginning, and the rest */
-#define BARREN_MOST   64 /* so often that gave nothing: whoever sends so much says nothing */
+#define READS_MOST    2            /* of the socket for one record: its beginning, and the rest */
+#define BARREN_MOST   (256u << 10) /* that gave nothing; a record that comes in pieces has 16 KB */
 
 struct tls_conn *tls_conn_create(struct tls_context *context, int fd)
 {
@@ -94,7 +94,7 @@ static int read_some(struct tls_conn *t, char *p, int n)
     t->cut_short = false;
     int done = SSL_read(t->ssl, p, n);
     t->reading = false;
-    t->barren = done > 0 ? 0 : t->barren + t->cut_short;
+    t->barren = done > 0 ? 0 : t->barren;
     t->broken |= t->barren > BARREN_MOST;
     return done;
 }

@@ -29,6 +29,7 @@ static int bio_read(BIO *bio, char *p, int n)
     }
     int got = BIO_read(BIO_next(bio), p, n);
     forward_retry(bio);
+    t->barren += t->reading && got > 0 ? (size_t)got : 0;
     t->drained = got < n && !BIO_get_ktls_recv(BIO_next(bio)); /* the kernel's gives one record at a time */
     return got;
 }

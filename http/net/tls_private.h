@@ -23,7 +23,7 @@ struct tls_conn {
     bool reading;        /* in tls_read(): the socket is asked so often ... */
     unsigned reads_left; /* ... and not more */
     bool cut_short;      /* it would have been */
-    unsigned barren;     /* times that it was, since bytes came out last */
+    size_t barren;       /* bytes that it gave since any came out */
     bool held;           /* packets leave only when they are full */
     bool writing;        /* in tls_write(): what the socket does not take may be kept in rest */
     bool established, broken, shut;

@@ -117,6 +117,34 @@ def test_records_that_bring_nothing(serve, workdir):
         assert worst < cost * 2 / 3, f"a request took {worst:.2f} s, the records {cost:.2f} s"
 
 
+@pytest.mark.parametrize("piece", [1, 3, 50])
+def test_records_that_come_in_small_pieces(serve, workdir, piece):
+    """They bring something, however long it takes."""
+    address = serve(make_cert(workdir, "one"))
+    with open(workdir + "/site/length.php", "w") as f:
+        f.write("<?php echo strlen(file_get_contents('php://input')), ' bytes';")
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = insecure().wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with socket.create_connection(address, timeout=process.PATIENCE) as s:
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+        def exchange(step):
+            while True:
+                try:
+                    return step()
+                except ssl.SSLWantReadError:
+                    s.sendall(outgoing.read())
+                    incoming.write(s.recv(65536))
+        exchange(tls.do_handshake)
+        tls.write(b"POST /length.php HTTP/1.1\r\nHost: localhost\r\nContent-Length: 320000\r\n\r\n" + b"x" * 320000)
+        records = memoryview(outgoing.read())
+        for at in range(0, len(records), piece):
+            s.send(records[at:at + piece])
+        came = b""
+        while b"320000 bytes" not in came:
+            came += exchange(lambda: tls.read(65536))
+
+
 def test_protocols(serve, workdir):
     address = serve(make_cert(workdir, "one"))
     for protocols, chosen in ((("h2", "http/1.1"), "h2"), (("http/1.1",), "http/1.1"), ((), None)):
