@@ -12,6 +12,7 @@
 #include "fcgi/record.h"
 
 #define FIRST_BYTE_SOON_MS 1
+#define VAIN               16 /* after a wait for nothing so many connections are not waited for */
 
 /* -- reading heads -- */
 
@@ -169,13 +170,22 @@ static bool comes_soon(int fd)
 }
 
 /* A web server connects and then sends, and we have been told of the first. What it sends is worth a moment:
- * to wait for it as for any idle connection takes four system calls, and wakes whoever slept. */
+ * to wait for it as for any idle connection takes four system calls, and wakes whoever slept. Others who
+ * connect and send nothing would have all of a worker's time, a millisecond each. */
 static ssize_t receive(const struct fcgi_conn *c, struct fcgi_exchange *x)
 {
+    static _Thread_local unsigned vain;
     ssize_t n = recv(c->wait.fd, x->input, sizeof(x->input), MSG_DONTWAIT);
 
-    if (c->state == CONN_NEW && !c->waited && is_nothing(n) && comes_soon(c->wait.fd)) {
+    if (c->state != CONN_NEW || c->waited || !is_nothing(n)) {
+        return n;
+    }
+    if (vain > 0) {
+        vain--;
+    } else if (comes_soon(c->wait.fd)) {
         n = recv(c->wait.fd, x->input, sizeof(x->input), MSG_DONTWAIT);
+    } else {
+        vain = VAIN;
     }
     return n;
 }

@@ -67,6 +67,24 @@ def test_who_connects_and_says_nothing_yet(server):
             c.close()
 
 
+@only_here
+def test_who_says_nothing_costs_others_no_time(tokiophp, workdir):
+    """That moment is not spent on each of many who are silent."""
+    server = tokiophp(pool="pm.max_children = 1\n")
+
+    def delay():
+        silent = []
+        try:
+            silent.extend(fcgi.Connection(server.address) for _ in range(400))
+            began = time.monotonic()
+            assert fcgi.fetch(server.address, f"{workdir}/www/hello.php").status == 200
+            return time.monotonic() - began
+        finally:
+            for c in silent:
+                c.close()
+    assert min(delay() for _ in range(3)) < 0.2  # 0.4 s are spent otherwise
+
+
 def test_one_request_a_connection(server):
     with fcgi.Connection(server.address) as c:
         r = c.request(server.script("hello.php"))
