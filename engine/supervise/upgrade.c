@@ -12,6 +12,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,6 +23,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/supervise/channel.h"
+#include "engine/supervise/closer.h"
 #include "engine/supervise/daemon.h"
 #include "engine/supervise/inherited.h"
 #include "engine/supervise/logs.h"
@@ -35,6 +37,7 @@
 #define TEST_US       (20 * CLOCK_US_PER_SECOND)
 #define TEST_OUTPUT   65536
 #define SCRIBES_MS    1000 /* for a log that does not take lines */
+#define HEARD_MS      2000 /* for a child that does not hear */
 #define RETESTS_MAX   5    /* a storm of reloads must not keep the last one from happening */
 
 /* -- the execution -- */
@@ -60,6 +63,43 @@ static int block_stops(int how)
     return sigprocmask(how, &set, NULL);
 }
 
+/* Until it accepts nothing any more. What else it says was for the supervisor that ends here. */
+static void wait_for_drain(const struct child *c, uint64_t until_us)
+{
+    static struct channel_message message; /* one thread; too large for a comfortable stack */
+    struct pollfd p = {.fd = c->channel, .events = POLLIN};
+    bool drains = false;
+    int rc = 0;
+    for (uint64_t now = clock_us(); !drains && rc >= 0 && now < until_us; now = clock_us()) {
+        rc = channel_receive(c->channel, &message, closer_drop_all);
+        if (rc > 0) {
+            drains = message.type == CHANNEL_DRAINING;
+            channel_dispose_fds(&message, closer_drop_all);
+        } else if (rc == 0) {
+            poll(&p, 1, (int)((until_us - now) / 1000) + 1);
+        }
+    }
+}
+
+/* A socket that blocks does so for all who have it: a child that looks once more whether somebody waits there
+ * would wait itself, with all that it has in hand. */
+static void drain_children(const struct supervisor *s)
+{
+    uint64_t until_us = clock_us() + HEARD_MS * 1000ULL;
+    for (const struct child *c = s->children; c; c = c->next) {
+        if (c->channel >= 0) {
+            channel_send(c->channel, CHANNEL_DRAIN, (int64_t)(s->drain_us / 1000), NULL, NULL, 0);
+        }
+    }
+    for (const struct child *c = s->children; c; c = c->next) {
+        const struct generation *g = c->generation;
+        bool heard = g && g->state == GENERATION_DRAINING && g->drain_us == 0;
+        if (c->channel >= 0 && !heard) {
+            wait_for_drain(c, until_us);
+        }
+    }
+}
+
 /* To a program that knows nothing of our children: their channels close with this image, what they run ends,
  * and new connections wait in the sockets' queues for the stranger. php-fpm blocks USR1, USR2 and CHLD over
  * an execution, and nothing else; its workers want to block in accept(). */
@@ -68,11 +108,7 @@ static void execute_stranger(struct supervisor *s)
     log_notice(
         "the program at %s is not tokiophp any more: it gets the sockets, the workers finish what they run",
         s->cli->argv[0]);
-    for (const struct child *c = s->children; c; c = c->next) {
-        if (c->channel >= 0) {
-            channel_send(c->channel, CHANNEL_DRAIN, (int64_t)(s->drain_us / 1000), NULL, NULL, 0);
-        }
-    }
+    drain_children(s);
     sockets_export(s->listeners);
     sockets_set_blocking(s->listeners, true);
     logs_restore_stdio();

@@ -10,7 +10,7 @@ import pytest
 import tokiophp as server_module
 from fcgi_client import fetch
 from process import accepts, free_port, session_of, wait_for
-from test_signals import engines, hello, slow  # noqa: F401 (slow is a fixture)
+from test_signals import Asking, engines, hello, slow  # noqa: F401 (slow is a fixture)
 from tokiophp import Tokiophp
 
 
@@ -224,6 +224,35 @@ exec {real} "$@"
     server.signal(signal.SIGTERM)
     assert server.wait(10) == 78
     wait_for(lambda: all(session_of(p) is None for p in children), 15, "the engine processes' end")
+    server.stopped = True
+
+
+def test_a_stranger_gets_the_sockets_when_nobody_looks_there(tokiophp, workdir):
+    """They block then, for all who have them: a worker that has just answered would wait for the stranger's next connection.
+    Here the order to drain comes late, and the answers before it."""
+    program, real = os.path.join(workdir, "tokiophp-copy"), server_module.PROGRAM
+    shutil.copy(real, program)
+    server_module.PROGRAM = program
+    try:
+        server = tokiophp(pool="pm.max_children = 16\n", settings="process_control_timeout = 60s\n")
+    finally:
+        server_module.PROGRAM = real
+    server.wait_message("ready to handle connections")
+    with open(f"{workdir}/www/nap.php", "w") as f:
+        f.write(f"<?php touch('{workdir}/tmp/' . $_GET['n']); usleep(1000000); echo 'rested';")
+    napping = [Asking(server, f"{workdir}/www/nap.php", query=f"n=nap{n}") for n in range(16)]
+    wait_for(lambda: sum(name.startswith("nap") for name in os.listdir(f"{workdir}/tmp")) == 16, 10, "the requests run")
+    engine, = engines(server)
+    os.sched_setscheduler(engine, os.SCHED_IDLE, os.sched_param(0))  # its control thread
+    os.kill(engine, signal.SIGSTOP)
+    exchange(program, '#!/bin/sh\ncase "$*" in *" -t") exit 0;; esac\nexec sleep 120\n')
+    server.signal(signal.SIGUSR2)
+    server.wait_message("not tokiophp any more: it gets the sockets")
+    time.sleep(1)
+    os.kill(engine, signal.SIGCONT)
+    assert all(asking.result().body == b"rested" for asking in napping)
+    wait_for(lambda: session_of(engine) is None, 15, "the engine process's end")
+    server.kill_family()
     server.stopped = True
 
 
