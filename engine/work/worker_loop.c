@@ -55,6 +55,7 @@ static void park(struct worker *w)
 {
     struct pool *pool = w->pool;
 
+    w->again = NULL; /* who is called back is idle, and tells sizing when it is not any more */
     if (pool->executor->idle) {
         pool->executor->idle(w);
     }

@@ -9,6 +9,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/telemetry/metrics.h"
+#include "engine/work/pool_private.h"
 #include "tests/support/memory_frontend.h"
 #include "tests/support/test_executor.h"
 #include "tests/support/test_pool.h"
@@ -304,6 +305,45 @@ static void listeners_leave_time_for_connections(void **state)
     close(g.wait.fd);
 }
 
+static bool is_parked(void *ctx)
+{
+    return count(ctx, WORKER_PARKED) == 1;
+}
+
+static void order_park(struct waitable *self, struct worker *w)
+{
+    on_gate(self, w);
+    if (((struct gate *)self)->looked == 1) {
+        atomic_store(&((struct gate *)self)->t->pool->park_wanted, 1);
+    }
+}
+
+/* It counts as idle, and says when it is not any more, which only a look at the wait set does. */
+static void who_parks_forgets_the_listener(void **state)
+{
+    struct test_pool t;
+    struct gate g = {
+        .wait = {.fd = eventfd(5, EFD_NONBLOCK | EFD_CLOEXEC | EFD_SEMAPHORE), .ready = order_park},
+        .t = &t,
+        .leaves = true};
+
+    (void)state;
+    test_pool_init(&t, 1);
+    t.conf.s.pm = PM_ONDEMAND;
+    test_pool_start(&t, &test_executor);
+    assert_int_equal(pool_wait_add(t.pool, &g.wait, WAIT_LISTENER), 0);
+    assert_true(test_pool_until(&t, is_parked, &t, 5000));
+    assert_int_equal(g.taken, 1);
+    struct memory_call *call = memory_call_new(t.pool, "GET", "/echo", "", NULL);
+
+    test_pool_call(&t, call, 5000);
+    memory_call_free(call);
+    test_pool_run(&t, 200);
+    assert_int_equal(g.taken, 1);
+    test_pool_stop(&t);
+    close(g.wait.fd);
+}
+
 static uint32_t many(void *ctx)
 {
     (void)ctx;
@@ -435,6 +475,7 @@ int main(void)
         cmocka_unit_test(ondemand_starts_for_the_wait_set),
         cmocka_unit_test(a_listener_is_looked_at_again),
         cmocka_unit_test(listeners_leave_time_for_connections),
+        cmocka_unit_test(who_parks_forgets_the_listener),
         cmocka_unit_test(process_max_is_obeyed),
         cmocka_unit_test(thread_refused),
         cmocka_unit_test(max_requests_asks_for_a_swap),
