@@ -202,7 +202,7 @@ void vars_register_server(zval *array)
         uint32_t first = make_server(t, kind, array);
 
         if (keeps) {
-            vars_kept_note(&t->script->server, array, first);
+            vars_kept_note(&t->script->server, t->request, array, first);
         }
     }
 }

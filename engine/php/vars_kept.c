@@ -1,6 +1,7 @@
 /* See vars_kept.h. Used again is only a table whose rows are what they would be if it were made: the
  * environment's, then each parameter in its place, then ours. Two parameters of one name share a row, and PHP
- * changes some names; such a table is not used again.
+ * changes some names; such a table is not used again. Nor is one kept in which a variable of the request has
+ * taken a row of the environment's, or PHP's own may: the next one need not have it.
  *
  * A script that changes its $_SERVER, or keeps it, has a copy of its own from then on (PHP's
  * copy on write): the table has one reference more. C code may change what it finds there all the same; but
@@ -158,13 +159,43 @@ static void drop(struct vars_table *table)
     }
 }
 
-void vars_kept_note(struct vars_kept *kept, const zval *array, uint32_t first)
+/* What PHP adds when there is a password. */
+static bool environment_has_user(const HashTable *rows, uint32_t first)
+{
+    static const char *const names[] = {"PHP_AUTH_USER", "PHP_AUTH_PW", "PHP_AUTH_DIGEST"};
+
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        const zval *value = zend_hash_str_find(rows, names[i], strlen(names[i]));
+
+        if (value && (const Bucket *)value < rows->arData + first) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Each variable of the request has a row behind those of the environment, which are as they were. */
+static bool is_apart(const HashTable *rows, uint32_t first, struct request *r)
+{
+    struct vars_own own;
+
+    vars_own(r, &own);
+    size_t behind = 1 + own.count; /* PHP_SELF */
+
+    for (size_t i = 0; i < r->param_count; i++) {
+        behind += !vars_is_hidden(&r->params[i]);
+    }
+    return rows->nNumUsed == rows->nNumOfElements && rows->nNumUsed == first + behind &&
+           !environment_has_user(rows, first);
+}
+
+void vars_kept_note(struct vars_kept *kept, struct request *r, const zval *array, uint32_t first)
 {
     struct vars_table *table = &kept->tables[kept->next++ % VARS_KEPT];
     HashTable *rows = Z_ARRVAL_P(array);
 
     drop(table);
-    if (!(HT_FLAGS(rows) & (HASH_FLAG_PACKED | HASH_FLAG_UNINITIALIZED))) {
+    if (!(HT_FLAGS(rows) & (HASH_FLAG_PACKED | HASH_FLAG_UNINITIALIZED)) && is_apart(rows, first, r)) {
         GC_ADDREF(rows);
         *table = (struct vars_table){rows, first, rows->nNumUsed, env_version()};
     }

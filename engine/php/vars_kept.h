@@ -18,8 +18,8 @@ struct vars_kept {
 
 /* *array becomes one of the tables, with the values of this request. False: it must be made. */
 bool vars_kept_use(struct vars_kept *kept, struct request *r, zval *array);
-/* One that was just made. first: how many rows it had before the parameters. */
-void vars_kept_note(struct vars_kept *kept, const zval *array, uint32_t first);
+/* One that was just made for r. first: how many rows it had before the parameters. */
+void vars_kept_note(struct vars_kept *kept, struct request *r, const zval *array, uint32_t first);
 void vars_kept_drop(struct vars_kept *kept);
 
 #endif

@@ -28,26 +28,30 @@ HEADERS = [
 ]
 
 
-@pytest.fixture(params=FRONTS)
-def asked(tokiophp, workdir, request):
+def asker(tokiophp, workdir, front, pool="env[OWN] = own\n"):
     """A worker, and a function that asks a script of its folder."""
-    w = Worker(tokiophp, workdir, pool="env[OWN] = own\n")
+    w = Worker(tokiophp, workdir, pool=pool)
     with open(w.folder + "/classic.php", "w") as f:
         f.write("<?php echo json_encode(['answer' => eval($_GET['code'])]);")
     index = w.script
 
     def ask(code, name="index.php", headers=()):
         fields = dict(headers)
-        if request.param == "fcgi":
+        if front == "fcgi":
             fields = {"HTTP_" + field.upper(): value for field, value in fields.items()}
         w.script = f"{w.folder}/{name}"
-        if request.param == "http":
+        if front == "http":
             text = w.site.ask(f"/worker/{name}?code={urllib.parse.quote(code)}", **fields).text
         else:
-            text = w.raw(request.param, code, **fields)[1]
+            text = w.raw(front, code, **fields)[1]
         w.script = index
         return text
     return ask
+
+
+@pytest.fixture(params=FRONTS)
+def asked(tokiophp, workdir, request):
+    return asker(tokiophp, workdir, request.param)
 
 
 def answer(text):
@@ -66,6 +70,18 @@ def test_it_is_as_in_classic_mode(asked):
                     wrong.append((spoil, headers, own, classic))
             asked(spoil, headers=headers)
     assert not wrong
+
+
+@pytest.mark.parametrize("front", FRONTS)
+@pytest.mark.parametrize("headers, others", [({"X_C": "secret"}, {}), ({"Authorization": "Basic dXNlcjpwYXNz"}, {"Authorization": "Bearer x"})])
+def test_what_is_in_the_environment_too(tokiophp, workdir, front, headers, others):
+    """Such a variable of one request is the environment's again in the next one that does not have it."""
+    names = ("HTTP_X_C", "PHP_AUTH_USER", "PHP_AUTH_PW")
+    ask = asker(tokiophp, workdir, front, "".join(f"env[{name}] = own\n" for name in names))
+    look = f"return array_map(fn ($n) => $_SERVER[$n], {json.dumps(names)});"
+    for _ in range(3):
+        assert answer(ask(look, headers=headers)) == answer(ask(look, "classic.php", headers)) != ["own"] * 3
+        assert answer(ask(look, headers=others)) == ["own"] * 3
 
 
 def test_what_a_request_keeps_stays(asked):
