@@ -139,12 +139,13 @@ int paths_change(const char *directory)
     return is_real() ? chdir(directory) : change_text(directory);
 }
 
-/* By others: a directory may be moved, or another one be in its place. */
+/* By others: a directory may be moved, or another one be in its place. A libphp that does not ask us says
+ * nothing of a chdir(). */
 bool paths_may_be_elsewhere(void)
 {
     uint64_t now = clock_coarse_us();
 
-    if (!was_changed && now - looked_us < CLOCK_US_PER_SECOND) {
+    if (functions_are_ours && !was_changed && now - looked_us < CLOCK_US_PER_SECOND) {
         return false;
     }
     was_changed = false;

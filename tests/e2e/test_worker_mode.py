@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import threading
 import time
@@ -481,6 +482,42 @@ def test_what_a_request_changes_is_undone(worker, front, boot_files):
             wrong[name] = (before, during, after)
     assert not wrong
     assert w.all(front, "return 1;")["request"] > 3 * len(UNDONE), "it was booted again: nothing had to be undone"
+
+
+R_X86_64_RELATIVE = 8
+
+
+def keep_to_itself(library, target, function):
+    """A copy of a shared library that calls this function of its own, whoever else has one: as if linked with -Bsymbolic."""
+    with open(library, "rb") as f:
+        data = bytearray(f.read())
+    start, size, count = *struct.unpack_from("<Q", data, 0x28), *struct.unpack_from("<HH", data, 0x3a)
+    sections = [struct.unpack_from("<IIQQQQIIQQ", data, start + size * n) for n in range(count)]
+    symbols = next(s for s in sections if s[1] == 11)
+    for _, _, _, _, at, n, *_ in (s for s in sections if s[1] == 4):
+        for place in range(at, at + n, 24):
+            symbol = symbols[4] + struct.unpack_from("<I", data, place + 12)[0] * 24
+            name, _, _, section, value = struct.unpack_from("<IBBHQ", data, symbol)
+            if section and data.startswith(function + b"\0", sections[symbols[6]][4] + name):
+                struct.pack_into("<QQ", data, place + 8, R_X86_64_RELATIVE, value)
+    with open(target, "wb") as f:
+        f.write(data)
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="keep_to_itself() knows no other relocations")
+def test_the_directory_where_libphp_keeps_it_to_itself(worker, workdir, front):
+    libphp = re.search(r"(libphp\S*) => (\S+)", subprocess.run(["ldd", PROGRAM], capture_output=True, text=True).stdout)
+    if not libphp:
+        pytest.skip("libphp is part of the program")
+    folder = workdir + "/lib"
+    os.mkdir(folder)
+    keep_to_itself(libphp[2], f"{folder}/{libphp[1]}", b"virtual_chdir")
+    w = worker(env={**os.environ, "LD_LIBRARY_PATH": folder})
+    w.server.wait_message("does not leave its path functions")
+    before = w.run(front, "return getcwd();")
+    for _ in range(3):
+        assert w.run(front, "chdir('/'); return getcwd();") == "/" != before
+        assert w.run(front, "return getcwd();") == before
 
 
 @pytest.mark.parametrize("boot_files", ["changed by its boot"], indirect=True)
