@@ -2,7 +2,7 @@
  *
  * What is noted may be older than the truth, if locks went by a close that nobody told us of; so whoever
  * wants to keep a descriptor open asks the kernel first. More files or ranges than there is room for are as
- * the kernel has them. */
+ * the kernel has them; of a file that has more descriptors than that the locks are taken again at once. */
 #include "engine/php/record_locks.h"
 
 #include <fcntl.h>
@@ -24,6 +24,7 @@
 struct range {
     int64_t from, to; /* to: behind its last byte */
     int by;           /* the descriptor */
+    short type;       /* F_RDLCK, F_WRLCK */
 };
 
 struct kept {
@@ -76,10 +77,10 @@ static struct locked *find_or_add(const struct stat *st)
     return f;
 }
 
-static void add_range(struct locked *f, int64_t from, int64_t to, int by)
+static void add_range(struct locked *f, int64_t from, int64_t to, const struct range *like)
 {
     if (from < to && f->ranges_n < RANGES_MOST) {
-        f->ranges[f->ranges_n++] = (struct range){from, to, by};
+        f->ranges[f->ranges_n++] = (struct range){from, to, like->by, like->type};
     }
 }
 
@@ -94,12 +95,20 @@ static void take_range(struct locked *f, int64_t from, int64_t to)
         const struct range *r = &before[i];
 
         if (r->to <= from || r->from >= to) {
-            add_range(f, r->from, r->to, r->by);
+            add_range(f, r->from, r->to, r);
         } else {
-            add_range(f, r->from, from < r->to ? from : r->to, r->by);
-            add_range(f, to > r->from ? to : r->from, r->to, r->by);
+            add_range(f, r->from, from < r->to ? from : r->to, r);
+            add_range(f, to > r->from ? to : r->from, r->to, r);
         }
     }
+}
+
+static struct flock on(const struct range *r, short type)
+{
+    return (struct flock){.l_type = type,
+                          .l_whence = SEEK_SET,
+                          .l_start = r->from,
+                          .l_len = r->to == END_OF_ALL ? 0 : r->to - r->from};
 }
 
 /* Those of this descriptor go by its close, as they always do. */
@@ -114,10 +123,7 @@ static void give_back(struct locked *f, int by)
             f->ranges[left++] = *r;
             continue;
         }
-        struct flock none = {.l_type = F_UNLCK,
-                             .l_whence = SEEK_SET,
-                             .l_start = r->from,
-                             .l_len = r->to == END_OF_ALL ? 0 : r->to - r->from};
+        struct flock none = on(r, F_UNLCK);
 
         syscall(SYS_fcntl, by, F_SETLK, &none);
     }
@@ -128,11 +134,7 @@ static void give_back(struct locked *f, int by)
 static bool is_true(const struct locked *f, int fd)
 {
     for (unsigned i = 0; i < f->ranges_n; i++) {
-        const struct range *r = &f->ranges[i];
-        struct flock asked = {.l_type = F_WRLCK,
-                              .l_whence = SEEK_SET,
-                              .l_start = r->from,
-                              .l_len = r->to == END_OF_ALL ? 0 : r->to - r->from};
+        struct flock asked = on(&f->ranges[i], F_WRLCK);
 
         if (syscall(SYS_fcntl, fd, F_OFD_GETLK, &asked) != 0 || asked.l_type != F_UNLCK) {
             return true;
@@ -166,7 +168,8 @@ static bool note(const struct stat *st, int fd, const struct flock *asked, struc
     }
     take_range(f, from < to ? from : to, from < to ? to : from);
     if (asked->l_type != F_UNLCK) {
-        add_range(f, from < to ? from : to, from < to ? to : from, fd);
+        add_range(f, from < to ? from : to, from < to ? to : from,
+                  &(struct range){.by = fd, .type = asked->l_type});
     }
     if (f->ranges_n == 0) {
         *kept_n = forget(f, kept);
@@ -219,19 +222,37 @@ int record_locks_fcntl(int fd, int command, void *argument, int (*fcntl_of_libc)
     return result;
 }
 
-/* Whether it has been kept open. */
-static bool keep(int fd, FILE *stream)
+/* The kernel has just taken all of them. */
+static void lock_again(const struct stat *st)
+{
+    struct stat now;
+
+    pthread_mutex_lock(&lock);
+    const struct locked *f = find(st);
+
+    for (unsigned i = 0; f && i < f->ranges_n; i++) {
+        const struct range *r = &f->ranges[i];
+        struct flock asked = on(r, r->type);
+
+        if (fstat(r->by, &now) == 0 && now.st_ino == st->st_ino && now.st_dev == st->st_dev) {
+            syscall(SYS_fcntl, r->by, F_SETLK, &asked);
+        }
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+/* Whether it has been kept open. *full: there is no room, and its close takes the locks of *st. */
+static bool keep(int fd, FILE *stream, struct stat *st, bool *full)
 {
     struct kept kept[KEPT_MOST];
     unsigned kept_n = 0;
     bool keeps = false;
-    struct stat st;
 
-    if (fd < 0 || is_child() || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+    if (fd < 0 || is_child() || fstat(fd, st) != 0 || !S_ISREG(st->st_mode)) {
         return false;
     }
     pthread_mutex_lock(&lock);
-    struct locked *f = find(&st);
+    struct locked *f = find(st);
 
     if (f) {
         give_back(f, fd);
@@ -241,6 +262,8 @@ static bool keep(int fd, FILE *stream)
             flock(fd, LOCK_UN);
             f->kept[f->kept_n++] = (struct kept){fd, stream};
             keeps = true;
+        } else {
+            *full = true;
         }
     }
     pthread_mutex_unlock(&lock);
@@ -250,20 +273,36 @@ static bool keep(int fd, FILE *stream)
 
 int record_locks_close(int fd, int (*close_of_libc)(int))
 {
-    if (atomic_load_explicit(&files_n, memory_order_relaxed) > 0 && keep(fd, NULL)) {
+    struct stat st;
+    bool full = false;
+
+    if (atomic_load_explicit(&files_n, memory_order_relaxed) > 0 && keep(fd, NULL, &st, &full)) {
         return 0;
     }
-    return close_of_libc(fd);
+    int result = close_of_libc(fd);
+
+    if (full) {
+        lock_again(&st);
+    }
+    return result;
 }
 
 int record_locks_fclose(FILE *stream, int (*fclose_of_libc)(FILE *))
 {
+    struct stat st;
+    bool full = false;
+
     if (atomic_load_explicit(&files_n, memory_order_relaxed) > 0 && stream) {
         int failed = fflush(stream);
 
-        if (keep(fileno(stream), stream)) {
+        if (keep(fileno(stream), stream, &st, &full)) {
             return failed;
         }
     }
-    return fclose_of_libc(stream);
+    int result = fclose_of_libc(stream);
+
+    if (full) {
+        lock_again(&st);
+    }
+    return result;
 }
