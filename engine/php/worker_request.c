@@ -84,8 +84,8 @@ static void take_back(struct aside *a)
 
 /* -- extensions that have something of a request's -- */
 
-static const char *const names[] = {"filter", "intl", "random", "session", "zlib"};
-enum extension { FILTER, INTL, RANDOM, SESSION, ZLIB, EXTENSIONS };
+static const char *const names[] = {"filter", "intl", "json", "random", "session", "zlib"};
+enum extension { FILTER, INTL, JSON, RANDOM, SESSION, ZLIB, EXTENSIONS };
 _Static_assert(sizeof names / sizeof *names == EXTENSIONS, "a name for each");
 static const zend_module_entry
     *extensions[EXTENSIONS]; /* NULL = there is none; constant once there are workers */
@@ -153,6 +153,7 @@ static void begin(struct php_thread *t, struct request *r, const struct aside *a
         sapi_add_header(SAPI_PHP_VERSION_HEADER, sizeof SAPI_PHP_VERSION_HEADER - 1, true);
     }
     worker_globals_make(&a->globals);
+    start(JSON); /* no last error */
     start(RANDOM);
     start(ZLIB); /* what encoding this client understands */
     start(SESSION);

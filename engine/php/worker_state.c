@@ -14,6 +14,8 @@
 #include "ext/pcre/php_pcre.h"
 #include "ext/session/php_session.h"
 #include "ext/standard/basic_functions.h"
+#pragma weak php_libxml_disable_entity_loader /* its header wants libxml2's; it says what was */
+extern bool php_libxml_disable_entity_loader(bool disable);
 
 #include "engine/php/env.h"
 #include "engine/php/hygiene.h"
@@ -65,6 +67,7 @@ struct script_state {
     bool of_boot[PAIRS]; /* of those that restart: the boot has set it */
     bool translates;     /* each request's input may change what mbstring remembers */
     zval libxml_context; /* UNDEF = none */
+    bool loader_disabled;
     zend_function *clear_libxml_errors;
     zval mysqli_report;
     zend_function *set_mysqli_report;
@@ -298,7 +301,7 @@ static void put_back_mysqli(const struct script_state *s)
     }
 }
 
-/* -- the context in which libxml opens files, and what it has to say of a document -- */
+/* -- the context in which libxml opens files, whether it may, and what it has to say of a document -- */
 
 /* It is the first thing in what libxml has for each thread; its header wants libxml2's. */
 static void take_libxml(struct script_state *s)
@@ -310,6 +313,10 @@ static void take_libxml(struct script_state *s)
     if (s->libxml) {
         ZVAL_COPY(&s->libxml_context, s->libxml);
     }
+    if (&php_libxml_disable_entity_loader) {
+        s->loader_disabled = php_libxml_disable_entity_loader(false);
+        php_libxml_disable_entity_loader(s->loader_disabled);
+    }
     s->clear_libxml_errors = find_function("libxml_clear_errors");
 }
 
@@ -320,6 +327,9 @@ static void put_back_libxml(const struct script_state *s)
 
         ZVAL_COPY(s->libxml, &s->libxml_context);
         zval_ptr_dtor(&old);
+    }
+    if (&php_libxml_disable_entity_loader) {
+        php_libxml_disable_entity_loader(s->loader_disabled);
     }
     call_and_forget(s->clear_libxml_errors, NULL);
 }

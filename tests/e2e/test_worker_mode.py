@@ -432,6 +432,8 @@ UNDONE = {
     "libxml": ("libxml_use_internal_errors(!libxml_use_internal_errors());", "libxml_use_internal_errors()"),
     "xml_errors": ("libxml_use_internal_errors(true); @simplexml_load_string('<secret>');",
                    "[count(libxml_get_errors()), libxml_get_last_error() ? libxml_get_last_error()->message : null]"),
+    "entities": ("(function () { @libxml_disable_entity_loader(!@libxml_disable_entity_loader(false)); })();",
+                 "(function () { $was = @libxml_disable_entity_loader(false); @libxml_disable_entity_loader($was); return $was; })()"),
     "session": ("session_id('abcdefabcdefabcdefabcdefab'); session_name('OWN'); session_start(); $_SESSION['x'] = 'mine';",
                 "[session_id(), session_status(), session_name(), isset($_SESSION), $_SESSION['x'] ?? null]"),
     "session_handler": ("session_set_save_handler(new class extends SessionHandler {}, false);", "[ini_get('session.save_handler'), session_module_name()]"),
@@ -457,7 +459,7 @@ BOOT = """<?php
 ini_set('precision', '7'); set_error_handler(['Lives', 'onError']); set_exception_handler(['Lives', 'onException']); putenv('BOOTED=yes');
 chdir(sys_get_temp_dir()); umask(027); date_default_timezone_set('Europe/Berlin'); mb_internal_encoding('UTF-16LE'); mb_substitute_character(0x2a);
 stream_context_set_default(['http' => ['user_agent' => 'boot']]); setlocale(LC_CTYPE, 'C.UTF-8'); ob_start(); echo 'of the boot';
-error_reporting(E_ALL & ~E_NOTICE); libxml_use_internal_errors(true);
+error_reporting(E_ALL & ~E_NOTICE); libxml_use_internal_errors(true); @libxml_disable_entity_loader(true);
 class BootWrapper {} stream_wrapper_register('booted', 'BootWrapper'); class BootFilter extends php_user_filter {} stream_filter_register('boot.f', 'BootFilter');
 session_name('BOOTED'); if (function_exists('textdomain')) textdomain('booted');
 """
@@ -482,6 +484,13 @@ def test_what_a_request_changes_is_undone(worker, front, boot_files):
             wrong[name] = (before, during, after)
     assert not wrong
     assert w.all(front, "return 1;")["request"] > 3 * len(UNDONE), "it was booted again: nothing had to be undone"
+
+
+def test_the_last_error_of_json_goes_with_its_request(worker, front):
+    """The answer of other requests is made by json_encode()."""
+    w = worker()
+    assert w.raw(front, "json_decode('{'); echo json_last_error(); return null;") == (200, "4")
+    assert w.raw(front, "echo json_last_error(); return null;") == (200, "0")
 
 
 R_X86_64_RELATIVE = 8
