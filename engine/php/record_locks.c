@@ -5,6 +5,7 @@
  * the kernel has them; of a file that has more descriptors than that the locks are taken again at once. */
 #include "engine/php/record_locks.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -18,7 +19,7 @@
 
 #define FILES_MOST  64
 #define RANGES_MOST 24
-#define KEPT_MOST   32 /* descriptors of one file */
+#define KEPT_MOST   128 /* descriptors of one file */
 #define END_OF_ALL  INT64_MAX
 
 struct range {
@@ -42,8 +43,8 @@ struct locked {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of all that follows */
 static struct locked files[FILES_MOST];
-static pid_t owner; /* a child has none of these locks */
-static _Atomic unsigned files_n;
+static _Atomic pid_t owner; /* who has had any, 0 = nobody; a child has none of these locks */
+static unsigned files_n;
 
 static bool is_child(void)
 {
@@ -222,87 +223,106 @@ int record_locks_fcntl(int fd, int command, void *argument, int (*fcntl_of_libc)
     return result;
 }
 
-/* The kernel has just taken all of them. */
-static void lock_again(const struct stat *st)
+/* libc's own. */
+struct way {
+    int (*close)(int);
+    int (*fclose)(FILE *);
+};
+
+static int really_close(int fd, FILE *stream, const struct way *way)
+{
+    return stream ? way->fclose(stream) : way->close(fd);
+}
+
+/* With the mutex held: the kernel has just taken all of them. */
+static void lock_again(const struct locked *f)
 {
     struct stat now;
+
+    for (unsigned i = 0; i < f->ranges_n; i++) {
+        const struct range *r = &f->ranges[i];
+        struct flock asked = on(r, r->type);
+
+        if (fstat(r->by, &now) == 0 && now.st_ino == f->inode && now.st_dev == f->device) {
+            syscall(SYS_fcntl, r->by, F_SETLK, &asked);
+        }
+    }
+}
+
+/* With the mutex held, for nobody may take a lock between the look and the close. */
+static int keep_or_close(int fd, FILE *stream, const struct way *way, struct locked *f)
+{
+    if (f->kept_n < KEPT_MOST) {
+        flock(fd, LOCK_UN);
+        f->kept[f->kept_n++] = (struct kept){fd, stream};
+        return 0;
+    }
+    int result = really_close(fd, stream, way), error = errno;
+
+    lock_again(f);
+    errno = error;
+    return result;
+}
+
+/* Of a file without locks. The mutex is not held meanwhile: a network that does not answer would keep
+ * everybody else from closing anything. So whoever has just got a lock there gets it once more. */
+static int close_free(int fd, FILE *stream, const struct way *way, const struct stat *st)
+{
+    int result = really_close(fd, stream, way), error = errno;
 
     pthread_mutex_lock(&lock);
     const struct locked *f = find(st);
 
-    for (unsigned i = 0; f && i < f->ranges_n; i++) {
-        const struct range *r = &f->ranges[i];
-        struct flock asked = on(r, r->type);
-
-        if (fstat(r->by, &now) == 0 && now.st_ino == st->st_ino && now.st_dev == st->st_dev) {
-            syscall(SYS_fcntl, r->by, F_SETLK, &asked);
-        }
+    if (f) {
+        lock_again(f);
     }
     pthread_mutex_unlock(&lock);
+    errno = error;
+    return result;
 }
 
-/* Whether it has been kept open. *full: there is no room, and its close takes the locks of *st. */
-static bool keep(int fd, FILE *stream, struct stat *st, bool *full)
+static int close_one(int fd, FILE *stream, const struct way *way)
 {
     struct kept kept[KEPT_MOST];
     unsigned kept_n = 0;
-    bool keeps = false;
+    int result = 0, error = 0;
+    struct stat st;
 
-    if (fd < 0 || is_child() || fstat(fd, st) != 0 || !S_ISREG(st->st_mode)) {
-        return false;
+    if (fd < 0 || is_child() || fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        return really_close(fd, stream, way);
     }
     pthread_mutex_lock(&lock);
-    struct locked *f = find(st);
+    struct locked *f = find(&st);
 
     if (f) {
         give_back(f, fd);
         if (f->ranges_n == 0 || !is_true(f, fd)) {
             kept_n = forget(f, kept);
-        } else if (f->kept_n < KEPT_MOST) {
-            flock(fd, LOCK_UN);
-            f->kept[f->kept_n++] = (struct kept){fd, stream};
-            keeps = true;
-        } else {
-            *full = true;
+            f = NULL;
         }
+    }
+    if (f) {
+        result = keep_or_close(fd, stream, way, f);
+        error = errno;
     }
     pthread_mutex_unlock(&lock);
     close_kept(kept, kept_n);
-    return keeps;
+    errno = error;
+    return f ? result : close_free(fd, stream, way, &st);
 }
 
 int record_locks_close(int fd, int (*close_of_libc)(int))
 {
-    struct stat st;
-    bool full = false;
-
-    if (atomic_load_explicit(&files_n, memory_order_relaxed) > 0 && keep(fd, NULL, &st, &full)) {
-        return 0;
-    }
-    int result = close_of_libc(fd);
-
-    if (full) {
-        lock_again(&st);
-    }
-    return result;
+    return owner ? close_one(fd, NULL, &(struct way){.close = close_of_libc}) : close_of_libc(fd);
 }
 
 int record_locks_fclose(FILE *stream, int (*fclose_of_libc)(FILE *))
 {
-    struct stat st;
-    bool full = false;
-
-    if (atomic_load_explicit(&files_n, memory_order_relaxed) > 0 && stream) {
-        int failed = fflush(stream);
-
-        if (keep(fileno(stream), stream, &st, &full)) {
-            return failed;
-        }
+    if (!owner || !stream) {
+        return fclose_of_libc(stream);
     }
-    int result = fclose_of_libc(stream);
+    int failed = fflush(stream);
+    int result = close_one(fileno(stream), stream, &(struct way){.fclose = fclose_of_libc});
 
-    if (full) {
-        lock_again(&st);
-    }
-    return result;
+    return failed ? failed : result;
 }

@@ -240,7 +240,7 @@ def test_record_locks_beside_readers(tokiophp, workdir):
     os.chmod(f"{workdir}/tmp", 0o777)
     _, ask = start(tokiophp, workdir, {
         "one.php": MEETING + "$d = new SQLite3(__DIR__ . '/../tmp/db'); $d->exec('BEGIN IMMEDIATE; INSERT INTO t VALUES (1)'); signal('one'); wait('two'); echo json_encode($d->exec('COMMIT'));",
-        "two.php": "$f = __DIR__ . '/../tmp/db'; file_get_contents($f); copy($f, $f . '.copy'); hash_file('md5', $f); new SplFileObject($f); for ($i = 0; $i < 40; $i++) fclose(fopen($f, 'r'));"
+        "two.php": "$f = __DIR__ . '/../tmp/db'; file_get_contents($f); copy($f, $f . '.copy'); hash_file('md5', $f); new SplFileObject($f); for ($i = 0; $i < 150; $i++) fclose(fopen($f, 'r'));"
         "$h = fopen($f, 'r+'); flock($h, LOCK_EX); fclose($h); $h = fopen($f, 'r'); echo json_encode(flock($h, LOCK_EX | LOCK_NB)); $d = new SQLite3($f); $d->querySingle('SELECT 1 FROM t'); $d->close();",
         "open.php": "foreach (scandir('/proc/self/fd') as $fd) if (str_ends_with((string)@readlink(\"/proc/self/fd/$fd\"), '/tmp/db')) echo $fd, ' ';"})
     for _ in range(2):
