@@ -1,11 +1,11 @@
 /* The process that closes what others sent. See the header.
  *
  * It gets descriptors as we did, in a packet, or, the first ones, by its birth, and keeps them until we have
- * closed ours and say so by the next packet: so ours are never the last ones. One that does not keep up, or
- * is not done in a second, is killed, and another one starts when there is something to do: a process that
- * ends waits for no socket, and what has waited behind it is closed as well. Where even that takes for ever,
- * as in a file system of the sender's, a few may hang; then a descriptor stays open, which costs a number,
- * but not our time.
+ * closed ours and say so by the next packet: so ours are never the last ones. One that does not keep up for
+ * a moment, or is not done in a second, is killed, and another one starts when there is something to do: a
+ * process that ends waits for no socket, and what has waited behind it is closed as well. Where even that
+ * takes for ever, as in a file system of the sender's, a few may hang; then a descriptor stays open, which
+ * costs a number, but not our time.
  *
  * It lives for as long as there is something to do. It holds what we held at the fork, and an execution of
  * ours lets it go. */
@@ -32,6 +32,7 @@
 
 #define IDLE_MS     50
 #define LIFE_US     CLOCK_US_PER_SECOND
+#define PATIENCE_MS 50 /* in a life */
 #define HANGS_MAX   8
 #define MEMORY_MOST (16 << 20) /* more than a list has */
 
@@ -48,6 +49,7 @@ struct list {
 static int to_closer = -1; /* -1: there is none */
 static pid_t closer;
 static uint64_t born_us;
+static int patience_ms;
 static pid_t killed[HANGS_MAX]; /* and not seen to end; 0 = free */
 
 static void close_list(struct list *list)
@@ -131,6 +133,7 @@ static bool start(struct list *first)
     to_closer = ends[0];
     closer = pid;
     born_us = clock_us();
+    patience_ms = PATIENCE_MS;
     return true;
 }
 
@@ -155,6 +158,26 @@ static bool pass(const struct list *list)
         sent = sendmsg(to_closer, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (sent < 0 && errno == EINTR);
     return sent == 1;
+}
+
+/* One that does not keep up may only have got no processor: many that are killed for that would not end any
+ * sooner. False: it does not come, or ended. */
+static bool wait_for_room(void)
+{
+    struct pollfd room = {.fd = to_closer, .events = POLLOUT};
+    uint64_t since = clock_us();
+    bool found = patience_ms > 0 && poll(&room, 1, patience_ms) > 0;
+    patience_ms -= (int)((clock_us() - since) / 1000) + 1;
+    return found;
+}
+
+static bool pass_in_time(const struct list *list)
+{
+    bool passed = pass(list);
+    while (!passed && errno == EAGAIN && wait_for_room()) {
+        passed = pass(list);
+    }
+    return passed;
 }
 
 static size_t place_for_killed(void)
@@ -200,7 +223,7 @@ static void drop_list(struct list *list)
     if (list->count == 0) {
         return;
     }
-    if ((to_closer >= 0 && pass(list)) || (end_closer() && start(list))) {
+    if ((to_closer >= 0 && pass_in_time(list)) || (end_closer() && start(list))) {
         let_go(list);
     } else {
         log_limited(LEVEL_ERROR, "engine processes send descriptors that cannot be closed");

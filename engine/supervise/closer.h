@@ -10,7 +10,8 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
-/* Supervisor's thread. None of these ever waits for a descriptor; -1 is nothing. */
+/* Supervisor's thread. None of these ever waits for a descriptor, only a moment for a process that gets no
+ * processor; -1 is nothing. */
 void closer_drop(int fd);
 void closer_drop_all(const int *fds, size_t count);
 /* All that came with a message. */

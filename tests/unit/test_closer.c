@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -124,6 +125,32 @@ static void test_many(void **state)
     close(ends[0]);
 }
 
+/* Who is about to be killed has to get a processor first. */
+static void test_many_on_one_processor(void **state)
+{
+    cpu_set_t all, one;
+    int ends[2];
+    (void)state;
+    assert_int_equal(sched_getaffinity(0, sizeof(all), &all), 0);
+    CPU_ZERO(&one);
+    for (int i = 0; CPU_COUNT(&one) == 0; i++) {
+        if (CPU_ISSET(i, &all)) {
+            CPU_SET(i, &one);
+        }
+    }
+    assert_int_equal(sched_setaffinity(0, sizeof(one), &one), 0);
+    sched_setscheduler(0, SCHED_FIFO, &(struct sched_param){.sched_priority = 1}); /* root may */
+    assert_int_equal(pipe(ends), 0);
+    for (int i = 0; i < 5000; i++) {
+        closer_drop(dup(ends[1]));
+    }
+    sched_setscheduler(0, SCHED_OTHER, &(struct sched_param){0});
+    close(ends[1]);
+    wait_for_end(ends[0]);
+    close(ends[0]);
+    assert_int_equal(sched_setaffinity(0, sizeof(all), &all), 0);
+}
+
 static void send_descriptor(int to, const char *text, size_t n, int fd)
 {
     union {
@@ -187,6 +214,7 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_teardown(name, tear_down)
     const struct CMUnitTest tests[] = {TEST(test_behind_one_that_lingers), TEST(test_many),
+                                       TEST(test_many_on_one_processor),
                                        TEST(test_what_is_unread_in_a_socket), TEST(test_what_needs_none)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
