@@ -19,11 +19,17 @@ static bool has_terminal(void)
     return fd >= 0;
 }
 
-/* Who has it ignored (nohup) wants to outlive the terminal. */
-static bool ends_with_terminal(void)
+static bool is_ignored(int number)
 {
     struct sigaction now;
-    return has_terminal() && sigaction(SIGHUP, NULL, &now) == 0 && now.sa_handler != SIG_IGN;
+    return sigaction(number, NULL, &now) == 0 && now.sa_handler == SIG_IGN;
+}
+
+/* The kernel's, or of a shell in our session. One that outlived its terminal is told by others to reload. */
+static bool is_from_terminal(const struct signalfd_siginfo *info)
+{
+    pid_t from = (pid_t)info->ssi_pid, session = getsid(0);
+    return info->ssi_code == SI_KERNEL || (from > 0 && (from == session || getsid(from) == session));
 }
 
 int signals_take(struct supervisor *s)
@@ -35,7 +41,10 @@ int signals_take(struct supervisor *s)
         sigaddset(&set, ours[i]);
     }
     signal(SIGPIPE, SIG_IGN);
-    s->has_terminal = ends_with_terminal();
+    /* Who has HUP ignored (nohup) wants to outlive the terminal; a script's shell that starts it in the
+     * background has INT ignored: Ctrl-C is for what the script does meanwhile. */
+    s->has_terminal = has_terminal() && !is_ignored(SIGHUP);
+    s->not_of_keys = is_ignored(SIGHUP) && is_ignored(SIGINT);
     s->signal_fd = -1;
     if (sigprocmask(SIG_BLOCK, &set, NULL) == 0) {
         s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -47,8 +56,12 @@ int signals_take(struct supervisor *s)
     return 0;
 }
 
-static void obey(struct supervisor *s, int number)
+static void obey(struct supervisor *s, const struct signalfd_siginfo *info)
 {
+    int number = (int)info->ssi_signo;
+    if (s->not_of_keys && (number == SIGINT || number == SIGQUIT) && info->ssi_code == SI_KERNEL) {
+        return;
+    }
     switch (number) {
     case SIGTERM: /* what starts `serve` knows no other signal: containers, process managers */
         (s->cli->serve ? finish_politely : finish_at_once)(s);
@@ -58,7 +71,7 @@ static void obey(struct supervisor *s, int number)
     case SIGUSR1: members_reopen_logs(s); break;
     case SIGUSR2: upgrade_begin(s); break;
     case SIGHUP: /* also what a terminal says that is closed: nobody could end us any more */
-        (s->has_terminal && !has_terminal() ? finish_at_once : upgrade_begin)(s);
+        (s->has_terminal && is_from_terminal(info) && !has_terminal() ? finish_at_once : upgrade_begin)(s);
         break;
     case SIGCHLD: break; /* reaped after every turn of the loop */
     default: break;
@@ -69,6 +82,6 @@ void signals_read(struct supervisor *s)
 {
     struct signalfd_siginfo info;
     while (read(s->signal_fd, &info, sizeof(info)) == (ssize_t)sizeof(info)) {
-        obey(s, (int)info.ssi_signo);
+        obey(s, &info);
     }
 }

@@ -110,6 +110,7 @@ struct supervisor {
     bool reload_wanted;
     int signal_fd;
     bool has_terminal; /* that it ends with */
+    bool not_of_keys;  /* a terminal's keys are not for it */
     int report_fd;     /* the daemonizing caller waits on it; -1 = nobody does */
     const char *pid_path;
     uint64_t started_us;

@@ -344,18 +344,23 @@ def test_scripts_have_no_terminal(terminal, project):
     t.until(lambda s: any("and then 0" in line for line in s.lines()), "the end of the server")
 
 
-@pytest.mark.parametrize("before", ["", "nohup"])
-def test_the_terminal_is_closed(terminal, project, before):
-    """It ends with its terminal, unless its user has seen to it that it does not."""
+# What a script begins with, and whether the server outlives the terminal then: its shell has died, has told it so, or it has nothing to do with it.
+CLOSED = [("", False), ("trap '' HUP;", True), ("set -m; trap 'kill -HUP $!; exit' HUP;", False), ("set -m;", True)]
+
+
+@pytest.mark.parametrize("before, stays", CLOSED, ids=["plain", "nohup", "told", "disowned"])
+def test_the_terminal_is_closed(terminal, project, before, stays):
+    """It ends with its terminal, unless its user has seen to it that it does not: then HUP means what it means elsewhere."""
     port = process.free_port()
     put(project, "public/pid.php", "<?php echo posix_getppid();")
-    t = terminal("trap '' HUP; " * bool(before) + shell_command(project, port, before, " >/dev/null 2>&1 &") + " wait")
+    t = terminal(before + shell_command(project, port, "", " >/dev/null 2>&1 &") + " wait")
     process.wait_for(lambda: process.accepts(("127.0.0.1", port)), 30, "the server")
     server = supervisor_of(port)
     try:
         os.close(t.fd)
-        os.kill(server, signal.SIGHUP)  # a shell with job control says it as well
-        if before:
+        if stays:
+            time.sleep(0.5)
+            os.kill(server, signal.SIGHUP)
             time.sleep(2)
             assert supervisor_of(port) == server
         else:
@@ -366,3 +371,18 @@ def test_the_terminal_is_closed(terminal, project, before):
         if process.session_of(server) is not None:
             os.kill(server, signal.SIGTERM)
             process.wait_for(lambda: process.session_of(server) is None, 30, "the end of the server")
+
+
+def test_control_c_is_for_what_is_in_front(terminal, project):
+    """As a script does it that goes on to show a log."""
+    port = process.free_port()
+    put(project, "public/pid.php", "<?php echo posix_getppid();")
+    t = terminal(shell_command(project, port, "nohup", " >/dev/null 2>&1 & sleep 1000"))
+    process.wait_for(lambda: process.accepts(("127.0.0.1", port)), 30, "the server")
+    server = supervisor_of(port)
+    t.type("\x03")
+    t.wait()
+    time.sleep(0.5)
+    assert supervisor_of(port) == server
+    os.kill(server, signal.SIGINT)
+    process.wait_for(lambda: process.session_of(server) is None, 30, "its end")
