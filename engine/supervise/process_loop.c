@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/high_fd.h"
 #include "engine/base/log.h"
 #include "engine/supervise/channel.h"
 #include "engine/supervise/generation.h"
@@ -90,7 +91,7 @@ static void adopt(struct process *p, struct channel_message *m)
     for (size_t i = 0; frontends[i] && m->fd_count == 1; i++) {
         if (frontends[i]->adopt && strcmp(frontends[i]->name, m->text) == 0) {
             m->fd_count = 0;
-            frontends[i]->adopt(p->pool, m->fds[0], (int)m->number);
+            frontends[i]->adopt(p->pool, high_fd(m->fds[0]), (int)m->number);
         }
     }
 }

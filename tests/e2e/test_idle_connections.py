@@ -2,6 +2,7 @@
 import resource
 import selectors
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -115,6 +116,11 @@ def test_select_beside_them(tokiophp, workdir, front):
             assert c.read_response().body == b"hello"
     for c in asking * 2:
         assert c.request(script=root + "/select.php", keep=True).body == b"hello"
+    if front == "fcgi":  # those are handed over
+        old = server.engine_pids()
+        server.signal(signal.SIGUSR2)
+        wait_for(lambda: not set(old) & set(server.engine_pids()), 60, "the end of the old process")
+        assert asking[0].request(script=root + "/select.php", keep=True).body == b"hello"
     for c in idle:
         c.close()
 
