@@ -117,10 +117,13 @@ static void start_seats(struct supervisor *s)
 {
     uint64_t now = clock_us();
     for (struct member *m = s->members; m; m = m->next) {
+        bool serves = false; /* or will, as one that an earlier image has begun to start */
+        for (int i = 0; i < m->seat_count; i++) {
+            serves = serves || seat_serving(&m->seats[i]) || !seat_settled(&m->seats[i]);
+        }
         for (int i = 0; m->conf && !m->closed && i < m->seat_count; i++) {
-            bool serves = seat_serving(&m->seats[i]) != NULL;
             if (!member_may_sleep(m) || serves || !seat_sleep(&m->seats[i], now)) {
-                seat_start(&m->seats[i], now); /* also behind one that an earlier image has begun to start */
+                seat_start(&m->seats[i], now);
             }
         }
     }

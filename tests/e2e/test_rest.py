@@ -144,6 +144,19 @@ def test_reload_while_it_wakes_up(serve, workdir):
     assert fetch(server.address, f"{workdir}/www/which.php").body == b"new"
 
 
+def test_a_process_more_while_one_serves(serve):
+    """It does not sleep until the other one has rested."""
+    server = serve("engine = stub\npm.processes = 1\n" + ONDEMAND.replace("1s", "60s"))
+    assert answers(server.http)
+    with open(server.config_path) as f:
+        text = f.read()
+    with open(server.config_path, "w") as f:
+        f.write(text.replace("pm.processes = 1", "pm.processes = 2"))
+    server.signal(signal.SIGUSR2)
+    wait_for(lambda: server.messages().count("ready to handle connections") == 2, 30, "the reload")
+    wait_for(lambda: ctl(server, "status").count("state=ready") == 2, 5, "both processes")
+
+
 @pytest.mark.parametrize("kind", ["fcgi", "http"])
 def test_quit_when_somebody_has_just_come(serve, kind):
     server = serve(ONDEMAND)
