@@ -100,11 +100,14 @@ def test_none_sleeps_while_another_serves(serve):
     time.sleep(3)  # both rest
     halt(slow)
     wait_for(lambda: " asleep" in ctl(server, "status"), 20, "the sleep of the other one")
-    waiting = server.http.connect()
-    server.http.ask(waiting)
+    server.http.hold()
     os.kill(slow, signal.SIGCONT)
-    assert server.http.answered(waiting)
+    # It was told to go as well. Where it hears that first, it goes with what it has taken, and all of the pool sleeps.
+    wait_for(lambda: ctl(server, "status").count("state=ready") != 1, 5, "both processes, or none")
+    assert answers(server.fcgi)
     wait_for(lambda: ctl(server, "status").count("state=ready") == 2, 5, "both processes")
+    assert server.http.let_go()
+    server.http.held.close()
     wait_for(lambda: asleep(server), 30, "the pool's sleep")
 
 
