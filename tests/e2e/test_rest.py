@@ -8,7 +8,7 @@ import time
 import pytest
 
 from fcgi_client import fetch
-from process import free_port, halt, session_of, wait_for
+from process import free_port, halt, session_of, status_field, wait_for
 from test_bad_moments import ctl, script
 from test_finish import Fcgi, Http, refused
 from test_start import parent_of
@@ -91,8 +91,10 @@ def test_two_processes_sleep_and_wake_together(serve):
     assert answers(server.fcgi)
 
 
-def test_none_sleeps_while_another_serves(serve):
-    """Half of a pool that has just fallen asleep wakes up when the other half, which was about to, has something to do."""
+@pytest.mark.parametrize("first", ["connection", "list"])
+def test_none_sleeps_while_another_serves(serve, first):
+    """Half of a pool that has just fallen asleep wakes up when the other half, which was about to, has something to do; where the
+    supervisor hears first that this half goes, all of the pool sleeps, and wakes up for the next who comes."""
     server = serve("engine = stub\npm.processes = 2\n" + ONDEMAND.replace("1s", "4s"))
     assert answers(server.http)
     wait_for(lambda: ctl(server, "status").count("state=ready") == 2, 20, "both processes")
@@ -100,10 +102,17 @@ def test_none_sleeps_while_another_serves(serve):
     time.sleep(3)  # both rest
     halt(slow)
     wait_for(lambda: " asleep" in ctl(server, "status"), 20, "the sleep of the other one")
+    if first == "list":
+        halt(server.pid)
     server.http.hold()
+    if first == "connection":
+        wait_for(lambda: " asleep" not in ctl(server, "status"), 20, "the other one")
+    sleeps = status_field(slow, "voluntary_ctxt_switches")
     os.kill(slow, signal.SIGCONT)
-    # It was told to go as well. Where it hears that first, it goes with what it has taken, and all of the pool sleeps.
-    wait_for(lambda: ctl(server, "status").count("state=ready") != 1, 5, "both processes, or none")
+    if first == "list":
+        wait_for(lambda: status_field(slow, "voluntary_ctxt_switches") > sleeps, 20, "its answer")
+        server.signal(signal.SIGCONT)
+        wait_for(lambda: ctl(server, "status").count(" asleep") == 2, 20, "the sleep of both")
     assert answers(server.fcgi)
     wait_for(lambda: ctl(server, "status").count("state=ready") == 2, 5, "both processes")
     assert server.http.let_go()
