@@ -34,48 +34,18 @@ int channel_send(int fd, enum channel_type type, int64_t number, const char *tex
         n = CHANNEL_TEXT_MAX - 1;
     }
     struct iovec parts[2] = {{&head, sizeof(head)}, {(void *)(uintptr_t)text, n}};
-    union {
-        struct cmsghdr align;
-        char space[CMSG_SPACE(sizeof(int) * CHANNEL_FDS_MAX)];
-    } control;
+    union carried room;
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = n > 0 ? 2 : 1};
     if (fd_count > CHANNEL_FDS_MAX) {
         errno = EINVAL;
         return -1;
     }
-    if (fd_count > 0) {
-        size_t bytes = sizeof(int) * (size_t)fd_count;
-        memset(&control, 0, sizeof(control));
-        message.msg_control = control.space;
-        message.msg_controllen = CMSG_SPACE(bytes);
-        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(bytes);
-        memcpy(CMSG_DATA(c), fds, bytes);
-    }
+    carried_put(&message, &room, fds, (size_t)fd_count);
     ssize_t sent;
     do {
         sent = sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (sent < 0 && errno == EINTR);
     return sent < 0 ? -1 : 0;
-}
-
-static void take_descriptors(struct msghdr *message, struct channel_message *out)
-{
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
-        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS) {
-            continue;
-        }
-        size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-        for (size_t i = 0; i < count; i++) {
-            int fd;
-            memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-            if (out->fd_count < CHANNEL_FDS_MAX) {
-                out->fds[out->fd_count++] = fd;
-            }
-        }
-    }
 }
 
 void channel_dispose_fds(struct channel_message *message, void (*dispose)(const int *fds, size_t count))
@@ -105,14 +75,9 @@ int channel_receive(int fd, struct channel_message *out, void (*dispose)(const i
     for (int i = 0; i < NONSENSE_MAX; i++) {
         struct wire_head head;
         struct iovec parts[2] = {{&head, sizeof(head)}, {out->text, CHANNEL_TEXT_MAX - 1}};
-        union {
-            struct cmsghdr align;
-            char space[CMSG_SPACE(sizeof(int) * CHANNEL_FDS_MAX)];
-        } control;
-        struct msghdr message = {.msg_iov = parts,
-                                 .msg_iovlen = 2,
-                                 .msg_control = control.space,
-                                 .msg_controllen = sizeof(control.space)};
+        union carried room;
+        struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+        carried_expect(&message, &room);
         ssize_t n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
         if (n < 0 && errno == EINTR) {
             continue;
@@ -120,8 +85,7 @@ int channel_receive(int fd, struct channel_message *out, void (*dispose)(const i
         if (n < 0) {
             return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -1;
         }
-        out->fd_count = 0;
-        take_descriptors(&message, out);
+        out->fd_count = (int)carried_take(&message, out->fds);
         if (n == 0) { /* the end, or an empty packet, which may carry descriptors as well */
             channel_dispose_fds(out, dispose);
             return -1;

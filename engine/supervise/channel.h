@@ -10,6 +10,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "engine/base/carried.h"
+
 enum channel_type {
     /* engine process -> supervisor */
     CHANNEL_READY = 1, /* PHP is up, scripts are warm, workers wait for CHANNEL_SERVE */
@@ -40,7 +42,7 @@ enum channel_type {
 #define CHANNEL_QUIET "quiet" /* see struct profile_order */
 
 #define CHANNEL_TEXT_MAX 8192
-#define CHANNEL_FDS_MAX  253 /* what the kernel lets a packet carry: it must not have to close any itself */
+#define CHANNEL_FDS_MAX  CARRIED_MAX
 
 struct channel_message {
     enum channel_type type;

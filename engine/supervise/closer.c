@@ -23,10 +23,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "engine/base/carried.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/proc_file.h"
-#include "engine/supervise/channel.h"
 #include "engine/supervise/descriptors.h"
 #include "engine/supervise/title.h"
 
@@ -36,13 +36,8 @@
 #define HANGS_MAX   8
 #define MEMORY_MOST (16 << 20) /* more than a list has */
 
-union control {
-    struct cmsghdr align;
-    char space[CMSG_SPACE(sizeof(int) * CHANNEL_FDS_MAX)];
-};
-
 struct list {
-    int fds[CHANNEL_FDS_MAX];
+    int fds[CARRIED_MAX];
     size_t count;
 };
 
@@ -59,20 +54,6 @@ static void close_list(struct list *list)
     }
 }
 
-/* What a message carries, as far as there is room: a packet has no more than that. */
-static void take_carried(struct msghdr *message, struct list *out)
-{
-    out->count = 0;
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c; c = CMSG_NXTHDR(message, c)) {
-        size_t n = c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS
-                       ? (c->cmsg_len - CMSG_LEN(0)) / sizeof(int)
-                       : 0;
-        n = n < CHANNEL_FDS_MAX - out->count ? n : CHANNEL_FDS_MAX - out->count;
-        memcpy(out->fds + out->count, CMSG_DATA(c), n * sizeof(int));
-        out->count += n;
-    }
-}
-
 /* -- the process -- */
 
 /* What a packet brings is closed when the next one comes. False: there is no more to come. */
@@ -80,21 +61,19 @@ static bool serve(int source, struct list *held)
 {
     char byte;
     struct iovec part = {&byte, 1};
-    union control control;
-    struct msghdr message = {.msg_iov = &part,
-                             .msg_iovlen = 1,
-                             .msg_control = control.space,
-                             .msg_controllen = sizeof(control.space)};
+    union carried room;
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
     struct pollfd news = {.fd = source, .events = POLLIN};
     if (poll(&news, 1, held->count > 0 ? -1 : IDLE_MS) == 0) {
         return false;
     }
+    carried_expect(&message, &room);
     ssize_t n = recvmsg(source, &message, MSG_CMSG_CLOEXEC);
     if (n <= 0) {
         return n < 0 && errno == EINTR;
     }
     close_list(held);
-    take_carried(&message, held);
+    held->count = carried_take(&message, held->fds);
     return true;
 }
 
@@ -141,19 +120,10 @@ static bool pass(const struct list *list)
 {
     char byte = 0;
     struct iovec part = {&byte, 1};
-    union control control = {0};
+    union carried room;
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-    size_t bytes = list->count * sizeof(int);
     ssize_t sent;
-    if (bytes > 0) {
-        message.msg_control = control.space;
-        message.msg_controllen = CMSG_SPACE(bytes);
-        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(bytes);
-        memcpy(CMSG_DATA(c), list->fds, bytes);
-    }
+    carried_put(&message, &room, list->fds, list->count);
     do {
         sent = sendmsg(to_closer, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     } while (sent < 0 && errno == EINTR);
@@ -239,7 +209,7 @@ void closer_drop_all(const int *fds, size_t count)
         } else {
             list.fds[list.count++] = fds[i];
         }
-        if (list.count == CHANNEL_FDS_MAX || i + 1 == count) {
+        if (list.count == CARRIED_MAX || i + 1 == count) {
             drop_list(&list);
             list.count = 0;
         }
@@ -253,9 +223,8 @@ void closer_drop(int fd)
 
 void closer_drop_carried(struct msghdr *message)
 {
-    struct list carried;
-    take_carried(message, &carried);
-    closer_drop_all(carried.fds, carried.count);
+    int fds[CARRIED_MAX];
+    closer_drop_all(fds, carried_take(message, fds));
 }
 
 uint64_t closer_next_us(void)

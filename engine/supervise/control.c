@@ -14,6 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "engine/base/carried.h"
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
 #include "engine/base/settings_mask.h"
@@ -372,20 +373,10 @@ static bool give_profile(struct supervisor *s, const struct control_client *clie
     if (fd < 0) {
         return false;
     }
-    union {
-        struct cmsghdr align;
-        char space[CMSG_SPACE(sizeof(int))];
-    } control = {0};
+    union carried room;
     struct iovec part = {line, sizeof(line) - 1};
-    struct msghdr message = {.msg_iov = &part,
-                             .msg_iovlen = 1,
-                             .msg_control = control.space,
-                             .msg_controllen = sizeof(control.space)};
-    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(c), &fd, sizeof(int));
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    carried_put(&message, &room, &fd, 1);
     bool sent = sendmsg(client->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) > 0;
     close(fd);
     return sent;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "engine/base/buf.h"
+#include "engine/base/carried.h"
 #include "engine/base/clock.h"
 #include "engine/base/profile_format.h"
 #include "engine/engine.h"
@@ -32,23 +33,17 @@ int ctl_unanswered(const char *path, bool waited)
 static int receive_pipe(int fd, const char *path)
 {
     char line[512];
-    union {
-        struct cmsghdr align;
-        char space[CMSG_SPACE(sizeof(int))];
-    } control;
+    union carried room;
     struct iovec part = {line, sizeof(line) - 1};
-    struct msghdr message = {.msg_iov = &part,
-                             .msg_iovlen = 1,
-                             .msg_control = control.space,
-                             .msg_controllen = sizeof(control.space)};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    int fds[CARRIED_MAX], found = -1;
     ssize_t n;
+    carried_expect(&message, &room);
     do {
         n = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
     } while (n < 0 && errno == EINTR);
-    const struct cmsghdr *c = n > 0 ? CMSG_FIRSTHDR(&message) : NULL;
-    int found = -1;
-    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
-        memcpy(&found, CMSG_DATA(c), sizeof(found));
+    if (n > 0 && carried_take(&message, fds) > 0) {
+        found = fds[0];
     } else if (n > 0) {
         fprintf(stderr, "%.*s", (int)n, line);
     } else {

@@ -14,9 +14,9 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/base/carried.h"
 #include "engine/base/clock.h"
 #include "engine/base/thread.h"
-#include "engine/supervise/channel.h"
 #include "engine/supervise/closer.h"
 #include "engine/supervise/output.h"
 
@@ -28,11 +28,6 @@
 struct answer {
     uint32_t magic;
     uint64_t number, count;
-};
-
-union control {
-    struct cmsghdr align;
-    char space[CMSG_SPACE(sizeof(int))];
 };
 
 int lookout_pair(int fds[2])
@@ -51,17 +46,12 @@ int lookout_pair(int fds[2])
 /* A question carries no descriptors; what a process sends along all the same is not for us to wait for. */
 int lookout_hear(int fd, struct lookout_question *out)
 {
-    static union {
-        struct cmsghdr align;
-        char space[CMSG_SPACE(sizeof(int) * CHANNEL_FDS_MAX)];
-    } carried; /* one thread */
-
     for (int i = 0; i < NONSENSE_MAX; i++) {
         struct iovec part = {out, sizeof(*out)};
-        struct msghdr message = {.msg_iov = &part,
-                                 .msg_iovlen = 1,
-                                 .msg_control = carried.space,
-                                 .msg_controllen = sizeof(carried.space)};
+        union carried room;
+        struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+
+        carried_expect(&message, &room);
         ssize_t n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_TRUNC | MSG_CMSG_CLOEXEC);
 
         if (n < 0 && errno == EINTR) {
@@ -91,17 +81,9 @@ void lookout_answer(int fd, const struct lookout_question *question, uint64_t co
     struct answer answer = {.magic = MAGIC, .number = question->number, .count = count};
     struct iovec part = {&answer, sizeof(answer)};
     struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-    union control control = {0};
+    union carried room;
 
-    if (view_fd >= 0) {
-        message.msg_control = control.space;
-        message.msg_controllen = sizeof(control.space);
-        struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-        c->cmsg_level = SOL_SOCKET;
-        c->cmsg_type = SCM_RIGHTS;
-        c->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(c), &view_fd, sizeof(int));
-    }
+    carried_put(&message, &room, &view_fd, view_fd >= 0);
     while (sendmsg(fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 && errno == EINTR) {
     }
 }
@@ -121,22 +103,17 @@ void lookout_open(int fd)
 static int receive(struct answer *out, int *view_fd)
 {
     struct iovec part = {out, sizeof(*out)};
-    union control control;
-    struct msghdr message = {.msg_iov = &part,
-                             .msg_iovlen = 1,
-                             .msg_control = control.space,
-                             .msg_controllen = sizeof(control.space)};
+    union carried room;
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    int fds[CARRIED_MAX];
+
+    carried_expect(&message, &room);
     ssize_t n = recvmsg(supervisor_fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
     if (n < 0) {
         return errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR ? 0 : -1;
     }
-    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-
-    *view_fd = -1;
-    if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
-        memcpy(view_fd, CMSG_DATA(c), sizeof(int));
-    }
+    *view_fd = carried_take(&message, fds) > 0 ? fds[0] : -1; /* the supervisor sends one at most */
     return n == (ssize_t)sizeof(*out) ? 1 : -1;
 }
 

@@ -247,21 +247,14 @@ static void text_needs_no_end(void **state)
 /* As many descriptors as a packet can carry, and descriptors beside nonsense: none stays open. */
 static void send_with_descriptors(size_t n, int count)
 {
-    union {
-        struct cmsghdr align;
-        char space[CMSG_SPACE(sizeof(int) * CHANNEL_FDS_MAX)];
-    } control;
+    union carried room;
+    int fds[CARRIED_MAX];
     struct iovec part = {&packet, n};
-    struct msghdr m = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control.space};
-    memset(&control, 0, sizeof(control));
-    m.msg_controllen = CMSG_SPACE(sizeof(int) * (size_t)count);
-    struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(int) * (size_t)count);
+    struct msghdr m = {.msg_iov = &part, .msg_iovlen = 1};
     for (int i = 0; i < count; i++) {
-        memcpy(CMSG_DATA(c) + (size_t)i * sizeof(int), &ends[1], sizeof(int));
+        fds[i] = ends[1];
     }
+    carried_put(&m, &room, fds, (size_t)count);
     assert_int_equal(sendmsg(ends[1], &m, 0), n);
 }
 

@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "engine/base/carried.h"
 #include "engine/base/clock.h"
 #include "engine/supervise/closer.h"
 
@@ -153,20 +154,10 @@ static void test_many_on_one_processor(void **state)
 
 static void send_descriptor(int to, const char *text, size_t n, int fd)
 {
-    union {
-        struct cmsghdr align;
-        char space[CMSG_SPACE(sizeof(int))];
-    } control = {0};
+    union carried room;
     struct iovec part = {(void *)(uintptr_t)text, n};
-    struct msghdr message = {.msg_iov = &part,
-                             .msg_iovlen = 1,
-                             .msg_control = control.space,
-                             .msg_controllen = sizeof(control.space)};
-    struct cmsghdr *c = CMSG_FIRSTHDR(&message);
-    c->cmsg_level = SOL_SOCKET;
-    c->cmsg_type = SCM_RIGHTS;
-    c->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    carried_put(&message, &room, &fd, 1);
     assert_int_equal(sendmsg(to, &message, 0), n);
 }
 
