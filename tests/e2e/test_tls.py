@@ -59,25 +59,42 @@ def send_all(sock, data):
         pass  # the server has had enough of it
 
 
-def sealed(address, requests):
-    """All requests' answers as they come, if each request is a record of its own and all of them arrive at once."""
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = insecure().wrap_bio(incoming, outgoing, server_hostname="localhost")
-    with socket.create_connection(address, timeout=process.PATIENCE) as s:
-        def exchange(step):
-            while True:
-                try:
-                    return step()
-                except ssl.SSLWantReadError:
-                    s.sendall(outgoing.read())
-                    incoming.write(s.recv(65536))
-        exchange(tls.do_handshake)
-        for request in requests:
-            tls.write(request)
+class Sealed:
+    """A connection whose records are bytes until they are sent."""
+
+    def __init__(self, address):
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = insecure().wrap_bio(self.incoming, self.outgoing, server_hostname="localhost")
+        self.sock = socket.create_connection(address, timeout=process.PATIENCE)
+        self.exchange(self.tls.do_handshake)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.sock.close()
+
+    def exchange(self, step):
+        while True:
+            try:
+                return step()
+            except ssl.SSLWantReadError:
+                self.sock.sendall(self.outgoing.read())
+                self.incoming.write(self.sock.recv(65536))
+
+    def read_until(self, enough):
         came = b""
-        while came.count(b"HTTP/1.1 200") < len(requests):
-            came += exchange(lambda: tls.read(65536))
+        while not enough(came):
+            came += self.exchange(lambda: self.tls.read(65536))
         return came
+
+
+def answers_of(address, requests):
+    """As they come, if each request is a record of its own and all of them arrive at once."""
+    with Sealed(address) as client:
+        for request in requests:
+            client.tls.write(request)
+        return client.read_until(lambda came: came.count(b"HTTP/1.1 200") == len(requests))
 
 
 @pytest.mark.parametrize("path", ["/vars.php", "/small.txt"])
@@ -88,9 +105,9 @@ def test_requests_that_come_together(serve, workdir, path):
         f.write("small")
     request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n".encode()
     for count in (2, 3, 40):
-        assert sealed(address, [request + b"X-Filler: %s\r\n\r\n" % (b"x" * (700 * i % 9000)) for i in range(count)])
+        assert answers_of(address, [request + b"X-Filler: %s\r\n\r\n" % (b"x" * (700 * i % 9000)) for i in range(count)])
     end = b"\r\n"
-    assert sealed(address, [request[:9], request[9:] + end + request, end + request + end])
+    assert answers_of(address, [request[:9], request[9:] + end + request, end + request + end])
 
 
 def test_records_that_bring_nothing(serve, workdir):
@@ -123,26 +140,13 @@ def test_records_that_come_in_small_pieces(serve, workdir, piece):
     address = serve(make_cert(workdir, "one"))
     with open(workdir + "/site/length.php", "w") as f:
         f.write("<?php echo strlen(file_get_contents('php://input')), ' bytes';")
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    tls = insecure().wrap_bio(incoming, outgoing, server_hostname="localhost")
-    with socket.create_connection(address, timeout=process.PATIENCE) as s:
-        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-        def exchange(step):
-            while True:
-                try:
-                    return step()
-                except ssl.SSLWantReadError:
-                    s.sendall(outgoing.read())
-                    incoming.write(s.recv(65536))
-        exchange(tls.do_handshake)
-        tls.write(b"POST /length.php HTTP/1.1\r\nHost: localhost\r\nContent-Length: 320000\r\n\r\n" + b"x" * 320000)
-        records = memoryview(outgoing.read())
+    with Sealed(address) as client:
+        client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client.tls.write(b"POST /length.php HTTP/1.1\r\nHost: localhost\r\nContent-Length: 320000\r\n\r\n" + b"x" * 320000)
+        records = memoryview(client.outgoing.read())
         for at in range(0, len(records), piece):
-            s.send(records[at:at + piece])
-        came = b""
-        while b"320000 bytes" not in came:
-            came += exchange(lambda: tls.read(65536))
+            client.sock.send(records[at:at + piece])
+        client.read_until(lambda came: b"320000 bytes" in came)
 
 
 def test_protocols(serve, workdir):

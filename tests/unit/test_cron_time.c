@@ -18,12 +18,35 @@ static time_t at(const char *text)
     return mktime(&t);
 }
 
+static time_t at_utc(const char *text)
+{
+    struct tm t = {0};
+
+    assert_non_null(strptime(text, "%Y-%m-%d %H:%M", &t));
+    return timegm(&t);
+}
+
+struct next_case {
+    const char *fields, *after, *next;
+};
+
+static void check(const struct next_case *cases, size_t n, time_t (*moment)(const char *text))
+{
+    for (size_t i = 0; i < n; i++) {
+        struct cron_time t;
+        struct str text = str_of(cases[i].fields);
+
+        print_message("%s after %s\n", cases[i].fields, cases[i].after);
+        assert_true(cron_time_read(&t, &text));
+        assert_int_equal(text.n, 0);
+        assert_int_equal(cron_time_next(&t, moment(cases[i].after)), moment(cases[i].next));
+    }
+}
+
 static void test_next(void **state)
 {
     (void)state;
-    static const struct {
-        const char *fields, *after, *next;
-    } cases[] = {
+    static const struct next_case cases[] = {
         {"* * * * *", "2026-11-27 10:00", "2026-11-27 10:01"},
         {"*/5 * * * *", "2026-11-27 10:00", "2026-11-27 10:05"},
         {"*/5 * * * *", "2026-11-27 10:58", "2026-11-27 11:00"},
@@ -41,15 +64,7 @@ static void test_next(void **state)
         {"@weekly", "2026-11-27 10:00", "2026-11-29 00:00"},
         {"30 2 * * *", "2026-03-27 12:00", "2026-03-28 02:30"},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct cron_time t;
-        struct str text = str_of(cases[i].fields);
-
-        print_message("%s after %s\n", cases[i].fields, cases[i].after);
-        assert_true(cron_time_read(&t, &text));
-        assert_int_equal(text.n, 0);
-        assert_int_equal(cron_time_next(&t, at(cases[i].after)), at(cases[i].next));
-    }
+    check(cases, sizeof cases / sizeof cases[0], at);
 }
 
 /* In UTC: the clock shows 3:00 after 1:59 on the 29th of March, and 2:00 again after 2:59 on the 25th of
@@ -57,9 +72,7 @@ static void test_next(void **state)
 static void test_a_clock_that_is_set(void **state)
 {
     (void)state;
-    static const struct {
-        const char *fields, *after, *next;
-    } cases[] = {
+    static const struct next_case cases[] = {
         {"30 2 * * *", "2026-03-28 12:00", "2026-03-29 01:00"}, /* there is no 2:30 */
         {"30 2 * * *", "2026-03-29 01:00", "2026-03-30 00:30"},
         {"@daily", "2026-03-28 12:00", "2026-03-28 23:00"},
@@ -77,17 +90,7 @@ static void test_a_clock_that_is_set(void **state)
         {"* * * * *", "2026-10-25 00:59", "2026-10-25 01:00"},
         {"30 * * * *", "2026-10-25 00:30", "2026-10-25 01:30"},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct cron_time t;
-        struct str text = str_of(cases[i].fields);
-        struct tm after = {0}, next = {0};
-
-        print_message("%s after %s\n", cases[i].fields, cases[i].after);
-        assert_true(cron_time_read(&t, &text));
-        assert_non_null(strptime(cases[i].after, "%Y-%m-%d %H:%M", &after));
-        assert_non_null(strptime(cases[i].next, "%Y-%m-%d %H:%M", &next));
-        assert_int_equal(cron_time_next(&t, timegm(&after)), timegm(&next));
-    }
+    check(cases, sizeof cases / sizeof cases[0], at_utc);
 }
 
 static void test_never(void **state)
