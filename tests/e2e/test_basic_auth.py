@@ -153,6 +153,22 @@ def test_the_file_changes(served):
     assert served.ask(said("ann", "other")).status == 200
 
 
+def test_a_pipe_takes_the_place_of_a_file(workdir, tokiophp):
+    """Who may write in its folder keeps nobody up: nothing is read that would have to be waited for."""
+    others = workdir + "/others"
+    with open(others, "w") as f:
+        f.write(htpasswd("B", "ann", "secret"))
+    served = Served(workdir, tokiophp, f"http.basic_auth[/x.php] = {others}\nhttp.basic_auth[/size.php] = {workdir}/passwords\n", htpasswd("B", "bob", "secret"))
+    assert served.ask(ANN).status == 200
+    os.remove(f"{workdir}/passwords")
+    os.mkfifo(f"{workdir}/passwords")
+    with open(others, "w") as f:
+        f.write(htpasswd("B", "ann", "other"))
+    wait_for(lambda: served.ask(ANN).status == 401, 60, "the other file's earlier password is refused")
+    assert served.ask(said("ann", "other")).status == 200
+    assert served.ask(said("bob", "secret"), "/size.php").status == 200, "what was in the file stays"
+
+
 def test_who_guesses_gets_no_further(served):
     statuses = []
     while 429 not in statuses and len(statuses) < 200:  # one more is let through each second
