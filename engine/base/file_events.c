@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #define EVENTS_BYTES 16384
+#define READS_MOST   16 /* who changes files without end keeps nobody from what else he has to do */
 
 int file_events_open(void)
 {
@@ -15,7 +16,7 @@ void file_events_read(int fd, void (*each)(const struct inotify_event *event, vo
     _Alignas(struct inotify_event) char events[EVENTS_BYTES];
     ssize_t n;
 
-    while ((n = read(fd, events, sizeof(events))) > 0) {
+    for (int i = 0; i < READS_MOST && (n = read(fd, events, sizeof(events))) > 0; i++) {
         for (const char *at = events; at < events + n;) {
             const struct inotify_event *event = (const void *)at;
 

@@ -5,7 +5,8 @@
 #include <sys/inotify.h>
 
 int file_events_open(void); /* the caller's descriptor, readable when there is news; -1 with errno */
-/* Reads all that there is. An event lives as long as the call. */
+/* Reads what there is, but not for ever: then the descriptor stays readable. An event lives as long as the
+ * call. */
 void file_events_read(int fd, void (*each)(const struct inotify_event *event, void *ctx), void *ctx);
 
 #endif
