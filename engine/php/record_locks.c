@@ -191,6 +191,23 @@ static void close_kept(const struct kept *kept, unsigned n)
     }
 }
 
+/* Takes the mutex and leaves it taken. One may wait for a lock as long as it likes, without the mutex; but
+ * who closes the file just then knows of no lock, and takes it along. So it is asked for once more. */
+static int take_lock(int fd, int command, struct flock *asked, int (*fcntl_of_libc)(int, int, ...))
+{
+    for (;;) {
+        int waited = command == F_SETLKW ? fcntl_of_libc(fd, F_SETLKW, asked) : 0;
+
+        pthread_mutex_lock(&lock);
+        int result = waited == 0 ? fcntl_of_libc(fd, F_SETLK, asked) : waited;
+
+        if (command == F_SETLK || waited != 0 || result == 0 || (errno != EAGAIN && errno != EACCES)) {
+            return result;
+        }
+        pthread_mutex_unlock(&lock); /* it is somebody else's already */
+    }
+}
+
 int record_locks_fcntl(int fd, int command, void *argument, int (*fcntl_of_libc)(int, int, ...))
 {
     struct kept kept[KEPT_MOST];
@@ -201,19 +218,7 @@ int record_locks_fcntl(int fd, int command, void *argument, int (*fcntl_of_libc)
         st.st_nlink == 0) { /* one without a name (OPcache's) is nobody else's to open */
         return fcntl_of_libc(fd, command, argument);
     }
-    if (command == F_SETLKW) { /* it may take as long as it likes */
-        int result = fcntl_of_libc(fd, command, argument);
-
-        pthread_mutex_lock(&lock);
-        if (result == 0) {
-            note(&st, fd, argument, kept, &kept_n);
-        }
-        pthread_mutex_unlock(&lock);
-        close_kept(kept, kept_n);
-        return result;
-    }
-    pthread_mutex_lock(&lock);
-    int result = fcntl_of_libc(fd, command, argument);
+    int result = take_lock(fd, command, argument, fcntl_of_libc);
 
     if (result == 0) {
         note(&st, fd, argument, kept, &kept_n);
