@@ -67,7 +67,8 @@ struct frontend {
      * count and log such requests in its name (pool_guest). */
     bool (*answers_for)(const struct pool_conf *owner, const struct pool_conf *site);
     /* Engine process, main thread, right after the fork and before any code of a user runs; may be NULL:
-     * wipes what the supervisor's memory holds of other pools' secrets. */
+     * wipes what the supervisor's memory holds of other pools' secrets. NULL: of all pools', in a process
+     * that reads everything anew. */
     void (*forget)(const struct pool_conf *pool);
     /* Supervisor, may be NULL: the files whose text an engine process inherits (certificates, keys,
      * hashes of passwords). */

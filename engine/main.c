@@ -104,6 +104,14 @@ static void say_ready(const struct config *config)
     }
 }
 
+/* Of a reload, in a child of the supervisor. */
+static int test(const struct cli_options *options)
+{
+    struct config *config = config_load(options);
+
+    return config ? test_config(config) : initialization_failed(options);
+}
+
 static int run(const struct cli *cli)
 {
     struct config *config = config_load(&cli->options);
@@ -115,7 +123,7 @@ static int run(const struct cli *cli)
     if (cli->options.test) {
         return test_config(config);
     }
-    return supervisor_run(&cli->options, config, say_ready);
+    return supervisor_run(&cli->options, config, say_ready, test);
 }
 
 /* One that was closed for us would become a file or a socket of ours, and get what is meant to be read. */

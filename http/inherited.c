@@ -59,7 +59,7 @@ static bool needs_file(const char *path, const void *ctx)
 
 void inherited_forget(const struct pool_conf *pool)
 {
-    bool serves = http_settings_of(pool)->config != NULL; /* else it is another one's tasks */
+    bool serves = pool && http_settings_of(pool)->config != NULL; /* else it is another one's tasks */
     pem_forget(serves ? needs_file : NULL, pool);
 }
 

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdatomic.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "engine/base/clock.h"
 #include "engine/base/frame.h"
@@ -60,6 +61,18 @@ bool log_workers_are_read(void)
 void log_set_record_ids(bool on)
 {
     record_ids = on;
+}
+
+void log_begin_anew(void)
+{
+    log_set_level(LEVEL_NOTICE);
+    log_set_limit(LIMIT_DEFAULT);
+    log_set_buffering(true);
+    log_set_format(LOG_TEXT, NULL);
+    log_set_record_ids(true);
+    log_set_patience(LOG_PATIENCE_ENDLESS);
+    log_also_stderr(false);
+    log_to_fd(STDERR_FILENO);
 }
 
 bool log_buffering(void)

@@ -15,6 +15,7 @@ enum log_level { LEVEL_DEBUG = 1, LEVEL_NOTICE, LEVEL_WARNING, LEVEL_ERROR, LEVE
 void log_to_fd(int fd);                                                /* the descriptor stays the caller's */
 void log_to_syslog(const char *ident, int facility, const char *path); /* as system_log_open() */
 void log_also_stderr(bool on); /* until "launched": NOTICE and above go to stderr too */
+void log_begin_anew(void); /* a fork that speaks as a program that has just started: all of it as at first */
 void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
 void log_set_limit(size_t bytes); /* longer lines are cut with "..." */

@@ -23,18 +23,19 @@
 #define STORY_WORD    "story"
 #define RETRY_S       2
 
+static int state_fd = -2; /* not looked for yet */
+
 static int descriptor(void)
 {
-    static int fd = -2;
     int pid;
-    if (fd == -2) {
+    if (state_fd == -2) {
         const char *text = getenv(VARIABLE);
-        if (!text || sscanf(text, "%d:%d", &pid, &fd) != 2 || pid != (int)getpid() || fd < 0 ||
-            fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
-            fd = -1;
+        if (!text || sscanf(text, "%d:%d", &pid, &state_fd) != 2 || pid != (int)getpid() || state_fd < 0 ||
+            fcntl(state_fd, F_SETFD, FD_CLOEXEC) != 0) {
+            state_fd = -1;
         }
     }
-    return fd;
+    return state_fd;
 }
 
 bool inherited(void)
@@ -48,6 +49,11 @@ void inherited_done(void)
     if (descriptor() >= 0) {
         close(descriptor());
     }
+}
+
+void inherited_never(void)
+{
+    state_fd = -1;
 }
 
 void inherited_leave(int fd)

@@ -11,8 +11,9 @@
 bool inherited(void);       /* did an earlier image leave us processes? */
 FILE *inherited_open(void); /* the file from its first line on, the caller's; NULL: there is none */
 bool inherited_line(FILE *file, char **line, size_t *size); /* as getline(), without the line's end */
-int inherited_fd(int fd);  /* a descriptor that a line names, close-on-exec again; -1: there is no such */
-void inherited_done(void); /* all of it has been taken */
+int inherited_fd(int fd);   /* a descriptor that a line names, close-on-exec again; -1: there is no such */
+void inherited_done(void);  /* all of it has been taken */
+void inherited_never(void); /* this process, a fork, takes itself for a first start */
 
 /* Lines of a file of a pool's: the pool's name, in the line, and the descriptor; NULL: another kind of line.
  */

@@ -210,6 +210,19 @@ void sockets_undo(const struct listener *list)
     }
 }
 
+static void forget_table(void)
+{
+    free(table);
+    table = NULL;
+    table_count = 0;
+}
+
+void sockets_forget(void)
+{
+    forget_table();
+    buf_free(&systemd_keys);
+}
+
 void sockets_close_unused(void)
 {
     for (size_t i = 0; i < table_count; i++) {
@@ -220,9 +233,7 @@ void sockets_close_unused(void)
             }
         }
     }
-    free(table);
-    table = NULL;
-    table_count = 0;
+    forget_table();
 }
 
 static void set_variable(unsigned number, struct buf *text)

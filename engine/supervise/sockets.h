@@ -29,6 +29,8 @@ void sockets_refuse(const struct listener *list); /* first: nobody new gets into
 void sockets_leave(struct listener *list);        /* then: ours are closed */
 /* Those of one pool, all of them: no process of it is left. */
 void sockets_close(struct listener *list, const struct pool_conf *pool);
+/* What was inherited and what systemd gave is not known any more. */
+void sockets_forget(void);
 /* At exit: close, unlink unix sockets. */
 void sockets_remove(struct listener *list);
 

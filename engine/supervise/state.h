@@ -102,6 +102,7 @@ struct supervisor {
     const struct cli_options *cli;
     struct config *config;
     void (*say_ready)(const struct config *config);
+    int (*test)(const struct cli_options *cli);
     struct listener *listeners;
     struct member *members; /* file order */
     struct child *children;
@@ -127,6 +128,7 @@ struct supervisor {
     struct watched_file *watched;
     uint64_t renew_us; /* when the files are read again; 0 = they have not changed */
     /* the test of a reload */
+    uint64_t program; /* same_program_print() of this image; 0 = it cannot be told */
     pid_t test_pid;
     int test_fd;
     uint64_t test_deadline_us;
@@ -263,8 +265,9 @@ void upgrade_take_files_back(struct supervisor *s); /* there was no next image *
 void upgrade_pass_children(const struct supervisor *s, bool through);
 
 /* upgrade.c */
-void upgrade_begin(struct supervisor *s); /* a reload was asked for */
-void upgrade_read(struct supervisor *s);  /* the test says something */
+void upgrade_know_program(struct supervisor *s); /* when all libraries are there */
+void upgrade_begin(struct supervisor *s);        /* a reload was asked for */
+void upgrade_read(struct supervisor *s);         /* the test says something */
 void upgrade_tested(struct supervisor *s, int status);
 void upgrade_tick(struct supervisor *s, uint64_t now);
 

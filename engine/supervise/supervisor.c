@@ -190,6 +190,7 @@ static bool check_launch(struct supervisor *s)
     s->say_ready(s->config);
     daemon_report(&s->report_fd, EXIT_OK);
     report_ready(s);
+    upgrade_know_program(s);
     return true;
 }
 
@@ -272,13 +273,14 @@ static void clean_up(struct supervisor *s)
 }
 
 int supervisor_run(const struct cli_options *cli, struct config *config,
-                   void (*say_ready)(const struct config *config))
+                   void (*say_ready)(const struct config *config), int (*test)(const struct cli_options *cli))
 {
     static struct supervisor s; /* lives as long as the process, and with it members and listeners */
     s = (struct supervisor){
         .cli = cli,
         .config = config,
         .say_ready = say_ready,
+        .test = test,
         .signal_fd = -1,
         .report_fd = -1,
         .test_fd = -1,

@@ -8,9 +8,10 @@
 enum exit_code { EXIT_OK = 0, EXIT_USAGE = 64, EXIT_SOFTWARE = 70, EXIT_CONFIG = 78 };
 
 /* Runs until told to stop; the process's exit code. daemonises if configured. say_ready logs that requests
- * are served from now on. */
+ * are served from now on. test is -t in a process of its own: an exit code. */
 int supervisor_run(const struct cli_options *cli, struct config *config,
-                   void (*say_ready)(const struct config *config));
+                   void (*say_ready)(const struct config *config),
+                   int (*test)(const struct cli_options *cli));
 
 /* -t, after success: a supervisor that asks for this test learns that the program is of its own kind. */
 void upgrade_introduce(void);

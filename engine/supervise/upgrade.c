@@ -1,6 +1,7 @@
 /* Reload: the supervisor executes itself anew, so that configuration, binary and libraries are all fresh, and
  * takes its sockets and its children along. First the new binary tests the new configuration in a process of
- * its own; if that fails or takes too long, nothing changes.
+ * its own, or a fork of ours does if that binary is ours (same_program.h); if that fails or takes too long,
+ * nothing changes.
  *
  * Sockets travel in FPM_SOCKETS. Children travel in a memory file, one line each (upgrade_state.c). The new
  * image lets them serve until its own generation is ready, and then drains them: for the children a reload is
@@ -25,12 +26,15 @@
 #include "engine/supervise/channel.h"
 #include "engine/supervise/closer.h"
 #include "engine/supervise/daemon.h"
+#include "engine/supervise/descriptors.h"
 #include "engine/supervise/inherited.h"
 #include "engine/supervise/logs.h"
 #include "engine/supervise/notify.h"
+#include "engine/supervise/same_program.h"
 #include "engine/supervise/sockets.h"
 #include "engine/supervise/state.h"
 #include "engine/supervise/supervisor.h"
+#include "engine/supervise/title.h"
 
 #define TEST_VARIABLE "TOKIOPHP_TEST"
 #define TEST_ANSWER   "tokiophp understands state 5" /* changes with the lines of children */
@@ -156,14 +160,65 @@ static void execute(struct supervisor *s, bool stranger)
 
 /* -- the test -- */
 
+void upgrade_know_program(struct supervisor *s)
+{
+    uint64_t began_wall_us = clock_wall_us() - (clock_us() - s->started_us);
+    if (s->program == 0) {
+        s->program = same_program_print(s->cli->argv[0], began_wall_us - CLOCK_US_PER_SECOND);
+    }
+}
+
+static bool is_same_program(const struct supervisor *s)
+{
+    return s->program != 0 && same_program_print(s->cli->argv[0], UINT64_MAX) == s->program;
+}
+
+/* The program that would be executed is this one, so its beginnings need no test: in a fork, which takes a
+ * fifth of the time. It knows as little as a fresh program does, and keeps nothing open that it must not
+ * have.
+ */
+static _Noreturn void test_here(const struct supervisor *s)
+{
+    struct cli_options options = *s->cli;
+    struct keep_list keep = {0};
+    options.test = 1;
+    title_set(options.as_php_fpm ? "php-fpm" : "tokiophp", "test of the configuration");
+    for (int fd = 0; fd <= STDERR_FILENO; fd++) {
+        keep_add(&keep, fd);
+    }
+    for (const struct listener *l = s->listeners; l; l = l->next) {
+        keep_add(&keep, l->fd);
+    }
+    logs_close_original();
+    log_begin_anew();
+    keep_only(&keep);
+    inherited_never();
+    sockets_forget();
+    for (size_t i = 0; frontends[i]; i++) {
+        if (frontends[i]->forget) {
+            frontends[i]->forget(NULL);
+        }
+    }
+    int code = s->test(&options);
+    fflush(stdout);
+    _exit(code);
+}
+
+static _Noreturn void test_program(const struct cli_options *cli)
+{
+    char **argv = xcalloc((size_t)cli->argc + 2, sizeof(*argv));
+    for (int i = 0; i < cli->argc; i++) {
+        argv[i] = cli->argv[i];
+    }
+    argv[cli->argc] = xstrdup("-t");
+    execvp(argv[0], argv);
+    dprintf(STDERR_FILENO, "%s: %s\n", argv[0], strerror(errno));
+    _exit(127);
+}
+
 static _Noreturn void run_test(const struct supervisor *s, int output)
 {
     sigset_t none;
-    char **argv = xcalloc((size_t)s->cli->argc + 2, sizeof(*argv));
-    for (int i = 0; i < s->cli->argc; i++) {
-        argv[i] = s->cli->argv[i];
-    }
-    argv[s->cli->argc] = xstrdup("-t");
     unsetenv("NOTIFY_SOCKET");
     setenv(TEST_VARIABLE, "1", 1);
     sockets_export(s->listeners); /* so that it can try the others */
@@ -172,9 +227,10 @@ static _Noreturn void run_test(const struct supervisor *s, int output)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
-    execvp(argv[0], argv);
-    dprintf(STDERR_FILENO, "%s: %s\n", argv[0], strerror(errno));
-    _exit(127);
+    if (is_same_program(s)) {
+        test_here(s);
+    }
+    test_program(s->cli);
 }
 
 static void refuse(struct supervisor *s, const char *why)

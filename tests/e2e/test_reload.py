@@ -8,6 +8,7 @@ import time
 import pytest
 
 import tokiophp as server_module
+from certificate import make_cert
 from fcgi_client import fetch
 from process import accepts, free_port, session_of, wait_for
 from test_signals import Asking, engines, hello, slow  # noqa: F401 (slow is a fixture)
@@ -117,6 +118,45 @@ def test_bad_configuration_changes_nothing(server, workdir, what):
     assert hello(server, workdir) == 200
 
 
+def test_what_was_good_once_is_no_excuse(server, workdir):
+    """One that has taken over from another image refuses as that one did, and says why in the same words."""
+    reload(server)
+    edit(server, "[www]", "[www]\naccess.log = {dir}/missing/a.log".replace("{dir}", workdir))
+    before = engines(server)
+    for n in range(2):
+        server.signal(signal.SIGUSR2)
+        wait_for(lambda: server.messages().count("; nothing was changed") == n + 1, 20, "the refusal")
+        server.wait_message(r"reload refused: (?!.*reload refused).*ERROR: .*missing/a\.log.*No such file")
+        assert hello(server, workdir) == 200
+    assert engines(server) == before
+    edit(server, f"access.log = {workdir}/missing/a.log", f"access.log = {workdir}/a.log")
+    reload(server, 3)
+    assert hello(server, workdir) == 200
+
+
+def test_the_test_speaks_as_a_program_that_has_just_started(tokiophp):
+    """Its first lines are text, because nobody has said yet that they are to be another."""
+    server = tokiophp(settings="log_format = json\n")
+    server.wait_message("ready to handle connections")
+    edit(server, "pm.max_children = 4", "pm.max_childern = 4")
+    server.signal(signal.SIGUSR2)
+    server.wait_message(r"reload refused: \[[^\]]*\] ERROR: .*pm\.max_childern")
+
+
+def test_a_certificate_that_is_no_good_any_more(tokiophp, workdir):
+    """The running server has kept the text of the one that was."""
+    port = free_port()
+    make_cert(workdir, "served")
+    server = tokiophp(pool=f"http.tls_listen = 127.0.0.1:{port}\nhttp.tls_cert = {workdir}/served.pem\nhttp.tls_key = {workdir}/served.key\n"
+                      f"http.document_root = {workdir}/www\n")
+    server.wait_message("ready to handle connections")
+    with open(f"{workdir}/served.pem", "w") as f:
+        f.write("no certificate")
+    server.signal(signal.SIGUSR2)
+    server.wait_message(r"reload refused: .*served\.pem")
+    assert accepts(("127.0.0.1", port)) and hello(server, workdir) == 200
+
+
 def test_new_and_removed_pools_and_addresses(server, workdir):
     first, second = ("127.0.0.1", free_port()), ("127.0.0.1", free_port())
     good = open(server.config_path).read()
@@ -158,6 +198,33 @@ def exchange(program, text):
     with open(program, "w") as f:
         f.write(text)
     os.chmod(program, 0o755)
+
+
+def test_a_program_that_has_been_the_same_for_long_is_exchanged(workdir):
+    """It is known by then, and no reload of it has executed it for a test; one that is no good is refused all the same."""
+    program = os.path.join(workdir, "tokiophp-copy")
+    shutil.copy(server_module.PROGRAM, program)
+    time.sleep(2.5)  # what has changed just when it was started is never taken for known
+    real, server_module.PROGRAM = server_module.PROGRAM, program
+    try:
+        server = Tokiophp(workdir)
+    finally:
+        server_module.PROGRAM = real
+    try:
+        server.wait_message("ready to handle connections")
+        reload(server)
+        before = engines(server)
+        exchange(program, "#!/bin/sh\necho from the new one\nexit 1\n")
+        server.signal(signal.SIGUSR2)
+        server.wait_message("reload refused: from the new one")
+        assert engines(server) == before and hello(server, workdir) == 200
+        os.unlink(program)
+        shutil.copy(real, program)
+        reload(server, 3)
+        assert os.stat(f"/proc/{server.pid}/exe").st_ino == os.stat(program).st_ino
+        assert hello(server, workdir) == 200
+    finally:
+        server.stop()
 
 
 @pytest.mark.parametrize("text", ["#!/bin/sh\nexit 1\n", "no program at all", "#!/no/such/interpreter\n",
