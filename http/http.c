@@ -29,6 +29,7 @@
 #include "http/pages/internal.h"
 #include "http/proto/h1_conn.h"
 #include "http/proto/h2_conn.h"
+#include "http/renewal.h"
 #include "http/site/addresses.h"
 #include "http/site/basic_auth.h"
 #include "http/site/owners.h"
@@ -386,7 +387,7 @@ const struct frontend http_frontend = {
     .answers_for = http_answers_for,
     .forget = inherited_forget,
     .files = inherited_files,
-    .renew = inherited_renew,
+    .renew = renewal_look,
     .start = http_start,
     .open = http_open,
     .refuse = http_refuse,

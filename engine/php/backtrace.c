@@ -7,7 +7,7 @@
 
 #include <unistd.h>
 
-#include "engine/php/peek.h"
+#include "engine/base/peek.h"
 
 #define NAME_MAX_SHOWN 256
 #define FRAMES_ABOVE   64 /* how far to look for the caller's line */

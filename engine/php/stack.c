@@ -8,7 +8,7 @@
 #include "engine/php/stack.h"
 
 #include "engine/base/clock.h"
-#include "engine/php/peek.h"
+#include "engine/base/peek.h"
 
 #define TRIES       6
 #define WINDOW      8192 /* bytes of PHP's stack that are copied at once; frames lie close together */

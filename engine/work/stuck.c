@@ -22,13 +22,12 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/peek.h"
 #include "engine/base/proc_file.h"
 #include "engine/work/pool_private.h"
 
-#define GRACE_US   (5 * CLOCK_US_PER_SECOND)
-#define CONTENDED  2  /* glibc's word of a lock that somebody waits for */
-#define AROUND     20 /* bytes behind the word that are looked at */
-#define PAGE_BYTES 4096
+#define GRACE_US  (5 * CLOCK_US_PER_SECOND)
+#define CONTENDED 2 /* glibc's word of a lock that somebody waits for */
 
 /* -- the worker's thread -- */
 
@@ -120,22 +119,18 @@ static bool is_alive(int tid)
 }
 
 /* pthread_mutex_t has its owner's number 8 bytes behind the word that is waited on, pthread_rwlock_t its
- * writer's 12 or 16 bytes, as there are two such words. */
+ * writer's 12 or 16 bytes, as there are two such words. What is there may be no lock, and be gone by now. */
 static bool nobody_releases(const struct pool *pool, const struct stuck_wait *wait, uint64_t lasted_us)
 {
-    uintptr_t word = atomic_load(&wait->word);
-    const _Atomic int *lock = (const _Atomic int *)word;
+    int lock[5];
 
-    if (word % sizeof(int) != 0 || word % PAGE_BYTES > PAGE_BYTES - AROUND) {
-        return false; /* what follows may not be there */
+    if (!peek(lock, (const void *)atomic_load(&wait->word), sizeof(lock))) {
+        return false;
     }
     if (wait->of_rwlock) {
-        return is_dead(pool, atomic_load(&lock[3])) || is_dead(pool, atomic_load(&lock[4]));
+        return is_dead(pool, lock[3]) || is_dead(pool, lock[4]);
     }
-    int owner = atomic_load(&lock[2]);
-
-    return is_dead(pool, owner) ||
-           (atomic_load(lock) == CONTENDED && !is_alive(owner) && lasted_us >= GRACE_US);
+    return is_dead(pool, lock[2]) || (lock[0] == CONTENDED && !is_alive(lock[2]) && lasted_us >= GRACE_US);
 }
 
 static void give_up(struct pool *pool, struct worker *w, uint64_t now)

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <linux/futex.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 
 #include <cmocka.h>
@@ -26,8 +27,9 @@ struct locks {
     pthread_mutex_t mutex, second;
     pthread_rwlock_t rwlock;
     pthread_cond_t cond;
-    _Atomic int bare; /* as malloc's: 0 free, 1 taken, 2 taken and waited for */
-    bool arrived;     /* under mutex: what cond tells of */
+    _Atomic int bare;  /* as malloc's: 0 free, 1 taken, 2 taken and waited for */
+    _Atomic int *gone; /* in a page that is not there any more while it is waited on */
+    bool arrived;      /* under mutex: what cond tells of */
     _Atomic bool needed_to_start;
 };
 static struct locks *locks;
@@ -68,11 +70,18 @@ static void wait_cond(void)
     pthread_mutex_unlock(&locks->mutex);
 }
 
+static void wait_gone(void)
+{
+    syscall(SYS_futex, locks->gone, FUTEX_WAIT_PRIVATE, 0, NULL, NULL, 0);
+}
+
 /* ?die: takes the lock along. ?MS: keeps it for so long. */
 static void run(struct worker *w, struct request *r)
 {
     if (strcmp(r->uri, "/cond") == 0) {
         wait_cond();
+    } else if (strcmp(r->uri, "/gone") == 0) {
+        wait_gone();
     } else if (strcmp(r->uri, "/echo") == 0 || strcmp(r->uri, "/segv") == 0) {
         test_executor.run(w, r);
         return;
@@ -237,6 +246,30 @@ static void whoever_waits_for_the_living_is_left_alone(void **state)
     test_pool_stop(t);
 }
 
+/* A word may be on no lock at all, and in memory that somebody gives back. */
+static void what_is_waited_on_is_gone(void **state)
+{
+    struct test_pool *t = start(3);
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+    (void)state;
+    locks->gone = mmap(NULL, page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(locks->gone, MAP_FAILED);
+    must_be_lost(t, ask(t, "/segv", ""));
+    struct memory_call *waiter = ask(t, "/gone", "");
+
+    test_pool_run(t, 3000); /* it has been asked what it waits on, and is looked at each second */
+    assert_int_equal(munmap(locks->gone, page), 0);
+    test_pool_run(t, 3000);
+    assert_false(is_abandoned(waiter));
+    while (!memory_done(waiter)) {
+        syscall(SYS_futex, locks->gone, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+        test_pool_run(t, 20);
+    }
+    assert_int_equal(waiter->status, 200);
+    test_pool_stop(t);
+}
+
 static bool is_lost(void *ctx)
 {
     struct test_pool *t = ctx;
@@ -269,6 +302,7 @@ int main(void)
         cmocka_unit_test(a_lock_without_an_owner),
         cmocka_unit_test(a_chain),
         cmocka_unit_test(whoever_waits_for_the_living_is_left_alone),
+        cmocka_unit_test(what_is_waited_on_is_gone),
         cmocka_unit_test(new_threads_need_it),
     };
 

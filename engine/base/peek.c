@@ -1,4 +1,4 @@
-#include "engine/php/peek.h"
+#include "engine/base/peek.h"
 
 #include <errno.h>
 #include <fcntl.h>

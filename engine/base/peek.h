@@ -1,7 +1,7 @@
 /* Reading memory of this process that may not be there, or may change meanwhile: it is copied by the kernel,
  * which says no instead of faulting. Async-signal-safe, any thread; errno changes. */
-#ifndef ENGINE_PHP_PEEK_H
-#define ENGINE_PHP_PEEK_H
+#ifndef ENGINE_BASE_PEEK_H
+#define ENGINE_BASE_PEEK_H
 
 #include <stdbool.h>
 #include <stddef.h>
