@@ -335,6 +335,7 @@ struct submission {
     struct submission *next; /* guarded by the queue's lock */
 };
 enum submit_result pool_submit(struct pool *pool, struct submission *s);
+#define QUEUE_PER_WORKER 100 /* requests that may wait, where nobody says how many */
 /* Before workers start. capacity: of each queue; 0 = as many for each of its workers as when nobody says. */
 void pool_set_queue(struct pool *pool, unsigned capacity, uint64_t queue_wait_us);
 

@@ -17,7 +17,6 @@
 #include "engine/work/pool_private.h"
 
 #define PAGE_WORKERS       2
-#define QUEUE_PER_WORKER   100
 #define EXPIRE_INTERVAL_US 200000
 #define START_LIMIT_US     (60 * CLOCK_US_PER_SECOND)
 #define UNABLE_US          (2 * CLOCK_US_PER_SECOND)

@@ -205,7 +205,7 @@ static struct upstream_target *add_pool_target(struct sites *sites, const struct
         target->keep_alive = true; /* idle connections hold no worker of ours */
         target->ours = true;
         target->wait_us = pool_wait_us(pool);
-        target->capacity = capacity ? capacity : workers * 100;
+        target->capacity = capacity ? capacity : workers * QUEUE_PER_WORKER;
     }
     return target;
 }
