@@ -81,7 +81,7 @@ static _Noreturn void closer_main(int source, struct list *held)
 {
     struct keep_list keep = {0};
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    title_set("tokiophp", "closes what processes sent");
+    title_set(NULL, "closes what processes sent");
     keep_add(&keep, source);
     for (size_t i = 0; i < held->count; i++) {
         keep_add(&keep, held->fds[i]);

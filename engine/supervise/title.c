@@ -13,7 +13,8 @@
 
 static char *area;
 static size_t area_size;
-static char **names; /* the environment, until setenv() makes another */
+static const char *said; /* as which program, the last time */
+static char **names;     /* the environment, until setenv() makes another */
 
 /* argv and environ lie one after another; whatever breaks the row ends the area. */
 static char *end_of_row(char **vector, char *end)
@@ -70,9 +71,10 @@ void title_init(int argc, char **argv)
 
 void title_set(const char *program, const char *text)
 {
+    said = program ? program : said;
     if (area_size < 2) {
         return;
     }
     memset(area, 0, area_size);
-    snprintf(area, area_size - 1, "%s: %s", program, text);
+    snprintf(area, area_size - 1, "%s: %s", said, text);
 }

@@ -4,6 +4,7 @@
 
 /* Once, before the first title_set: takes the memory behind argv and environ over (the environment moves). */
 void title_init(int argc, char **argv);
-void title_set(const char *program, const char *text); /* "program: text" */
+/* "program: text"; NULL: the program is the same as before, as in a process that this one has made. */
+void title_set(const char *program, const char *text);
 
 #endif
