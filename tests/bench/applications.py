@@ -2,6 +2,7 @@
 is to be had here. A source that is not is said."""
 import glob
 import re
+import shutil
 import subprocess
 import urllib.error
 import urllib.request
@@ -14,6 +15,7 @@ import symfony
 import wordpress
 from browser import Browser
 from mariadb import MariaDB
+from peers import has_http
 
 # Its log has a lock, for which requests would wait.
 WIKI = "$conf['dontlog'] = 'error,debug,deprecated';"
@@ -47,6 +49,8 @@ class Applications:
         self.look([name for name in wanted if name not in self.missing])
 
     def why_not(self, source):
+        if not has_http():
+            return "to install it takes a server with HTTP"
         try:
             getattr(self, source)()
             return None
@@ -66,6 +70,8 @@ class Applications:
 
     def wordpress(self):
         packages.fetch("wordpress")
+        if not shutil.which("mariadbd"):
+            raise packages.Missing("mariadbd is not installed: packaging/install-packages mariadb-server")
         self.database = MariaDB(self.bench.place("database"))
         wordpress.unpack(self.bench.root + "/blog", self.database, WORDPRESS)
         front = self.bench.http()

@@ -13,6 +13,11 @@ OWN = tokiophp.PROGRAM
 POOL = "catch_workers_output = no\n"
 
 
+def has_http():
+    """Whether the program was built with it."""
+    return "http.listen" in subprocess.run([OWN, "--print-settings"], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
 class Front:
     """A web server and all programs behind it; the last one is the pool."""
 
@@ -28,14 +33,12 @@ class Front:
 
 
 class Bench:
-    def __init__(self, folder, quick):
+    def __init__(self, folder, quick, rounds, seconds, workers):
         self.folder, self.quick, self.serial = folder, quick, 0
+        self.rounds, self.seconds, self.workers = rounds, seconds, workers
         self.record = None  # what is measured goes there
         self.scripts = {}  # name -> address; whoever has made the files says it
         self.more = ""     # lines for every pool: what the applications need
-        self.rounds = int(os.environ.get("ROUNDS", "1" if quick else "3"))
-        self.seconds = float(os.environ.get("SECONDS", "1" if quick else "1.5"))
-        self.workers = int(os.environ.get("WORKERS", "4"))
         self.root = folder + "/www"
         build = os.path.join(tokiophp.ROOT, "packaging/php-zts/build")
         prefix = subprocess.run([build, "--print-prefix", "--nts"], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()

@@ -1,3 +1,4 @@
+#!/usr/bin/python3
 """What a run of the benchmark leaves behind: results.json, and what is made of it alone, README.md and pictures.
 
     tests/bench/record.py [FOLDER]     makes README.md and the pictures of FOLDER/results.json again
@@ -27,6 +28,10 @@ MEASURES = {
     "reload_ratio": ("tokiophp's to this", 2), "futex_calls": ("futex calls", 3), "system_calls": ("system calls", 2), "looking": ("looking, % of CPU", 2), "looking_ms": ("looking, ms a second", 2),
     "context_switches": ("context switches", 3), "page_faults": ("page faults", 3), "p50_ratio": ("tokiophp's p50 to this", 2), "p99_ratio": ("tokiophp's p99 to this", 2),
 }
+# What an older topic or row does not say.
+UNKNOWN = {"title": "", "commit": "unknown", "day": "unknown", "missing": {}, "rounds": 0, "seconds": 0, "workers": 0,
+           "machine": {"processors": 0, "processor": "unknown", "memory": "unknown", "kernel": "unknown"}}
+NOBODY = {"case": "", "contestant": ""}
 PROGRAMS = {"nginx": ["nginx", "-v"], "Apache": ["apache2", "-v"], "Caddy": ["caddy", "version"], "wrk": ["wrk", "-v"],
             "h2load": ["h2load", "--version"], "MariaDB": ["mariadbd", "--version"], "valgrind": ["valgrind", "--version"]}
 
@@ -41,7 +46,10 @@ def said(command):
 
 
 def git(*words):
-    return subprocess.run(["git", "-C", ROOT, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout.strip()
+    try:
+        return subprocess.run(["git", "-C", ROOT, *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout.strip()
+    except OSError:
+        return ""
 
 
 def commit():
@@ -91,23 +99,44 @@ class Record:
             texts.append(text)
 
     def write(self, folder):
-        os.makedirs(folder, exist_ok=True)
         kept = read(folder)
         kept["programs"] = {**kept.get("programs", {}), **self.programs}
         kept["topics"] = {**kept.get("topics", {}), **{name: topic for name, topic in self.topics.items() if topic["rows"]}}
         kept["configurations"] = {**kept.get("configurations", {}), **self.configurations}
-        with open(folder + "/results.json", "w") as f:
-            json.dump(kept, f, indent=1, sort_keys=True)
-            f.write("\n")
+        replace(folder + "/results.json", json.dumps(kept, indent=1, sort_keys=True) + "\n")
         show(folder)
 
 
-def read(folder):
+def replace(path, text):
+    """In one go, so that nobody finds half of it, who ends this run, or has one of his own."""
+    with open(f"{path}.{os.getpid()}", "w") as f:
+        f.write(text)
+    os.rename(f.name, path)
+
+
+def prepare(folder):
+    """What write() could not do later is said before anything is measured."""
     try:
-        with open(folder + "/results.json") as f:
-            return json.load(f)
+        os.makedirs(folder, exist_ok=True)
+        replace(folder + "/.writable", "")
+        os.unlink(folder + "/.writable")
+    except OSError as why:
+        sys.exit(f"results cannot be written: {why}")
+    read(folder)
+
+
+def read(folder):
+    """What the folder has; older results may lack what newer ones have."""
+    path = folder + "/results.json"
+    try:
+        with open(path) as f:
+            kept = json.load(f)
+        return {**kept, "topics": {name: {**UNKNOWN, **topic, "rows": [{**NOBODY, **row} for row in topic["rows"]]}
+                                   for name, topic in kept.get("topics", {}).items()}}
     except FileNotFoundError:
         return {}
+    except (OSError, ValueError, TypeError, AttributeError, KeyError) as why:
+        sys.exit(f"{path} is not what a run has left behind ({why!r}): mend it, or remove it")
 
 
 def cell(row, measure):
@@ -126,10 +155,17 @@ def table(rows):
     return "\n".join(lines)
 
 
+def lasted(seconds):
+    """wrk takes whole seconds: what older results call 1.5 was 2."""
+    return max(1, round(seconds))
+
+
 def of_topic(name, topic, pictures):
     about = f"Commit {topic['commit']}, {topic['day']}; {topic['machine']['processor']}; " \
-        f"{topic['workers']} workers, {topic['rounds']} rounds of {topic['seconds']:g} s."
+        f"{topic['workers']} workers, {topic['rounds']} rounds of {lasted(topic['seconds'])} s."
     text = f"## {name}\n{topic['title']}\n\n{about}\n"
+    if any("HTTP/2" in row["case"] and "p99" in row for row in topic["rows"]):
+        text += "\nOver HTTP/2 the load generator gives no percentiles: there the mean stands for p50, the slowest request for p99.\n"
     for script, why in sorted(topic["missing"].items()):
         text += f"\nWithout {script}: {why}\n"
     return text + "".join(f"\n![{name}]({picture})\n" for picture in pictures) + "\n" + table(topic["rows"]) + "\n"
@@ -141,14 +177,14 @@ def page(kept, pictures):
     text = "# Benchmarks\n\nMade by `make bench` (`tests/bench/run`); `results.json` has the same numbers. A ratio above 1 of " \
         "requests means that tokiophp answers more, one below 1 of CPU, instructions, time or memory that it needs less.\n\n"
     text += "".join(f"- {m['processors']} processors ({m['processor']}), {m['memory']}, Linux {m['kernel']}\n" for m in map(json.loads, machines))
-    text += "".join(f"- {name}: {said}\n" for name, said in sorted(kept["programs"].items()))
-    text += "\n## Aims\n" + aims.table(topics) + "\n"
+    text += "".join(f"- {name}: {said}\n" for name, said in sorted(kept.get("programs", {}).items()))
+    text += "\n## Aims\n" + aims.table(topics, "limits" in kept) + "\n"
     if "limits" in kept:
         text += kept["limits"]
     for name in sorted(topics):
         text += "\n" + of_topic(name, topics[name], pictures.get(name, []))
     text += "\n## Configurations\nFOLDER is the folder of a run, PORT a free port.\n"
-    for name, texts in sorted(by_contestant(kept["configurations"]).items()):
+    for name, texts in sorted(by_contestant(kept.get("configurations", {})).items()):
         text += f"\n### {name}\n" + "".join(f"```\n{t.strip()}\n```\n" for t in texts)
     return text
 
@@ -165,16 +201,17 @@ def by_contestant(of_topics):
 def show(folder):
     """README.md and the pictures, of results.json."""
     kept = read(folder)
+    if not kept.get("topics"):
+        sys.exit(f"{folder} has no results: make bench")
     if os.path.exists(folder + "/limits.md"):
-        kept["limits"] = "\nWhy the others are missed: [limits.md](limits.md).\n"
+        kept["limits"] = "\nWhy the others are missed: [limits.md](limits.md). What was tried: [experiments.md](experiments.md).\n"
     try:
         import charts
         pictures = charts.draw(folder, kept["topics"])
     except ImportError:
         print("no pictures: packaging/install-packages python3-matplotlib")
         pictures = {name: sorted(f for f in os.listdir(folder) if re.fullmatch(rf"{name}(-\d+)?\.svg", f)) for name in kept["topics"]}
-    with open(folder + "/README.md", "w") as f:
-        f.write(page(kept, pictures))
+    replace(folder + "/README.md", page(kept, pictures))
 
 
 if __name__ == "__main__":

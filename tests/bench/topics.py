@@ -177,3 +177,6 @@ def of_scaling(bench):
 ALL = {"fcgi": fcgi, "applications": applications, "http": http, "static": static, "latency": latency, "counts": counts,
        "memory": worker_memory, "idle": idle, "start": start, "instructions": of_instructions, "cost": cost, "sampling": sampling,
        "worker": worker, "scaling": of_scaling}
+# Those that ask for pages of applications, and those that a server without HTTP has no part in.
+WITH_PAGES = {"applications", "counts", "instructions", "sampling"}
+WITH_HTTP = {"applications", "http", "static", "latency", "counts", "idle", "cost", "sampling", "worker"}

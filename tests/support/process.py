@@ -65,15 +65,38 @@ def session_of(pid):
     return None if fields[0] in "ZX" else int(fields[3])
 
 
+def parent_of(pid):
+    try:
+        with open(f"/proc/{pid}/stat") as f:
+            return int(f.read().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
 def own_family():
     """This process and what it has started."""
-    def parent(pid):
-        try:
-            with open(f"/proc/{pid}/stat") as f:
-                return int(f.read().rpartition(")")[2].split()[1])
-        except OSError:
-            return 0
-    return [os.getpid(), *(int(p) for p in os.listdir("/proc") if p.isdigit() and parent(p) == os.getpid())]
+    return [os.getpid(), *(int(p) for p in os.listdir("/proc") if p.isdigit() and parent_of(p) == os.getpid())]
+
+
+def end_descendants():
+    """Whatever this process has started and is still there, with what that has started, at once. Who has left its session
+    is found by its parent, whose parent has ended by its session."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end:
+        there = {int(p): (session_of(p), parent_of(p)) for p in os.listdir("/proc") if p.isdigit() and session_of(p) is not None}
+        left, more = set(), {os.getpid()}
+        while more:
+            left |= more
+            more = {pid for pid, (session, parent) in there.items() if parent in left or session in left} - left
+        left.discard(os.getpid())
+        if not left:
+            return
+        for pid in left:
+            try:
+                os.kill(pid, signals.SIGKILL)
+            except (ProcessLookupError, PermissionError):
+                pass
+        time.sleep(0.02)
 
 
 def status_field(pid, field):
