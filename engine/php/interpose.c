@@ -33,6 +33,7 @@
 #include "engine/php/process_id.h"
 #include "engine/php/program.h"
 #include "engine/php/record_locks.h"
+#include "engine/php/shared_tables.h"
 #include "engine/php/system_messages.h"
 #include "engine/php/translations.h"
 #include "engine/php/usage.h"
@@ -359,6 +360,13 @@ void zend_set_timeout(zend_long seconds, bool reset_signals)
 void zend_unset_timeout(void)
 {
     zend_atomic_bool_store_ex(&EG(timed_out), false);
+}
+
+/* -- the tables of a new thread: PHP would copy what is the same in all -- */
+
+void zend_hash_copy(HashTable *target, HashTable *source, copy_ctor_func_t copied)
+{
+    shared_tables_copy(target, source, copied, REAL(zend_hash_copy));
 }
 
 /* -- messages to the system's log: libc has one name and facility for the process -- */

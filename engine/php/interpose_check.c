@@ -85,7 +85,8 @@ static const struct symbol symbols[] = {
     SYMBOL(fcntl, LIBC),
     SYMBOL(close, LIBC),
     SYMBOL(fclose, LIBC),
-    SYMBOL(virtual_creat, LIBC), /* libphp itself does not call it */
+    SYMBOL(virtual_creat, LIBC),  /* libphp itself does not call it */
+    SYMBOL(zend_hash_copy, LIBC), /* a libphp before recipe 5 calls its own; workers are larger then */
     SYMBOL(zend_set_timeout, LIBPHP),
     SYMBOL(zend_unset_timeout, LIBPHP),
     SYMBOL(tsrm_realpath, LIBPHP_PATHS),
