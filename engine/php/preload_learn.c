@@ -114,6 +114,8 @@ static bool can_be_preloaded(const zend_op_array *code, uint32_t classes_before,
 
 /* -- all of them; with the lock held -- */
 
+/* So nothing of this asks for PHP's memory: a request that has none left goes by a long jump. */
+
 static struct seen *seen_of(const zend_string *path)
 {
     struct seen *s = zend_hash_str_find_ptr(&files, ZSTR_VAL(path), ZSTR_LEN(path));
@@ -126,9 +128,8 @@ static struct seen *seen_of(const zend_string *path)
 }
 
 /* A class that two files declare is whichever the application chooses. */
-static void note_class(const zend_class_entry *class, struct seen *s)
+static void note_class(const zend_string *name, struct seen *s)
 {
-    zend_string *name = zend_string_tolower(class->name);
     struct seen *first = zend_hash_str_find_ptr(&classes, ZSTR_VAL(name), ZSTR_LEN(name));
 
     if (!first) {
@@ -136,7 +137,6 @@ static void note_class(const zend_class_entry *class, struct seen *s)
     } else if (first != s) {
         first->declares = s->declares = false;
     }
-    zend_string_release(name);
 }
 
 static void note_request(const struct request *r)
@@ -147,7 +147,7 @@ static void note_request(const struct request *r)
     }
 }
 
-static void note_file(const zend_string *path, bool good, const zend_class_entry *class)
+static void note_file(const zend_string *path, bool good, const zend_string *class)
 {
     struct seen *s = seen_of(path);
 
@@ -177,13 +177,17 @@ static zend_op_array *compile(zend_file_handle *handle, int type)
     if (code && code->filename) {
         const zend_class_entry *class = NULL;
         bool good = can_be_preloaded(code, classes_before, functions_before, &class);
+        zend_string *name = class ? zend_string_tolower(class->name) : NULL;
 
         pthread_mutex_lock(&lock);
         if (this_request == 0) {
             note_request(r);
         }
-        note_file(code->filename, good, class);
+        note_file(code->filename, good, name);
         pthread_mutex_unlock(&lock);
+        if (name) {
+            zend_string_release(name);
+        }
     }
     return code;
 }

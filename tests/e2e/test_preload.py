@@ -106,6 +106,16 @@ def test_more_than_is_handed_on(tokiophp, workdir):
     assert app.swaps() == 1
 
 
+def test_a_request_that_is_out_of_memory(tokiophp, workdir):
+    """Nothing that it could be ended in keeps others from including files."""
+    replace(workdir + "/app/long.php", "<?php function beside() {} class " + "A" * 3000000 + " {}")
+    replace(workdir + "/app/index.php", "<?php if (isset($_GET['full'])) { ini_set('memory_limit', memory_get_usage(true) + (1 << 20)); } require __DIR__ . '/long.php'; echo 'done';")
+    app = App(tokiophp, workdir, front=workdir + "/app/index.php")
+    for query, status in (("", 200), ("full=1", 500), ("", 200), ("", 200)):
+        assert fetch(app.server.address, app.front, QUERY_STRING=query).status == status
+    app.server.wait_message("Allowed memory size", 30)
+
+
 def test_off_unless_asked_for(tokiophp, workdir):
     app = App(tokiophp, workdir, pool="pm.max_children = 1\n")
     for _ in range(250):
