@@ -30,7 +30,7 @@ AIMS = [
 
 # Where limits.md tells why an aim is missed: its section, for a topic, or one workload of it.
 SECTIONS = {
-    "fcgi": "FastCGI, kept connections", "HTTP/1.1 JSON": "HTTP/1.1, JSON", "http": "TLS and HTTP/2, hello", "applications": "Applications",
+    "fcgi": "FastCGI", "HTTP/1.1 JSON": "HTTP/1.1, JSON", "http": "TLS and HTTP/2, hello", "applications": "Applications",
     "instructions": "Applications", "static": "Static files", "memory": "Memory", "idle": "Memory", "latency": "Latency", "start": "Start and reload",
 }
 

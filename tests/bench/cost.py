@@ -66,16 +66,17 @@ def instructions(bench, more, count):
         f.write(f"#!/bin/sh\nexec valgrind --tool=callgrind --trace-children=yes --callgrind-out-file={place}/tmp/%p.out "
                 f"--log-file={place}/tmp/%p.log {peers.OWN} \"$@\"\n")
     os.chmod(wrapper, 0o755)
-    tokiophp.PROGRAM = wrapper
+    tokiophp.PROGRAM, program = wrapper, None
     try:
-        program = tokiophp.Tokiophp(place, settings="log_level = warning", wait=False, pool=f"pm.max_children = 1\n{peers.POOL}"
+        program = tokiophp.Tokiophp(place, settings="log_level = warning", wait=False, pool=f"pm.max_children = 1\n{peers.POOL}{bench.more}"
                                     f"http.listen = 127.0.0.1:{port}\nhttp.document_root = {bench.root}\n{more}")
         program.wait_accepting(("127.0.0.1", port), 120)
         ask(("127.0.0.1", port), "/hello.php", count)
         program.stop(seconds=120)
     finally:
         tokiophp.PROGRAM = peers.OWN
-        program.kill_family()
+        if program:
+            program.kill_family()
     total, files = 0, []
     for file in (f"{place}/tmp/{name}" for name in os.listdir(place + "/tmp") if name.endswith(".out")):
         with open(file) as f:
@@ -112,5 +113,7 @@ def in_instructions(bench):
 def cost(bench):
     """Access log and request ids on hello, with and without"""
     in_time(bench)
-    if shutil.which("valgrind"):
+    if not shutil.which("valgrind"):
+        bench.without("instructions", "valgrind is not installed")
+    else:
         in_instructions(bench)

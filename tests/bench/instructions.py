@@ -87,7 +87,7 @@ class Counted:
 
 def compare(bench):
     if not shutil.which("valgrind"):
-        print("  valgrind is not installed")
+        bench.without("instructions", "valgrind is not installed")
         return
     counted = {}
     for name, program in (("tokiophp", OWN), ("php-fpm", bench.fpm)):

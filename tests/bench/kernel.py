@@ -6,6 +6,8 @@ import signal
 import subprocess
 import time
 
+import load
+
 EVENTS = {"syscalls:sys_enter_futex": "futex calls", "raw_syscalls:sys_enter": "system calls",
           "context-switches": "context switches", "page-faults": "page faults"}
 
@@ -24,25 +26,49 @@ def from_proc(pids):
     return switches, faults
 
 
-def with_perf(pids, load):
-    perf = subprocess.Popen(["perf", "stat", "-x;", "-e", ",".join(EVENTS), "-p", ",".join(map(str, pids))],
-                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    time.sleep(0.3)
-    if perf.poll() is not None:
-        perf.communicate()
-        return None
-    requests = max(1, load())
-    perf.send_signal(signal.SIGINT)
-    fields = [line.split(";") for line in perf.communicate()[1].splitlines() if line.count(";") > 3]
-    return {EVENTS[f[2]]: int(f[0]) / requests for f in fields if f[0].isdigit() and f[2] in EVENTS} or None
+def with_perf(pids, make):
+    """perf begins to count when it is told to, as it takes its time to start where much runs, and says that it does."""
+    (told, tell), (said, say) = os.pipe(), os.pipe()
+    perf = subprocess.Popen(["perf", "stat", "-x;", "-D", "-1", f"--control=fd:{told},{say}", "-e", ",".join(EVENTS), "-p", ",".join(map(str, pids))],
+                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, pass_fds=(told, say))
+    os.close(told)
+    os.close(say)
+    with open(tell, "wb", buffering=0) as orders, open(said, "rb", buffering=0) as answers:
+        try:
+            orders.write(b"enable\n")
+            counts = answers.read(1) != b""
+        except BrokenPipeError:
+            counts = False
+        requests = max(1, make()) if counts else 0
+        if counts:
+            perf.send_signal(signal.SIGINT)
+        text = perf.communicate()[1]
+    fields = [line.split(";") for line in text.splitlines() if line.count(";") > 3]
+    return {EVENTS[f[2]]: int(f[0]) / requests for f in fields if f[0].isdigit() and f[2] in EVENTS} or None if counts else None
 
 
-def count(pids, load):
-    """load: a function that makes load and returns the number of requests."""
-    counted = with_perf(pids, load) if shutil.which("perf") else None
+def lacks():
+    """Why only what /proc knows can be counted: a list of at most one reason."""
+    if not shutil.which("perf"):
+        return ["perf is not installed"]
+    return [] if with_perf([os.getpid()], lambda: 1) else ["perf may count nothing here"]
+
+
+def settle(pids):
+    """Until nobody runs what the last load has left: a tenth of a second without a tenth of it of processor time."""
+    for _ in range(100):
+        before = load.cpu_us(pids)
+        time.sleep(0.1)
+        if load.cpu_us(pids) - before < 10000:
+            return
+
+
+def count(pids, make):
+    """make: a function that makes load and returns the number of requests."""
+    counted = with_perf(pids, make) if shutil.which("perf") else None
     if counted:
         return counted
     before = from_proc(pids)
-    requests = max(1, load())
+    requests = max(1, make())
     after = from_proc(pids)
     return {"context switches": (after[0] - before[0]) / requests, "page faults": (after[1] - before[1]) / requests}

@@ -16,22 +16,35 @@ class Run:
         self.rate, self.p50, self.p99, self.cpu_us, self.pool_us = rate, p50, p99, cpu_us, pool_us
 
 
-def cpu_us(pids):
-    """Of all their threads, in the kernel's nanoseconds; where it does not tell them, in its ticks."""
-    total = 0
+def cpu_by_task(pids):
+    """{task: us} of all their threads, in the kernel's nanoseconds; where it does not tell them, of the processes in its ticks."""
+    spent = {}
     for pid in pids:
         try:
-            for task in os.listdir(f"/proc/{pid}/task"):
-                with open(f"/proc/{pid}/task/{task}/schedstat") as f:
-                    total += int(f.read().split()[0]) / 1000
-        except OSError:
-            try:
+            if not os.path.exists(f"/proc/{pid}/schedstat"):
                 with open(f"/proc/{pid}/stat") as f:
                     fields = f.read().rpartition(")")[2].split()
-                total += (int(fields[11]) + int(fields[12])) * TICK_US
+                spent[pid] = (int(fields[11]) + int(fields[12])) * TICK_US
+                continue
+            tasks = os.listdir(f"/proc/{pid}/task")
+        except OSError:
+            continue
+        for task in tasks:
+            try:
+                with open(f"/proc/{pid}/task/{task}/schedstat") as f:
+                    spent[int(task)] = int(f.read().split()[0]) / 1000
             except OSError:
                 pass
-    return total
+    return spent
+
+
+def cpu_us(pids):
+    return sum(cpu_by_task(pids).values())
+
+
+def cpu_since(before, pids):
+    """Of threads that are new, all; one that has ended takes nothing back of what others spent."""
+    return sum(us - before.get(task, 0) for task, us in cpu_by_task(pids).items())
 
 
 def command(arguments, seconds):
@@ -41,19 +54,19 @@ def command(arguments, seconds):
     return done.stdout
 
 
-def wrk(url, clients, seconds):
+def wrk(url, clients, seconds, whose=""):
     text = command(["wrk", "-t1", f"-c{clients}", f"-d{max(1, round(seconds))}s", "--latency", url], seconds)
     if re.search(r"Non-2xx", text):
         sys.exit(f"{url}: errors under load:\n{text}")
     late = re.search(r"Socket errors: (.*)", text)
     if late:
-        print(f"    {url}: {late.group(1)}")
+        print(f"    {whose or url}: {late.group(1)}")
     times = {p: float(n) * UNIT[u] for p, n, u in re.findall(r"^\s+(50|99)%\s+([\d.]+)(us|ms|s)", text, re.M)}
     return (float(re.search(r"Requests/sec:\s+([\d.]+)", text).group(1)), int(re.search(r"(\d+) requests in", text).group(1)),
             times["50"], times["99"])
 
 
-def h2load(url, clients, seconds):
+def h2load(url, clients, seconds, _whose=""):
     text = command(["h2load", "-D", f"{max(1, round(seconds))}", "-c", str(max(1, clients // 4)), "-m", "4", "-t1", url], seconds)
     if not re.search(r" 0 failed, 0 errored, 0 timeout", text) or not re.search(r"0 4xx, 0 5xx", text):
         sys.exit(f"{url}: errors under load:\n{text}")
@@ -65,10 +78,9 @@ def h2load(url, clients, seconds):
 
 def run(front, protocol, path, clients, seconds):
     """Load on a peers.Front. Where there is but one program, it is the pool and the web server."""
-    pids = [[pid for pid in program.family()] for program in front.programs]
-    before = [cpu_us(p) for p in pids]
-    rate, count, p50, p99 = (h2load if protocol == "h2" else wrk)(front.url(protocol, path), clients, seconds)
-    spent = [(cpu_us(p) - b) / max(1, count) for p, b in zip(pids, before)]
+    before = [cpu_by_task(program.family()) for program in front.programs]
+    rate, count, p50, p99 = (h2load if protocol == "h2" else wrk)(front.url(protocol, path), clients, seconds, front.name)
+    spent = [cpu_since(b, program.family()) / max(1, count) for program, b in zip(front.programs, before)]
     return Run(rate, p50, p99, sum(spent), spent[-1])
 
 
@@ -79,40 +91,52 @@ def paced(url, rate, clients, seconds, folder):
         os.unlink(log)
     command(["h2load", "--h1", "-t1", "-c", str(clients), f"--rps={max(1, int(rate / clients))}", "-D", str(seconds),
              f"--log-file={log}", url], seconds)
-    times = sorted(int(line.split("\t")[2]) / 1000 for line in open(log) if line.split("\t")[1] == "200")
+    with open(log) as f:
+        fields = [line.split("\t") for line in f]
+    times = sorted(int(time) / 1000 for _, status, time, *_ in fields if status == "200")
+    if len(times) < len(fields) or not times:
+        sys.exit(f"{url}: {len(fields) - len(times)} of {len(fields)} requests failed at {rate:.0f} a second")
+    if len(times) < 0.9 * rate * seconds:
+        print(f"    {url}: {len(times) / seconds:.0f} requests/s and no more, where {rate:.0f} are asked for")
     return times[len(times) // 2], times[int(len(times) * 0.99)]
 
 
 def rounds(contestants, count, one):
-    """{name: [result, ...]}: every contestant once a round, after one run each that does not count."""
+    """{name: [result, ...]}: every contestant once a round, after one run each that does not count. Each other round goes
+    backwards, so that nobody always comes after the same one."""
     results = {name: [] for name in contestants}
     for number in range(count + 1):
-        for name, what in contestants.items():
-            result = one(what)
+        for name in list(contestants)[::-1 if number % 2 else 1]:
+            result = one(contestants[name])
             if number:
                 results[name].append(result)
     return results
 
 
-def median(runs, field):
-    return statistics.median(getattr(run, field) for run in runs)
-
-
-def ratios(ours, theirs, field="rate"):
+def ratios(ours, theirs):
     """Median, smallest and largest of the rounds' ratios."""
-    values = [getattr(a, field) / max(1e-9, getattr(b, field)) for a, b in zip(ours, theirs)]
+    values = [a / max(1e-9, b) for a, b in zip(ours, theirs)]
     return statistics.median(values), min(values), max(values)
+
+
+def ratio(ours, theirs, column):
+    """Where a round's result is a tuple."""
+    return ratios([run[column] for run in ours], [run[column] for run in theirs])[0]
+
+
+def of(runs, field):
+    return [getattr(run, field) for run in runs]
 
 
 def report(record, case, results, first="tokiophp"):
     """Prints a line for each contestant, and keeps it."""
     for name, runs in results.items():
-        row = {field: median(runs, field) for field in ("rate", "p50", "p99", "cpu_us", "pool_us")}
+        row = {field: statistics.median(of(runs, field)) for field in ("rate", "p50", "p99", "cpu_us", "pool_us")}
         line = (f"  {case:26} {name:24} {row['rate']:9.0f} requests/s   p50 {row['p50']:7.2f} ms   p99 {row['p99']:7.2f} ms   "
                 f"{row['cpu_us']:7.1f} us CPU a request, the pool {row['pool_us']:7.1f}")
         if name != first:
-            row["ratio"], row["least"], row["most"] = ratios(results[first], runs)
-            row["cpu_ratio"], row["pool_ratio"] = (ratios(results[first], runs, field)[0] for field in ("cpu_us", "pool_us"))
+            row["ratio"], row["least"], row["most"] = ratios(of(results[first], "rate"), of(runs, "rate"))
+            row["cpu_ratio"], row["pool_ratio"] = (ratios(of(results[first], field), of(runs, field))[0] for field in ("cpu_us", "pool_us"))
             line += (f"   ratio {row['ratio']:5.2f} ({row['least']:.2f} to {row['most']:.2f}, {len(runs)} rounds), "
                      f"CPU {row['cpu_ratio']:.2f}, pool {row['pool_ratio']:.2f}")
         print(line, flush=True)

@@ -4,6 +4,7 @@ import statistics
 import time
 
 import fcgi_client
+import load
 from peers import OWN
 
 SCRIPT = "<?php echo getmypid();"
@@ -47,16 +48,12 @@ def compare(bench):
     script = bench.root + "/pid.php"
     with open(script, "w") as f:
         f.write(SCRIPT)
-    results = {"tokiophp": [], "php-fpm": []}
-    for number in range(2 * bench.rounds + 2):
-        for name, program in (("tokiophp", OWN), ("php-fpm", bench.fpm)):
-            result = once(bench, name, program, script)
-            if number:
-                results[name].append(result)
-    own = [statistics.median(column) for column in zip(*results["tokiophp"])]
+    results = load.rounds({"tokiophp": OWN, "php-fpm": bench.fpm}, 2 * bench.rounds + 1, lambda program: once(
+        bench, "tokiophp" if program == OWN else "php-fpm", program, script))
+    own = results["tokiophp"]
     for name, runs in results.items():
         start, reload, failed = (statistics.median(column) for column in zip(*runs))
         print(f"  {name:10} start {start * 1000:6.0f} ms   reload {reload * 1000:6.0f} ms, {failed:.0f} requests refused   ({len(runs)} rounds)", flush=True)
         beside = name == "php-fpm"
-        bench.record.add("start", name, start_ms=start * 1000, **({"start_ratio": own[0] / start} if beside else {}))
-        bench.record.add("reload", name, reload_ms=reload * 1000, failed=failed, **({"reload_ratio": own[1] / reload} if beside else {}))
+        bench.record.add("start", name, start_ms=start * 1000, **({"start_ratio": load.ratio(own, runs, 0)} if beside else {}))
+        bench.record.add("reload", name, reload_ms=reload * 1000, failed=failed, **({"reload_ratio": load.ratio(own, runs, 1)} if beside else {}))

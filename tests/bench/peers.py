@@ -46,6 +46,11 @@ class Bench:
         if not os.path.exists(self.fpm):
             subprocess.run([build, "--with-nts-fpm"], check=True)
 
+    def without(self, name, why):
+        """What this topic cannot measure is said, and kept with its results."""
+        print(f"  without {name}: {why}", flush=True)
+        self.record.without(name, why)
+
     def place(self, name):
         self.serial += 1
         path = f"{self.folder}/{name}{self.serial}"
@@ -94,7 +99,12 @@ class Bench:
         front.name = name
         return front
 
-    def caddy(self, name, pool):
+    def caddy(self):
+        """Caddy, or None."""
+        name = "Caddy + php-fpm"
+        if not shutil.which("caddy"):
+            return self.without(name, "caddy is not installed")
+        pool = self.pool("php-fpm", self.fpm)
         front = self.web_server(
             name, lambda place, config: ["caddy", "run", "--config", config, "--adapter", "caddyfile"],
             lambda place, ports: configs.CADDY.format(root=self.root, address=pool.address, port=ports[0], tls=ports[1], folder=self.folder), pool)
@@ -112,22 +122,23 @@ class Bench:
         """Apache with the distribution's own PHP in it, or None. mod_php needs prefork, so there is no HTTP/2."""
         module = configs.php_module()
         if not shutil.which("apache2") or not module:
-            return None
+            return self.without("Apache + mod_php", f"{'libapache2-mod-php' if shutil.which('apache2') else 'apache2'} is not installed")
         return self.apache("Apache + mod_php " + module[6:-3], "mpm_prefork authz_core dir mime socache_shmcb ssl",
                            f"LoadModule php_module {webservers.APACHE_MODULES}/{module}\n{configs.APACHE_PREFORK}", h2=False)
 
     def apache_event(self):
         """Apache's threads, each with a kept connection to php-fpm, or None."""
+        name = "Apache event + php-fpm"
         if not shutil.which("apache2"):
-            return None
+            return self.without(name, "apache2 is not installed")
         pool = self.pool("php-fpm, 64 children", self.fpm, 64)
-        return self.apache("Apache event + php-fpm", "mpm_event authz_core dir mime proxy proxy_fcgi socache_shmcb ssl http2",
+        return self.apache(name, "mpm_event authz_core dir mime proxy proxy_fcgi socache_shmcb ssl http2",
                            configs.APACHE_EVENT.format(address=pool.address), pool)
 
-    def php_fpm_peers(self):
+    def php_fpm_peers(self, more=""):
         """nginx + php-fpm in both ways that its manuals know: few children and a connection a request, or kept
         connections and a child for each that all processes of nginx may keep."""
         clients = 32
         children = clients * (os.cpu_count() or 1)
-        return [self.nginx("nginx + php-fpm, closed", self.pool("php-fpm", self.fpm)),
-                self.nginx("nginx + php-fpm, kept", self.pool(f"php-fpm, {children} children", self.fpm, children), clients)]
+        return [self.nginx("nginx + php-fpm, closed", self.pool("php-fpm", self.fpm, more=more)),
+                self.nginx("nginx + php-fpm, kept", self.pool(f"php-fpm, {children} children", self.fpm, children, more), clients)]

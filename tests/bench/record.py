@@ -85,6 +85,9 @@ class Record:
         self.topic["rows"].append({"case": case, "contestant": contestant,
                                    **{name: float(f"{value:.6g}") for name, value in measures.items()}})
 
+    def without(self, name, why):
+        self.topic["missing"][name] = self.without_folder(why)
+
     def without_folder(self, text):
         """Without what is another one in each run."""
         text = re.sub(r"(127\.0\.0\.1|localhost):\d+", r"\1:PORT", text.replace(self.folder, "FOLDER"))
@@ -101,10 +104,14 @@ class Record:
     def write(self, folder):
         kept = read(folder)
         kept["programs"] = {**kept.get("programs", {}), **self.programs}
-        kept["topics"] = {**kept.get("topics", {}), **{name: topic for name, topic in self.topics.items() if topic["rows"]}}
+        kept["topics"] = {**kept.get("topics", {}), **self.measured(kept.get("topics", {}))}
         kept["configurations"] = {**kept.get("configurations", {}), **self.configurations}
         replace(folder + "/results.json", json.dumps(kept, indent=1, sort_keys=True) + "\n")
         show(folder)
+
+    def measured(self, before):
+        """Topics with rows; one without only says why, where there was nothing before."""
+        return {name: topic for name, topic in self.topics.items() if topic["rows"] or name not in before}
 
 
 def replace(path, text):
@@ -145,6 +152,8 @@ def cell(row, measure):
 
 def table(rows):
     """Markdown: a line for each contestant of each case, a column for each measure that any of them has."""
+    if not rows:
+        return "Not measured."
     columns = [m for m in MEASURES if any(m in row for row in rows)]
     lines = ["| | | " + " | ".join(MEASURES[m][0] for m in columns) + " |", "|---|---|" + "---:|" * len(columns)]
     before = None

@@ -72,8 +72,9 @@ LOCKING = {}  # object -> addresses
 
 
 def scaling(bench):
-    if not shutil.which("valgrind") or not shutil.which("objdump"):
-        print("  valgrind or objdump is not installed")
+    missing = [tool for tool in ("valgrind", "objdump") if not shutil.which(tool)]
+    if missing:
+        bench.without("instructions", f"{missing[0]} is not installed")
         return
     root = bench.root
     for workers in WORKERS:

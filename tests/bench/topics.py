@@ -1,4 +1,6 @@
 """The topics of the benchmark: each is a function of the bench, its first line what is printed above its figures."""
+import statistics
+
 import instructions
 import load
 import memory
@@ -76,8 +78,7 @@ def http(bench):
         fronts.append(bench.http())
         fronts += bench.php_fpm_peers()
         if not bench.quick:
-            others.append(bench.caddy("Caddy + php-fpm", bench.pool("php-fpm", bench.fpm)))
-            others += [front for front in (bench.apache_event(), bench.mod_php()) if front]
+            others += [front for front in (bench.caddy(), bench.apache_event(), bench.mod_php()) if front]
         for protocol, text in PROTOCOLS.items():
             for script, path in small(bench).items():
                 if script == "hello" or (not bench.quick and protocol == "h1"):  # hello beside all, the others beside nginx
@@ -109,6 +110,8 @@ def latency(bench):
         for script, path in small(bench).items():
             if script == "page":
                 continue
+            for f in fronts:
+                load.run(f, "h1", path, CLIENTS, 1)  # the first run is slower
             most = min(load.run(f, "h1", path, CLIENTS, bench.seconds).rate for f in fronts)
             for share in (0.5, 0.8):
                 at_rate(bench, f"{script} at {share * 100:.0f} %", fronts, path, most * share)
@@ -118,10 +121,10 @@ def latency(bench):
 
 def at_rate(bench, case, fronts, path, rate):
     results = load.rounds({f.name: f for f in fronts}, bench.rounds, lambda f: load.paced(f.url("h1", path), rate, CLIENTS, 2, bench.folder))
-    medians = {name: [sorted(column)[len(runs) // 2] for column in zip(*runs)] for name, runs in results.items()}
-    own = medians[fronts[0].name]
-    for name, (p50, p99) in medians.items():
-        ratio = {} if name == fronts[0].name else {"p50_ratio": own[0] / p50, "p99_ratio": own[1] / p99}
+    own = results[fronts[0].name]
+    for name, runs in results.items():
+        p50, p99 = (statistics.median(column) for column in zip(*runs))
+        ratio = {} if runs is own else {"p50_ratio": load.ratio(own, runs, 0), "p99_ratio": load.ratio(own, runs, 1)}
         print(f"  {case:16} = {rate:6.0f} requests/s   {name:24} p50 {p50:7.2f} ms   p99 {p99:7.2f} ms   ({bench.rounds} rounds)", flush=True)
         bench.record.add(case, name, load=rate, p50=p50, p99=p99, **ratio)
 
@@ -129,7 +132,9 @@ def at_rate(bench, case, fronts, path, rate):
 def counts(bench):
     """What a request costs the kernel: a number that grows with the workers is a lock to find"""
     import kernel
-    for workers in (1, bench.workers):
+    for why in kernel.lacks():
+        bench.without("futex calls, system calls", why)
+    for workers in sorted({1, bench.workers}):
         for name, make in (("http", lambda n: bench.http(n)),
                            ("fcgi tokiophp", lambda n: bench.beside("tokiophp", OWN, n, n)),
                            ("fcgi php-fpm", lambda n: bench.beside("php-fpm", bench.fpm, n, n))):
@@ -139,8 +144,10 @@ def counts(bench):
                     if bench.quick and script != "hello":
                         continue
                     pids = front.programs[-1].family()  # the pool, not the web server
-                    clients = max(workers, CLIENTS) if name == "http" else workers
+                    # What waits when the load ends is run, and not counted as a request: nothing of a page, of which there are few.
+                    clients = max(workers, CLIENTS) if name == "http" and script in SCRIPTS else workers
                     load.wrk(front.url("h1", path), clients, 1)
+                    kernel.settle(pids)
                     rows = kernel.count(pids, lambda path=path, clients=clients: load.wrk(front.url("h1", path), clients, 1)[1])
                     print(f"  {name:14} {script:9} {workers} workers   " +
                           "   ".join(f"{label} {value:.3f}" for label, value in rows.items()), flush=True)

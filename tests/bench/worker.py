@@ -41,7 +41,7 @@ def projects(bench):
         if not os.path.exists(folder):  # the page of topic applications is of the same one
             symfony.unpack(bench.folder + "/www")
     except packages.Missing as why:
-        print(f"without symfony: {why}")
+        bench.without("symfony", str(why))
         return
     yield "symfony", Project(folder + "/public", "index.php", "/index.php/fruit", "" if "APP_ENV" in bench.more else "env[APP_ENV] = prod\nenv[APP_DEBUG] = 0\n")
 
@@ -49,15 +49,13 @@ def projects(bench):
 def fronts_of(bench, project):
     """Ours, in worker mode, is the first of each three."""
     held = project.env + project.held(bench.workers)
-    place = f"http.document_root = {project.root}\n"
 
     def named(name, front):
         front.name = name
         return front
     bench.root, before = project.root, bench.root
     try:
-        yield "HTTP", [named("tokiophp", bench.http(more=place + held)), named("classic", bench.http(more=place + project.env)),
-                       bench.nginx("nginx + php-fpm", bench.pool("php-fpm", bench.fpm, more=project.env))]
+        yield "HTTP", [named("tokiophp", bench.http(more=held)), named("classic", bench.http(more=project.env)), *bench.php_fpm_peers(project.env)]
         yield "FastCGI", [bench.beside(name, program, bench.workers, bench.workers, more) for name, program, more in (
             ("tokiophp", OWN, held), ("classic", OWN, project.env), ("php-fpm", bench.fpm, project.env))]
     finally:
@@ -87,7 +85,7 @@ def instructions(bench, project, more):
     finally:
         bench.root = before
     if of_many != of_few or not within["metrics"] or not within_few["metrics"]:
-        return None  # a process was killed before it said anything
+        return bench.without("instructions", "a process was killed before it said anything")
     return (many - few) / (MANY - FEW)
 
 
@@ -108,7 +106,9 @@ def worker(bench):
             finally:
                 for front in fronts:
                     front.stop()
-        if shutil.which("valgrind") and not bench.quick:
+        if not shutil.which("valgrind"):  # callgrind_annotate comes with it
+            bench.without("instructions", "valgrind is not installed")
+        elif not bench.quick:
             held, classic = (instructions(bench, project, project.env + more) for more in (project.held(1), ""))
             if held and classic:
                 print(f"  {name + ', instructions':26} worker {held:11.0f}   classic {classic:11.0f}   ratio {classic / held:5.2f}", flush=True)
