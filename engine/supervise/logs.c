@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "engine/base/log.h"
+#include "engine/supervise/inherited.h"
 #include "engine/supervise/output.h"
 
 #define SYSLOG_PATH "/dev/log"
@@ -30,15 +31,26 @@ static bool is_stdout(const char *path)
     return strcmp(path, "/dev/stdout") == 0 || strcmp(path, "/proc/self/fd/1") == 0;
 }
 
+/* Whoever reads a pipe may come after us, or never again. */
+static int open_path(const char *path, bool waits)
+{
+    int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY;
+    int fd = open(path, flags | (waits ? 0 : O_NONBLOCK), S_IRUSR | S_IWUSR);
+    if (fd >= 0 && !waits) {
+        fcntl(fd, F_SETFL, O_APPEND);
+    }
+    return fd;
+}
+
 /* What is there already is not opened by its name: a socket, as systemd gives, could not be, and lines in a
  * file that a shell has made for both streams would lie on top of each other. */
-int logs_open_file(const char *path)
+int logs_open_file(const char *path, bool waits)
 {
     int given = is_stderr(path) ? original_stderr : is_stdout(path) ? original_stdout : -1;
     if (given >= 0) {
         return fcntl(given, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     }
-    int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, S_IRUSR | S_IWUSR);
+    int fd = open_path(path, waits);
     if (fd >= 0 && fd <= STDERR_FILENO) { /* never below: those numbers are replaced later */
         int high = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
         close(fd);
@@ -79,7 +91,7 @@ static int open_target(const struct global_settings *global)
         }
         return 0;
     }
-    error_log_fd = logs_open_file(global->error_log);
+    error_log_fd = logs_open_file(global->error_log, !inherited());
     if (error_log_fd < 0) {
         log_sys(LEVEL_ERROR, "failed to open error_log (%s)", global->error_log);
         return -1;
@@ -150,7 +162,7 @@ bool logs_reopen_error_log(const struct global_settings *global)
     if (error_log_fd < 0) {
         return true;
     }
-    int fresh = logs_open_file(global->error_log);
+    int fresh = logs_open_file(global->error_log, false);
     if (fresh < 0) {
         log_sys(LEVEL_ERROR, "failed to open error_log (%s)", global->error_log);
         return false;

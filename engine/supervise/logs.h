@@ -17,7 +17,8 @@ bool logs_reopen_error_log(const struct global_settings *global);
 void logs_close_original(void); /* a daemon must let go of its caller's */
 
 /* An append-only file of mode 0600, close-on-exec; "/dev/stderr" and "/dev/stdout" are what we were started
- * with: they may be sockets, or not ours to open. -1 with errno. */
-int logs_open_file(const char *path);
+ * with: they may be sockets, or not ours to open. waits: for who reads a pipe; a server that serves does not,
+ * it hears ENXIO. -1 with errno. */
+int logs_open_file(const char *path, bool waits);
 
 #endif

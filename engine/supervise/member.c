@@ -30,7 +30,7 @@ struct member *member_find(const struct supervisor *s, const char *name)
 
 static int open_log(const struct member *m, const char *path, const char *complaint, int *fd)
 {
-    *fd = logs_open_file(path);
+    *fd = logs_open_file(path, !inherited());
     if (*fd < 0) {
         log_sys(LEVEL_ERROR, "[pool %s] %s (%s)", m->name, complaint, path);
         return inherited() ? 0 : -1;
@@ -192,7 +192,7 @@ int members_listen(struct supervisor *s)
 /* Another file takes the number of the old one: whoever writes at this moment writes to one or the other. */
 static bool reopen(int fd, const char *path)
 {
-    int fresh = path ? logs_open_file(path) : -1;
+    int fresh = path ? logs_open_file(path, false) : -1;
     bool good = fresh >= 0 && dup3(fresh, fd, O_CLOEXEC) >= 0;
     if (!good) {
         log_sys(LEVEL_ERROR, "failed to open log (%s)", path ? path : "?");

@@ -17,7 +17,7 @@ static int try_error_log(const struct global_settings *global)
     if (!global->error_log || !*global->error_log || strcasecmp(global->error_log, "syslog") == 0) {
         return 0;
     }
-    int fd = logs_open_file(global->error_log);
+    int fd = logs_open_file(global->error_log, false);
     if (fd < 0) {
         log_sys(LEVEL_ERROR, "failed to open error_log (%s)", global->error_log);
         return -1;

@@ -200,6 +200,41 @@ def test_a_reader_that_stops(tokiophp, root, workdir):
         reader.wait()
 
 
+def test_a_reader_that_is_gone(tokiophp, root, workdir):
+    """Logs that are opened again wait for nobody who might read them: the supervisor has more to do."""
+    fifo = os.path.join(workdir, "tmp/fifo")
+    os.mkfifo(fifo)
+    os.chmod(fifo, 0o666)
+    reader = subprocess.Popen(["cat", fifo], stdout=subprocess.DEVNULL)
+    try:
+        site = Site(tokiophp, root, f"access.log = {fifo}\n", settings=f"control_socket = {workdir}/ctl\n")
+        site.server.wait_message("ready to handle connections")
+    finally:
+        reader.kill()
+        reader.wait()
+    site.server.signal(signal.SIGUSR1)
+    site.server.wait_message(r"failed to open log \(.*fifo\)")
+    done = subprocess.run([program.PROGRAM, "ctl", "-s", f"{workdir}/ctl", "status"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and "running" in done.stdout, done
+    reader = subprocess.Popen(["cat", fifo], stdout=subprocess.PIPE, text=True)
+
+    def has_reader():
+        try:
+            return os.fdopen(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK), "w")
+        except OSError:
+            return None
+    try:
+        with process.wait_for(has_reader, what="another reader"):
+            site.server.signal(signal.SIGUSR1)
+            site.server.wait_message("access log file re-opened")
+        send_many(site, 1, "/page.html")
+        assert "/page.html" in reader.stdout.readline()
+    finally:
+        site.server.stop(signal.SIGQUIT)
+        reader.kill()
+        reader.communicate()
+
+
 MANY = int(os.environ.get("ACCESS_LOG_REQUESTS", "20000"))  # 1000000 is the proof, the default a reminder
 
 
