@@ -164,14 +164,19 @@ def table(rows):
     return "\n".join(lines)
 
 
-def lasted(seconds):
-    """wrk takes whole seconds: what older results call 1.5 was 2."""
-    return max(1, round(seconds))
+def how(topic):
+    """How often and how long, where a topic has rounds. wrk takes whole seconds: what older results call 1.5 was 2."""
+    measures = {measure for row in topic["rows"] for measure in row}
+    if "start_ms" in measures:
+        return f", {2 * topic['rounds'] + 1} starts each"
+    if measures.isdisjoint({"least", "p99_ratio", "looking"}):
+        return ""
+    return f", {topic['rounds']} rounds of {max(1, round(topic['seconds']))} s"
 
 
 def of_topic(name, topic, pictures):
     about = f"Commit {topic['commit']}, {topic['day']}; {topic['machine']['processor']}; " \
-        f"{topic['workers']} workers, {topic['rounds']} rounds of {lasted(topic['seconds'])} s."
+        f"{topic['workers']} workers{how(topic)}."
     text = f"## {name}\n{topic['title']}\n\n{about}\n"
     if any("HTTP/2" in row["case"] and "p99" in row for row in topic["rows"]):
         text += "\nOver HTTP/2 the load generator gives no percentiles: there the mean stands for p50, the slowest request for p99.\n"

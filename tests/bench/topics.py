@@ -120,7 +120,7 @@ def latency(bench):
 
 
 def at_rate(bench, case, fronts, path, rate):
-    results = load.rounds({f.name: f for f in fronts}, bench.rounds, lambda f: load.paced(f.url("h1", path), rate, CLIENTS, 2, bench.folder))
+    results = load.rounds({f.name: f for f in fronts}, bench.rounds, lambda f: load.paced(f.url("h1", path), rate, CLIENTS, bench.seconds, bench.folder))
     own = results[fronts[0].name]
     for name, runs in results.items():
         p50, p99 = (statistics.median(column) for column in zip(*runs))
