@@ -17,6 +17,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/log.h"
+#include "engine/base/machine.h"
 #include "engine/base/settings_mask.h"
 #include "engine/base/system_log.h"
 #include "engine/supervise/channel.h"
@@ -344,6 +345,14 @@ static void stop_access_logs(const struct process *p)
     }
 }
 
+/* Of those at the start, each of which copies PHP's tables when another one has done so, half a millisecond:
+ * whoever waits has his answer from the first. A process that takes another's place takes its load at once:
+ * as many as can run at a time then, and others come faster than a machine could have them all busy. */
+static uint32_t enough_workers(const struct process_args *args)
+{
+    return args->replaces ? machine_cpus() : 1;
+}
+
 static const char *start(struct process *p, const struct listener *own)
 {
     const struct process_args *args = p->args;
@@ -369,6 +378,7 @@ static const char *start(struct process *p, const struct listener *own)
     }
     warm_list_use(p);
     process_loop_forget(p);
+    pool_serve_from(p->pool, enough_workers(args));
     if (pool_start(p->pool) != 0) {
         return pool_failure(p->pool);
     }

@@ -29,6 +29,7 @@ struct process_args {
     bool standin;                       /* no PHP: answer 503 */
     bool sleeps;                        /* it is told to go when it has rested for long */
     bool awaited;                       /* somebody waits for its start */
+    bool replaces;                      /* another one serves until it is ready */
     bool failed;                        /* the start before it did */
     const char *why;                    /* of a stand-in: what is wrong */
     int channel;                        /* our end */

@@ -132,6 +132,11 @@ static void add_pages(struct pool *pool, uint32_t count)
     }
 }
 
+void pool_serve_from(struct pool *pool, uint32_t workers)
+{
+    pool->serve_from = workers;
+}
+
 int pool_start(struct pool *pool)
 {
     uint64_t limit = clock_us() + START_LIMIT_US;
@@ -139,10 +144,10 @@ int pool_start(struct pool *pool)
 
     pool->started_us = clock_us();
     pool->next_sizing_us = pool->started_us + CLOCK_US_PER_SECOND;
+    sizing_begin(pool);
     script_files_open(pool);
     memory_start(pool);
     upkeep_sample(pool);
-    sizing_grow(pool, sizing_first(pool));
     if (pool->lanes[KIND_PAGE].waitset) {
         add_pages(pool, PAGE_WORKERS);
     }
@@ -208,6 +213,16 @@ static void replace_lost(struct pool *pool)
     residents_add(pool, take(&pool->lost_residents));
     sizing_grow(pool, take(&pool->lost_classic));
     tasks_replace(pool);
+}
+
+/* Once, when requests are served already. */
+static void end_start(struct pool *pool)
+{
+    if (pool->started || !atomic_load(&pool->open)) {
+        return;
+    }
+    pool->started = true;
+    sizing_complete(pool);
 }
 
 /* A worker that starts keeps the pool from being lost, but proves nothing: one after the other may fail. */
@@ -277,6 +292,7 @@ void pool_tick(struct pool *pool)
     if (atomic_load(&pool->ending)) {
         return;
     }
+    end_start(pool);
     replace_lost(pool);
     look_for_able(pool, now);
     script_files_tick(pool, now);

@@ -13,9 +13,12 @@
 
 struct pool *pool_create(const struct pool_conf *conf, const struct executor *executor,
                          struct scoreboard *board, uint32_t generation);
-/* Starts the first workers by pm's rules, and waits until all of them stand; none takes work before
- * pool_open(), so that a request that crashes never meets a start that is half done. 0, or -1 (reported). */
+/* Starts the first workers by pm's rules, and waits until all of them stand. None takes work before
+ * pool_open(). 0, or -1 (reported). */
 int pool_start(struct pool *pool);
+/* Before pool_start(): that many are enough for it, beside residents, tasks and those for pages; the others
+ * follow once the pool is open. 0: all, as at first. */
+void pool_serve_from(struct pool *pool, uint32_t workers);
 void pool_open(struct pool *pool);
 const char *pool_failure(struct pool *pool); /* why pool_start failed, in one line */
 /* Call about every 100 ms, and at once when pool_event_fd() is readable: deadlines, crashed workers, expired

@@ -78,6 +78,8 @@ struct pool {
     bool warned_max;
     bool warned_process_max;
     uint64_t next_sizing_us;
+    uint32_t serve_from; /* pool_serve_from() */
+    bool started;        /* all of the start has been done */
     uint32_t process_max;
     uint32_t (*process_running)(void *ctx);
     void *process_ctx;
@@ -184,6 +186,8 @@ void residents_tick(struct pool *pool, uint64_t now_us); /* once a second: lost 
 
 /* sizing.c */
 uint32_t sizing_first(const struct pool *pool);       /* so many workers at the start */
+void sizing_begin(struct pool *pool);                 /* makes those that pool_start() waits for */
+void sizing_complete(struct pool *pool);              /* and the others of the first */
 void sizing_grow(struct pool *pool, uint32_t count);  /* unparks, else makes; within process.max */
 void sizing_tick(struct pool *pool, uint64_t now_us); /* once a second: php-fpm's maintenance */
 void sizing_demand(struct pool *pool);                /* every tick: ondemand */

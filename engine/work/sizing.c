@@ -99,6 +99,23 @@ void sizing_grow(struct pool *pool, uint32_t count)
     }
 }
 
+/* The others are made when the first answer, since one after the other copies PHP's tables. */
+void sizing_begin(struct pool *pool)
+{
+    uint32_t first = sizing_first(pool), enough = pool->serve_from;
+
+    sizing_grow(pool, enough > 0 && enough < first ? enough : first);
+}
+
+void sizing_complete(struct pool *pool)
+{
+    uint32_t first = sizing_first(pool), running = atomic_load(&pool->running);
+
+    if (running < first) {
+        sizing_grow(pool, first - running);
+    }
+}
+
 /* -- less -- */
 
 /* One idle worker parks: any. The one that wakes is the one that slept last; it does not matter. */

@@ -1,9 +1,11 @@
 """Starting and refusing to start: exit codes, clear messages, daemonizing, what is left behind afterwards."""
+import concurrent.futures
 import os
 import re
 import signal
 import socket
 import subprocess
+import time
 
 import pytest
 
@@ -250,6 +252,19 @@ def test_identity_of_the_engine_process(tokiophp, workdir):
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only root can change the root directory")
+def test_all_workers_follow_the_first(tokiophp, workdir):
+    """It answers as soon as it stands, and 47 others are being made: who comes meanwhile is refused nothing, and finds them."""
+    server = tokiophp(pool="pm.max_children = 48\n", wait=False)
+    with open(f"{workdir}/www/nap.php", "w") as f:
+        f.write("<?php sleep(2); echo 'rested';")
+    wait_for(lambda: accepts(server.address), 20, "its socket")
+    began = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(48) as pool:
+        answers = list(pool.map(lambda _: fetch(server.address, f"{workdir}/www/nap.php").body, range(48)))
+    assert answers == [b"rested"] * 48
+    assert time.monotonic() - began < 3.9, "there were fewer workers"
+
+
 def test_chroot(tokiophp, workdir):
     server = tokiophp(pool="chroot = {dir}\nchdir = /www\n")
     response = fetch(server.address, "/www/hello.php", DOCUMENT_ROOT="/www")

@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -435,6 +436,68 @@ static void drain_finishes_what_runs(void **state)
     test_pool_stop(&t);
 }
 
+/* Who waits has his answer before the others are made; nobody makes them before anybody is let in. */
+static void the_first_serves_before_the_others_stand(void **state)
+{
+    struct test_pool t;
+
+    for (int dynamic = 0; dynamic < 2; dynamic++) {
+        (void)state;
+        test_pool_init(&t, 6);
+        t.conf.s.pm = dynamic ? PM_DYNAMIC : PM_STATIC;
+        t.conf.s.start_servers = t.conf.s.min_spare_servers = t.conf.s.max_spare_servers = 5;
+        test_pool_create(&t, &test_executor);
+        pool_serve_from(t.pool, 2);
+        assert_int_equal(pool_start(t.pool), 0);
+        test_pool_run(&t, 10);
+        assert_int_equal(test_threads, 2);
+        pool_open(t.pool);
+        struct memory_call *call = memory_call_new(t.pool, "GET", "/echo", "", NULL);
+        memory_submit(call);
+        while (!memory_done(call)) {
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        }
+        assert_int_equal(test_threads, 2);
+        pool_tick(t.pool);
+        assert_int_equal(atomic_load(&t.pool->running), dynamic ? 5 : 6);
+        memory_call_free(call);
+        test_pool_stop(&t);
+    }
+}
+
+/* The number that is enough is beside pm's own: it makes none that nobody has asked for. */
+static void no_more_serve_than_there_are(void **state)
+{
+    struct test_pool t;
+
+    (void)state;
+    test_pool_init(&t, 2);
+    test_pool_create(&t, &test_executor);
+    pool_serve_from(t.pool, 8);
+    assert_int_equal(pool_start(t.pool), 0);
+    pool_open(t.pool);
+    test_pool_run(&t, 10);
+    assert_int_equal(test_threads, 2);
+    test_pool_stop(&t);
+}
+
+/* A drain that comes first finds nothing that is still to be made. */
+static void a_pool_that_ends_makes_no_more(void **state)
+{
+    struct test_pool t;
+
+    (void)state;
+    test_pool_init(&t, 6);
+    test_pool_create(&t, &test_executor);
+    pool_serve_from(t.pool, 1);
+    assert_int_equal(pool_start(t.pool), 0);
+    pool_open(t.pool);
+    pool_drain(t.pool);
+    pool_stop(t.pool);
+    assert_int_equal(test_threads, 0);
+    test_pool_stop(&t);
+}
+
 static void page_workers_are_apart(void **state)
 {
     struct test_pool t;
@@ -480,6 +543,9 @@ int main(void)
         cmocka_unit_test(thread_refused),
         cmocka_unit_test(max_requests_asks_for_a_swap),
         cmocka_unit_test(drain_finishes_what_runs),
+        cmocka_unit_test(the_first_serves_before_the_others_stand),
+        cmocka_unit_test(no_more_serve_than_there_are),
+        cmocka_unit_test(a_pool_that_ends_makes_no_more),
         cmocka_unit_test(page_workers_are_apart),
     };
 

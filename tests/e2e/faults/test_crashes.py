@@ -56,6 +56,23 @@ def test_twenty_crashes_under_load(faulty, front, workdir):
     process.wait_for(lambda: server.count(r"crash: SIG[A-Z]+ \(signal") == 20, 10, "a report for each crash")
 
 
+def test_while_other_workers_are_made(faulty, front):
+    """A process serves as soon as its first workers stand; what crashes then takes none of those along that are just being made."""
+    server = faulty(pool="pm.max_children = 48\n", fronts=(front,))
+    statuses = []
+    with server.load(front, connections=16) as load:
+        for i in range(many(6, 60)):
+            server.server.signal(signal.SIGUSR2)
+            for _ in range(8):
+                statuses.append(server.fault(front, KINDS[i % len(KINDS)]).status)
+        time.sleep(0.5)
+    tell(f"crashes in new processes, {front}: answered {sorted(set(statuses))}; {load.summary()}")
+    assert load.result["failed"] == 0, load.result["failures"]
+    assert [s for s in statuses if s not in (500, 502)] == []
+    server.wait_settled(60)
+    process.wait_for(lambda: all(len(os.listdir(f"/proc/{pid}/task")) > 48 for pid in server.engines()), 20, "all workers")
+
+
 def test_over_tls(faulty, workdir):
     """The worker has its client's TLS in hand, too: the answer is whole, or cut where its head has left; who reads slowly gets
     the rest of an answer from the loop, whatever the thread that made it has done to its memory since."""
