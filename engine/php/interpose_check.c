@@ -108,12 +108,14 @@ static const struct symbol symbols[] = {
     PATH(unlink),
     PATH(utime),
 };
-#define SYMBOLS (sizeof symbols / sizeof *symbols)
-#define PLACES  256 /* sparse, for most names are none of them */
+#define SYMBOLS    (sizeof symbols / sizeof *symbols)
+#define PLACES     256 /* sparse, for most names are none of them */
+#define BEGINNINGS 4096
 _Static_assert(SYMBOLS < PLACES / 2, "the table is sparse, and a number fits into a byte");
 
 struct look {
     uintptr_t libphp;        /* where it was loaded */
+    bool others;             /* all but it are looked into */
     bool called[SYMBOLS];    /* libphp leaves it to the dynamic linker */
     unsigned called_past_us; /* places */
 };
@@ -166,9 +168,15 @@ static bool read_dynamic(const struct dl_phdr_info *object, struct tables *t)
     return t->symbols && t->strings;
 }
 
-/* Some thirty thousand names are looked up in each process that starts, so the table asks for no more than
- * length and ends of a name. Open addressing. */
+/* Some thirty thousand names are looked up in each process that starts, so most are told by their first two
+ * letters, and the table asks for no more than length and ends of a name. Open addressing. */
 static unsigned char places[PLACES]; /* number of a symbol, from 1; 0 = free */
+static bool begins[BEGINNINGS];      /* one of ours does */
+
+static size_t beginning_of(const char *name)
+{
+    return ((unsigned char)name[0] * 37u + (unsigned char)name[1]) % BEGINNINGS;
+}
 
 static size_t place_of(const char *name)
 {
@@ -185,13 +193,14 @@ static void place_symbols(void)
 {
     for (size_t i = 0; i < SYMBOLS; i++) {
         places[place_of(symbols[i].name)] = (unsigned char)(i + 1);
+        begins[beginning_of(symbols[i].name)] = true;
     }
 }
 
 /* SYMBOLS = it is none of ours. */
 static size_t find(const char *name)
 {
-    size_t number = places[place_of(name)];
+    size_t number = begins[beginning_of(name)] ? places[place_of(name)] : 0;
 
     return number ? number - 1 : SYMBOLS;
 }
@@ -236,10 +245,12 @@ static bool is_below_us(const char *name)
 
 static int look_into(struct dl_phdr_info *object, size_t size, void *context)
 {
+    const struct look *look = context;
     struct tables t;
 
     (void)size;
-    if (!*object->dlpi_name || is_below_us(object->dlpi_name) || !read_dynamic(object, &t)) {
+    if ((object->dlpi_addr == look->libphp) == look->others || !*object->dlpi_name ||
+        is_below_us(object->dlpi_name) || !read_dynamic(object, &t)) {
         return 0;
     }
     for (int kind = 0; kind < 2; kind++) {
@@ -267,6 +278,13 @@ static bool is_first(const struct symbol *s)
         log_warning("%s() of this server is not what extensions would call", s->name);
     }
     return found == s->ours;
+}
+
+void interpose_check_others(void)
+{
+    struct look look = {.libphp = base_of_libphp(), .others = true};
+
+    dl_iterate_phdr(look_into, &look);
 }
 
 bool interpose_check(void)

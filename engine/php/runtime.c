@@ -268,6 +268,7 @@ const struct executor php_executor = {
     .load = load_php,
     .start = start,
     .meanwhile = meanwhile,
+    .afterwards = interpose_check_others,
     .stop = stop,
     .thread_start = thread_start,
     .thread_stop = thread_stop,

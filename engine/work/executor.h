@@ -35,6 +35,8 @@ struct executor {
     /* Same thread, while the first workers are being made, may be NULL: what need only be done before a
      * script runs. */
     void (*meanwhile)(void);
+    /* Same thread, when requests are served already, may be NULL: what nobody waits for. */
+    void (*afterwards)(void);
     void (*stop)(void);                         /* same thread, after all workers ended */
     int (*thread_start)(struct worker *worker); /* on the worker's thread, once */
     void (*thread_stop)(struct worker *worker);

@@ -223,6 +223,9 @@ static void end_start(struct pool *pool)
     }
     pool->started = true;
     sizing_complete(pool);
+    if (pool->executor->afterwards) {
+        pool->executor->afterwards();
+    }
 }
 
 /* A worker that starts keeps the pool from being lost, but proves nothing: one after the other may fail. */

@@ -66,6 +66,7 @@ static void test_nobody_calls_past_us(void **state)
 
     log_to_fd(ends[1]);
     interpose_check();
+    interpose_check_others();
     log_to_fd(before);
     ssize_t n = read(ends[0], said, sizeof said - 1);
 
