@@ -45,7 +45,7 @@ class Counted:
         os.chmod(wrapper, 0o755)
         tokiophp.PROGRAM = wrapper
         try:
-            self.pool = tokiophp.Tokiophp(self.place, settings="log_level = warning", wait=False,
+            self.pool = tokiophp.Tokiophp(self.place, settings="log_level = warning", wait=False, args=bench.options(program),
                                           pool=f"pm.max_children = {workers}\nrequest_terminate_timeout = 0\ncatch_workers_output = no\n{bench.more}")
         finally:
             tokiophp.PROGRAM = OWN

@@ -1,5 +1,6 @@
 """The programs that are compared: pools and web servers, started below one folder and ended by their processes."""
 import os
+import re
 import shutil
 import subprocess
 
@@ -11,11 +12,21 @@ import webservers
 OWN = tokiophp.PROGRAM
 # Equal for both: no message pipe, no access log.
 POOL = "catch_workers_output = no\n"
+# Tables of OPcache that are larger here than PHP's own defaults: php-fpm gets them, too. With all applications in one pool its
+# table of strings would be full before the last one is loaded.
+OPCACHE = ("memory_consumption", "interned_strings_buffer", "max_accelerated_files")
 
 
 def has_http():
     """Whether the program was built with it."""
     return "http.listen" in subprocess.run([OWN, "--print-settings"], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def php_options():
+    """What php-fpm is told on its command line so that OPcache has as much room as ours has by default."""
+    said = subprocess.run([OWN, "-i"], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+    found = dict(re.findall(r"^opcache\.(\w+) => (\S+) =>", said, re.M))
+    return [word for name in OPCACHE if name in found for word in ("-d", f"opcache.{name}={found[name]}")]
 
 
 class Front:
@@ -45,6 +56,10 @@ class Bench:
         self.fpm = os.path.join(prefix, "sbin/php-fpm")
         if not os.path.exists(self.fpm):
             subprocess.run([build, "--with-nts-fpm"], check=True)
+        self.fpm_options = php_options()
+
+    def options(self, program):
+        return self.fpm_options if program == self.fpm else []
 
     def without(self, name, why):
         """What this topic cannot measure is said, and kept with its results."""
@@ -61,9 +76,9 @@ class Bench:
     def pool(self, name, program, workers=None, more="", wait=True):
         tokiophp.PROGRAM = program
         control = "control_socket = {dir}/ctl.sock\n" if program == OWN else ""
-        pool = tokiophp.Tokiophp(self.place("pool"), settings=f"log_level = warning\n{control}", wait=wait,
+        pool = tokiophp.Tokiophp(self.place("pool"), settings=f"log_level = warning\n{control}", wait=wait, args=self.options(program),
                                  pool=f"pm.max_children = {workers or self.workers}\n{POOL}{self.more}{more}")
-        self.record.configuration(name, pool.config_path)
+        self.record.configuration(name, pool.config_path, self.options(program))
         return pool
 
     def http(self, workers=None, more=""):

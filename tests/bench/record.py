@@ -93,10 +93,10 @@ class Record:
         text = re.sub(r"(127\.0\.0\.1|localhost):\d+", r"\1:PORT", text.replace(self.folder, "FOLDER"))
         return re.sub(r"FOLDER/([a-z]+)\d+", r"FOLDER/\1", text)
 
-    def configuration(self, name, path):
-        """The text of a contestant's configuration."""
+    def configuration(self, name, path, options=()):
+        """The text of a contestant's configuration, and what its command line adds."""
         with open(path) as f:
-            text = self.without_folder(f.read())
+            text = self.without_folder(f.read()) + (f"; {' '.join(options)}\n" if options else "")
         texts = self.configurations.setdefault(self.topic["title"] if self.topic else "", {}).setdefault(name, [])
         if text not in texts:
             texts.append(text)
