@@ -329,7 +329,7 @@ bool ini_apply_request(struct php_thread *t, const struct request *r)
     PG(modules_activated) =
         t->script != NULL; /* as in a process that has served no request: handlers believe it */
     EG(flags) &= (uint8_t)~EG_FLAGS_IN_SHUTDOWN; /* else the last request's end is what errors are about */
-    zend_first_try
+    zend_try /* not the first one in a worker script, whose request needs the one around it again */
     {
         if (r->php_value) {
             apply_text(r->php_value, false);

@@ -550,6 +550,18 @@ def test_settings_of_a_request(worker):
         assert look() == plain
 
 
+@pytest.mark.parametrize("code", ["nothing(;", "$a = str_repeat('x', 300000000);", "trigger_error('it ends', E_USER_ERROR);"], ids=["parse", "memory", "user"])
+def test_a_fatal_error_behind_settings_of_a_request(worker, code):
+    """It ends the request and the script, as without them, and nobody else."""
+    w = worker(num=2)
+    before = w.run("fcgi", "return getmypid();")
+    with Connection(w.server.address) as c:
+        answer = c.request(script=w.script, keep=True, query="code=" + urllib.parse.quote(code), PHP_VALUE="precision=9")
+        assert answer.status == 500, (answer.status, answer.body, w.server.messages()[-2000:])
+    assert w.run("fcgi", "return getmypid();") == before
+    assert "exited" not in w.server.messages()
+
+
 def test_documents_are_fetched_with_the_requests_own_context(worker, front):
     w = worker()
     with open(w.www + "/agent.php", "w") as f:
