@@ -107,7 +107,7 @@ class Record:
         kept["topics"] = {**kept.get("topics", {}), **self.measured(kept.get("topics", {}))}
         kept["configurations"] = {**kept.get("configurations", {}), **self.configurations}
         replace(folder + "/results.json", json.dumps(kept, indent=1, sort_keys=True) + "\n")
-        show(folder)
+        show(folder, self.topics)
 
     def measured(self, before):
         """Topics with rows; one without only says why, where there was nothing before."""
@@ -212,8 +212,8 @@ def by_contestant(of_topics):
     return found
 
 
-def show(folder):
-    """README.md and the pictures, of results.json."""
+def show(folder, new=()):
+    """README.md and the pictures, of results.json. Without matplotlib pictures of topics that are not new stay."""
     kept = read(folder)
     if not kept.get("topics"):
         sys.exit(f"{folder} has no results: make bench")
@@ -224,7 +224,7 @@ def show(folder):
         pictures = charts.draw(folder, kept["topics"])
     except ImportError:
         print("no pictures: packaging/install-packages python3-matplotlib")
-        pictures = {name: sorted(f for f in os.listdir(folder) if re.fullmatch(rf"{name}(-\d+)?\.svg", f)) for name in kept["topics"]}
+        pictures = {name: sorted(f for f in os.listdir(folder) if f == f"{name}.svg") for name in kept["topics"] if name not in new}
     replace(folder + "/README.md", page(kept, pictures))
 
 
