@@ -42,6 +42,7 @@ struct aside {
     zend_output_globals output;
     struct worker_globals globals;
     HashTable *shutdown_functions;
+    zval error_handler;  /* UNDEF = there is none, or it is back */
     zend_long resources; /* handles from here on are the request's */
 };
 
@@ -64,7 +65,19 @@ static void put_aside(struct aside *a)
     worker_globals_aside(&a->globals);
     a->shutdown_functions = BG(user_shutdown_function_names);
     BG(user_shutdown_function_names) = NULL;
+    a->error_handler = EG(user_error_handler);
+    ZVAL_UNDEF(&EG(user_error_handler));
     a->resources = EG(regular_list).nNextFreeElement;
+}
+
+/* Of a body that is too long, for example, PHP warns before a script begins, where no script can have set
+ * one: it may throw, and the callback would not run. */
+static void take_error_handler_back(struct aside *a)
+{
+    if (Z_TYPE(a->error_handler) != IS_UNDEF) {
+        EG(user_error_handler) = a->error_handler;
+        ZVAL_UNDEF(&a->error_handler);
+    }
 }
 
 static void take_back(struct aside *a)
@@ -382,10 +395,12 @@ void worker_request_run(struct php_thread *t, struct request *r)
     zend_try
     {
         begin(t, r, &aside);
+        take_error_handler_back(&aside);
         worker_set_state(t->worker, WORKER_RUNNING);
         s->end = call(s);
     }
     zend_end_try();
+    take_error_handler_back(&aside);
     zend_try
     {
         opcache_sample(t);

@@ -562,6 +562,21 @@ def test_a_fatal_error_behind_settings_of_a_request(worker, code):
     assert "exited" not in w.server.messages()
 
 
+FORM = "application/x-www-form-urlencoded"
+THROWS = "<?php set_error_handler(function ($level, $message) { throw new ErrorException($message, 0, $level); });"
+
+
+def test_a_body_that_is_too_long_meets_no_handler_of_the_boot(worker, front):
+    """PHP warns of it before a script begins, where no handler can be; so the callback runs, with an empty $_POST."""
+    w = worker(pool="php_admin_value[post_max_size] = 1K\n", files={"boot.php": THROWS})
+    for _ in range(2):
+        how = {"Content_Type": FORM} if front == "http" else {"CONTENT_TYPE": FORM}
+        status, text = w.raw(front, "return [count($_POST), $_SERVER['CONTENT_LENGTH']];", method="POST", body=b"a=" + b"x" * 4000, **how)
+        assert status == 200 and json.loads(text)["answer"] == [0, "4002"], (text, w.server.messages()[-2000:])
+    w.server.wait_message("POST Content-Length of 4002 bytes exceeds the limit of 1024 bytes")
+    assert w.run(front, "try { echo $nothing; } catch (ErrorException $e) { return $e->getMessage(); }") == "Undefined variable $nothing"
+
+
 def test_documents_are_fetched_with_the_requests_own_context(worker, front):
     w = worker()
     with open(w.www + "/agent.php", "w") as f:
