@@ -24,6 +24,7 @@
 #include "engine/php/paths.h"
 #include "engine/php/preload.h"
 #include "engine/php/sapi.h"
+#include "engine/php/signals.h"
 #include "engine/php/timeout.h"
 #include "engine/telemetry/status.h"
 #include "engine/work/pool.h"
@@ -367,6 +368,7 @@ void run_shut_down(struct php_thread *t, const char *script)
                   script ? script : "-");
         pool_request_swap(t->worker->pool, "PHP could not end a request properly");
     }
+    signals_end_fork();
     forget_last_error();
     forget_conversion();
     SG(server_context) = NULL;

@@ -23,6 +23,7 @@
 static zif_handler kill_of_php, sigprocmask_of_php;
 static _Thread_local sigset_t blocked; /* by the request's script */
 static pthread_once_t noted = PTHREAD_ONCE_INIT;
+static bool is_fork;                /* this process is a script's, and nobody's server */
 static void (*handlers[NSIG])(int); /* sa_handler and sa_sigaction share their place */
 
 /* -- handlers -- */
@@ -52,6 +53,7 @@ void signals_give_up(void)
 {
     bool php_goes_on = caller_is_of("pcntl"); /* and writes to sockets that may be closed, as ours */
 
+    is_fork = true;
     for (int number = 1; number < NSIG; number++) {
         if (number == SIGPIPE && php_goes_on) {
             continue;
@@ -59,6 +61,13 @@ void signals_give_up(void)
         if (handlers[number] != SIG_DFL && is_servers(number)) {
             sigaction(number, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
         }
+    }
+}
+
+void signals_end_fork(void)
+{
+    if (is_fork) {
+        _exit(EG(exit_status));
     }
 }
 
@@ -131,6 +140,9 @@ static PHP_FUNCTION(kill_one_request)
     if (!php_thread || !php_thread->request || number <= 0 || number >= NSIG || !reaches_us(pid)) {
         kill_of_php(INTERNAL_FUNCTION_PARAM_PASSTHRU);
         return;
+    }
+    if (is_fork) {
+        RETURN_BOOL(kill(getpid(), (int)number) == 0);
     }
     if (is_neighbour(pid)) {
         php_error_docref(NULL, E_WARNING,

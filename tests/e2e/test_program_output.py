@@ -1,5 +1,6 @@
 """What programs say on the stderr and stdout that they inherit: lines of the worker that has started them, whole and in order."""
 import collections
+import json
 import os
 import re
 import signal
@@ -246,6 +247,18 @@ def test_a_fork_has_its_worker_s_alone(tokiophp, workdir):
     with open(f"{workdir}/tmp/links") as f:
         its = own & set(f.read().split())
     assert len(own) > len(its) == 2
+
+
+@pytest.mark.parametrize("end,status", [("posix_kill(posix_getpid(), 9);", [False, 9]), ("posix_kill(getmypid(), SIGTERM);", [False, 15]),
+                                        ("exit(3);", [True, 3]), ("throw new Exception('its own');", [True, 255]), ("", [True, 0])])
+def test_a_fork_ends(tokiophp, workdir, end, status):
+    """It is a process of the script's: it serves nobody, and outlives nobody."""
+    fork = page(workdir, "fork.php", f"""<?php $pid = pcntl_fork(); if ($pid == 0) {{ echo 'child'; {end} return; }}
+        pcntl_waitpid($pid, $status); $exited = pcntl_wifexited($status);
+        echo json_encode([$exited, $exited ? pcntl_wexitstatus($status) : pcntl_wtermsig($status)]);""")
+    server = tokiophp(pool="pm.max_children = 2\nsecurity.allow_process_calls = pcntl_fork\n")
+    for _ in range(3):
+        assert json.loads(fcgi_client.fetch(server.address, fork).body) == status
 
 
 def test_more_than_there_are_pipes_for(tokiophp, workdir):
