@@ -70,6 +70,9 @@ struct frontend {
      * wipes what the supervisor's memory holds of other pools' secrets. NULL: of all pools', in a process
      * that reads everything anew. */
     void (*forget)(const struct pool_conf *pool);
+    /* Supervisor, may be NULL: has something been read that a fork cannot read anew, but a new program does?
+     */
+    bool (*keeps)(void);
     /* Supervisor, may be NULL: the files whose text an engine process inherits (certificates, keys,
      * hashes of passwords). */
     void (*files)(const struct pool_conf *pool, void (*each)(const char *path, void *ctx), void *ctx);

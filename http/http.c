@@ -386,6 +386,7 @@ const struct frontend http_frontend = {
     .listeners = http_listeners,
     .answers_for = http_answers_for,
     .forget = inherited_forget,
+    .keeps = tls_is_begun,
     .files = inherited_files,
     .renew = renewal_look,
     .start = http_start,

@@ -170,7 +170,11 @@ void upgrade_know_program(struct supervisor *s)
 
 static bool is_same_program(const struct supervisor *s)
 {
-    return s->program != 0 && same_program_print(s->cli->argv[0], UINT64_MAX) == s->program;
+    bool same = s->program != 0;
+    for (size_t i = 0; same && frontends[i]; i++) {
+        same = !(frontends[i]->keeps && frontends[i]->keeps());
+    }
+    return same && same_program_print(s->cli->argv[0], UINT64_MAX) == s->program;
 }
 
 /* The program that would be executed is this one, so its beginnings need no test: in a fork, which takes a

@@ -32,6 +32,7 @@ struct tls_context *tls_context_create(const struct tls_host *hosts, size_t coun
 int tls_check_clients(const struct http_settings *settings, char *error, size_t error_size);
 void tls_context_destroy(struct tls_context *context);
 void tls_memory_wipe(void); /* main thread: what OpenSSL frees from here on is wiped; before its first use */
+bool tls_is_begun(void); /* after tls_memory_wipe(): OpenSSL reads its own configuration once in a process */
 void tls_memory_settle(void); /* no more keys will be read: nothing has to be wiped any more */
 void tls_context_rekey(struct tls_context *context, const struct pool_keys *keys); /* main thread */
 

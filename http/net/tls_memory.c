@@ -10,6 +10,7 @@
 #include "http/net/tls_private.h"
 
 static bool wiping = true; /* changes before the loops start */
+static bool told;          /* OpenSSL is, who allocates for it */
 
 static void *allocate(size_t n, const char *file, int line)
 {
@@ -46,13 +47,17 @@ static void *resize(void *p, size_t n, const char *file, int line)
 
 void tls_memory_wipe(void)
 {
-    static bool told;
     if (!told) {
         told = true;
         if (CRYPTO_set_mem_functions(allocate, resize, release) != 1) {
             log_warning("TLS: OpenSSL is in use already: what it frees of private keys is not wiped");
         }
     }
+}
+
+bool tls_is_begun(void)
+{
+    return told;
 }
 
 void tls_memory_settle(void)

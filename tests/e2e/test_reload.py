@@ -157,6 +157,26 @@ def test_a_certificate_that_is_no_good_any_more(tokiophp, workdir):
     assert accepts(("127.0.0.1", port)) and hello(server, workdir) == 200
 
 
+def test_what_openssl_allows_is_read_again(tokiophp, workdir):
+    """It reads that once in a process, and the running one has done so."""
+    port, allowed = free_port(), f"{workdir}/openssl.cnf"
+
+    def allow(what):
+        with open(allowed, "w") as f:
+            f.write(f"openssl_conf = all\n[all]\nssl_conf = ssl\n[ssl]\nsystem_default = default\n[default]\n{what}\n")
+    allow("CipherString = DEFAULT")
+    make_cert(workdir, "served")
+    server = tokiophp(pool=f"http.tls_listen = 127.0.0.1:{port}\nhttp.tls_cert = {workdir}/served.pem\nhttp.tls_key = {workdir}/served.key\n"
+                      f"http.document_root = {workdir}/www\n", env=dict(os.environ, OPENSSL_CONF=allowed))
+    server.wait_message("ready to handle connections")
+    reload(server)
+    before = engines(server)
+    allow("CipherString = DEFAULT:@SECLEVEL=5")
+    server.signal(signal.SIGUSR2)
+    server.wait_message(r"reload refused: .*served\.pem.* too small")
+    assert engines(server) == before and accepts(("127.0.0.1", port)) and hello(server, workdir) == 200
+
+
 def test_new_and_removed_pools_and_addresses(server, workdir):
     first, second = ("127.0.0.1", free_port()), ("127.0.0.1", free_port())
     good = open(server.config_path).read()
