@@ -228,7 +228,8 @@ def test_crashes_at_random_moments(faulty, front):
     with server.load(front, "/churn.php?any", "/hello.php", connections=8) as load:
         for _ in range(rounds):
             time.sleep(0.3)
-            pid = server.engines()[-1]
+            # a look at all processes that takes long misses the one that goes and the one that comes
+            pid = process.wait_for(server.engines, 20, "an engine process")[-1]
             try:
                 tids = [t for t in os.listdir(f"/proc/{pid}/task")
                         if int(t) != pid and "loop" not in open(f"/proc/{pid}/task/{t}/comm").read()]
