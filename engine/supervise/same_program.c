@@ -1,15 +1,17 @@
 /* A fingerprint of the files that an execution would read. Libraries are looked at under the names by which
- * the dynamic linker found them, so links and search paths that lead elsewhere by now are seen. See the
- * header. */
+ * the dynamic linker found them, so links that lead elsewhere by now are seen; and so are the folders, for
+ * one that is new there may be found first. See the header. */
 #include "engine/supervise/same_program.h"
 
 #include <errno.h>
 #include <link.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/str.h"
 
 struct print {
     uint64_t sum; /* FNV-1a over what follows */
@@ -39,13 +41,31 @@ static void add_file(struct print *p, const char *path)
     p->unknown |= st.st_ctim.tv_sec >= p->since_s;
 }
 
+static void add_folder(struct print *p, const char *path, size_t n)
+{
+    char *folder = n > 0 ? xstrndup(path, n) : xstrdup(".");
+    add_file(p, folder);
+    free(folder);
+}
+
 static int add_library(struct dl_phdr_info *info, size_t size, void *ctx)
 {
     (void)size;
-    if (info->dlpi_name && strchr(info->dlpi_name, '/')) { /* not the program, not the kernel's own */
+    const char *slash = info->dlpi_name ? strrchr(info->dlpi_name, '/') : NULL;
+    if (slash) { /* not the program, not the kernel's own */
         add_file(ctx, info->dlpi_name);
+        add_folder(ctx, info->dlpi_name, (size_t)(slash - info->dlpi_name) + 1);
     }
     return 0;
+}
+
+static void add_search_path(struct print *p)
+{
+    const char *path = getenv("LD_LIBRARY_PATH");
+    for (size_t n; path; path = path[n] ? path + n + 1 : NULL) {
+        n = strcspn(path, ":;");
+        add_folder(p, path, n);
+    }
 }
 
 static bool runs(const char *path)
@@ -65,6 +85,7 @@ uint64_t same_program_print(const char *path, uint64_t since_wall_us)
     add_file(&p, path);
     add_file(&p, "/etc/ld.so.cache");
     add_file(&p, "/etc/ld.so.preload");
+    add_search_path(&p);
     dl_iterate_phdr(add_library, &p);
     return p.unknown ? 0 : p.sum;
 }

@@ -4,8 +4,8 @@
 
 #include <stdint.h>
 
-/* What the program that `path` names, its libraries and the linker's lists are now; 0: nobody can tell, or
- * one of them has changed since then. */
+/* What the program that `path` names, its libraries, their folders and the linker's lists are now; 0: nobody
+ * can tell, or one of them has changed since then. */
 uint64_t same_program_print(const char *path, uint64_t since_wall_us);
 
 #endif

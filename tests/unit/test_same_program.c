@@ -108,6 +108,35 @@ static void test_another_library(void **state)
     dlclose(library);
 }
 
+/* The linker looks there first. */
+static void one_more_in_the_folder(void)
+{
+    uint64_t before = now_is(program);
+
+    assert_true(before != 0 && before == now_is(program));
+    copy(program, in_folder("next.so"));
+    assert_true(now_is(program) != before);
+    unlink(in_folder("next.so"));
+}
+
+static void test_a_library_that_would_be_found_first(void **state)
+{
+    char from[4096] = "", path[sizeof(folder) + 32];
+
+    (void)state;
+    assert_int_equal(dl_iterate_phdr(find_library, from), 1);
+    copy(from, in_folder("library.so"));
+    void *library = dlopen(in_folder("library.so"), RTLD_NOW | RTLD_LOCAL);
+    assert_non_null(library);
+    one_more_in_the_folder();
+    dlclose(library);
+    unlink(in_folder("library.so"));
+    snprintf(path, sizeof(path), "/none:%s", folder);
+    assert_int_equal(setenv("LD_LIBRARY_PATH", path, 1), 0);
+    one_more_in_the_folder();
+    unsetenv("LD_LIBRARY_PATH");
+}
+
 static int make_folder(void **state)
 {
     (void)state;
@@ -134,6 +163,7 @@ int main(void)
         cmocka_unit_test(test_a_link_that_leads_elsewhere_by_now),
         cmocka_unit_test(test_what_changes_meanwhile_is_not_known),
         cmocka_unit_test(test_another_library),
+        cmocka_unit_test(test_a_library_that_would_be_found_first),
     };
 
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
