@@ -27,6 +27,7 @@
 #include "engine/php/ini_request.h"
 #include "engine/php/opcache.h"
 #include "engine/php/run.h"
+#include "engine/php/signals.h"
 #include "engine/php/timeout.h"
 #include "engine/php/worker_globals.h"
 #include "engine/work/request.h"
@@ -309,6 +310,7 @@ static void end_headers(const struct end_of *e)
 static void end_request(const struct end_of *e)
 {
     fatal_forget(e->t);
+    signals_end_fork();
     request_finish(e->t->request);
     if (e->t->body_fd >= 0) {
         close(e->t->body_fd);

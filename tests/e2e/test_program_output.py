@@ -261,6 +261,18 @@ def test_a_fork_ends(tokiophp, workdir, end, status):
         assert json.loads(fcgi_client.fetch(server.address, fork).body) == status
 
 
+@pytest.mark.parametrize("end,status", [("exit(3);", [True, 3]), ("", [True, 0])])
+def test_a_worker_script_s_fork_ends(tokiophp, workdir, end, status):
+    """Its request has ended, and it asks for no other one."""
+    fork = page(workdir, "fork.php", f"""<?php while (tokio_handle_request(function () {{
+        $pid = pcntl_fork(); if ($pid == 0) {{ echo 'child'; {end} return; }}
+        pcntl_waitpid($pid, $status); $exited = pcntl_wifexited($status);
+        echo json_encode([$exited, $exited ? pcntl_wexitstatus($status) : pcntl_wtermsig($status)]); }}));""")
+    server = tokiophp(pool=f"pm.max_children = 2\nsecurity.allow_process_calls = pcntl_fork\nworker.script = {fork}\nworker.num = 1\n")
+    for _ in range(3):
+        assert json.loads(fcgi_client.fetch(server.address, fork).body) == status
+
+
 def test_more_than_there_are_pipes_for(tokiophp, workdir):
     """The rest of the programs have the process's pipe, and nothing else is amiss."""
     script = page(workdir, "many.php", "<?php for ($i = 0; $i < 3; $i++) exec('echo said >&2'); usleep(50000); echo 'done';")
