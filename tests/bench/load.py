@@ -85,14 +85,21 @@ def run(front, protocol, path, clients, seconds):
 
 
 def paced(url, rate, clients, seconds, folder):
-    """At a fixed rate: (p50, p99) in ms of every single request."""
-    log = folder + "/paced.log"
-    if os.path.exists(log):
-        os.unlink(log)
-    command(["h2load", "--h1", "-t1", "-c", str(clients), f"--rps={max(1, int(rate / clients))}", "-D", str(seconds),
-             f"--log-file={log}", url], seconds)
-    with open(log) as f:
-        fields = [line.split("\t") for line in f]
+    """At a fixed rate: (p50, p99) in ms of every single request. The clients of one h2load send at the same moments, all of
+    them in one go; so each is a program of its own, and they begin when they begin."""
+    logs = [f"{folder}/paced{i}.log" for i in range(clients)]
+    for log in logs:
+        if os.path.exists(log):
+            os.unlink(log)
+    programs = [subprocess.Popen(["h2load", "--h1", "-t1", "-c", "1", f"--rps={max(1, round(rate / clients))}", "-D", str(seconds),
+                                  f"--log-file={log}", url], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) for log in logs]
+    for program in programs:
+        if program.wait(seconds + 60):
+            sys.exit(f"{url}: h2load ended with {program.returncode}")
+    fields = []
+    for log in logs:
+        with open(log) as f:
+            fields += [line.split("\t") for line in f]
     times = sorted(int(time) / 1000 for _, status, time, *_ in fields if status == "200")
     if len(times) < len(fields) or not times:
         sys.exit(f"{url}: {len(fields) - len(times)} of {len(fields)} requests failed at {rate:.0f} a second")
