@@ -295,8 +295,8 @@ void pool_tick(struct pool *pool)
     if (atomic_load(&pool->ending)) {
         return;
     }
-    end_start(pool);
     replace_lost(pool);
+    end_start(pool); /* after it: who is replaced is not missing */
     look_for_able(pool, now);
     script_files_tick(pool, now);
     memory_tick(pool, now);

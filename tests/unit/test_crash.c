@@ -12,6 +12,7 @@
 #include "engine/base/must.h"
 #include "engine/telemetry/metrics.h"
 #include "engine/work/crash.h"
+#include "engine/work/pool_private.h"
 #include "tests/support/memory_frontend.h"
 #include "tests/support/sanitizer.h"
 #include "tests/support/test_executor.h"
@@ -204,6 +205,25 @@ static void crashed_workers_give_their_place_back(void **state)
     test_pool_stop(t);
 }
 
+/* It is replaced once, not once as a crashed worker and once as one that the start has still to make. */
+static void a_crash_before_the_first_tick(void **state)
+{
+    struct test_pool *t = start(1);
+    struct worker *w = t->pool->workers[0];
+    struct memory_call *call = memory_call_new(t->pool, "GET", "/abort", "", NULL);
+
+    (void)state;
+    assert_int_equal(memory_submit(call), SUBMIT_OK);
+    while (!atomic_load(&w->crash.noted)) {
+        usleep(1000);
+    }
+    test_pool_run(t, 100);
+    assert_int_equal(call->abandoned, 500);
+    assert_int_equal(atomic_load(&t->pool->running), 1);
+    assert_true(test_pool_until(t, slots_are_free, t, 5000));
+    test_pool_stop(t);
+}
+
 static bool is_lost(void *ctx)
 {
     return pool_is_lost(((struct test_pool *)ctx)->pool);
@@ -257,6 +277,7 @@ int main(void)
         cmocka_unit_test(with_something_in_hand),
         cmocka_unit_test(twenty_among_thousands),
         cmocka_unit_test(crashed_workers_give_their_place_back),
+        cmocka_unit_test(a_crash_before_the_first_tick),
         cmocka_unit_test(without_workers_the_pool_is_lost),
     };
 
