@@ -35,6 +35,16 @@ static void on_signal(int number)
 
 /* -- asking -- */
 
+/* A terminal of another size interrupts it, and the answer still comes. */
+static ssize_t hear(int fd, char *p, size_t n)
+{
+    ssize_t got;
+    do {
+        got = read(fd, p, n);
+    } while (got < 0 && errno == EINTR && !stop_wanted);
+    return got;
+}
+
 static int ask(const char *path, struct buf *answer)
 {
     char piece[16384];
@@ -47,7 +57,7 @@ static int ask(const char *path, struct buf *answer)
         return -1;
     }
     answer->n = 0;
-    while ((n = read(fd, piece, sizeof(piece))) > 0) {
+    while ((n = hear(fd, piece, sizeof(piece))) > 0) {
         buf_add(answer, piece, (size_t)n);
     }
     close(fd);

@@ -532,7 +532,7 @@ def test_what_a_process_has_of_others(logging_server):
         counts = {kind: sum(1 for what in own if re.match(pattern, what)) for kind, pattern in KINDS.items()}
         other = [what for what in own if not any(re.match(pattern, what) for pattern in KINDS.values())]
         assert not other
-        assert counts["board"] == 1 and counts["null"] <= 1
+        assert counts["board"] == 1 and counts["null"] <= 1 and counts["table"] <= 2
         # the board, and the listeners, which the supervisor keeps for the next process
         shared = [what.split(":")[0] for what in own if what in kept and not what.startswith(("/dev/null", "anon_inode:", "pipe:"))]
         assert sorted(shared) == ["/memfd"] + ["socket"] * (2 if pool == "bad" else 1)
@@ -547,7 +547,8 @@ def test_what_a_process_has_of_others(logging_server):
 
 
 KINDS = {"board": r"/memfd:board", "null": r"/dev/null$", "pipe": r"pipe:", "socket": r"socket:",
-         "own": r"anon_inode:\[?(eventpoll|eventfd|timerfd|signalfd)", "opcache": r"/memfd:opcache_lock|/tmp/\.ZendSem"}
+         "own": r"anon_inode:\[?(eventpoll|eventfd|timerfd|signalfd)", "opcache": r"/memfd:opcache_lock|/tmp/\.ZendSem",
+         "table": r"/memfd:php-table"}
 
 
 def descriptors(pid):

@@ -279,8 +279,8 @@ def test_more_than_there_are_pipes_for(tokiophp, workdir):
     server = tokiophp(pool="pm.max_children = 40\n", settings="rlimit_files = 128\n")
     assert set(run_in_parallel(server, script, ["x"] * 300)) == {b"done"}
     process.wait_for(lambda: server.messages().count('"said"') == 900, 30, "all lines")
-    server.signal(signal.SIGUSR2)
     engine = server.engine_pids()[0]
+    server.signal(signal.SIGUSR2)
     process.wait_for(lambda: engine not in server.family(), 30, "the old process's end")
     assert fcgi_client.fetch(server.address, script).body == b"done"
     time.sleep(0.1)

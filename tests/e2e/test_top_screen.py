@@ -2,7 +2,9 @@
 import os
 import random
 import re
+import signal
 import threading
+import time
 
 import pytest
 
@@ -179,6 +181,21 @@ def test_while_it_is_resized(served, top):
         stop.set()
         for c in clients:
             c.join()
+
+
+def test_resized_while_it_waits_for_an_answer(served, top):
+    t = top(24, 80)
+    t.until(is_whole, "a frame")
+    os.kill(served.server.pid, signal.SIGSTOP)
+    try:
+        time.sleep(1.5)  # it asks once a second
+        t.resize(24, 100)
+        time.sleep(0.3)
+    finally:
+        os.kill(served.server.pid, signal.SIGCONT)
+    t.until(lambda s: is_whole(s) and s.reverse[-1][99], "a frame of the new width")
+    t.type("q")
+    assert t.wait() == 0
 
 
 def test_the_end_of_the_server(served, top):
