@@ -11,17 +11,18 @@
 #include <sys/stat.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/hash.h"
 #include "engine/base/str.h"
 
 struct print {
-    uint64_t sum; /* FNV-1a over what follows */
+    uint64_t sum;
     int64_t since_s;
     bool unknown;
 };
 
 static void add(struct print *p, uint64_t value)
 {
-    p->sum = (p->sum ^ value) * 0x100000001b3ULL;
+    p->sum = hash_str((struct str){(const char *)&value, sizeof(value)}, p->sum);
 }
 
 static void add_file(struct print *p, const char *path)
@@ -77,8 +78,7 @@ static bool runs(const char *path)
 
 uint64_t same_program_print(const char *path, uint64_t since_wall_us)
 {
-    struct print p = {.sum = 0xcbf29ce484222325ULL,
-                      .since_s = (int64_t)(since_wall_us / CLOCK_US_PER_SECOND)};
+    struct print p = {.sum = 1, .since_s = (int64_t)(since_wall_us / CLOCK_US_PER_SECOND)};
     if (!runs(path)) {
         return 0;
     }

@@ -465,17 +465,22 @@ static void the_first_serves_before_the_others_stand(void **state)
     }
 }
 
+static void open_from(struct test_pool *t, int children, uint32_t enough)
+{
+    test_pool_init(t, children);
+    test_pool_create(t, &test_executor);
+    pool_serve_from(t->pool, enough);
+    assert_int_equal(pool_start(t->pool), 0);
+    pool_open(t->pool);
+}
+
 /* The number that is enough is beside pm's own: it makes none that nobody has asked for. */
 static void no_more_serve_than_there_are(void **state)
 {
     struct test_pool t;
 
     (void)state;
-    test_pool_init(&t, 2);
-    test_pool_create(&t, &test_executor);
-    pool_serve_from(t.pool, 8);
-    assert_int_equal(pool_start(t.pool), 0);
-    pool_open(t.pool);
+    open_from(&t, 2, 8);
     test_pool_run(&t, 10);
     assert_int_equal(test_threads, 2);
     test_pool_stop(&t);
@@ -487,11 +492,7 @@ static void a_pool_that_ends_makes_no_more(void **state)
     struct test_pool t;
 
     (void)state;
-    test_pool_init(&t, 6);
-    test_pool_create(&t, &test_executor);
-    pool_serve_from(t.pool, 1);
-    assert_int_equal(pool_start(t.pool), 0);
-    pool_open(t.pool);
+    open_from(&t, 6, 1);
     pool_drain(t.pool);
     pool_stop(t.pool);
     assert_int_equal(test_threads, 0);
