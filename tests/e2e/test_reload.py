@@ -34,6 +34,12 @@ def reload(server, count=2, number=signal.SIGUSR2):
     wait_for(lambda: server.messages().count("ready to handle connections") >= count, 20, "the reload")
 
 
+def settled(server):
+    """The one process that is left when the one that a reload has replaced is gone."""
+    wait_for(lambda: len(engines(server)) == 1, 20, "the replaced process's end")
+    return engines(server)
+
+
 @pytest.mark.parametrize("number", [signal.SIGUSR2, signal.SIGHUP])
 def test_new_settings_are_taken(server, workdir, number):
     before = engines(server)
@@ -122,7 +128,7 @@ def test_what_was_good_once_is_no_excuse(server, workdir):
     """One that has taken over from another image refuses as that one did, and says why in the same words."""
     reload(server)
     edit(server, "[www]", "[www]\naccess.log = {dir}/missing/a.log".replace("{dir}", workdir))
-    before = engines(server)
+    before = settled(server)
     for n in range(2):
         server.signal(signal.SIGUSR2)
         wait_for(lambda: server.messages().count("; nothing was changed") == n + 1, 20, "the refusal")
@@ -170,7 +176,7 @@ def test_what_openssl_allows_is_read_again(tokiophp, workdir):
                       f"http.document_root = {workdir}/www\n", env=dict(os.environ, OPENSSL_CONF=allowed))
     server.wait_message("ready to handle connections")
     reload(server)
-    before = engines(server)
+    before = settled(server)
     allow("CipherString = DEFAULT:@SECLEVEL=5")
     server.signal(signal.SIGUSR2)
     server.wait_message(r"reload refused: .*served\.pem.* too small")
@@ -233,7 +239,7 @@ def test_a_program_that_has_been_the_same_for_long_is_exchanged(workdir):
     try:
         server.wait_message("ready to handle connections")
         reload(server)
-        before = engines(server)
+        before = settled(server)
         exchange(program, "#!/bin/sh\necho from the new one\nexit 1\n")
         server.signal(signal.SIGUSR2)
         server.wait_message("reload refused: from the new one")
